@@ -1,0 +1,82 @@
+"""Command lines from dataclasses, with every mistake told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+
+class UsageError(ValueError):
+    """A command line that does not parse; the message is one line."""
+
+
+def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T | None = None) -> T:
+    """Fill the dataclass ``options`` from ``arguments``, starting from ``default`` where one is given.
+
+    Raises:
+        UsageError: an unknown or malformed argument, in one line.
+        SystemExit: ``--help`` was asked for and printed.
+    """
+    said = io.StringIO()
+    try:
+        with _wide_terminal(), contextlib.redirect_stderr(said):
+            if default is None:
+                return tyro.cli(options, args=list(arguments), prog=prog, config=_STYLE)
+            return tyro.cli(options, args=list(arguments), prog=prog, default=default, config=_STYLE)
+    except SystemExit as exit_:
+        if exit_.code in (0, None):
+            raise
+        raise UsageError(f"{_one_line(said.getvalue())} (`{prog} --help` lists every option)") from None
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of an error message about an unknown ``name``: the closest known one, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+# One way to write each flag: `--grid`, not also `--no-grid`.
+_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
+
+
+@contextlib.contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """Keep tyro from wrapping its messages in the middle of a sentence when nobody looks at a terminal."""
+    before = os.environ.get("COLUMNS")
+    if not sys.stdout.isatty():
+        os.environ["COLUMNS"] = "200" if before is None else before
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("COLUMNS", None)
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's error box, without the frame, the colours and the repeated help text."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [row.strip("│ ").strip() for row in plain.splitlines()]
+    parts: list[str] = []
+    for row in rows:
+        if row.startswith(("╭", "╰")):
+            continue
+        if row.startswith(("Argument helptext", "For full helptext")):
+            break
+        if row and not set(row) <= {"─"}:
+            parts.append(row)
+    # "Perhaps you meant:" is followed by candidates with their help: the first flag is what helps.
+    if "Perhaps you meant:" in parts:
+        at = parts.index("Perhaps you meant:")
+        flag = next((p.split()[0] for p in parts[at + 1 :] if p.startswith("--")), "")
+        parts = [*parts[:at], f"did you mean {flag}?"] if flag else parts[:at]
+    return " ".join(parts).replace(" ,", ",") or "the arguments could not be read"

@@ -1,0 +1,64 @@
+"""``elucidiff VERB ...``: find the verb, run it, and tell a mistake in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from elucidiff import __version__
+from elucidiff.cli.arguments import nearest
+
+VERBS = {
+    "demo": "train on real digits, sample, and write a report that explains what was done",
+    "train": "train a denoiser on a data set, starting from a preset",
+    "sample": "draw samples from a trained model",
+    "figure": "draw a figure: trajectory, steps or grid",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0 done, 2 a mistake in what was asked for, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"elucidiff {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    try:
+        if verb not in VERBS:
+            raise ValueError(f"unknown verb {verb!r}; {nearest(verb, list(VERBS))}")
+        return int(importlib.import_module(f"elucidiff.cli.{verb}").run(rest) or 0)
+    except (ValueError, OSError) as error:
+        if os.environ.get("ELUCIDIFF_TRACEBACK"):
+            raise
+        print(f"elucidiff {verb if verb in VERBS else ''}".strip() + f": error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"elucidiff {verb}: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as exit_:  # --help of a verb
+        return int(exit_.code or 0)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return (
+        f"usage: elucidiff VERB [options]\n\n{rows}\n\n`elucidiff VERB --help` explains each. "
+        "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

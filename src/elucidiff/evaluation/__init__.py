@@ -1,0 +1,7 @@
+"""How good is it? Fidelity metrics, losses per noise level, and distances to the training set."""
+
+from elucidiff.evaluation.frechet import frechet_distance, moments
+from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
+from elucidiff.evaluation.neighbours import nearest
+
+__all__ = ["frechet_distance", "loss_per_sigma", "moments", "nearest"]

@@ -1,0 +1,49 @@
+"""How well a denoiser does at each noise level, on images it may or may not have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def loss_per_sigma(
+    denoiser: Callable[..., Tensor],
+    images: Tensor,
+    sigmas: Tensor,
+    *,
+    weight: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    labels: Tensor | None = None,
+    batch_size: int = 256,
+) -> Tensor:
+    """Mean over images and pixels of ``lambda(sigma) |D(y + n; sigma) - y|^2`` with ``n ~ N(0, sigma^2 I)`` (Eq. 2).
+
+    Every noise level sees the same images under the same unit noise, so curves of two denoisers, drawn with equal
+    generators, differ by the denoisers alone.
+
+    Args:
+        denoiser: ``D(x, sigma, labels)``.
+        images: clean images in [-1, 1], ``(B, C, *spatial)``, on the denoiser's device.
+        sigmas: noise levels, ``(K,)``.
+        weight: lambda(sigma), for example ``ed.objectives.EDM().weight``.
+        generator: source of the unit noise, on the CPU.
+        labels: conditioning, rows as the denoiser takes them, or None.
+        batch_size: images in one call.
+
+    Returns:
+        The mean weighted loss at each level, float64 ``(K,)``, on the CPU.
+    """
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
+    total = torch.zeros(len(sigmas), dtype=torch.float64, device=images.device)
+    for k, sigma in enumerate(sigmas.to(device=images.device, dtype=images.dtype)):
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            conditions: dict[str, Any] = {} if labels is None else {"labels": labels[part]}
+            denoised = denoiser(images[part] + sigma * noise[part], sigma, **conditions)
+            total[k] += (denoised.double() - images[part].double()).square().sum()
+    mean = total.cpu() / images.numel()
+    return weight(sigmas.detach().cpu().double()) * mean

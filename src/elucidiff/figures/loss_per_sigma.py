@@ -1,0 +1,37 @@
+"""Loss against noise level, with the distribution that training draws from (after Karras et al. 2022, Fig. 5a)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from elucidiff.figures.style import GREY, PALETTE, new_figure, quiet
+
+
+def draw(
+    sigma: npt.NDArray[np.float64],
+    loss: Mapping[str, npt.NDArray[np.float64]],
+    density: npt.NDArray[np.float64],
+) -> Figure:
+    """Curves of the weighted loss, above the density of ln(sigma) in training.
+
+    Args:
+        sigma: noise levels, ``(K,)``, in units of the data.
+        loss: name -> mean of lambda(sigma) |D(y + n; sigma) - y|^2 per pixel at each level, ``(K,)``.
+        density: p_train as a density over ln(sigma), ``(K,)``.
+    """
+    figure = new_figure(7.0, 3.9)
+    curves, noise = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    for colour, (name, values) in zip(PALETTE, loss.items(), strict=False):
+        curves.plot(sigma, values, color=colour, label=name, linewidth=1.8)
+    curves.set(xscale="log", yscale="log", ylabel=r"loss per pixel, $\lambda(\sigma)\,|D - y|^2$")
+    curves.legend(frameon=False, fontsize=9)
+    noise.fill_between(sigma, density, color=GREY, alpha=0.35, linewidth=0)
+    noise.set(xlabel=r"noise level $\sigma$ (units of the data)", ylabel=r"$p_{\mathrm{train}}$", yticks=[])
+    noise.set_ylim(bottom=0)
+    for axes in (curves, noise):
+        quiet(axes)
+    return figure

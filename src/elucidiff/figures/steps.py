@@ -1,0 +1,49 @@
+"""Where samplers spend their steps: noise levels against the step index (Karras et al. 2022, Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+
+from elucidiff.figures.style import GREY, PALETTE, new_figure, quiet
+
+
+def draw(sigmas: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
+    """Two panels: the noise levels of each discretisation, and how large a factor each step removes.
+
+    Args:
+        sigmas: name -> decreasing noise levels ``(N + 1,)``, the last 0 (left out: it has no
+            place on a log axis).
+    """
+    figure = new_figure(9.0, 3.6)
+    levels, factors = figure.subplots(1, 2)
+    for colour, (name, values) in zip(PALETTE, sigmas.items(), strict=False):
+        positive = values[values > 0]
+        marker = "o" if len(positive) <= 40 else None
+        levels.plot(np.arange(len(positive)), positive, marker=marker, markersize=3.5, color=colour, label=name)
+        factors.plot(
+            positive[:-1], positive[:-1] / positive[1:], marker=marker, markersize=3.5, color=colour, label=name
+        )
+    levels.set(xlabel="step $i$", ylabel=r"noise level $\sigma_i$ (units of the data)", yscale="log")
+    levels.xaxis.set_major_locator(MaxNLocator(integer=True))
+    levels.set_title("Noise level before each step (0 after the last)", fontsize=10, loc="left")
+    factors.set(
+        xlabel=r"noise level $\sigma_i$ (units of the data)",
+        ylabel=r"$\sigma_i\;/\;\sigma_{i+1}$",
+        xscale="log",
+        yscale="log",
+    )
+    factors.invert_xaxis()
+    factors.yaxis.set_major_locator(LogLocator(base=2))
+    factors.yaxis.set_major_formatter(ScalarFormatter())
+    factors.yaxis.set_minor_locator(NullLocator())
+    factors.set_title("How much noise one step removes", fontsize=10, loc="left")
+    for axes in (levels, factors):
+        quiet(axes)
+    if len(sigmas) > 1:
+        levels.legend(frameon=False, fontsize=9, labelcolor=GREY)
+    return figure

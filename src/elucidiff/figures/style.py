@@ -1,0 +1,88 @@
+"""How every figure looks: colours that colour-blind readers can tell apart, quiet axes, files written whole."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from elucidiff.files import write_whole
+
+# Okabe and Ito's palette (2008), in the order in which the figures use it.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, INK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#1A1A1A",
+)
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+GREY = "#767676"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of ``width`` x ``height`` inches with the house style, independent of pyplot's global state."""
+    return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+
+
+def quiet(axes: Axes) -> None:
+    """Take away what carries no information: the upper and right frame, heavy ticks; add a light grid."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9, width=0.6)
+    axes.grid(color="#E6E6E6", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def picture(axes: Axes, image: npt.NDArray[np.uint8]) -> None:
+    """Show ``image`` (C, H, W) uint8 with square pixels and no axes; one channel is grey."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"a picture is (1 or 3, H, W), not {image.shape}")
+    if image.shape[0] == 1:
+        axes.imshow(image[0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    else:
+        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+    axes.set_axis_off()
+
+
+def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: int = 1) -> npt.NDArray[np.uint8]:
+    """Lay ``images`` (N, C, H, W) out in rows of ``columns`` with a white ``gap``; every pixel becomes ``zoom`` wide.
+
+    Returns:
+        One image (C, H', W'), uint8. Missing places of the last row stay white.
+    """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images of shape (N, C, H, W) are needed, not {images.shape}")
+    if columns < 1:
+        raise ValueError(f"a mosaic needs at least one column, not {columns}")
+    big = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
+    n, c, h, w = big.shape
+    rows = -(-n // columns)
+    gap *= zoom
+    sheet = np.full((c, rows * (h + gap) - gap, columns * (w + gap) - gap), 255, dtype=np.uint8)
+    for k in range(n):
+        y, x = (k // columns) * (h + gap), (k % columns) * (w + gap)
+        sheet[:, y : y + h, x : x + w] = big[k]
+    return sheet
+
+
+def save(figure: Figure, path: str | os.PathLike[str], formats: Iterable[str] = ("png", "svg")) -> list[Path]:
+    """Write ``figure`` beside ``path`` once per format (``path``'s own suffix is replaced); returns the files."""
+    written = []
+    for kind in formats:
+        data = io.BytesIO()
+        # A fixed creation date and id seed keep the file the same when the numbers are the same.
+        figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        written.append(write_whole(Path(path).with_suffix(f".{kind}"), data.getvalue()))
+    return written

@@ -1,0 +1,63 @@
+"""A sample on its way: the noisy state above the denoiser's view of it (after Karras et al. 2022, Fig. 1 and 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from elucidiff.figures.style import INK, new_figure, picture
+
+
+def draw(
+    x: npt.NDArray[np.float64],
+    denoised: npt.NDArray[np.float64],
+    sigmas: npt.NDArray[np.float64],
+    *,
+    sigma_data: float = 0.5,
+    most: int = 10,
+) -> Figure:
+    """Pairs of rows, one pair a sample: the state x above D(x; sigma), from the highest noise level to the lowest.
+
+    The state is shown as ``x / sqrt(1 + (sigma / sigma_data)^2)``, which keeps its contrast the same at every level.
+
+    Args:
+        x: states at the start of each step, then the final one, ``(N + 1, B, C, H, W)``, without scaling (s = 1).
+        denoised: D(x; sigma) at the start of each step, ``(N, B, C, H, W)``.
+        sigmas: the noise levels, ``(N + 1,)``, the last 0.
+        sigma_data: standard deviation of the data, for display only.
+        most: columns to show; with more steps an even choice of them is shown, always with the first and the last.
+    """
+    steps, samples = denoised.shape[:2]
+    shown = np.unique(np.linspace(0, steps, min(most, steps + 1)).round().astype(int))
+    # After the last step the state is the sample itself: both rows show it.
+    below = np.concatenate([denoised, x[-1:]])
+    aspect = x.shape[-2] / x.shape[-1]
+    cell = min(1.0, 10.0 / len(shown))
+    figure = new_figure(cell * len(shown) + 0.9, (cell * aspect + 0.1) * 2 * samples + 0.4)
+    axes = figure.subplots(2 * samples, len(shown), squeeze=False)
+    for column, step in enumerate(shown):
+        contrast = np.sqrt(1.0 + (sigmas[step] / sigma_data) ** 2)
+        for sample in range(samples):
+            picture(axes[2 * sample][column], _to_uint8(x[step, sample] / contrast))
+            picture(axes[2 * sample + 1][column], _to_uint8(below[step, sample]))
+        axes[0][column].set_title(_level(float(sigmas[step])), fontsize=8, color=INK, pad=4)
+    for row in range(2 * samples):
+        axes[row][0].text(
+            -0.12, 0.5, r"$D(x; \sigma)$" if row % 2 else "$x$", transform=axes[row][0].transAxes,
+            ha="right", va="center", fontsize=8, color=INK,
+        )  # fmt: skip
+    axes[0][0].text(
+        -0.12, 1.0, r"$\sigma$", transform=axes[0][0].transAxes, ha="right", va="bottom", fontsize=8, color=INK
+    )
+    return figure
+
+
+def _to_uint8(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    return (image * 127.5 + 128.0).clip(0.0, 255.0).astype(np.uint8)
+
+
+def _level(sigma: float) -> str:
+    if sigma >= 10 or sigma == 0:
+        return f"{sigma:.0f}"
+    return f"{sigma:.2g}" if sigma >= 0.1 else f"{sigma:.1g}"

@@ -1,0 +1,52 @@
+"""Mistakes on a command line are told in one line that says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from elucidiff.cli.arguments import UsageError, nearest, parse
+
+
+@dataclass(frozen=True)
+class Options:
+    """Example options."""
+
+    model: str = "m"
+    """The model folder."""
+    batch_size: int = 16
+    """Images in one call."""
+
+
+def test_fields_and_defaults() -> None:
+    assert parse(Options, ["--batch-size", "4"], prog="x") == Options(batch_size=4)
+    assert parse(Options, [], prog="x", default=Options(model="other")) == Options(model="other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--batch-siez", "4"], r"Unrecognized options: --batch-siez.*did you mean --batch-size\?"),
+        (["--batch-size", "four"], r"--batch-size: invalid literal for int.*'four'"),
+        (["--batch-size"], r"Missing value for argument '--batch-size'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        parse(Options, arguments, prog="elucidiff test")
+    assert "\n" not in str(caught.value)
+    assert "elucidiff test --help" in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_still_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(Options, ["--help"], prog="elucidiff test")
+    assert caught.value.code == 0
+    assert "Images in one call." in capsys.readouterr().out
+
+
+def test_nearest_name() -> None:
+    assert nearest("digit", ["digits", "cifar10"]) == "did you mean 'digits'?"
+    assert nearest("zzz", ["digits", "cifar10"]) == "known: digits, cifar10"

@@ -1,0 +1,53 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from elucidiff.files import write_whole
+
+
+def test_text_bytes_and_functions_are_written(tmp_path: Path) -> None:
+    assert write_whole(tmp_path / "a" / "text.txt", "σ = 80").read_text(encoding="utf-8") == "σ = 80"
+    assert write_whole(tmp_path / "bytes", b"\x00\x01").read_bytes() == b"\x00\x01"
+    written = write_whole(tmp_path / "function.txt", lambda path: path.write_text("x") and None)
+    assert written.read_text() == "x"
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_whole(path, "old")
+
+    def fails(temporary: Path) -> None:
+        temporary.write_text("half of the n")
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_whole(path, fails)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """A limit on the file size stands in for the full disk: the write fails part of the way through."""
+    path = tmp_path / "file.bin"
+    write_whole(path, b"old")
+    script = (
+        "import resource, signal, sys; from elucidiff.files import write_whole\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try: write_whole(sys.argv[1], bytes(50_000))\n"
+        "except OSError as error: sys.exit(7)\n"
+    )
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 10_000
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]

@@ -1,0 +1,1 @@
+"""The design space as pure mathematics on tensors: no network, no file, no device choice."""

@@ -1,0 +1,195 @@
+"""Training objectives: p_train(sigma), weight lambda(sigma) and loss (Karras et al. 2022, Eq. 8 and Table 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from elucidiff.design import config
+from elucidiff.design.schedules import VP as VPSchedule
+from elucidiff.design.training_noise import LogNormal, LogUniform, Table, TrainingNoise, UniformTime
+from elucidiff.design.values import Value, as_tensor, check_positive, per_sample
+
+
+class Objective(ABC):
+    """E over sigma ~ p_train, y ~ data, n ~ N(0, sigma^2 I) of lambda(sigma) |D(y + n; sigma) - y|^2."""
+
+    @property
+    @abstractmethod
+    def noise(self) -> TrainingNoise:
+        """p_train(sigma)."""
+
+    def weight(self, sigma: Value) -> Tensor:
+        """lambda(sigma) = 1 / sigma^2, unless stated otherwise; shaped like ``sigma``."""
+        return 1 / as_tensor(sigma).square()
+
+    def loss(
+        self,
+        denoiser: Callable[..., Tensor],
+        images: Tensor,
+        sigma: Value,
+        noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted squared error lambda(sigma) (D(y + sigma noise; sigma) - y)^2 of every element.
+
+        Args:
+            denoiser: D, called as ``denoiser(x, sigma, labels=..., augment_labels=...)`` with sigma (B,);
+                ``augment_labels`` is passed only if there are any.
+            images: clean samples y (B, C, *spatial).
+            sigma: noise levels, () or one a sample: (B,), (B, 1, 1, 1) and the like.
+            noise: unit Gaussian noise, shaped like ``images``.
+            labels: class labels, passed on.
+            augment_labels: augmentation labels, passed on.
+
+        Returns:
+            The loss, shaped like ``images`` and not reduced.
+
+        Raises:
+            ValueError: the images are not floating point, or the noise or sigma does not fit them.
+        """
+        if noise.shape != images.shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}, but the images {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise ValueError(f"images have type {images.dtype}: scale them to floating point, for example in [-1, 1]")
+        levels = as_tensor(sigma).to(images)
+        if levels.numel() not in (1, len(images)):
+            raise ValueError(f"sigma has {levels.numel()} values for {len(images)} images: give one, or one an image")
+        levels = levels.reshape(-1).expand(len(images))
+        spread = per_sample(levels, images)
+        keywords = {} if augment_labels is None else {"augment_labels": augment_labels}
+        denoised = denoiser(images + noise * spread, levels, labels=labels, **keywords)
+        return self.weight(spread) * (denoised - images).square()
+
+    def to_config(self) -> dict[str, Any]:
+        """The settings as a JSON-able dictionary with the key "type"; :func:`from_config` reads it."""
+        return config.to_config(self, NAMES)
+
+
+@dataclass(frozen=True)
+class EDM(Objective):
+    """ln(sigma) ~ N(p_mean, p_std^2) and lambda = (sigma^2 + sd^2) / (sigma sd)^2 with sd = sigma_data.
+
+    lambda is 1 / c_out^2 of :class:`elucidiff.design.preconditioning.EDM`: the network's own error weighs the same at
+    every noise level (Karras et al. 2022, Table 1, column "Ours", and App. B.6).
+
+    Args:
+        p_mean: mean of ln(sigma).
+        p_std: standard deviation of ln(sigma).
+        sigma_data: standard deviation of the data.
+
+    Raises:
+        ValueError: p_mean is not finite, or p_std or sigma_data is not positive and finite.
+    """
+
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        LogNormal(self.p_mean, self.p_std)  # checks them
+        check_positive(sigma_data=self.sigma_data)
+
+    @property
+    def noise(self) -> LogNormal:
+        """ln(sigma) ~ N(p_mean, p_std^2)."""
+        return LogNormal(self.p_mean, self.p_std)
+
+    def weight(self, sigma: Value) -> Tensor:
+        """(sigma^2 + sd^2) / (sigma sd)^2."""
+        sigma = as_tensor(sigma)
+        return (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data).square()
+
+
+@dataclass(frozen=True)
+class VP(Objective):
+    """t ~ U(epsilon_t, 1), sigma = sigma(t), lambda = 1 / sigma^2 (Song et al. 2021; Table 1, column "VP").
+
+    Args:
+        beta_d: slope of beta(t).
+        beta_min: beta(0).
+        epsilon_t: smallest time.
+
+    Raises:
+        ValueError: bad beta values (see the schedule), or epsilon_t not between 0 and 1.
+    """
+
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+    epsilon_t: float = 1e-5
+
+    def __post_init__(self) -> None:
+        UniformTime(VPSchedule(self.beta_d, self.beta_min), self.epsilon_t)  # checks them
+
+    @property
+    def noise(self) -> UniformTime:
+        """sigma(t) with t ~ U(epsilon_t, 1)."""
+        return UniformTime(VPSchedule(self.beta_d, self.beta_min), self.epsilon_t)
+
+
+@dataclass(frozen=True)
+class VE(Objective):
+    """ln(sigma) ~ U(ln sigma_min, ln sigma_max), lambda = 1 / sigma^2 (Song et al. 2021; Table 1, column "VE").
+
+    Args:
+        sigma_min: smallest noise level.
+        sigma_max: largest noise level.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max < infinity.
+    """
+
+    sigma_min: float = 0.02
+    sigma_max: float = 100.0
+
+    def __post_init__(self) -> None:
+        LogUniform(self.sigma_min, self.sigma_max)  # checks them
+
+    @property
+    def noise(self) -> LogUniform:
+        """ln(sigma) ~ U(ln sigma_min, ln sigma_max)."""
+        return LogUniform(self.sigma_min, self.sigma_max)
+
+
+@dataclass(frozen=True)
+class IDDPM(Objective):
+    """sigma = u_j with j ~ U{0 ... M - 1}, lambda = 1 / sigma^2 (Table 1, column "iDDPM + DDIM").
+
+    Args:
+        m: number of noise levels M; see :func:`elucidiff.design.iddpm.noise_levels`.
+        c1: bound of the table.
+        c2: offset of the table.
+
+    Raises:
+        ValueError: there is no such table.
+    """
+
+    m: int = 1000
+    c1: float = 0.001
+    c2: float = 0.008
+
+    def __post_init__(self) -> None:
+        Table(self.m, self.c1, self.c2)  # checks them
+
+    @property
+    def noise(self) -> Table:
+        """u_j with j ~ U{0 ... M - 1}."""
+        return Table(self.m, self.c1, self.c2)
+
+
+NAMES: dict[str, type[Objective]] = {"edm": EDM, "vp": VP, "ve": VE, "iddpm": IDDPM}
+"""The objectives by name."""
+
+
+def from_config(settings: Mapping[str, Any]) -> Objective:
+    """The objective that ``to_config()`` described.
+
+    Raises:
+        ValueError: unknown type or setting, or a bad value.
+    """
+    return config.from_config(settings, NAMES, "objective")

@@ -1,0 +1,297 @@
+"""Noise schedules sigma(t) and scalings s(t), and the SDE dx = f(t) x dt + g(t) dw that each pair stands for.
+
+A sample at time t is distributed as s(t) (x0 + sigma(t) n) with unit Gaussian noise n (Karras et al. 2022, Sec. 2 and
+App. B). Every method takes a float or a tensor of any shape and keeps its type; a Python float gives float64.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from elucidiff.design.quadrature import IntegratedSDE
+from elucidiff.design.values import Value, as_tensor, check_range, per_sample
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A noise schedule sigma(t), increasing from sigma(0) = 0, with a scaling s(t).
+
+    Args:
+        scaling: ``"none"`` for s = 1 or ``"vp"`` for s = 1 / sqrt(1 + sigma^2), which keeps unit-variance data at
+            unit variance. Some schedules have a scaling of their own, named after them.
+
+    Raises:
+        ValueError: the scaling is unknown.
+    """
+
+    scaling: str = field(default="none", kw_only=True)
+
+    def __post_init__(self) -> None:
+        allowed = sorted({"none", "vp", type(self).scaling})  # the class attribute is the schedule's own scaling
+        if self.scaling not in allowed:
+            raise ValueError(f"scaling {self.scaling!r} is unknown: choose one of {', '.join(allowed)}")
+
+    @abstractmethod
+    def sigma(self, t: Value) -> Tensor:
+        """Noise level sigma(t), in units of the data."""
+
+    @abstractmethod
+    def variance_dot(self, t: Value) -> Tensor:
+        """d sigma^2 / dt = 2 sigma' sigma. Unlike sigma', it stays finite where sigma(t) grows as sqrt(t) from 0."""
+
+    @abstractmethod
+    def time(self, sigma: Value) -> Tensor:
+        """The time t at which sigma(t) is ``sigma``; exactly 0 at 0."""
+
+    def sigma_dot(self, t: Value) -> Tensor:
+        """The derivative sigma'(t)."""
+        return self.variance_dot(t) / (2 * self.sigma(t))
+
+    def scale(self, t: Value) -> Tensor:
+        """The scaling s(t)."""
+        t = as_tensor(t)
+        return (1 + self.sigma(t).square()).rsqrt() if self.scaling == "vp" else torch.ones_like(t)
+
+    def scale_dot(self, t: Value) -> Tensor:
+        """The derivative s'(t); s = (1 + sigma^2)^(-1/2) has s' = -s^3 (sigma^2)' / 2."""
+        t = as_tensor(t)
+        return -(self.scale(t) ** 3) * self.variance_dot(t) / 2 if self.scaling == "vp" else torch.zeros_like(t)
+
+    def f(self, t: Value) -> Tensor:
+        """The drift f = s' / s of dx = f(t) x dt + g(t) dw (Karras et al. 2022, App. B)."""
+        return self.scale_dot(t) / self.scale(t)
+
+    def g(self, t: Value) -> Tensor:
+        """The diffusion g = s sqrt(2 sigma' sigma) of dx = f(t) x dt + g(t) dw (Karras et al. 2022, App. B)."""
+        return self.scale(t) * self.variance_dot(t).sqrt()
+
+    def marginal(self, x0: Tensor, t: Value) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the transition kernel p(x(t) | x0) = N(s x0, s^2 sigma^2 I).
+
+        Args:
+            x0: clean samples (B, C, *spatial).
+            t: time, a float, () or one a sample (B,).
+
+        Returns:
+            The mean, shaped like ``x0``, and the standard deviation, shaped to broadcast against it.
+        """
+        t = as_tensor(t)
+        return per_sample(self.scale(t), x0) * x0, per_sample(self._spread(t), x0)
+
+    def _spread(self, t: Tensor) -> Tensor:
+        return self.scale(t) * self.sigma(t)
+
+
+@dataclass(frozen=True)
+class EDM(Schedule):
+    """sigma(t) = t, s(t) = 1 (Karras et al. 2022, Table 1, columns "iDDPM + DDIM" and "Ours")."""
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = t."""
+        return as_tensor(t)
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = 2 t."""
+        return 2 * as_tensor(t)
+
+    def sigma_dot(self, t: Value) -> Tensor:
+        """sigma'(t) = 1, also at t = 0."""
+        return torch.ones_like(as_tensor(t))
+
+    def time(self, sigma: Value) -> Tensor:
+        """t = sigma."""
+        return as_tensor(sigma)
+
+
+@dataclass(frozen=True)
+class VP(Schedule):
+    """The variance-preserving schedule of Song et al. 2021: sigma(t)^2 = exp(beta_d t^2 / 2 + beta_min t) - 1.
+
+    With its own scaling s = 1 / sqrt(1 + sigma^2) it is dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw with
+    beta(t) = beta_min + beta_d t, for t in [0, 1] (Karras et al. 2022, Table 1, column "VP").
+
+    exp(...) - 1 and ln(1 + ...) are taken as they stand rather than by ``expm1`` and ``log1p``: networks were trained
+    with noise levels computed this way in float32, where it matters (sigma(1e-5) is 2.4 % off), and must be told the
+    same ones. In float64 the relative error is about 1e-16 / sigma^2.
+
+    A schedule from :meth:`fit` may have a slightly negative beta_min. Then sigma(t) is not a number for very small
+    t > 0, below every time that belongs to a noise level; sampling never goes there.
+
+    Args:
+        beta_d: slope of beta(t).
+        beta_min: beta(0).
+
+    Raises:
+        ValueError: beta(1) = beta_min + beta_d is not positive and finite, or the scaling is unknown.
+    """
+
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+    scaling: str = field(default="vp", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.beta_d) and math.isfinite(self.beta_min) and self.beta_d + self.beta_min > 0):
+            raise ValueError(
+                f"beta_d {self.beta_d} and beta_min {self.beta_min} give no noise schedule: "
+                "their sum, beta at t = 1, must be positive and finite"
+            )
+
+    @classmethod
+    def fit(cls, sigma_min: float, sigma_max: float, epsilon_s: float = 1e-3, *, scaling: str = "vp") -> VP:
+        """The schedule with sigma(epsilon_s) = sigma_min and sigma(1) = sigma_max.
+
+        Args:
+            sigma_min: smallest noise level, in units of the data.
+            sigma_max: largest noise level.
+            epsilon_s: the time of ``sigma_min``, between 0 and 1.
+            scaling: as for every schedule.
+
+        Raises:
+            ValueError: not 0 < sigma_min < sigma_max < infinity, not 0 < epsilon_s < 1, or the range is so narrow
+                that no such schedule increases up to t = 1.
+        """
+        check_range(sigma_min, sigma_max)
+        if not 0 < epsilon_s < 1:
+            raise ValueError(f"epsilon_s is {epsilon_s}: it must lie between 0 and 1")
+        # Two linear equations, beta_d t^2 / 2 + beta_min t = ln(1 + sigma^2) at t = epsilon_s and at t = 1.
+        low, high = math.log(1 + sigma_min**2), math.log(1 + sigma_max**2)
+        beta_d = 2 * (low / epsilon_s - high) / (epsilon_s - 1)
+        return cls(beta_d, high - beta_d / 2, scaling=scaling)
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1)."""
+        return (self._growth(as_tensor(t)) - 1).sqrt()
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = (beta_min + beta_d t) exp(beta_d t^2 / 2 + beta_min t)."""
+        t = as_tensor(t)
+        return (self.beta_min + self.beta_d * t) * self._growth(t)
+
+    def time(self, sigma: Value) -> Tensor:
+        """t = (sqrt(beta_min^2 + 2 beta_d ln(1 + sigma^2)) - beta_min) / beta_d."""
+        sigma = as_tensor(sigma)
+        log = (1 + sigma.square()).log()
+        if self.beta_d == 0:
+            return log / self.beta_min
+        t = ((self.beta_min**2 + 2 * self.beta_d * log).sqrt() - self.beta_min) / self.beta_d
+        # A negative beta_min has a second root there, at t > 0.
+        return torch.where(sigma == 0, torch.zeros_like(t), t)
+
+    def _growth(self, t: Tensor) -> Tensor:
+        return (0.5 * self.beta_d * t.square() + self.beta_min * t).exp()
+
+
+@dataclass(frozen=True)
+class VE(Schedule):
+    """sigma(t) = sqrt(t), s(t) = 1, that is dx = dw (Karras et al. 2022, Table 1, column "VE")."""
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = sqrt(t)."""
+        return as_tensor(t).sqrt()
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = 1."""
+        return torch.ones_like(as_tensor(t))
+
+    def time(self, sigma: Value) -> Tensor:
+        """t = sigma^2."""
+        return as_tensor(sigma).square()
+
+
+@dataclass(frozen=True)
+class Flow(Schedule):
+    """Rectified flow, x = (1 - t) x0 + t n for t in [0, 1]: s(t) = 1 - t and sigma(t) = t / (1 - t).
+
+    Its own scaling is called ``"flow"``. sigma(1) is infinite, and ``time`` of infinity is 1. Source: Liu et al.
+    2022, "Flow Straight and Fast".
+    """
+
+    scaling: str = field(default="flow", kw_only=True)
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = t / (1 - t)."""
+        t = as_tensor(t)
+        return t / (1 - t)
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = 2 t / (1 - t)^3."""
+        t = as_tensor(t)
+        return 2 * t / (1 - t) ** 3
+
+    def sigma_dot(self, t: Value) -> Tensor:
+        """sigma'(t) = 1 / (1 - t)^2, also at t = 0."""
+        return (1 - as_tensor(t)) ** -2
+
+    def time(self, sigma: Value) -> Tensor:
+        """t = sigma / (1 + sigma), written so that infinity gives 1."""
+        return 1 / (1 + 1 / as_tensor(sigma))
+
+    def scale(self, t: Value) -> Tensor:
+        """s(t) = 1 - t, unless another scaling was chosen."""
+        return 1 - as_tensor(t) if self.scaling == "flow" else super().scale(t)
+
+    def scale_dot(self, t: Value) -> Tensor:
+        """s'(t) = -1, unless another scaling was chosen."""
+        return -torch.ones_like(as_tensor(t)) if self.scaling == "flow" else super().scale_dot(t)
+
+    def _spread(self, t: Tensor) -> Tensor:
+        return t if self.scaling == "flow" else super()._spread(t)  # 0 times infinity at t = 1 otherwise
+
+
+@dataclass(frozen=True)
+class SDE(Schedule):
+    """The schedule of a given SDE, made by :func:`from_sde`. Its own scaling, exp(int f), is called ``"sde"``."""
+
+    integrated: IntegratedSDE
+    scaling: str = field(default="sde", kw_only=True)
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = sqrt(int_0^t g^2 / s^2)."""
+        return self.integrated.variance(as_tensor(t)).sqrt()
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = g^2 / s^2."""
+        return self.integrated.variance_dot(as_tensor(t))
+
+    def time(self, sigma: Value) -> Tensor:
+        """The t in [0, t_max] with sigma(t) = ``sigma``."""
+        return self.integrated.time(as_tensor(sigma).square())
+
+    def scale(self, t: Value) -> Tensor:
+        """s(t) = exp(int_0^t f), unless another scaling was chosen."""
+        return self.integrated.log_scale(as_tensor(t)).exp() if self.scaling == "sde" else super().scale(t)
+
+    def scale_dot(self, t: Value) -> Tensor:
+        """s'(t) = f(t) s(t), unless another scaling was chosen."""
+        return self.integrated.f(as_tensor(t)) * self.scale(t) if self.scaling == "sde" else super().scale_dot(t)
+
+
+def from_sde(
+    f: Callable[[Tensor], Value], g: Callable[[Tensor], Value], t_max: float, *, scaling: str = "sde"
+) -> SDE:
+    """The schedule of dx = f(t) x dt + g(t) dw on [0, t_max], integrated numerically (Karras et al. 2022, App. B).
+
+    s(t) = exp(int_0^t f) and sigma(t)^2 = int_0^t g^2 / s^2, to a relative accuracy of about 1e-12 for f and g that
+    are smooth up to a few kinks or jumps. Values are computed in float64 and returned in the type of the argument.
+
+    Args:
+        f: drift, a function of a float64 tensor of times that returns a tensor of the same shape, or a number.
+        g: diffusion, likewise.
+        t_max: end of the time interval. Times outside it and noise levels above sigma(t_max) are errors.
+        scaling: ``"sde"`` for the s(t) above; ``"none"`` and ``"vp"`` keep sigma(t) and replace s(t).
+
+    Raises:
+        ValueError: t_max is not positive and finite, f or g is not finite or too rough to integrate, or g is 0.
+    """
+    return SDE(IntegratedSDE.integrate(f, g, t_max), scaling=scaling)
+
+
+NAMES: dict[str, Callable[[], Schedule]] = {"edm": EDM, "vp": VP, "ve": VE, "flow": Flow}
+"""The schedules that need no settings, by name."""

@@ -1,0 +1,75 @@
+"""Table 1 of Karras et al. 2022 as data: one column, one object, each a complete design.
+
+===================  =====================  =====================  =====================  ============================
+                     VP                     VE                     iDDPM + DDIM           EDM ("Ours")
+===================  =====================  =====================  =====================  ============================
+Solver               Euler                  Euler                  Euler                  2nd-order Heun
+Noise levels         VP sigma(t), t evenly  geometric from 100     u_j at rounded, evenly (smax^(1/7) + i/(N-1)
+(N steps)            from 1 to 1e-3         to 0.02                spaced j               (smin^(1/7) - smax^(1/7)))^7
+Schedule sigma(t)    sqrt(exp(9.95 t^2 +    sqrt(t)                t                      t
+                     0.1 t) - 1)
+Scaling s(t)         1 / sqrt(1+sigma^2)    1                      1                      1
+c_skip               1                      1                      1                      sd^2 / (sigma^2+sd^2)
+c_out                -sigma                 sigma                  -sigma                 sigma sd/sqrt(sigma^2+sd^2)
+c_in                 1 / sqrt(sigma^2+1)    1                      1 / sqrt(sigma^2+1)    1 / sqrt(sigma^2+sd^2)
+c_noise              999 t(sigma)           ln(sigma / 2)          999 - argmin_j         ln(sigma) / 4
+                                                                   abs(u_j - sigma)
+Noise distribution   t(sigma) ~             ln(sigma) ~            sigma = u_j,           ln(sigma) ~
+                     U(1e-5, 1)             U(ln 0.02, ln 100)     j ~ U{0 ... 999}       N(-1.2, 1.2^2)
+lambda(sigma)        1 / sigma^2            1 / sigma^2            1 / sigma^2            (sigma^2+sd^2)/(sigma sd)^2
+===================  =====================  =====================  =====================  ============================
+
+with sd = sigma_data = 0.5, smin = 0.002, smax = 80 and u_j the table of :func:`elucidiff.design.iddpm.noise_levels`.
+
+To change one cell, use :func:`dataclasses.replace`: ``replace(table.VP, solver="heun")``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elucidiff.design import objectives, preconditioning, schedules, steps
+from elucidiff.design.objectives import Objective
+from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.design.schedules import Schedule
+from elucidiff.design.steps import Steps
+
+SOLVERS = ("euler", "heun")
+
+
+@dataclass(frozen=True)
+class Design:
+    """Every choice that a diffusion model is made of: one column of Table 1.
+
+    Args:
+        name: what to call it.
+        solver: ``"euler"`` or ``"heun"``.
+        schedule: sigma(t) and s(t) while sampling.
+        steps: number of steps, and if wanted the range of noise levels, to noise levels; its default range is the
+            column's.
+        preconditioning: c_skip, c_out, c_in and c_noise.
+        objective: p_train(sigma), lambda(sigma) and the loss.
+
+    Raises:
+        ValueError: the solver is unknown.
+    """
+
+    name: str
+    solver: str
+    schedule: Schedule
+    steps: Steps
+    preconditioning: Preconditioning
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver {self.solver!r} is unknown: choose one of {', '.join(SOLVERS)}")
+
+
+VP = Design("vp", "euler", schedules.VP(), steps.vp, preconditioning.VP(), objectives.VP())
+VE = Design("ve", "euler", schedules.VE(), steps.ve, preconditioning.VE(), objectives.VE())
+IDDPM = Design("iddpm", "euler", schedules.EDM(), steps.iddpm, preconditioning.IDDPM(), objectives.IDDPM())
+EDM = Design("edm", "heun", schedules.EDM(), steps.karras, preconditioning.EDM(), objectives.EDM())
+
+NAMES: dict[str, Design] = {design.name: design for design in (VP, VE, IDDPM, EDM)}
+"""The columns by name."""

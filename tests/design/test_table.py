@@ -1,0 +1,58 @@
+"""Table 1 as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from elucidiff.design import table
+from elucidiff.design.table import EDM, IDDPM, VE, VP, Design
+from tests.golden_files import load
+
+
+@pytest.mark.parametrize(
+    ("design", "golden"),
+    [(VP, "vp_00"), (VE, "ve_00"), (IDDPM, "iddpm_00"), (EDM, "edm_00")],
+    ids=["vp", "ve", "iddpm", "edm"],
+)
+def test_a_column_needs_only_the_number_of_steps(design: Design, golden: str) -> None:
+    """Its default noise levels, and its schedule's times for them, are those of the reference's defaults."""
+    _, tensors = load(f"a_steps/{golden}")
+    sigmas = design.steps(18)
+    torch.testing.assert_close(sigmas[:-1], tensors["sigma_steps"], rtol=1e-10, atol=0)
+    own = {"vp": "vp", "ve": "ve", "iddpm": "linear", "edm": "linear"}[design.name]
+    torch.testing.assert_close(design.schedule.time(sigmas), tensors[f"t_steps/{own}"], rtol=1e-9, atol=0)
+
+
+def test_solvers_and_scalings() -> None:
+    assert {name: design.solver for name, design in table.NAMES.items()} == {
+        "vp": "euler",
+        "ve": "euler",
+        "iddpm": "euler",
+        "edm": "heun",
+    }
+    sigma = 0.75  # s = 1 / sqrt(1 + sigma^2) is 0.8
+    scales = {name: float(d.schedule.scale(d.schedule.time(sigma))) for name, d in table.NAMES.items()}
+    assert scales == pytest.approx({"vp": 0.8, "ve": 1.0, "iddpm": 1.0, "edm": 1.0})
+
+
+def test_lambda_times_c_out_squared_is_one_in_every_column() -> None:
+    sigma = torch.logspace(-2, 2, 9, dtype=torch.float64)
+    for design in table.NAMES.values():
+        effective = design.objective.weight(sigma) * design.preconditioning.c_out(sigma).square()
+        torch.testing.assert_close(effective, torch.ones_like(sigma))
+
+
+def test_training_noise_stays_in_the_supported_range() -> None:
+    for design in table.NAMES.values():
+        noise, p = design.objective.noise, design.preconditioning
+        sigma = noise.from_base(noise.base((1000,), torch.Generator().manual_seed(0)))
+        assert p.sigma_min <= float(sigma.min()) < float(sigma.max()) <= p.sigma_max
+
+
+def test_one_cell_can_be_changed() -> None:
+    assert replace(VP, solver="heun") == Design("vp", "heun", VP.schedule, VP.steps, VP.preconditioning, VP.objective)
+    with pytest.raises(ValueError, match="solver 'rk4' is unknown: choose one of euler, heun"):
+        replace(VP, solver="rk4")

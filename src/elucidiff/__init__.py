@@ -1,12 +1,92 @@
 """elucidiff: the design space of diffusion models, after Karras et al. 2022 (arXiv 2206.00364).
 
-Use it as ``import elucidiff as ed``. Every choice that diffusion models are made of is a separate part::
+Use it as ``import elucidiff as ed``. Every choice that a diffusion model is made of is a separate part::
 
-    sigmas = ed.steps.karras(18)
-    latents = ed.SeededNoise(range(64)).latents(denoiser.sample_shape)
-    x = ed.sample(denoiser, latents, sigmas, solver=ed.solvers.Heun())
+    denoiser = ed.load("runs/demo/model")
+    seeds = ed.SeededNoise(range(16))
+    x = ed.sample(denoiser, seeds.latents(denoiser.sample_shape), ed.steps.karras(18), solver=ed.solvers.Heun())
+
+Parts are imported when they are first used, so ``import elucidiff`` is quick.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elucidiff import augment, data, evaluation, interop, networks, sampling, training
+    from elucidiff.denoisers import adapters, ideal
+    from elucidiff.denoisers.model_folder import load
+    from elucidiff.denoisers.preconditioned import Denoiser
+    from elucidiff.design import objectives, preconditioning, schedules, steps, table
+    from elucidiff.sampling import solvers
+    from elucidiff.sampling.churn import Churn
+    from elucidiff.sampling.loop import sample
+    from elucidiff.sampling.sampler import Sampler
+    from elucidiff.sampling.seeds import SeededNoise
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Churn",
+    "Denoiser",
+    "Sampler",
+    "SeededNoise",
+    "adapters",
+    "augment",
+    "data",
+    "evaluation",
+    "ideal",
+    "interop",
+    "load",
+    "networks",
+    "objectives",
+    "preconditioning",
+    "sample",
+    "sampling",
+    "schedules",
+    "solvers",
+    "steps",
+    "table",
+    "training",
+]
+
+_MODULES = {
+    "adapters": "denoisers.adapters",
+    "augment": "augment",
+    "data": "data",
+    "evaluation": "evaluation",
+    "ideal": "denoisers.ideal",
+    "interop": "interop",
+    "networks": "networks",
+    "objectives": "design.objectives",
+    "preconditioning": "design.preconditioning",
+    "sampling": "sampling",
+    "schedules": "design.schedules",
+    "solvers": "sampling.solvers",
+    "steps": "design.steps",
+    "table": "design.table",
+    "training": "training",
+}
+_OBJECTS = {
+    "Churn": "sampling.churn",
+    "Denoiser": "denoisers.preconditioned",
+    "Sampler": "sampling.sampler",
+    "SeededNoise": "sampling.seeds",
+    "load": "denoisers.model_folder",
+    "sample": "sampling.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part on first use (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _OBJECTS:
+        return getattr(importlib.import_module(f"{__name__}.{_OBJECTS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

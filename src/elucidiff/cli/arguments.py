@@ -74,9 +74,10 @@ def _one_line(box: str) -> str:
             break
         if row and not set(row) <= {"─"}:
             parts.append(row)
-    # "Perhaps you meant:" is followed by candidates with their help: the first flag is what helps.
-    if "Perhaps you meant:" in parts:
-        at = parts.index("Perhaps you meant:")
-        flag = next((p.split()[0] for p in parts[at + 1 :] if p.startswith("--")), "")
-        parts = [*parts[:at], f"did you mean {flag}?"] if flag else parts[:at]
+    # Candidates follow with their help: the first flag is what helps.
+    for at, part in enumerate(parts):
+        if part.startswith(("Perhaps you meant", "Arguments similar to")):
+            flag = next((row.split()[0].rstrip(",") for row in parts[at + 1 :] if row.startswith("--")), "")
+            parts = [*parts[:at], *([f"did you mean {flag}?"] if flag else [])]
+            break
     return " ".join(parts).replace(" ,", ",") or "the arguments could not be read"

@@ -1,0 +1,191 @@
+"""``elucidiff sample MODEL``: draw samples from a trained model, every design choice a flag."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+
+import elucidiff
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.images import is_picture, write_picture
+from elucidiff.cli.progress import Progress
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.devices import choose_device
+from elucidiff.figures.style import mosaic
+from elucidiff.files import write_whole
+from elucidiff.sampling.sampler import Sampler, to_uint8
+from elucidiff.sampling.seeds import parse_seeds
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw samples from a trained model. One image a seed, and samples.json with all settings, seeds and evaluations."""
+
+    model: tyro.conf.Positional[Path]
+    """A model folder: runs/.../model, as training writes it."""
+    seeds: str = "0-63"
+    """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
+    labels: str | None = None
+    """Classes, taken in turn: 3, or 0-9 for all of ten. Each seed draws its own class if this is left out."""
+    out: Path = Path("samples")
+    """Folder to write to."""
+    overwrite: bool = False
+    """Write into a folder that already holds samples."""
+    grid: bool = False
+    """Also write grid.png, all samples in one image, as wide as there are classes (or about square)."""
+    batch_size: int = 16
+    """Samples in one call of the network. The bits of a sample depend on it; which seeds go together does not matter."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+
+    table: Literal["vp", "ve", "iddpm", "edm"] = "edm"
+    """A column of Table 1 of Karras et al. 2022 for all choices below that are left out."""
+    n: int | None = None
+    """Number of steps (18)."""
+    steps: Literal["karras", "vp", "ve", "iddpm", "log_uniform"] | None = None
+    """How the noise levels are spaced."""
+    sigma_min: float | None = None
+    """Lowest noise level before 0."""
+    sigma_max: float | None = None
+    """Highest noise level, where sampling starts."""
+    rho: float | None = None
+    """Exponent of karras steps (7)."""
+    epsilon_s: float | None = None
+    """Lowest time of vp steps and of the fitted vp schedule (0.001)."""
+    m: int | None = None
+    """Length of the iddpm table (1000)."""
+    c1: float | None = None
+    """Bound of the iddpm table (0.001)."""
+    c2: float | None = None
+    """Offset of the iddpm table (0.008)."""
+    schedule: Literal["edm", "vp", "ve", "flow"] | None = None
+    """sigma(t) and s(t), the curve that the solver follows."""
+    scaling: Literal["none", "vp"] | None = None
+    """s(t), if not the schedule's own."""
+    solver: Literal["heun", "euler", "rk2", "rk45"] | None = None
+    """How a step is taken."""
+    alpha: float | None = None
+    """Position of the second evaluation of rk2: 1 Heun, 1/2 midpoint, 2/3 Ralston."""
+    rtol: float | None = None
+    """Relative tolerance of rk45 (1e-5)."""
+    atol: float | None = None
+    """Absolute tolerance of rk45 (1e-5)."""
+    churn: float | None = None
+    """S_churn: how much noise is added over the run; 0 is deterministic."""
+    churn_sigma_min: float | None = None
+    """S_tmin: lowest noise level at which noise is added."""
+    churn_sigma_max: float | None = None
+    """S_tmax: highest noise level at which noise is added."""
+    noise_scale: float | None = None
+    """S_noise: standard deviation of the added noise (1)."""
+
+    def sampler(self) -> Sampler:
+        """The column of the table with every given flag in place of its choice."""
+        given = {field.name: getattr(self, field.name) for field in fields(Sampler)}
+        return replace(Sampler.from_table(self.table), **{k: v for k, v in given.items() if v is not None})
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Draw the samples; see ``Options``."""
+    options = parse(Options, arguments, prog="elucidiff sample")
+    seeds = parse_seeds(options.seeds)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
+    sampler = options.sampler()
+    device = choose_device(options.device)
+    denoiser = elucidiff.load(options.model).eval().to(device)
+    sampler.sigmas(denoiser)  # refuses a range that the model does not know before anything is written
+    labels = _labels(options.labels, denoiser, len(seeds))
+    record = options.out / "samples.json"
+    if record.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} already holds samples: choose another --out, or add --overwrite")
+
+    start, done, evaluations, sheet, used = time.monotonic(), [], [], [], []
+    with Progress("sampling", len(seeds), "images") as progress:
+        for rows in _batches(len(seeds), options.batch_size):
+            chosen = None if labels is None else labels[rows]
+            result = sampler.run(denoiser, seeds[rows], chosen, batch_size=options.batch_size, device=device)
+            if not bool(result.x.isfinite().all()):
+                raise ValueError(
+                    f"the model gave values that are not finite for seeds {seeds[rows]}: its weights are damaged"
+                )
+            for seed, x in zip(result.seeds, result.x.cpu(), strict=True):
+                done.append(_write(options.out, seed, x))
+            if options.grid and is_picture(denoiser.sample_shape):
+                sheet.append(to_uint8(result.x).cpu().numpy())
+            evaluations += torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
+            used += [] if result.labels is None else result.labels.argmax(dim=1).tolist()
+            progress.advance(len(result.seeds))
+    seconds = time.monotonic() - start
+
+    if sheet:
+        columns = denoiser.label_dim if options.labels and denoiser.label_dim > 1 else round(len(seeds) ** 0.5)
+        write_picture(options.out / "grid.png", mosaic(np.concatenate(sheet), max(1, columns), zoom=2))
+    settings = {
+        "elucidiff": elucidiff.__version__,
+        "model": str(options.model),
+        "sampler": sampler.to_dict(),
+        "sigmas": sampler.sigmas(denoiser).tolist(),
+        "batch_size": options.batch_size,
+        "device": str(device),
+        "seconds": round(seconds, 3),
+        "nfe": {"per_sample_mean": sum(evaluations) / len(evaluations), "total": sum(evaluations)},
+        "samples": [
+            {"seed": seed, "file": name, "nfe": nfe, **({"label": used[k]} if used else {})}
+            for k, (seed, name, nfe) in enumerate(zip(seeds, done, evaluations, strict=True))
+        ],
+    }
+    write_whole(record, json.dumps(settings, indent=1))
+    rate = len(seeds) / max(seconds, 1e-9)
+    print(
+        f"{len(seeds)} samples in {options.out} ({rate:.1f} a second, {settings['nfe']['per_sample_mean']:g} evaluations each)"
+    )
+    return 0
+
+
+def _labels(text: str | None, denoiser: Denoiser, count: int) -> torch.Tensor | None:
+    if text is None:
+        return None
+    if denoiser.label_dim == 0:
+        raise ValueError("--labels were given, but the model was trained without classes")
+    try:
+        classes = parse_seeds(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace("seeds", "--labels", 1)) from None
+    if max(classes) >= denoiser.label_dim:
+        raise ValueError(
+            f"--labels {text}: class {max(classes)} is out of range, the model knows 0 to {denoiser.label_dim - 1}"
+        )
+    return torch.tensor([classes[k % len(classes)] for k in range(count)])
+
+
+def _batches(count: int, size: int) -> Iterator[slice]:
+    if size < 1:
+        raise ValueError(f"--batch-size is {size}, but must be at least 1")
+    # Several chunks at a time: step noise and solver arithmetic are cheaper for many samples than for few.
+    part = max(size, 64 // size * size)
+    for start in range(0, count, part):
+        yield slice(start, min(start + part, count))
+
+
+def _write(folder: Path, seed: int, x: torch.Tensor) -> str:
+    """Write one sample as a PNG if it is a picture, else as a float32 array in [-1, 1] units; the file's name."""
+    if is_picture(tuple(x.shape)):
+        name = f"{seed:08d}.png"
+        write_picture(folder / name, to_uint8(x).numpy())
+    else:
+        name = f"{seed:08d}.npy"
+        write_whole(folder / name, lambda path: _save_array(path, x))
+    return name
+
+
+def _save_array(path: Path, x: Any) -> None:
+    np.save(path, x.float().numpy(), allow_pickle=False)

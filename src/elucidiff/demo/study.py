@@ -1,0 +1,219 @@
+"""Train on real digits, sample, and measure: everything that the demo's report is drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import platform
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elucidiff import __version__
+from elucidiff.data import Dataset, to_unit
+from elucidiff.demo.measures import Judge
+from elucidiff.denoisers.model_folder import load
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.evaluation import loss_per_sigma, nearest
+from elucidiff.files import write_whole
+from elucidiff.sampling import Sampler, Step, to_uint8
+from elucidiff.training import Callbacks, TrainingConfig, train
+from elucidiff.training.batches import TrainingData
+from elucidiff.training.parts import make_network, make_objective, make_preconditioning
+
+CLASSES = 10
+GRID = 100
+STEP_COUNTS = (2, 4, 8, 18, 64)
+REFERENCE_STEPS = 256
+BLOCKS = 4  # of as many samples as digits are held out, for a Frechet distance with its spread
+
+
+def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> None:
+    """Train as ``config`` says (or go on with a run that was stopped), sample and measure.
+
+    Writes ``results.json`` (figures) and ``numbers.npz`` (images and curves) into ``run_dir``, beside the run itself.
+    A finished training is not done again.
+
+    Raises:
+        ValueError, OSError: as :func:`elucidiff.training.train`; or no images are held out.
+        KeyboardInterrupt: training was interrupted; a checkpoint was saved.
+    """
+    if config.validation_images < GRID:
+        raise ValueError(
+            f"validation_images is {config.validation_images}: hold out at least {GRID} digits to compare with"
+        )
+    training = train(config, run_dir, resume=(run_dir / "checkpoints").exists(), callbacks=callbacks)
+    if training.interrupted:
+        raise KeyboardInterrupt
+    data = TrainingData.open(config)
+    seen, unseen = data.train, cast("Dataset", data.held_out)
+    denoiser = load(run_dir / "model").eval()
+    training_images, held_out = to_unit(seen.images()), to_unit(unseen.images())
+    training_classes, held_out_classes = np.asarray(seen.classes), np.asarray(unseen.classes)
+
+    samples, seconds, nfe, labels = _sample(denoiser, max(GRID, BLOCKS * len(held_out)))
+    judge = Judge.fit(_array(training_images), training_classes, _array(held_out), held_out_classes)
+    frechet, real_frechet = judge.distances(_array(samples)), judge.real_distances()
+    distance, closest = nearest(samples[:GRID].clamp(-1, 1), training_images)
+    real_distance, _ = nearest(held_out, training_images)
+    order = distance.argsort()[:8]
+    budget_images, budget_nfe, budget_rms = _budget(denoiser)
+    x, denoised, sigmas = _trajectory(denoiser)
+
+    results = {
+        "version": __version__,
+        "data": {
+            "name": seen.name,
+            "train": len(seen),
+            "held_out": len(unseen),
+            "components": judge.features.n_components_,
+        },
+        "model": {
+            "architecture": config.network.architecture,
+            "parameters": sum(parameter.numel() for parameter in denoiser.network.parameters()),
+            "sigma_data": config.sigma_data,
+        },
+        "training": {
+            "images": training.images_seen,
+            "steps": training.step,
+            "seconds": training.seconds,
+            "batch_size": config.batch_size,
+            "config": dataclasses.asdict(config),
+        },
+        "sampling": {"images": GRID, "steps": Sampler().n, "nfe": nfe, "seconds": seconds},
+        "quality": {
+            "accuracy": judge.accuracy(_array(samples), labels),
+            "accuracy_n": len(samples),
+            "accuracy_grid": judge.accuracy(_array(samples[:GRID]), labels[:GRID]),
+            "frechet": float(np.mean(frechet)),
+            "frechet_std": float(np.std(frechet, ddof=1)),
+            "nearest_median": float(distance.median()),
+            "closer_than_real": float((distance < real_distance.quantile(0.05)).double().mean()),
+        },
+        "real": {
+            "accuracy": judge.classifier_accuracy,
+            "frechet": float(np.mean(real_frechet)),
+            "frechet_std": float(np.std(real_frechet, ddof=1)),
+            "nearest_median": float(real_distance.median()),
+        },
+        "budget": {
+            "steps": list(STEP_COUNTS),
+            "nfe": budget_nfe,
+            "rms": budget_rms,
+            "reference_steps": REFERENCE_STEPS,
+        },
+        "machine": {
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device": "cpu",
+        },
+    }
+    numbers = {
+        "samples": _pixels(_by_class(samples[:GRID])),
+        "real": _pixels(_ten_of_each(held_out, held_out_classes)),
+        "trajectory_x": x,
+        "trajectory_denoised": denoised,
+        "sigmas": sigmas,
+        "distance_samples": distance.numpy(),
+        "distance_held_out": real_distance.numpy(),
+        "closest_samples": _pixels(samples[order]),
+        "closest_training": _pixels(training_images[closest[order]]),
+        **_losses(config, denoiser, seen, unseen),
+        **{f"budget_{n}": _pixels(images) for n, images in budget_images.items()},
+    }
+    file = io.BytesIO()
+    np.savez_compressed(file, **numbers)
+    write_whole(run_dir / "numbers.npz", file.getvalue())
+    write_whole(run_dir / "results.json", json.dumps(results, indent=1))
+
+
+def _sample(denoiser: Denoiser, count: int) -> tuple[Tensor, float, int, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Seeds 0 to count - 1, the classes in turn; the seconds are those of the first 100."""
+    labels = torch.arange(count) % CLASSES
+    start = time.monotonic()
+    first = Sampler().run(denoiser, range(GRID), labels[:GRID])
+    seconds = time.monotonic() - start
+    rest = Sampler().run(denoiser, range(GRID, count), labels[GRID:])
+    return torch.cat([first.x, rest.x]), seconds, int(first.nfe), labels.numpy()
+
+
+def _budget(denoiser: Denoiser) -> tuple[dict[int, Tensor], list[int], list[float]]:
+    """The same ten seeds at each number of steps, and their distance to a fine solution."""
+    seeds, labels = range(CLASSES), torch.arange(CLASSES)
+    fine = Sampler(n=REFERENCE_STEPS).run(denoiser, seeds, labels).x
+    runs = {n: Sampler(n=n).run(denoiser, seeds, labels) for n in STEP_COUNTS}
+    rms = [float((run.x - fine).square().mean().sqrt()) for run in runs.values()]
+    return {n: run.x for n, run in runs.items()}, [int(run.nfe) for run in runs.values()], rms
+
+
+def _trajectory(denoiser: Denoiser) -> tuple[Any, Any, Any]:
+    """States, denoised images and noise levels of three seeds, as arrays."""
+    taken: list[Step] = []
+    result = Sampler().run(denoiser, range(3), torch.tensor([3, 5, 8]), callback=taken.append)
+    x = torch.stack([*(step.x for step in taken), result.x])
+    return x.numpy(), torch.stack([step.denoised for step in taken]).numpy(), result.sigmas.numpy()
+
+
+def _losses(config: TrainingConfig, denoiser: Denoiser, seen: Dataset, unseen: Dataset) -> dict[str, Any]:
+    """Loss per noise level: the untrained network and the trained one on held-out digits, and on training digits."""
+    sigmas = torch.logspace(math.log10(0.002), math.log10(80.0), 28, dtype=torch.float64)
+    objective = make_objective(config)
+    before = Denoiser(make_network(config, seen.shape, seen.label_dim, 0), make_preconditioning(config)).eval()
+    some_seen = seen.select(range(len(unseen)))  # as many, so that both curves are equally noisy
+    sides = {
+        "loss_before": (before, unseen),
+        "loss_after": (denoiser, unseen),
+        "loss_train": (denoiser, some_seen),
+    }
+    curves = {
+        name: loss_per_sigma(
+            model,
+            to_unit(images.images()),
+            sigmas,
+            weight=objective.weight,
+            generator=torch.Generator().manual_seed(0),
+            labels=images.labels(),
+        ).numpy()
+        for name, (model, images) in sides.items()
+    }
+    return {
+        **curves,
+        "loss_sigmas": sigmas.numpy(),
+        "loss_density": objective.noise.log_density(sigmas).exp().numpy(),
+    }
+
+
+def _array(images: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return images.double().numpy()
+
+
+def _pixels(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return to_uint8(images).numpy()
+
+
+def _by_class(images: Tensor) -> Tensor:
+    """Images whose classes come in turn, sorted by class."""
+    return torch.cat([images[k::CLASSES] for k in range(CLASSES)])
+
+
+def _ten_of_each(images: Tensor, classes: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+    rows = [np.flatnonzero(classes == k)[: GRID // CLASSES] for k in range(CLASSES)]
+    return images[np.concatenate(rows)]
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

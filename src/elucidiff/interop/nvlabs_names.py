@@ -1,0 +1,124 @@
+"""What the settings and weights of the networks of NVlabs/edm are called there and here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+_SETTINGS = {
+    "out_channels": "out_channels",
+    "label_dim": "label_dim",
+    "augment_dim": "augment_dim",
+    "model_channels": "base_channels",
+    "channel_mult": "channel_multipliers",
+    "channel_mult_emb": "embedding_multiplier",
+    "num_blocks": "blocks_per_level",
+    "attn_resolutions": "attention_resolutions",
+    "dropout": "dropout",
+    "label_dropout": "label_dropout",
+}
+_UNET_SETTINGS = _SETTINGS | {
+    "embedding_type": "embedding",
+    "channel_mult_noise": "noise_multiplier",
+    "encoder_type": "encoder",
+    "decoder_type": "decoder",
+    "resample_filter": "resample_filter",
+}
+_CLASSES = {"SongUNet": ("unet", _UNET_SETTINGS), "DhariwalUNet": ("adm", _SETTINGS)}
+
+_TOP = {
+    "noise_features.frequencies": "map_noise.freqs",
+    "embed1": "map_layer0",
+    "embed2": "map_layer1",
+    "embed_labels": "map_label",
+    "embed_augment": "map_augment",
+    "head.norm": "out_norm",
+    "head.conv": "out_conv",
+}
+_BLOCK = {
+    "norm1": "norm0",
+    "conv1": "conv0",
+    "embed": "affine",
+    "norm2": "norm1",
+    "conv2": "conv1",
+    "skip": "skip",
+    "attention.norm": "norm2",
+    "attention.qkv": "qkv",
+    "attention.out": "proj",
+    "resample.kernel": "conv0.resample_filter",
+}
+
+
+def network_config(class_name: str, init_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings for :func:`elucidiff.networks.build` of a network with these constructor arguments there.
+
+    Raises:
+        ValueError: the class or an argument is unknown, or a needed argument is missing.
+    """
+    if class_name not in _CLASSES:
+        raise ValueError(f"network class {class_name!r} is unknown: choose one of {', '.join(_CLASSES)}")
+    kind, names = _CLASSES[class_name]
+    arguments = dict(init_kwargs)
+    try:
+        resolution, channels = arguments.pop("img_resolution"), arguments.pop("in_channels")
+    except KeyError as error:
+        raise ValueError(f"the arguments of {class_name} lack {error.args[0]!r}") from None
+    if unknown := sorted(arguments.keys() - names.keys()):
+        raise ValueError(f"{class_name} has no argument {unknown[0]!r}")
+    return {
+        "type": kind,
+        "sample_shape": [channels, resolution, resolution],
+        **{names[name]: value for name, value in arguments.items()},
+    }
+
+
+def reference_name(name: str, config: Mapping[str, Any]) -> str:
+    """The name there of the parameter or buffer that is called ``name`` here, in a network with this ``config``."""
+    resolution, levels = config["sample_shape"][1], len(config["channel_multipliers"])
+
+    def prefix(part: str, level: int) -> str:
+        return f"{part}.{resolution >> level}x{resolution >> level}_"
+
+    for ours, theirs in _TOP.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    if name.startswith("stem."):
+        return prefix("enc", 0) + "conv" + name.removeprefix("stem")
+    if name == "upsample_output.kernel":  # there, every level has its own copy
+        return prefix("dec", 0) + "aux_up.resample_filter"
+    if match := re.fullmatch(r"heads\.(\d+)\.(\w+)\.(\w+)", name):
+        level = levels - 1 - int(match[1]) if config["decoder"] == "skip" else 0
+        return f"{prefix('dec', level)}aux_{match[2]}.{match[3]}"
+    if match := re.fullmatch(r"side_path\.(\d+)\.(conv|down)\.(\w+)", name):
+        where = prefix("enc", int(match[1]) + 1)
+        if match[2] == "conv":
+            return f"{where}aux_{config['encoder']}.{match[3]}"
+        return f"{where}aux_{'residual' if config['encoder'] == 'residual' else 'down'}.resample_filter"
+    match = re.fullmatch(r"(encoder|decoder)\.(\d+)\.(enter|blocks)\.(\d+)\.(.+)", name)
+    if match is None:
+        raise ValueError(f"{name} has no counterpart in the reference's networks")
+    part, index, block = match[1], int(match[2]), match[4]
+    level = index if part == "encoder" else levels - 1 - index
+    if match[3] == "blocks":
+        where = f"block{block}"
+    elif part == "encoder":
+        where = "down"
+    else:
+        where = "up" if index else f"in{block}"
+    layer, _, kind = match[5].rpartition(".")
+    inner = _BLOCK[match[5]] if match[5] in _BLOCK else f"{_BLOCK[layer]}.{kind}"
+    return f"{prefix(part[:3], level)}{where}.{inner}"
+
+
+def our_order(name: str, value: Tensor, heads: int) -> Tensor:
+    """The values of the parameter called ``name`` here, in the order they have here.
+
+    Queries, keys and values of one channel are neighbours in the output of the joint layer there; here all queries
+    come before all keys, and all keys before all values.
+    """
+    if ".qkv." not in name:
+        return value
+    return value.reshape(heads, -1, 3, *value.shape[1:]).movedim(2, 0).reshape(value.shape)

@@ -1,0 +1,37 @@
+"""The networks F inside a preconditioned denoiser: DDPM++, NCSN++ and ADM (Karras et al. 2022, Appendix F).
+
+All are called as ``network(x, noise_labels, class_labels=None, augment_labels=None)``, see :class:`Network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elucidiff.networks.adm import ADM
+from elucidiff.networks.network import Network
+from elucidiff.networks.unet import UNet
+
+__all__ = ["ADM", "Network", "UNet", "build"]
+
+_TYPES: dict[str, type[UNet] | type[ADM]] = {"unet": UNet, "adm": ADM}
+
+
+def build(config: Mapping[str, Any]) -> Network:
+    """Make the network that ``config`` describes, with new starting values.
+
+    Args:
+        config: the settings of a network as its attribute ``config`` has them: ``type`` ("unet" or "adm") and the
+            arguments of that class.
+
+    Raises:
+        ValueError: the type is unknown, a setting is unknown, missing or out of range.
+    """
+    settings = dict(config)
+    name = settings.pop("type", None)
+    if name not in _TYPES:
+        raise ValueError(f"network type {name!r} is unknown: choose one of {', '.join(_TYPES)}")
+    try:
+        return _TYPES[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"settings do not describe a network of type {name!r}: {error}") from error

@@ -1,0 +1,127 @@
+"""The residual block that every level of the networks is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elucidiff.networks.attention import SelfAttention
+from elucidiff.networks.layers import Initialiser, convolution, linear
+from elucidiff.networks.normalise import GroupNorm, silu
+from elucidiff.networks.resample import Resample
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of one network have in common.
+
+    Args:
+        dims: number of spatial dimensions.
+        embedding_channels: channels of the embedding of noise level and labels.
+        dropout: probability of dropping a feature before the second convolution.
+        resample_taps: the filter along one dimension.
+        scale_and_shift: the embedding scales and shifts the second normalisation (ADM), or is added before it
+            (DDPM++).
+        project_resampled: a 1x1 convolution in the skip path of a block that resamples but keeps its channels.
+        channels_per_head: attention has ``channels // channels_per_head`` heads, none if that is 0; None: one head.
+        skip_scale: factor on the sum of a residual branch and its skip path.
+        eps: of the normalisations.
+        initialise: starting values of most layers.
+        initialise_qkv: starting values of the layers that make queries, keys and values.
+        initialise_last: starting values of the last layer of each residual branch.
+    """
+
+    dims: int
+    embedding_channels: int
+    dropout: float
+    resample_taps: tuple[float, ...]
+    scale_and_shift: bool
+    project_resampled: bool
+    channels_per_head: int | None
+    skip_scale: float
+    eps: float
+    initialise: Initialiser
+    initialise_qkv: Initialiser
+    initialise_last: Initialiser
+
+    def heads(self, channels: int) -> int:
+        """Number of attention heads of a block with so many channels."""
+        return 1 if self.channels_per_head is None else channels // self.channels_per_head
+
+
+class Block(nn.Module):
+    """Two normalised convolutions with the embedding between them, a skip path around them, and attention after.
+
+    Args:
+        style: what the network's blocks have in common.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        resample: "down" or "up": halve or double the resolution in the first convolution and in the skip path.
+        attention: whether self-attention follows.
+    """
+
+    def __init__(
+        self,
+        style: BlockStyle,
+        in_channels: int,
+        out_channels: int,
+        *,
+        resample: Literal["down", "up"] | None = None,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dropout, self.skip_scale, self.scale_and_shift = style.dropout, style.skip_scale, style.scale_and_shift
+        self.resample = Resample(resample, style.dims, style.resample_taps) if resample else None
+        self.norm1 = GroupNorm(in_channels, style.eps)
+        self.conv1 = convolution(style.dims, in_channels, out_channels, 3, style.initialise)
+        self.embed = linear(
+            style.embedding_channels, out_channels * (2 if style.scale_and_shift else 1), style.initialise
+        )
+        self.norm2 = GroupNorm(out_channels, style.eps)
+        self.conv2 = convolution(style.dims, out_channels, out_channels, 3, style.initialise_last)
+        self.skip = (
+            convolution(style.dims, in_channels, out_channels, 1, style.initialise)
+            if in_channels != out_channels or (resample and style.project_resampled)
+            else None
+        )
+        heads = style.heads(out_channels) if attention else 0
+        self.attention = (
+            SelfAttention(
+                out_channels,
+                heads,
+                eps=style.eps,
+                skip_scale=style.skip_scale,
+                initialise_qkv=style.initialise_qkv,
+                initialise_out=style.initialise_last,
+            )
+            if heads
+            else None
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """From ``(B, in_channels, *spatial)`` and the embedding ``(B or 1, embedding_channels)``."""
+        h: Tensor = silu(self.norm1(x))
+        h = self.conv1(h) if self.resample is None else self.resample.then(self.conv1, h)
+        e = self.embed(embedding)
+        e = e.reshape(*e.shape, *[1] * (x.ndim - 2))
+        if self.scale_and_shift:
+            scale, shift = e.chunk(2, dim=1)
+            h = silu(torch.addcmul(shift, self.norm2(h), scale + 1))
+        else:
+            h = silu(self.norm2(h + e))
+        h = self.conv2(F.dropout(h, self.dropout, self.training))
+        # In place: nothing keeps the output of a convolution for the backward pass.
+        h.add_(self.skip_path(x))
+        if self.skip_scale != 1:
+            h.mul_(self.skip_scale)
+        return h if self.attention is None else self.attention(h)
+
+    def skip_path(self, x: Tensor) -> Tensor:
+        """``x`` with the resolution and the channels of the output."""
+        if self.resample is None:
+            return x if self.skip is None else self.skip(x)
+        return self.resample(x) if self.skip is None else self.resample.then(self.skip, x)

@@ -1,0 +1,128 @@
+"""What every network is to the rest of the library: its attributes, its arguments and their checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Base of the networks F of Karras et al. 2022, Eq. 7.
+
+    Parameters may be cast (``.half()``, ``.bfloat16()``, ``.double()``) or run under ``torch.autocast``. The input is
+    cast to the type of the parameters; the features of the noise level, the statistics of the normalisations and the
+    attention weights stay in float32 in half precision.
+
+    Attributes:
+        sample_shape: ``(C, *spatial)`` that the network was made for. Other sizes work too, if they divide.
+        in_channels: channels of ``x``.
+        out_channels: channels of the output.
+        label_dim: width of the class labels, 0 for none.
+        augment_dim: width of the augmentation labels, 0 for none.
+        downsampling: every side of ``x`` must be a multiple of this.
+        config: JSON-able settings from which :func:`elucidiff.networks.build` makes the same network.
+    """
+
+    def __init__(
+        self,
+        sample_shape: Sequence[int],
+        *,
+        out_channels: int | None,
+        base_channels: int,
+        channel_multipliers: Sequence[int],
+        blocks_per_level: int,
+        attention_resolutions: Sequence[int],
+        dropout: float,
+        label_dim: int,
+        label_dropout: float,
+        augment_dim: int,
+        embedding_multiplier: int,
+    ) -> None:
+        super().__init__()
+        self.sample_shape = tuple(int(side) for side in sample_shape)
+        if not 2 <= len(self.sample_shape) <= 4 or min(self.sample_shape) < 1:
+            raise ValueError(
+                f"sample_shape {self.sample_shape} is not (channels, *spatial) with 1 to 3 spatial dimensions"
+            )
+        self.in_channels, self.dims = self.sample_shape[0], len(self.sample_shape) - 1
+        self.out_channels = self.in_channels if out_channels is None else out_channels
+        self.label_dim, self.label_dropout, self.augment_dim = label_dim, label_dropout, augment_dim
+        self.config: dict[str, Any] = {
+            "sample_shape": list(self.sample_shape),
+            "out_channels": self.out_channels,
+            "base_channels": base_channels,
+            "channel_multipliers": list(channel_multipliers),
+            "blocks_per_level": blocks_per_level,
+            "attention_resolutions": list(attention_resolutions),
+            "dropout": dropout,
+            "label_dim": label_dim,
+            "label_dropout": label_dropout,
+            "augment_dim": augment_dim,
+            "embedding_multiplier": embedding_multiplier,
+        }
+        for name in ("out_channels", "base_channels", "embedding_multiplier"):
+            if self.config[name] < 1:
+                raise ValueError(f"{name} must be at least 1, not {self.config[name]}")
+        for name in ("blocks_per_level", "label_dim", "augment_dim"):
+            if self.config[name] < 0:
+                raise ValueError(f"{name} must not be negative, but is {self.config[name]}")
+        for name in ("dropout", "label_dropout"):
+            if not 0 <= self.config[name] <= 1:
+                raise ValueError(f"{name} is a probability, but {self.config[name]} is not in [0, 1]")
+        if not channel_multipliers or min(channel_multipliers) < 1:
+            raise ValueError(f"channel_multipliers {list(channel_multipliers)} must be one or more positive integers")
+        self.downsampling = 2 ** (len(channel_multipliers) - 1)
+        self._check_sides(self.sample_shape[1:])
+        # For samples that are not square the larger side counts: attention costs the square of all positions, and
+        # this never places it at a level that is larger than the same setting would give on a square sample.
+        nominal = max(self.sample_shape[1:])
+        self.level_attention = [
+            nominal >> level in attention_resolutions for level in range(len(channel_multipliers))
+        ]
+        self.level_channels = [base_channels * multiplier for multiplier in channel_multipliers]
+
+    def check_inputs(
+        self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
+    ) -> None:
+        """Raise ValueError, in one line, for inputs that do not fit the network."""
+        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, but this network takes (batch, {self.in_channels}, "
+                f"{self.dims} spatial dimension{'s' if self.dims > 1 else ''})"
+            )
+        self._check_sides(x.shape[2:])
+        if noise_labels.ndim != 1 or noise_labels.shape[0] not in (1, x.shape[0]):
+            raise ValueError(
+                f"noise_labels has shape {tuple(noise_labels.shape)}, but must be ({x.shape[0]},) or (1,)"
+            )
+        for name, labels, width in (
+            ("class_labels", class_labels, self.label_dim),
+            ("augment_labels", augment_labels, self.augment_dim),
+        ):
+            if labels is not None and (
+                labels.ndim != 2 or labels.shape[0] not in (1, x.shape[0]) or labels.shape[1] != width
+            ):
+                raise ValueError(
+                    f"{name} has shape {tuple(labels.shape)}, but this network takes ({x.shape[0]}, {width})"
+                )
+
+    def class_labels_or_zeros(self, class_labels: Tensor | None, like: Tensor) -> Tensor:
+        """The class labels in the type of ``like``: one row of zeros if there are none, some rows 0 in training."""
+        if class_labels is None:
+            return like.new_zeros(1, self.label_dim)
+        class_labels = class_labels.to(like.dtype)
+        if self.training and self.label_dropout:
+            kept = torch.rand_like(class_labels[:, :1]) >= self.label_dropout
+            class_labels = class_labels * kept
+        return class_labels
+
+    def _check_sides(self, sides: Sequence[int]) -> None:
+        if any(side % self.downsampling or side < 1 for side in sides):
+            raise ValueError(
+                f"size {'x'.join(map(str, sides))} does not fit {int(math.log2(self.downsampling)) + 1} levels: "
+                f"pad or crop every side to a multiple of {self.downsampling}, or use fewer channel_multipliers"
+            )

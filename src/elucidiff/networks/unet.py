@@ -1,0 +1,235 @@
+"""The DDPM++ and NCSN++ U-Nets (Song et al. 2021) in the form of Karras et al. 2022, Appendix F."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elucidiff.networks.blocks import BlockStyle
+from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
+from elucidiff.networks.layers import convolution, linear, xavier_uniform
+from elucidiff.networks.levels import decoder_levels, encoder_levels
+from elucidiff.networks.network import Network
+from elucidiff.networks.resample import Resample
+from elucidiff.networks.side_paths import Head, InputResidual, InputSkip
+
+
+class UNet(Network):
+    """A U-Net whose residual branches add the embedding of noise level and labels. The defaults are DDPM++.
+
+    Args:
+        sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
+            ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
+        out_channels: channels of the output; default C.
+        base_channels: channels that the multipliers multiply.
+        channel_multipliers: channels of each level, from the highest resolution to the lowest.
+        blocks_per_level: residual blocks of each encoder level.
+        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
+            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
+        dropout: probability of dropping a feature in a residual branch.
+        label_dim: width of the class labels, 0 for none.
+        label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        augment_dim: width of the augmentation labels, 0 for none.
+        embedding: features of the noise level: "positional" (DDPM++) or "fourier" (NCSN++).
+        embedding_multiplier: channels of the embedding over ``base_channels``.
+        noise_multiplier: features of the noise level over ``base_channels``.
+        encoder: "standard"; "skip" and "residual" carry the input along beside the trunk.
+        decoder: "standard"; "skip" adds up outputs of all levels.
+        resample_filter: taps of the low-pass filter of all resampling.
+
+    Raises:
+        ValueError: a setting is out of range, or the sides do not divide.
+    """
+
+    def __init__(
+        self,
+        sample_shape: Sequence[int],
+        *,
+        out_channels: int | None = None,
+        base_channels: int = 128,
+        channel_multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks_per_level: int = 4,
+        attention_resolutions: Sequence[int] = (16,),
+        dropout: float = 0.1,
+        label_dim: int = 0,
+        label_dropout: float = 0.0,
+        augment_dim: int = 0,
+        embedding: Literal["positional", "fourier"] = "positional",
+        embedding_multiplier: int = 4,
+        noise_multiplier: int = 1,
+        encoder: Literal["standard", "skip", "residual"] = "standard",
+        decoder: Literal["standard", "skip"] = "standard",
+        resample_filter: Sequence[float] = (1, 1),
+    ) -> None:
+        super().__init__(
+            sample_shape,
+            out_channels=out_channels,
+            base_channels=base_channels,
+            channel_multipliers=channel_multipliers,
+            blocks_per_level=blocks_per_level,
+            attention_resolutions=attention_resolutions,
+            dropout=dropout,
+            label_dim=label_dim,
+            label_dropout=label_dropout,
+            augment_dim=augment_dim,
+            embedding_multiplier=embedding_multiplier,
+        )
+        self.config |= {
+            "type": "unet",
+            "embedding": embedding,
+            "noise_multiplier": noise_multiplier,
+            "encoder": encoder,
+            "decoder": decoder,
+            "resample_filter": list(resample_filter),
+        }
+        for name, value, choices in (
+            ("embedding", embedding, ("positional", "fourier")),
+            ("encoder", encoder, ("standard", "skip", "residual")),
+            ("decoder", decoder, ("standard", "skip")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}")
+        noise_channels, embedding_channels = (
+            base_channels * noise_multiplier,
+            base_channels * embedding_multiplier,
+        )
+        if noise_channels % 2 or noise_channels < 4:
+            raise ValueError(f"base_channels * noise_multiplier must be even and at least 4, but is {noise_channels}")
+        taps = tuple(resample_filter)
+        initialise, nearly_zero = xavier_uniform(), xavier_uniform(gain=1e-5)
+        style = BlockStyle(
+            dims=self.dims,
+            embedding_channels=embedding_channels,
+            dropout=dropout,
+            resample_taps=taps,
+            scale_and_shift=False,
+            project_resampled=True,
+            channels_per_head=None,
+            skip_scale=math.sqrt(0.5),
+            eps=1e-6,
+            initialise=initialise,
+            initialise_qkv=xavier_uniform(gain=math.sqrt(0.2)),
+            initialise_last=nearly_zero,
+        )
+
+        self.noise_features = (
+            PositionalEmbedding(noise_channels, endpoint=True, sines_first=True)
+            if embedding == "positional"
+            else FourierEmbedding(noise_channels)
+        )
+        self.embed_labels = linear(label_dim, noise_channels, initialise) if label_dim else None
+        self.embed_augment = linear(augment_dim, noise_channels, initialise, bias=False) if augment_dim else None
+        self.embed1 = linear(noise_channels, embedding_channels, initialise)
+        self.embed2 = linear(embedding_channels, embedding_channels, initialise)
+
+        self.stem = convolution(self.dims, self.in_channels, base_channels, 3, initialise)
+        self.encoder, skips = encoder_levels(
+            style, base_channels, self.level_channels, blocks_per_level, self.level_attention
+        )
+        self.side_path = nn.ModuleList()
+        if encoder != "standard":
+            join, side_channels = (InputSkip if encoder == "skip" else InputResidual), self.in_channels
+            for trunk_channels in [level.entry_channels for level in self.encoder][1:]:
+                self.side_path.append(join(self.dims, side_channels, trunk_channels, taps, initialise))
+                if encoder == "residual":
+                    side_channels = trunk_channels
+
+        self.decoder = decoder_levels(
+            style,
+            skips,
+            self.level_channels,
+            [[False] * blocks_per_level + [attend] for attend in self.level_attention],
+        )
+        with_head = list(self.decoder) if decoder == "skip" else list(self.decoder)[-1:]
+        self.heads = nn.ModuleList(
+            Head(self.dims, level.out_channels, self.out_channels, style.eps, nearly_zero) for level in with_head
+        )
+        self.upsample_output = Resample("up", self.dims, taps) if decoder == "skip" else None
+
+    @classmethod
+    def ddpmpp(cls, sample_shape: Sequence[int], **settings: Any) -> Self:
+        """DDPM++: positional noise features, no side paths, resampling by averages and copies of neighbours."""
+        return cls(sample_shape, **settings)
+
+    @classmethod
+    def ncsnpp(cls, sample_shape: Sequence[int], **settings: Any) -> Self:
+        """NCSN++: Fourier noise features, a residual path from the input, resampling with the taps (1, 3, 3, 1)."""
+        return cls(
+            sample_shape,
+            **{
+                "embedding": "fourier",
+                "noise_multiplier": 2,
+                "encoder": "residual",
+                "resample_filter": (1, 3, 3, 1),
+                **settings,
+            },
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output F.
+
+        Args:
+            x: ``(B, C, *spatial)``, the scaled noisy input.
+            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
+            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
+            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
+
+        Returns:
+            ``(B, out_channels, *spatial)`` in the type of the parameters.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
+        self.check_inputs(x, noise_labels, class_labels, augment_labels)
+        embedding = self.embed(noise_labels, class_labels, augment_labels)
+        x = x.to(self.stem.weight.dtype)
+
+        side = x
+        h = self.stem(x)
+        skips = [h]
+        for index, level in enumerate(self.encoder):
+            for block in level.enter:
+                h = block(h, embedding)
+                if self.side_path:
+                    h, side = self.side_path[index - 1](h, side)
+                skips.append(h)
+            for block in level.blocks:
+                h = block(h, embedding)
+                skips.append(h)
+
+        output: Tensor | None = None
+        for index, level in enumerate(self.decoder):
+            for block in level.enter:
+                h = block(h, embedding)
+            for block in level.blocks:
+                h = block(torch.cat([h, skips.pop()], dim=1), embedding)
+            if self.upsample_output is not None:
+                head: Tensor = self.heads[index](h)
+                output = head if output is None else self.upsample_output(output) + head
+        if output is None:
+            output = self.heads[-1](h)
+        return output
+
+    def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
+        dtype = self.embed1.weight.dtype
+        e = self.noise_features(noise_labels).to(dtype)
+        if self.embed_labels is not None:
+            # sqrt(label_dim) gives one-hot labels unit variance.
+            labels = self.class_labels_or_zeros(class_labels, e) * math.sqrt(self.label_dim)
+            e = e + self.embed_labels(labels)
+        if self.embed_augment is not None and augment_labels is not None:
+            e = e + self.embed_augment(augment_labels.to(dtype))
+        e = F.silu(self.embed1(e))
+        return F.silu(self.embed2(e))

@@ -1,11 +1,13 @@
 """The straightforward way: DDPM++ and Heun's method as one would first write them down in PyTorch.
 
-Eager float32, NCHW, the default memory allocator, one process, no fused attention, every resampling a depthwise convolution with
-its filter. This is the other side of the benchmarks, not part of the library; the weights are those of a library network, by name.
+Eager float32, NCHW, the default memory allocator, one process, no fused attention, every resampling a depthwise
+convolution with its filter. This is the other side of the benchmarks, not part of the library; the weights are those of
+a library network, by name.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 
@@ -124,7 +126,7 @@ def plain_heun(
         return (c_skip * x32 + c_out * out).to(torch.float64)
 
     x = latents.to(torch.float64) * sigmas[0]
-    for i, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         d = (x - denoise(x, sigma)) / sigma
         x_next = x + (sigma_next - sigma) * d
         if i < len(sigmas) - 2:

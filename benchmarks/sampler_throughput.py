@@ -2,7 +2,8 @@
 
     python -m benchmarks.sampler_throughput [--network fashion-mnist] [--batch 64] [--rounds 5]
 
-Prints ratios of time (above 1: ours is faster) and the sampler's overhead, the share of the time that is not spent in the network.
+Prints ratios of time (above 1: ours is faster) and the sampler's overhead: the share of the time that is not spent in
+the network.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def _make_heard(network: torch.nn.Module) -> None:
-    """Give layers that start at about zero ordinary weights, so that the comparison of results is not one of zeros."""
+    """Give layers that start at about zero ordinary weights, so that results are not compared at zero."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Steps:
-    """Where samplers spend their steps: the noise levels of the four columns of Table 1, or of karras steps by rho."""
+    """Where samplers spend their steps: the four columns of Table 1, or karras steps by rho."""
 
     n: int = 18
     """Number of steps."""
@@ -117,13 +117,14 @@ def run(arguments: Sequence[str]) -> int:
     """Draw one figure and name the files."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
-            f"usage: elucidiff figure {{{','.join(FIGURES)}}} [options]\n\n`elucidiff figure NAME --help` explains each."
+            f"usage: elucidiff figure {{{','.join(FIGURES)}}} [options]\n\n"
+            "`elucidiff figure NAME --help` explains each."
         )
         return 0 if arguments else 2
     name = arguments[0]
     if name not in FIGURES:
         raise ValueError(f"unknown figure {name!r}; {nearest(name, list(FIGURES))}")
-    kind: Callable[..., Any] = FIGURES[name]
+    kind: type[Any] = FIGURES[name]
     options = parse(kind, arguments[1:], prog=f"elucidiff figure {name}")
     for path in save(options.draw(), options.out):
         print(path)

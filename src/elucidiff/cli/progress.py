@@ -67,6 +67,6 @@ class Progress:
             self._said = now
             left = (self._total - done) * (now - self._started) / max(done, 1e-9)
             print(
-                f"{self._what}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rate}, {left:,.0f} s left {self._note}".rstrip(),
+                f"{self._what}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rate}, {left:,.0f} s left {self._note}",
                 file=sys.stderr,
             )

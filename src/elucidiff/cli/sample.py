@@ -27,7 +27,7 @@ from elucidiff.sampling.seeds import parse_seeds
 
 @dataclass(frozen=True)
 class Options:
-    """Draw samples from a trained model. One image a seed, and samples.json with all settings, seeds and evaluations."""
+    """Draw samples from a trained model: an image a seed, and samples.json with all settings and evaluations."""
 
     model: tyro.conf.Positional[Path]
     """A model folder: runs/.../model, as training writes it."""
@@ -42,7 +42,7 @@ class Options:
     grid: bool = False
     """Also write grid.png, all samples in one image, as wide as there are classes (or about square)."""
     batch_size: int = 16
-    """Samples in one call of the network. The bits of a sample depend on it; which seeds go together does not matter."""
+    """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
 
@@ -129,6 +129,7 @@ def run(arguments: Sequence[str]) -> int:
     if sheet:
         columns = denoiser.label_dim if options.labels and denoiser.label_dim > 1 else round(len(seeds) ** 0.5)
         write_picture(options.out / "grid.png", mosaic(np.concatenate(sheet), max(1, columns), zoom=2))
+    mean_nfe = sum(evaluations) / len(evaluations)
     settings = {
         "elucidiff": elucidiff.__version__,
         "model": str(options.model),
@@ -137,7 +138,7 @@ def run(arguments: Sequence[str]) -> int:
         "batch_size": options.batch_size,
         "device": str(device),
         "seconds": round(seconds, 3),
-        "nfe": {"per_sample_mean": sum(evaluations) / len(evaluations), "total": sum(evaluations)},
+        "nfe": {"per_sample_mean": mean_nfe, "total": sum(evaluations)},
         "samples": [
             {"seed": seed, "file": name, "nfe": nfe, **({"label": used[k]} if used else {})}
             for k, (seed, name, nfe) in enumerate(zip(seeds, done, evaluations, strict=True))
@@ -145,9 +146,7 @@ def run(arguments: Sequence[str]) -> int:
     }
     write_whole(record, json.dumps(settings, indent=1))
     rate = len(seeds) / max(seconds, 1e-9)
-    print(
-        f"{len(seeds)} samples in {options.out} ({rate:.1f} a second, {settings['nfe']['per_sample_mean']:g} evaluations each)"
-    )
+    print(f"{len(seeds)} samples in {options.out} ({rate:.1f} a second, {mean_nfe:g} evaluations each)")
     return 0
 
 

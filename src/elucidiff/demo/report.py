@@ -31,7 +31,7 @@ def write_report(run_dir: Path) -> Path:
     lead = (
         f"A class-conditional diffusion model, trained here in {_duration(results['training']['seconds'])} on "
         f"{results['data']['train']:,} real 8x8 digits, drew the samples below with "
-        f"{results['sampling']['nfe']} network evaluations each. This page says what was done, and how good the result is."
+        f"{results['sampling']['nfe']} network evaluations each. This page says what was done and how good the result is."
     )
     sections = [
         _samples(results, figures["grid"]),
@@ -96,145 +96,120 @@ def _draw(folder: Path, results: dict[str, Any], numbers: dict[str, Any]) -> dic
 
 
 def _samples(results: dict[str, Any], figure: Path) -> Section:
+    last = results["sampling"]["images"] - 1
+    text = f"""
+        Left: samples, ten of each class, from the seeds 0 to {last}; none were left out. Right: real digits
+        that were held out of the training.
+        """
     return Section(
-        "Samples beside real digits",
-        [
-            f"Left: {results['sampling']['images']} samples, ten of each class, not selected: the seeds are 0 to "
-            f"{results['sampling']['images'] - 1}. Right: real digits that were held out of the training.",
-        ],
-        figure,
-        "Ten rows of generated digits beside ten rows of real ones",
+        "Samples beside real digits", text, figure, "Ten rows of generated digits beside ten rows of real ones"
     )
 
 
 def _figures_of_merit(results: dict[str, Any]) -> Section:
-    quality, real = results["quality"], results["real"]
+    quality, real, data = results["quality"], results["real"], results["data"]
+    text = f"""
+        Each figure stands beside the value that real digits reach.
+
+        Label accuracy: a classifier (scikit-learn's support vector machine, trained on the real training
+        digits) says whether a sample shows the class that was asked for. It errs on real digits, too, as the
+        last column says.
+
+        Frechet distance: it compares mean and covariance of {data["components"]} principal components with
+        those of the {data["held_out"]} held-out digits. Even real digits do not reach 0, because the sets are
+        small, so as many images are taken on both sides; the spread is over repetitions with other images.
+
+        Nearest training image: the root mean square difference per pixel, in units of [-1, 1] images.
+        """
     ratio = quality["frechet"] / real["frechet"]
-    return Section(
-        "How good are they?",
+    rows = [
         [
-            "Each figure stands beside the value that real digits reach. A classifier (scikit-learn's support vector machine, trained "
-            "on the real training digits) says whether a sample shows the class that was asked for; it errs itself, on real digits, as "
-            "often as the right column says. The Frechet distance compares mean and covariance of "
-            f"{results['data']['components']} principal components with those of the held-out digits; even real digits do not reach 0, "
-            "because both sides are small sets. Both sides have as many images.",
+            "label accuracy",
+            f"{quality['accuracy']:.1%} of {quality['accuracy_n']:,}",
+            f"{real['accuracy']:.1%} of {data['held_out']}",
         ],
-        table=Table(
-            ["figure", "samples", "real digits"],
-            [
-                [
-                    "label accuracy",
-                    f"{quality['accuracy']:.1%} (n = {quality['accuracy_n']:,})",
-                    f"{real['accuracy']:.1%} (held-out, n = {results['data']['held_out']})",
-                ],
-                [
-                    "Frechet distance on PCA features",
-                    f"{quality['frechet']:.3f} ± {quality['frechet_std']:.3f} ({ratio:.2f} x real)",
-                    f"{real['frechet']:.3f} ± {real['frechet_std']:.3f}",
-                ],
-                [
-                    "median distance to the nearest training image",
-                    f"{quality['nearest_median']:.3f}",
-                    f"{real['nearest_median']:.3f}",
-                ],
-            ],
-        ),
-    )
+        [
+            "Frechet distance on PCA features",
+            f"{quality['frechet']:.3f} ± {quality['frechet_std']:.3f} ({ratio:.2f} times real)",
+            f"{real['frechet']:.3f} ± {real['frechet_std']:.3f}",
+        ],
+        [
+            "median distance to the nearest training image",
+            f"{quality['nearest_median']:.3f}",
+            f"{real['nearest_median']:.3f}",
+        ],
+    ]
+    return Section("How good are they?", text, table=Table(["figure", "samples", "real digits"], rows))
 
 
 def _trajectory(figure: Path) -> Section:
-    return Section(
-        "From noise to digit",
-        [
-            "Upper rows: the state x, noise at first, at falling noise levels sigma (its contrast is kept equal, so that it can be seen). "
-            "Lower rows: D(x; sigma), the network's best guess of the clean image. At high noise the guess is the mean of the class; "
-            "detail comes in as the noise falls.",
-        ],
-        figure,
-        "Noisy states above the denoiser's outputs, from high to low noise",
-    )
+    text = """
+        Upper rows: the state x at falling noise levels sigma; its contrast is kept equal, so that it can be
+        seen. Lower rows: D(x; sigma), the network's best guess of the clean image. At high noise that is the
+        mean of the class; detail comes in as the noise falls.
+        """
+    return Section("From noise to digit", text, figure, "Noisy states above the denoiser's outputs")
 
 
 def _loss(figure: Path) -> Section:
-    return Section(
-        "What the network learned, by noise level",
-        [
-            "The weighted loss of the paper's Eq. 8, per pixel. At very low noise nothing can be learned (the noise drowns in the detail), at "
-            "very high noise there is little to learn (the mean is the answer): so training looks in between, where p_train is high. "
-            "Where the curve of the held-out digits lies above that of the digits trained on, the network begins to memorise.",
-        ],
-        figure,
-        "Loss against noise level before and after training",
-    )
+    text = """
+        The weighted loss of Karras et al. 2022, Eq. 8, per pixel. At very low noise nothing can be learned,
+        since the noise is lost in the detail of the image; at very high noise there is little to learn, since
+        the answer is the mean. So training looks in between, where p_train is high.
+
+        Where the held-out digits have a higher loss than those trained on, the network begins to memorise.
+        """
+    return Section("What the network learned, by noise level", text, figure, "Loss against noise level")
 
 
 def _steps(figure: Path) -> Section:
+    text = """
+        The noise levels that the samples above passed through (rho = 7), and those of two other values of rho.
+        A larger rho takes shorter steps at low noise, where errors are seen, and longer ones at high noise.
+        """
     return Section(
-        "Where the sampler spends its steps",
-        [
-            "Noise levels of the samples above (rho = 7) and of two other values of rho. A larger rho takes shorter steps at low noise, "
-            "where errors are seen, and longer ones at high noise.",
-        ],
-        figure,
-        "Noise level against step for three values of rho",
+        "Where the sampler spends its steps", text, figure, "Noise level against step for three values of rho"
     )
 
 
 def _budget(results: dict[str, Any], figure: Path) -> Section:
-    return Section(
-        "The same seeds, more and fewer steps",
-        [
-            "The probability-flow ODE takes a seed to one image; a solver only approximates it. So the same seeds give nearly the same "
-            "images at 18 and at 64 steps, and poorer ones at 2. The curve shows the distance to a solution with "
-            f"{results['budget']['reference_steps']} steps: Heun's method is of second order, so it falls about fourfold when the number of "
-            "steps doubles.",
-        ],
-        figure,
-        "Rows of the same digits at 2 to 64 steps, and the error against the number of evaluations",
-    )
+    text = f"""
+        The probability-flow ODE takes a seed to one image, and a solver approximates it. So the same seeds give
+        nearly the same images at 18 and at 64 steps, and poor ones at 2. The curve shows the distance to a
+        solution with {results["budget"]["reference_steps"]} steps. Heun's method is of second order: when the
+        number of steps doubles, the error falls about fourfold.
+        """
+    return Section("The same seeds, more and fewer steps", text, figure, "The same digits at 2 to 64 steps")
 
 
 def _memory(results: dict[str, Any], figure: Path) -> Section:
-    share = results["quality"]["closer_than_real"]
+    text = f"""
+        A model that copies its training set would show samples much closer to it than unseen real digits are.
+        Of unseen real digits, 5% lie within a certain distance of a training image; of the samples,
+        {results["quality"]["closer_than_real"]:.0%} do.
+        """
     return Section(
-        "Memory or learning?",
-        [
-            "A model that copies its training set would show samples much closer to it than unseen real digits are. "
-            f"Here {share:.0%} of the samples lie closer to a training image than the closest 5% of unseen real digits do; "
-            "5% is what a faithful model would show.",
-        ],
-        figure,
-        "Distribution of nearest-neighbour distances, and the closest pairs",
+        "Memory or learning?", text, figure, "Distributions of nearest-neighbour distances, and closest pairs"
     )
 
 
 def _how(results: dict[str, Any]) -> Section:
     training, sampling, machine, model = (results[key] for key in ("training", "sampling", "machine", "model"))
-    return Section(
-        "How it was made",
-        ["The command was `elucidiff demo`; everything below is in results.json beside this page."],
-        table=Table(
-            ["", ""],
-            [
-                [
-                    "data",
-                    f"{results['data']['name']}: {results['data']['train']:,} to train on, {results['data']['held_out']} held out",
-                ],
-                ["network", f"{model['architecture']}, {model['parameters'] / 1e6:.2f} million parameters"],
-                [
-                    "training",
-                    f"{training['images']:,} images in {_duration(training['seconds'])}, batch {training['batch_size']}",
-                ],
-                ["sampling", f"Heun, {sampling['steps']} steps, {sampling['nfe']} evaluations an image, counted"],
-                ["speed", f"{sampling['images']} samples in {sampling['seconds']:.1f} s"],
-                [
-                    "machine",
-                    f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}, device {machine['device']}",
-                ],
-                ["elucidiff", results["version"]],
-            ],
-        ),
-    )
+    data = results["data"]
+    rows = [
+        ["data", f"{data['name']}: {data['train']:,} images to train on, {data['held_out']} held out"],
+        ["network", f"{model['architecture']}, {model['parameters'] / 1e6:.2f} million parameters"],
+        [
+            "training",
+            f"{training['images']:,} images in {_duration(training['seconds'])}, {training['steps']:,} steps",
+        ],
+        ["sampling", f"Heun, {sampling['steps']} steps; {sampling['nfe']} evaluations an image, counted"],
+        ["time", f"{sampling['images']} samples in {sampling['seconds']:.1f} seconds"],
+        ["machine", f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}"],
+        ["elucidiff", results["version"]],
+    ]
+    text = "The command was `elucidiff demo`. Everything on this page is in results.json and numbers.npz beside it."
+    return Section("How it was made", text, table=Table(["", ""], rows))
 
 
 def _duration(seconds: float) -> str:

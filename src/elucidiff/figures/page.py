@@ -22,10 +22,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs of plain text, and optionally a figure (a PNG file) and a table below them."""
+    """A heading and text, and optionally a figure (a PNG file) and a table below it.
+
+    The text is plain; empty lines separate paragraphs, and other line breaks count as spaces.
+    """
 
     title: str
-    text: Sequence[str]
+    text: str
     figure: Path | None = None
     alternative: str = ""
     table: Table | None = None
@@ -63,7 +66,7 @@ def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Se
 
 def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{html.escape(section.title)}</h2>"]
-    parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.text]
+    parts += [f"<p>{html.escape(' '.join(paragraph.split()))}</p>" for paragraph in section.text.split("\n\n")]
     if section.figure is not None:
         data = base64.b64encode(section.figure.read_bytes()).decode()
         parts.append(

@@ -1,8 +1,8 @@
 """The straightforward way: DDPM++ and Heun's method as one would first write them down in PyTorch.
 
 Eager float32, NCHW, the default memory allocator, one process, no fused attention, every resampling a depthwise
-convolution with its filter. This is the other side of the benchmarks, not part of the library; the weights are those of
-a library network, by name.
+convolution with its filter. This is the other side of the benchmarks, not part of the library; the weights are those
+of a library network, by name.
 """
 
 from __future__ import annotations

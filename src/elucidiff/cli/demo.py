@@ -26,7 +26,7 @@ class Options:
     """Train on real 8x8 digits, draw samples, and write a report that explains what was done."""
 
     out: Path = Path("runs/demo")
-    """Run folder; the report is report.html in it. A run that was stopped goes on; a finished one is reported again."""
+    """Run folder; the report is report.html in it. A run that was stopped goes on."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=lambda: preset("digits"))
 
 

@@ -31,7 +31,7 @@ def write_report(run_dir: Path) -> Path:
     lead = (
         f"A class-conditional diffusion model, trained here in {_duration(results['training']['seconds'])} on "
         f"{results['data']['train']:,} real 8x8 digits, drew the samples below with "
-        f"{results['sampling']['nfe']} network evaluations each. This page says what was done and how good the result is."
+        f"{results['sampling']['nfe']} network evaluations each. This page says what was done and how good they are."
     )
     sections = [
         _samples(results, figures["grid"]),

@@ -1,0 +1,57 @@
+"""Data sets: opening, checking, splitting and ordering them.
+
+dataset = ed.data.open("fashion-mnist")
+image, label = dataset[0]                       # uint8 (C, *spatial), float32 (label_dim,) or None
+images = ed.data.to_unit(dataset.images([0, 1, 2]))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elucidiff.data.dataset import Dataset, Fingerprint
+    from elucidiff.data.importing import Imported, import_dataset
+    from elucidiff.data.named import NAMES, data_root
+    from elucidiff.data.opening import open
+    from elucidiff.data.order import InfiniteOrder
+    from elucidiff.data.scaling import to_unit
+    from elucidiff.data.splitting import split
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Fingerprint",
+    "Imported",
+    "InfiniteOrder",
+    "data_root",
+    "import_dataset",
+    "open",
+    "split",
+    "to_unit",
+]
+
+_HOMES = {
+    "Dataset": "dataset",
+    "Fingerprint": "dataset",
+    "Imported": "importing",
+    "InfiniteOrder": "order",
+    "NAMES": "named",
+    "data_root": "named",
+    "import_dataset": "importing",
+    "open": "opening",
+    "split": "splitting",
+    "to_unit": "scaling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use (PEP 562): importing data needs no PyTorch, which alone would take most memory."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

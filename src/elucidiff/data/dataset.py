@@ -1,0 +1,232 @@
+"""A data set: images, labels, and which of them are in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from elucidiff.data.labels import Labels
+from elucidiff.data.sources import ArraySource, Images, Rows, Source
+
+Indices = Sequence[int] | Tensor | npt.NDArray[np.integer]
+
+_BYTES_AT_ONCE = 1 << 24
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a data set was, to tell later whether it still is the same.
+
+    Attributes:
+        name: of the data set.
+        shape: of an image.
+        dtype: of the images, as NumPy names it.
+        count: number of images.
+        label_dim: of the labels, 0 without.
+        sha256: of all images in order (C order, little-endian), then of all labels (classes as int64, or vectors as
+            float32). The same images in a folder, a zip or an imported set have the same one.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    count: int
+    label_dim: int
+    sha256: str
+
+
+class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
+    """Images of one shape, with or without labels; ``elucidiff.data.open`` makes them.
+
+    ``dataset[i]`` is ``(image, label)``: the image uint8 or floating point ``(C, *spatial)``, its label float32
+    ``(label_dim,)``, one-hot for a class, or None without labels. ``dataset.images(indices)`` and
+    ``dataset.labels(indices)`` give whole batches and are much faster.
+
+    Args:
+        name: what to call it.
+        source: where the images are read from.
+        labels: one for each image of ``source``.
+        rows: the images of ``source`` that are in the data set, in order; None for all.
+        mirrored: which of ``rows`` are mirrored left-right; None for none.
+        expected: the sha256 that :meth:`verify` must find; None if nobody wrote it down.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        labels: Labels | None = None,
+        *,
+        rows: Rows | None = None,
+        mirrored: npt.NDArray[np.bool_] | None = None,
+        expected: str | None = None,
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._source_labels = labels
+        self._rows = np.arange(len(source)) if rows is None else rows
+        self._mirrored = mirrored
+        self._expected = expected
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image, ``(C, *spatial)``."""
+        return self._source.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the images: uint8 or floating point."""
+        return torch.from_numpy(np.empty(0, self._source.dtype)).dtype
+
+    @property
+    def label_dim(self) -> int:
+        """Number of classes, or of numbers in a label vector; 0 without labels."""
+        return 0 if self._source_labels is None else self._source_labels.dim
+
+    @property
+    def classes(self) -> Tensor | None:
+        """Class of each image, int64 ``(N,)``; None if there are no labels, or vectors."""
+        if self._source_labels is None or not self._source_labels.are_classes:
+            return None
+        return torch.from_numpy(self._source_labels.values[self._rows])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty where they have none."""
+        return () if self._source_labels is None else self._source_labels.names
+
+    @property
+    def source_rows(self) -> Tensor:
+        """Which image of its source each one is, int64 ``(N,)``; an image and its mirror image share one."""
+        return torch.from_numpy(self._rows)
+
+    @property
+    def mirrored(self) -> Tensor:
+        """Whether each image is mirrored left-right, bool ``(N,)``."""
+        if self._mirrored is None:
+            return torch.zeros(len(self), dtype=torch.bool)
+        return torch.from_numpy(self._mirrored)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images take in memory."""
+        return len(self) * int(np.prod(self.shape)) * self._source.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | None]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Indices) -> list[tuple[Tensor, Tensor | None]]:
+        """Several items at once; PyTorch's loaders call it with the indices of a batch."""
+        images, labels = self.images(indices), self.labels(indices)
+        return list(zip(images, [None] * len(images) if labels is None else labels, strict=True))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        return (self[index] for index in range(len(self)))
+
+    def images(self, indices: Indices | None = None) -> Tensor:
+        """A batch of images.
+
+        Args:
+            indices: which, ``(B,)``; negative ones count from the end. None: all.
+
+        Returns:
+            uint8 or floating point ``(B, C, *spatial)``.
+
+        Raises:
+            IndexError: an index out of range.
+            OSError: a file cannot be read.
+            ValueError: a file is damaged; the message names it.
+        """
+        places = self._places(indices)
+        images = self._source.read(self._rows[places])
+        if self._mirrored is not None:
+            flip = self._mirrored[places]
+            images[flip] = images[flip][..., ::-1]
+        return torch.from_numpy(images)
+
+    def labels(self, indices: Indices | None = None) -> Tensor | None:
+        """A batch of labels, float32 ``(B, label_dim)``, one-hot for classes; None without labels.
+
+        Args:
+            indices: as for :meth:`images`. With many classes, all rows together take much memory: see
+                :attr:`classes`.
+        """
+        if self._source_labels is None:
+            return None
+        return torch.from_numpy(self._source_labels.rows(self._rows[self._places(indices)]))
+
+    def select(self, indices: Indices) -> Dataset:
+        """A data set of some of the images, in the order given."""
+        places = self._places(indices)
+        mirrored = None if self._mirrored is None else self._mirrored[places]
+        return Dataset(self.name, self._source, self._source_labels, rows=self._rows[places], mirrored=mirrored)
+
+    def without_labels(self) -> Dataset:
+        """The same images, without their labels."""
+        return Dataset(self.name, self._source, rows=self._rows, mirrored=self._mirrored)
+
+    def with_mirror_images(self) -> Dataset:
+        """The data set followed by all of it mirrored left-right."""
+        mirrored = np.asarray(self.mirrored)
+        return Dataset(
+            self.name,
+            self._source,
+            self._source_labels,
+            rows=np.tile(self._rows, 2),
+            mirrored=np.concatenate([mirrored, ~mirrored]),
+        )
+
+    def in_memory(self) -> Dataset:
+        """The same data set with all images (:attr:`nbytes`) read into memory, where every access is fast."""
+        images = np.empty((len(self), *self.shape), self._source.dtype)
+        for places, chunk in self._chunks():
+            images[places] = chunk
+        labels = None if self._source_labels is None else self._source_labels.select(self._rows)
+        return Dataset(self.name, ArraySource(images), labels, expected=self._expected)
+
+    def verify(self) -> Fingerprint:
+        """Read every image, so that a damaged one is found before work starts.
+
+        Returns:
+            the data set's fingerprint.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: a file is damaged, or an imported set is no longer what was imported.
+        """
+        digest = hashlib.sha256()
+        for _, chunk in self._chunks():
+            digest.update(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).data)
+        if self._source_labels is not None:
+            values = self._source_labels.values[self._rows]
+            digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
+        sha256 = digest.hexdigest()
+        if self._expected not in (None, sha256):
+            raise ValueError(f"{self.name} has changed since it was imported (checksums differ): import it again")
+        return Fingerprint(self.name, self.shape, str(self._source.dtype), len(self), self.label_dim, sha256)
+
+    def _chunks(self) -> Iterator[tuple[slice, Images]]:
+        size = max(1, _BYTES_AT_ONCE * len(self) // max(self.nbytes, 1))
+        for start in range(0, len(self), size):
+            places = slice(start, min(start + size, len(self)))
+            yield places, self.images(range(places.start, places.stop)).numpy()
+
+    def _places(self, indices: Indices | None) -> Rows:
+        if indices is None:
+            return np.arange(len(self))
+        places = np.asarray(indices, dtype=np.int64).reshape(-1)
+        outside = (places < -len(self)) | (places >= len(self))
+        if outside.any():
+            raise IndexError(
+                f"index {places[outside][0]} is out of range for {self.name}, which has {len(self)} images"
+            )
+        return np.where(places < 0, places + len(self), places)

@@ -1,0 +1,84 @@
+"""Find out what a name or path holds. Nothing here needs PyTorch, so importing data takes little memory."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from elucidiff.data.arrays import open_npy, open_npz
+from elucidiff.data.images import ImageFiles, image_names, labels_of
+from elucidiff.data.imported import is_imported, open_imported
+from elucidiff.data.named import DOWNLOADABLE, NAMES, PARTS, open_digits, open_downloadable, open_idx_folder
+from elucidiff.data.partial import partial_folder
+from elucidiff.data.sources import Contents
+from elucidiff.data.trees import Archive, Folder, Tree
+
+
+def find(source: str | os.PathLike[str], *, alike: bool = True) -> Contents:
+    """The contents of a data set, as :func:`elucidiff.data.open` describes them.
+
+    Args:
+        source: name or path.
+        alike: check that the images of a folder or archive are alike in size and channels.
+
+    Raises:
+        OSError: nothing is there, or it cannot be read.
+        ValueError: it is damaged, or not a data set; the message names the file.
+    """
+    text = os.fspath(source)
+    if not text:
+        raise ValueError("the name of the data set is empty")
+    name, colon, part = text.rpartition(":")
+    if not colon or part not in PARTS or Path(text).exists():
+        name, part = text, ""
+    if isinstance(source, str):
+        if name == "digits":
+            return open_digits(part or None)
+        if name in DOWNLOADABLE:
+            return open_downloadable(name, part or None)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _open_folder(path, part or None, alike)
+    if not path.exists():
+        raise _not_found(text)
+    if part:
+        raise ValueError(f"{name} has no part {part!r}: give its name alone")
+    if path.suffix.lower() == ".zip":
+        return _open_tree(path.stem, Archive(path), alike)
+    if path.suffix.lower() in _FILES:
+        return _FILES[path.suffix.lower()](path)
+    raise ValueError(f"{path} is not a data set: expected a folder, a .zip of images, a .npy or a .npz file")
+
+
+def _open_folder(path: Path, part: str | None, alike: bool) -> Contents:
+    idx = open_idx_folder(path, part)
+    if idx is not None:
+        return idx
+    if part is not None:
+        raise ValueError(f"{path} has no part {part!r}: give its name alone")
+    if is_imported(path):
+        return open_imported(path)
+    return _open_tree(path.resolve().name, Folder(path), alike)
+
+
+def _open_tree(name: str, tree: Tree, alike: bool) -> Contents:
+    names = image_names(tree)
+    labels = labels_of(tree, names)
+    images = ImageFiles(tree, names)
+    if alike:
+        images.check_alike()
+    return Contents(name, images, labels)
+
+
+def _not_found(text: str) -> FileNotFoundError:
+    if partial_folder(Path(text).expanduser()).is_dir():
+        return FileNotFoundError(f"{text} is not finished: import it again, and the import goes on where it stopped")
+    looks_like_path = os.sep in text or Path(text).suffix
+    close = [] if looks_like_path else difflib.get_close_matches(text.lower(), NAMES, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"the names are {', '.join(NAMES)}"
+    return FileNotFoundError(f"no data set {text!r}: there is no such file or folder, and {hint}")
+
+
+_FILES: dict[str, Callable[[Path], Contents]] = {".npy": open_npy, ".npz": open_npz}

@@ -1,0 +1,248 @@
+"""Turn data as people have them into a folder that training reads fast."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import elucidiff
+from elucidiff.data.conversion import Conversion
+from elucidiff.data.finding import find
+from elucidiff.data.fitting import Crop
+from elucidiff.data.images import ImageFiles, describe
+from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
+from elucidiff.data.parallel import in_order
+from elucidiff.data.partial import PartialImport
+from elucidiff.data.sources import Contents, Images
+
+Progress = Callable[[str, int, int], None]
+
+_CHUNK = 64
+_CHUNK_BYTES = 1 << 22
+# Below this, most of the time goes into Python, which threads only slow down.
+_PIXELS_WORTH_A_THREAD = 128 * 128
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made.
+
+    Attributes:
+        folder: where it is; ``elucidiff.data.open`` opens it.
+        count: number of images.
+        shape: of an image, ``(C, *spatial)``.
+        label_dim: of the labels, 0 without.
+        sha256: of all images and labels, as :meth:`elucidiff.data.Dataset.verify` computes it.
+        skipped: broken images that were left out, each with what was wrong.
+        enlarged: number of images that had fewer pixels than the result, which therefore is blurred.
+    """
+
+    folder: Path
+    count: int
+    shape: tuple[int, ...]
+    label_dim: int
+    sha256: str
+    skipped: tuple[str, ...]
+    enlarged: int
+
+
+def import_dataset(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    resize: int | tuple[int, int] | None = None,
+    crop: Crop = "centre",
+    channels: int | None = None,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Import a data set into a folder that is read by memory mapping.
+
+    The folder holds ``images.npy`` (N, C, *spatial), ``labels.npy`` if there are labels, and ``meta.json`` with
+    checksum and provenance, and appears whole. Until then the work is kept beside it in ``OUT.partial``; an import
+    that was stopped or killed goes on from there when it is called again, and one that is complete already is left
+    alone. Beyond the names of the files, the memory that is needed does not depend on the number of images.
+
+    Args:
+        source: name or path, as for :func:`elucidiff.data.open`; here the images may differ in size. out: the
+        folder to make. resize: height and width to bring the images to, or one number for both. None: all have one
+        size already. crop: what to do with other aspect ratios: keep the ``centre``, ``pad`` with black,
+        ``stretch``, or ``wide``; see
+            :func:`elucidiff.data.fitting.fit`.
+        channels: 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). None: all have the same already.
+        skip_broken: leave broken images out, instead of stopping at the first.
+        workers: number of threads; None for one a core, or one in all if the images are small.
+        progress: called as ``progress(stage, done, total)`` in the stages "checking" and "converting".
+
+    Raises:
+        OSError: a file cannot be read, or the folder cannot be written.
+        ValueError: settings that do not fit the data, a broken image, or a folder that holds something else.
+    """
+    contents = find(source, alike=False)
+    conversion = Conversion((resize, resize) if isinstance(resize, int) else resize, crop, channels)
+    if not isinstance(contents.source, ImageFiles):
+        conversion.check(contents.name, contents.source)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}, but must be at least 1")
+    out = Path(out).expanduser()
+    key = _key(contents, conversion, skip_broken)
+    if is_imported(out):
+        return _complete(out, key)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
+    survey = _survey(contents, conversion, skip_broken, progress)
+    threads = workers or (os.cpu_count() or 1 if survey.mean_pixels >= _PIXELS_WORTH_A_THREAD else 1)
+    with PartialImport(out, key, survey.shape, contents.source.dtype, len(survey.rows)) as partial:
+        for images in _converted(contents, conversion, survey, partial.done, skip_broken, threads):
+            partial.append(images)
+            if progress is not None:
+                progress("converting", partial.done, len(survey.rows))
+        kept = np.delete(survey.rows, partial.broken)
+        if not len(kept):
+            raise ValueError(f"{contents.name} holds no image that is not broken")
+        labels = None if contents.labels is None else contents.labels.select(kept)
+        broken = sorted([*survey.broken, *survey.rows[partial.broken].tolist()])
+        meta = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": out.name,
+            "count": len(kept),
+            "shape": survey.shape,
+            "dtype": str(contents.source.dtype),
+            "label_dim": 0 if labels is None else labels.dim,
+            "class_names": [] if labels is None else labels.names,
+            "skipped": [_where(contents, row) for row in broken],
+            "enlarged": survey.enlarged,
+            "provenance": {
+                "source": str(source),
+                "settings": asdict(conversion),
+                "elucidiff": elucidiff.__version__,
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        }
+        partial.finish(labels, meta)
+    return _complete(out, key)
+
+
+def _complete(out: Path, key: str) -> Imported:
+    """An import that is complete, if it is the one that was asked for."""
+    meta = read_meta(out)
+    if meta["key"] != key:
+        raise FileExistsError(f"{out} holds other data, or was imported with other settings: choose another folder")
+    return Imported(
+        folder=out,
+        count=meta["count"],
+        shape=tuple(meta["shape"]),
+        label_dim=meta["label_dim"],
+        sha256=meta["sha256"],
+        skipped=tuple(meta["skipped"]),
+        enlarged=meta["enlarged"],
+    )
+
+
+def _key(contents: Contents, conversion: Conversion, skip_broken: bool) -> str:
+    """A digest of the settings and, as far as it can be seen without decoding it, the data."""
+    source = contents.source
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(conversion), skip_broken, len(source)]).encode())
+    if isinstance(source, ImageFiles):
+        for name in source.names:
+            digest.update(f"{name}\0{source.tree.stamp(name)}\0".encode())
+    else:
+        digest.update(f"{source.shape} {source.dtype}".encode())
+        digest.update(source.read(np.array([0, len(source) - 1])).data)
+    if contents.labels is not None:
+        digest.update(np.ascontiguousarray(contents.labels.values).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Survey:
+    """What the headers of the images say."""
+
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    broken: list[int]
+    shape: tuple[int, ...]
+    enlarged: int
+    mean_pixels: float
+
+
+def _survey(contents: Contents, conversion: Conversion, skip_broken: bool, progress: Progress | None) -> _Survey:
+    """Find, before any work is done, that all images will come out alike."""
+    source = contents.source
+    total = len(source)
+    if not isinstance(source, ImageFiles):
+        shape = source.shape
+        enlarged = total if conversion.enlarges(shape) else 0
+        return _Survey(np.arange(total), [], conversion.result_shape(shape), enlarged, math.prod(shape[1:]))
+    rows: list[int] = []
+    broken: list[int] = []
+    shape = ()
+    enlarged = pixels = 0
+    for row in range(total):
+        try:
+            found = source.header(row)
+        except ValueError:
+            if not skip_broken:
+                raise
+            broken.append(row)
+            continue
+        result = conversion.result_shape(found)
+        if rows and result != shape:
+            raise ValueError(
+                f"images differ: {source.where(rows[0])} would be {describe(shape)}, but {source.where(row)}"
+                f" {describe(result)}; choose {'channels' if result[1:] == shape[1:] else 'a size (resize)'}"
+            )
+        shape = result
+        rows.append(row)
+        enlarged += conversion.enlarges(found)
+        pixels += found[1] * found[2]
+        if progress is not None and (row % _CHUNK == 0 or row == total - 1):
+            progress("checking", row + 1, total)
+    if not rows:
+        raise ValueError(f"{contents.name} holds no image that is not broken")
+    return _Survey(np.array(rows), broken, shape, enlarged, pixels / len(rows))
+
+
+def _converted(
+    contents: Contents, conversion: Conversion, survey: _Survey, done: int, skip_broken: bool, workers: int
+) -> Iterator[list[Images | None]]:
+    """The images from position ``done`` on, converted, some at a time; None for one that is broken."""
+    source = contents.source
+
+    def one(row: int) -> Images | None:
+        try:
+            image = conversion(
+                source.image(row) if isinstance(source, ImageFiles) else source.read(np.array([row]))[0]
+            )
+        except ValueError:
+            if skip_broken and isinstance(source, ImageFiles):
+                return None
+            raise
+        if image.shape != survey.shape:
+            raise ValueError(f"{_where(contents, row)} has changed since its header was read")
+        return image
+
+    def chunk(start: int) -> list[Images | None]:
+        rows = survey.rows[start : start + size]
+        if conversion == Conversion() and not isinstance(source, ImageFiles):
+            return list(source.read(rows))
+        return [one(row) for row in rows.tolist()]
+
+    image_bytes = math.prod(survey.shape) * source.dtype.itemsize
+    size = min(_CHUNK, max(1, _CHUNK_BYTES // image_bytes))
+    return in_order(chunk, range(done, len(survey.rows), size), workers)
+
+
+def _where(contents: Contents, row: int) -> str:
+    source = contents.source
+    return source.where(row) if isinstance(source, ImageFiles) else f"image {row} of {contents.name}"

@@ -1,0 +1,187 @@
+"""Data sets that are known by name."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elucidiff.data.arrays import in_memory
+from elucidiff.data.idx import idx_files, read_images_and_labels
+from elucidiff.data.sources import Contents
+
+PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+"""What can follow a name after a colon, and which halves of the data set that is."""
+
+ImagesAndLabels = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+_CLOTHES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+_DIGITS = tuple(str(digit) for digit in range(10))
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Downloadable:
+    """A data set that torchvision knows how to fetch.
+
+    Attributes:
+        torchvision: name of its class in ``torchvision.datasets``.
+        folders: where below a data root its files may lie: the first is where torchvision puts them.
+        advice: how to fetch it by hand, with ``{root}`` for the data root.
+        read: reads "train" or "test" from one of the folders; None if it is not there.
+        class_names: of the labels.
+        elsewhere: folders beyond the data root.
+    """
+
+    torchvision: str
+    folders: tuple[str, ...]
+    advice: str
+    read: Callable[[Downloadable, Path, str], ImagesAndLabels | None]
+    class_names: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+
+def data_root() -> Path:
+    """Where named data sets are kept: the folder ``$ELUCIDIFF_DATA``, else ``~/.cache/elucidiff``."""
+    return Path(os.environ.get("ELUCIDIFF_DATA") or "~/.cache/elucidiff").expanduser()
+
+
+def open_digits(part: str | None) -> Contents:
+    """scikit-learn's 1797 handwritten digits (Alpaydin and Kaynak 1998), ``(1, 8, 8)``, ten classes.
+
+    The values v = 0..16 become floor((255 v + 8) / 16), which is 255 v / 16 rounded, halves up, so 0 is 0, 8 is
+    128 and 16 is 255.
+    """
+    if part is not None:
+        raise ValueError(f"the data set digits has no part {part!r}: give its name alone")
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    values = found.images.astype(np.int64)[:, None]
+    return in_memory("digits", ((values * 255 + 8) // 16).astype(np.uint8), found.target, _DIGITS)
+
+
+def open_downloadable(name: str, part: str | None) -> Contents:
+    """MNIST and the like: read where they lie, else fetched.
+
+    Raises:
+        FileNotFoundError: the files are nowhere and cannot be fetched; the message says what to put where.
+        ValueError: files are damaged.
+    """
+    known = DOWNLOADABLE[name]
+    root = data_root()
+    folders = [root / folder for folder in known.folders] + [Path(folder) for folder in known.elsewhere]
+    pieces = [_find(known, folders, piece) for piece in PARTS[part or "train"]]
+    if any(piece is None for piece in pieces):
+        _download(name, known, root)
+        pieces = [_find(known, folders, piece) for piece in PARTS[part or "train"]]
+    found = [piece for piece in pieces if piece is not None]
+    return _joined(name if part in (None, "train") else f"{name}:{part}", found, known.class_names)
+
+
+def open_idx_folder(folder: Path, part: str | None) -> Contents | None:
+    """A folder with idx files under their usual names, as MNIST comes; None if it has none."""
+    pieces = []
+    for piece in PARTS[part or "train"]:
+        files = idx_files(folder, piece)
+        if files is None:
+            return None
+        pieces.append(read_images_and_labels(files))
+    return _joined(folder.name, pieces, ())
+
+
+def _joined(name: str, pieces: list[ImagesAndLabels], class_names: tuple[str, ...]) -> Contents:
+    # A single piece is used where it lies in memory.
+    images = pieces[0][0] if len(pieces) == 1 else np.concatenate([images for images, _ in pieces])
+    return in_memory(name, images, np.concatenate([labels for _, labels in pieces]), class_names)
+
+
+def _find(known: Downloadable, folders: list[Path], part: str) -> ImagesAndLabels | None:
+    for folder in folders:
+        found = known.read(known, folder, part)
+        if found is not None:
+            return found
+    return None
+
+
+def _read_idx(known: Downloadable, folder: Path, part: str) -> ImagesAndLabels | None:
+    files = idx_files(folder, part)
+    return None if files is None else read_images_and_labels(files)
+
+
+def _read_cifar(known: Downloadable, folder: Path, part: str) -> ImagesAndLabels | None:
+    if not folder.is_dir():
+        return None
+    import torchvision
+
+    # The files are pickles. torchvision opens them only if their MD5 sums are those of the published ones.
+    try:
+        found = getattr(torchvision.datasets, known.torchvision)(folder.parent, train=part == "train")
+    except RuntimeError:
+        raise ValueError(
+            f"{folder} does not hold the published files (MD5 sums differ), so they were not opened: remove it, and"
+            f" {known.advice.format(root=folder.parent)}"
+        ) from None
+    return np.ascontiguousarray(found.data.transpose(0, 3, 1, 2)), np.array(found.targets)
+
+
+def _download(name: str, known: Downloadable, root: Path) -> None:
+    from torchvision import datasets
+
+    try:
+        # torchvision reports its attempts on standard output.
+        with contextlib.redirect_stdout(io.StringIO()):
+            getattr(datasets, known.torchvision)(root, download=True)
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"{name} is not on this machine and could not be fetched ({reason}): {known.advice.format(root=root)},"
+            f" or set ELUCIDIFF_DATA to where you have it"
+        ) from None
+
+
+_IDX_FILES = "{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte.gz"
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
+
+DOWNLOADABLE = {
+    "mnist": Downloadable(
+        torchvision="MNIST",
+        folders=("MNIST/raw", "mnist"),
+        advice=f"put {_IDX_FILES} from https://ossci-datasets.s3.amazonaws.com/mnist/ into {{root}}/mnist",
+        read=_read_idx,
+        class_names=_DIGITS,
+    ),
+    "fashion-mnist": Downloadable(
+        torchvision="FashionMNIST",
+        folders=("FashionMNIST/raw", "fashion-mnist"),
+        advice=f"put {_IDX_FILES} from https://github.com/zalandoresearch/fashion-mnist into {{root}}/fashion-mnist",
+        read=_read_idx,
+        class_names=_CLOTHES,
+        elsewhere=("/usr/share/datasets/fashion-mnist",),  # Debian's package dataset-fashion-mnist
+    ),
+    "cifar10": Downloadable(
+        torchvision="CIFAR10",
+        folders=("cifar-10-batches-py",),
+        advice=f"unpack {_CIFAR_URL}/cifar-10-python.tar.gz in {{root}}",
+        read=_read_cifar,
+        class_names=_CIFAR10,
+    ),
+    "cifar100": Downloadable(
+        torchvision="CIFAR100",
+        folders=("cifar-100-python",),
+        advice=f"unpack {_CIFAR_URL}/cifar-100-python.tar.gz in {{root}}",
+        read=_read_cifar,
+    ),
+}
+
+NAMES = ("digits", *DOWNLOADABLE)
+"""The data sets that are known by name."""

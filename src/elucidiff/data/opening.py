@@ -1,0 +1,63 @@
+"""Open a data set by its name or path."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.finding import find
+
+
+def open(
+    source: str | os.PathLike[str],
+    *,
+    labels: bool = True,
+    max_size: int | None = None,
+    random_seed: int = 0,
+    xflip: bool = False,
+) -> Dataset:
+    """Open a data set, and check all of it that can be checked without decoding every image.
+
+    ``source`` is one of
+
+    * a name: ``digits`` (in scikit-learn), ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``. The latter
+      four are looked for in ``$ELUCIDIFF_DATA`` (else ``~/.cache/elucidiff``) and fetched to there if they are
+      missing. Their training part is opened; ``:test`` or ``:all`` after the name chooses another;
+    * a folder or ``.zip`` of images (PNG, JPEG, WebP, BMP, PPM, TIFF), all of one size, in the order of their
+      names, with classes from ``dataset.json`` (as NVlabs' dataset_tool writes it) or from sub-folders;
+    * a folder with idx files, as MNIST comes; ``:test`` and ``:all`` work here too;
+    * a folder that :func:`elucidiff.data.import_dataset` wrote;
+    * a ``.npy`` file, or a ``.npz`` file with arrays ``images`` and perhaps ``labels`` (or ``arr_0`` and
+      ``arr_1``). Images are ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values.
+      A uint8 array whose second axis is longer than 4 is taken for pictures: ``(N, H, W)`` for grey ones, ``(N, H,
+      W, C)`` if the last axis is 1, 3 or 4. Labels are classes ``(N,)`` or vectors ``(N, label_dim)``.
+
+    Nothing is unpickled. A relative path that is also a name must begin with ``./``.
+
+    Args:
+        source: name or path.
+        labels: False to leave the labels out.
+        max_size: keep at most this many images, drawn at random.
+        random_seed: of that draw.
+        xflip: follow the images by all of them mirrored left-right.
+
+    Raises:
+        OSError: nothing is there, or it cannot be read.
+        ValueError: it is damaged, or not a data set; the message names the file.
+    """
+    if max_size is not None and max_size < 1:
+        raise ValueError(f"max_size is {max_size}, but must be at least 1")
+    if not 0 <= random_seed < 2**32:
+        raise ValueError(f"random_seed is {random_seed}, but must be in 0..{2**32 - 1}")
+    contents = find(source)
+    dataset = Dataset(contents.name, contents.source, contents.labels, expected=contents.sha256)
+    if not labels:
+        dataset = dataset.without_labels()
+    if max_size is not None and max_size < len(dataset):
+        # The draw of the reference implementation; NumPy keeps this stream the same for ever.
+        order = np.arange(len(dataset))
+        np.random.RandomState(random_seed).shuffle(order)
+        dataset = dataset.select(np.sort(order[:max_size]))
+    return dataset.with_mirror_images() if xflip else dataset

@@ -1,0 +1,172 @@
+"""An import that is under way: it survives being killed, and its folder appears whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from elucidiff.data.imported import IMAGES, LABELS, META
+from elucidiff.data.labels import Labels
+from elucidiff.data.sources import Images
+from elucidiff.files import write_whole
+
+_STATE = "progress.json"
+_SECONDS_BETWEEN_SAVES = 2.0
+_BYTES_AT_ONCE = 1 << 24
+
+
+class PartialImport:
+    """The folder ``OUT.partial``: images are appended to it in order, and it becomes ``OUT`` when all are there.
+
+    Args:
+        out: the folder to make.
+        key: of the data and settings; what was kept from another key is refused.
+        shape: of an image.
+        dtype: of the images.
+        total: number of images at most.
+
+    Attributes:
+        done: images that were dealt with already, broken ones included.
+        broken: which of them were broken, as positions.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is too small.
+        ValueError: the folder holds an unfinished import of something else.
+    """
+
+    def __init__(self, out: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], total: int) -> None:
+        self._out, self._key, self._shape, self._dtype, self._total = out, key, shape, dtype, total
+        self._folder = partial_folder(out)
+        self._image_bytes = math.prod(shape) * dtype.itemsize
+        self.done = 0
+        self.broken: list[int] = []
+        self._digest = hashlib.sha256()
+        self._header = len(self._npy_header(total))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._read_state()
+        self._check_space()
+        path = self._folder / IMAGES
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._rewind()
+        self._saved_at = time.monotonic()
+
+    @property
+    def count(self) -> int:
+        """Images that were written."""
+        return self.done - len(self.broken)
+
+    def append(self, images: list[Images | None]) -> None:
+        """Add the next images; None stands for one that is broken."""
+        for image in images:
+            if image is None:
+                self.broken.append(self.done)
+            else:
+                content = np.ascontiguousarray(image, dtype=self._dtype.newbyteorder("<")).data
+                self._file.write(content)
+                self._digest.update(content)
+            self.done += 1
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save_state()
+
+    def finish(self, labels: Labels | None, meta: dict[str, Any]) -> str:
+        """Write the labels and ``meta.json``, give the folder its name, and return the checksum."""
+        self._file.seek(0)
+        self._file.write(self._npy_header(self.count))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if labels is not None:
+            values = labels.values.astype(labels.values.dtype.newbyteorder("<"), copy=False)
+            self._digest.update(np.ascontiguousarray(values).data)
+            buffer = io.BytesIO()
+            np.save(buffer, values, allow_pickle=False)
+            write_whole(self._folder / LABELS, buffer.getvalue())
+        sha256 = self._digest.hexdigest()
+        write_whole(self._folder / META, json.dumps(meta | {"sha256": sha256, "key": self._key}, indent=2) + "\n")
+        (self._folder / _STATE).unlink(missing_ok=True)
+        self._folder.rename(self._out)
+        return sha256
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Whatever ended the import, what was done is kept; on a full disk it goes on from the last save.
+        if not self._file.closed:
+            try:
+                self._save_state()
+            except OSError:
+                if error is None:
+                    raise
+            finally:
+                self._file.close()
+
+    def _npy_header(self, count: int) -> bytes:
+        """NumPy pads the header so that its length is the same for any number of images."""
+        buffer = io.BytesIO()
+        descr = np.lib.format.dtype_to_descr(self._dtype.newbyteorder("<"))
+        shape = (count, *self._shape)
+        np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+        return buffer.getvalue()
+
+    def _read_state(self) -> None:
+        path = self._folder / _STATE
+        if not path.exists():
+            return
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            key, done, broken = state["key"], int(state["done"]), list(state["broken"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} is damaged ({error!r}): remove {self._folder} and import again") from None
+        if key != self._key:
+            raise ValueError(
+                f"{self._folder} holds an unfinished import of other data or with other settings: remove it, or"
+                " choose another folder"
+            )
+        self.done, self.broken = done, broken
+
+    def _save_state(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        state = {"key": self._key, "done": self.done, "broken": self.broken}
+        write_whole(self._folder / _STATE, json.dumps(state))
+        self._saved_at = time.monotonic()
+
+    def _check_space(self) -> None:
+        needed = (self._total - self.done) * self._image_bytes
+        free = shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise OSError(
+                errno.ENOSPC, f"{needed / 1e9:.3g} GB are needed, but {free / 1e9:.3g} GB are free", str(self._out)
+            )
+
+    def _rewind(self) -> None:
+        """Put the file at its end, after reading what is there into the checksum."""
+        end = self._header + self.count * self._image_bytes
+        if os.fstat(self._file.fileno()).st_size < end:
+            # The disk lost bytes that it had confirmed.
+            self.done, self.broken = 0, []
+            end = self._header
+        self._file.seek(0)
+        self._file.write(self._npy_header(self._total))
+        while self._file.tell() < end:
+            self._digest.update(self._file.read(min(_BYTES_AT_ONCE, end - self._file.tell())))
+        self._file.truncate(end)
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an import that is not finished keeps its work."""
+    return out.with_name(out.name + ".partial")

@@ -1,0 +1,28 @@
+"""From stored images to what a denoiser sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Images as float32 in the units of the noise levels.
+
+    8-bit images become x / 127.5 - 1, in [-1, 1], the range that sigma_data = 0.5 of Karras et al. 2022 (Table 1)
+    refers to. Floating-point data already are in units of their owner's choosing and keep their values.
+
+    Args:
+        images: uint8 or floating point, any shape.
+
+    Returns:
+        float32, of the same shape and on the same device.
+
+    Raises:
+        ValueError: ``images`` are neither uint8 nor floating point.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).div_(127.5).sub_(1)
+    if not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype}, but must be uint8 (0..255) or floating point")
+    return images.to(torch.float32)

@@ -1,0 +1,118 @@
+"""A raw network made into a denoiser: Karras et al. 2022, Eq. 7."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.shapes import noise_levels, rows_for
+from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.design.values import per_sample
+
+
+class Denoiser(nn.Module):
+    """D(x; sigma) = c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma)), Karras et al. 2022, Eq. 7.
+
+    Inputs are cast to the floating type of the network's parameters, and D is returned in that type: the solver that
+    calls it keeps its own, wider type. For a half-precision network the coefficients and the sum above are float32,
+    and so is D.
+
+    Args:
+        network: F, called as ``network(x, noise_labels, class_labels, augment_labels)``. If it returns 2 C channels
+            (a learned variance), the first C are used.
+        preconditioning: c_skip, c_out, c_in and c_noise; see :mod:`elucidiff.design.preconditioning`.
+
+    Attributes:
+        facts: what is known about the model beyond its numbers, kept in ``model.json``: ``data`` (what it was trained
+            on) and ``provenance`` (how it came to be). JSON-able values only.
+    """
+
+    network: nn.Module
+
+    def __init__(self, network: nn.Module, preconditioning: Preconditioning) -> None:
+        super().__init__()
+        self.network = network
+        self.preconditioning = preconditioning
+        self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest supported noise level."""
+        return self.preconditioning.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest supported noise level; may be infinite."""
+        return self.preconditioning.sigma_max
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of the samples that the network was built for."""
+        return tuple(getattr(self.network, "sample_shape", ()))
+
+    @property
+    def label_dim(self) -> int:
+        """Number of classes, 0 if the network is unconditional."""
+        return int(getattr(self.network, "label_dim", 0))
+
+    def round_sigma(self, sigma: float | Tensor) -> Tensor:
+        """The nearest noise level that the network was trained for, in the type of ``sigma``."""
+        return self.preconditioning.round_sigma(sigma)
+
+    def forward(
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The expected clean sample given the noisy sample ``x`` at noise level ``sigma``.
+
+        Args:
+            x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
+            sigma: noise level in units of the data, a float, () or (B,).
+            labels: class indices (B,) or rows (B, label_dim), one-hot or soft. None stands for a row of zeros.
+            augment_labels: augmentation labels (B, augment_dim), or None.
+
+        Returns:
+            D(x; sigma), shaped like ``x``.
+
+        Raises:
+            ValueError: the labels or noise levels do not fit the batch or the network.
+        """
+        dtype = floating_type(self.network)
+        x = x.to(torch.promote_types(dtype, torch.float32))
+        levels = noise_levels(sigma, x)
+        rows = None
+        if labels is not None:
+            rows = rows_for(labels, self.label_dim, x).to(dtype)
+        elif self.label_dim:
+            rows = torch.zeros(1, self.label_dim, dtype=dtype, device=x.device)
+        if augment_labels is not None:
+            augment_labels = augment_labels.to(x.device, dtype)
+
+        p, sigma = self.preconditioning, per_sample(levels, x)
+        inputs = (p.c_in(sigma) * x).to(dtype)
+        output: Tensor = self.network(inputs, p.c_noise(levels), rows, augment_labels)
+        channels = x.shape[1]
+        if output.shape[1] not in (channels, 2 * channels):
+            raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
+        return p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model folder ``path``; :func:`elucidiff.load` reads it. See :func:`.model_folder.save`."""
+        from elucidiff.denoisers import model_folder  # imported here, because that file imports this one
+
+        model_folder.save(self, path)
+
+
+def floating_type(network: object) -> torch.dtype:
+    """The floating type of a network's parameters; float32 where it has none."""
+    if isinstance(network, nn.Module):
+        for parameter in network.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+    return torch.float32

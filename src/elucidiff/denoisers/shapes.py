@@ -1,0 +1,60 @@
+"""Noise levels and class labels, checked and brought into shape for a batch of samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:
+    """Noise levels ``(1,)`` or ``(B,)`` in the type and on the device of ``x``.
+
+    Args:
+        sigma: one noise level, or one a sample in any shape with ``B`` elements such as ``(B, 1, 1, 1)``.
+        x: the batch ``(B, C, *spatial)``.
+
+    Raises:
+        ValueError: the number of noise levels is neither 1 nor B.
+    """
+    levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
+    if levels.numel() not in (1, x.shape[0]):
+        raise ValueError(f"sigma has {levels.numel()} values for {x.shape[0]} samples: give one, or one a sample")
+    return levels
+
+
+def label_rows(labels: Tensor, label_dim: int) -> Tensor:
+    """Class labels as floating-point rows ``(B, label_dim)``.
+
+    Args:
+        labels: class indices ``(B,)`` of an integer type, which become one-hot rows, or rows ``(B, label_dim)``,
+            one-hot or soft, which stay as they are.
+        label_dim: number of classes.
+
+    Raises:
+        ValueError: the denoiser takes no labels, an index is out of range, or the shape fits neither form.
+    """
+    if label_dim == 0:
+        raise ValueError("class labels were given to a denoiser without classes: leave labels out")
+    if labels.ndim == 2 and labels.shape[1] == label_dim:
+        return labels if labels.is_floating_point() else labels.float()
+    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: "
+            f"give integer class indices (B,) or rows (B, {label_dim})"
+        )
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < label_dim:
+        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
+        raise ValueError(f"class index {wrong} is out of range: the denoiser knows classes 0 to {label_dim - 1}")
+    return torch.nn.functional.one_hot(labels.long(), label_dim).float()
+
+
+def rows_for(labels: Tensor, label_dim: int, x: Tensor) -> Tensor:
+    """:func:`label_rows` in the type and on the device of ``x``, checked against its batch size.
+
+    Raises:
+        ValueError: as :func:`label_rows`, or the number of rows is neither 1 nor B.
+    """
+    rows = label_rows(labels, label_dim).to(x.device, x.dtype)
+    if rows.shape[0] not in (1, x.shape[0]):
+        raise ValueError(f"there are labels for {rows.shape[0]} samples, but {x.shape[0]} samples")
+    return rows

@@ -1,0 +1,111 @@
+"""Everything about a run that is known before it starts: its times, noise levels and churn, on the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elucidiff.design.schedules import Schedule
+from elucidiff.design.values import check_range
+from elucidiff.sampling.churn import Churn
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of Karras et al. 2022, Algorithm 2: from ``t``, raised to ``t_hat``, down to ``t_next``.
+
+    Attributes:
+        t: time at which the step starts.
+        sigma: noise level there.
+        t_hat: time after the noise was raised; equal to ``t`` without churn.
+        sigma_hat: noise level there.
+        t_next: time at which the step ends; 0 for the last one.
+        rescale: s(t_hat) / s(t).
+        spread: standard deviation of the noise to add, scaling and noise inflation included; 0 without churn.
+    """
+
+    t: float
+    sigma: float
+    t_hat: float
+    sigma_hat: float
+    t_next: float
+    rescale: float
+    spread: float
+
+
+def noise_grid(
+    denoiser: Any, schedule: Schedule, sigmas: Sequence[float] | Tensor, churn: Churn | None, device: torch.device
+) -> list[Level]:
+    """The steps between ``sigmas``, each noise level rounded as the denoiser wants, and taken to time and back.
+
+    Args:
+        denoiser: its ``round_sigma``, if it has one, is applied to all noise levels, raised ones included.
+        schedule: where the times come from.
+        sigmas: noise levels (N + 1,), decreasing (repeats allowed), finite, the last 0 and the others positive.
+        churn: how noise is raised, or None.
+        device: where the denoiser lives.
+
+    Raises:
+        ValueError: the noise levels are not as above, or the schedule does not reach them.
+    """
+    wanted = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    _check(wanted)
+    t = schedule.time(_rounded(denoiser, wanted[:-1], device))
+    sigma, scale = schedule.sigma(t), schedule.scale(t)
+    gamma = torch.zeros_like(sigma) if churn is None else churn.gamma(sigma, len(sigma))
+    raised = gamma > 0
+    t_hat = torch.where(raised, schedule.time(_rounded(denoiser, sigma + gamma * sigma, device)), t)
+    sigma_hat = torch.where(raised, schedule.sigma(t_hat), sigma)
+    scale_hat = schedule.scale(t_hat)
+    added = (sigma_hat.square() - sigma.square()).clamp_min(0).sqrt()
+    spread = added * scale_hat * (1.0 if churn is None else churn.noise_scale)
+    if not bool(torch.stack([t, t_hat, scale, scale_hat]).isfinite().all()):
+        raise ValueError(
+            f"{type(schedule).__name__} does not reach noise levels from {float(wanted[-2])} to {float(wanted[0])}"
+        )
+    t_next = torch.cat([t[1:], torch.zeros(1, dtype=torch.float64)])
+    columns = (t, sigma, t_hat, sigma_hat, t_next, scale_hat / scale, spread)
+    return [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
+
+
+def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+    """The part of [sigma_min, sigma_max] that the denoiser supports, by its attributes of these names if it has them.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max < infinity, or nothing is left.
+    """
+    check_range(sigma_min, sigma_max)
+    lowest = float(getattr(denoiser, "sigma_min", 0.0))
+    highest = float(getattr(denoiser, "sigma_max", math.inf))
+    low, high = max(sigma_min, lowest), min(sigma_max, highest)
+    if not low < high:
+        raise ValueError(
+            f"no noise levels are left between sigma_min = {sigma_min:g} and sigma_max = {sigma_max:g}: "
+            f"the denoiser supports {lowest:g} to {highest:g}"
+        )
+    return low, high
+
+
+def _check(sigmas: Tensor) -> None:
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
+    if not bool(sigmas.isfinite().all()):
+        raise ValueError("sigmas holds values that are not finite")
+    if float(sigmas[-1]) != 0:
+        raise ValueError(f"the last of sigmas is {float(sigmas[-1]):g}, but must be 0")
+    if not bool((sigmas[:-1] > 0).all() and (sigmas.diff() <= 0).all()):
+        raise ValueError("sigmas must decrease, and be positive but for the final 0")
+
+
+def _rounded(denoiser: Any, sigma: Tensor, device: torch.device) -> Tensor:
+    round_sigma = getattr(denoiser, "round_sigma", None)
+    if round_sigma is None:
+        return sigma
+    # A foreign denoiser keeps its table where its weights are; a meta tensor has no values to look up.
+    there = sigma if device.type in ("mps", "meta") else sigma.to(device)
+    return torch.as_tensor(round_sigma(there), dtype=torch.float64).cpu()

@@ -1,0 +1,150 @@
+"""The probability-flow ODE of any schedule and scaling: Karras et al. 2022, Eq. 4.
+
+Times and noise levels stay on the CPU, where a solver can decide by them; only the samples live on the device. So a
+solver with fixed steps never waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.shapes import label_rows
+from elucidiff.design.schedules import Schedule
+from elucidiff.design.values import per_sample
+
+Time = float | Tensor  # one time for the batch, or a CPU tensor (B,) with one a sample
+
+
+@dataclass
+class Evaluations:
+    """Network evaluations per sample, counted where they happen."""
+
+    of_all: int = 0
+    of_some: Tensor | None = None
+
+    def count(self, rows: Tensor | None, batch: int) -> None:
+        """Note one evaluation of every sample, or of those with the indices ``rows`` among ``batch``."""
+        if rows is None:
+            self.of_all += 1
+        else:
+            self.of_some = torch.zeros(batch, dtype=torch.int64) if self.of_some is None else self.of_some
+            self.of_some[rows] += 1
+
+    @property
+    def nfe(self) -> int | Tensor:
+        """Evaluations so far: one number if it is the same for all samples, else (B,)."""
+        return self.of_all if self.of_some is None else self.of_all + self.of_some
+
+
+@dataclass(frozen=True)
+class ProbabilityFlow:
+    """dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x/s; sigma), Karras et al. 2022, Eq. 4.
+
+    Args:
+        denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.
+        schedule: sigma(t) and s(t).
+        batch: number of samples B.
+        labels: class labels, one row a sample, or None.
+        rows: indices (on the CPU) of the samples that this ODE is about, or None for all; see :meth:`select`.
+    """
+
+    denoiser: Callable[..., Tensor]
+    schedule: Schedule
+    batch: int
+    labels: Tensor | None = None
+    rows: Tensor | None = None
+    evaluations: Evaluations = field(default_factory=Evaluations)
+
+    def select(self, rows: Tensor) -> ProbabilityFlow:
+        """The same ODE for the samples with the indices ``rows`` (on the CPU) alone; evaluations count here too."""
+        labels = self.labels
+        if labels is not None and len(labels) == self.batch:
+            labels = labels[rows.to(labels.device)]
+        return replace(self, labels=labels, rows=rows)
+
+    def denoise(self, x: Tensor, t: Time) -> Tensor:
+        """D(x/s; sigma) at time ``t`` in the type of ``x``: one network evaluation.
+
+        D depends on sigma^2, so a sigma below 0, to which an odd schedule may lead, is asked for as -sigma.
+
+        Raises:
+            ValueError: the denoiser returned another shape than that of ``x``.
+        """
+        sigma, scale = _at(t, self.schedule.sigma, self.schedule.scale)
+        sigma = _onto(sigma.abs(), x)
+        unscaled = x / coefficient(scale, x)
+        arguments = (unscaled, sigma) if self.labels is None else (unscaled, sigma, self.labels)
+        denoised = self.denoiser(*arguments)
+        self.evaluations.count(self.rows, self.batch)
+        if denoised.shape != x.shape:
+            raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for {tuple(x.shape)}")
+        return denoised.to(x.dtype)
+
+    def slope(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
+        """dx/dt at ``x`` and ``t``, given D(x/s; sigma) there."""
+        s = self.schedule
+        sigma, sigma_dot, scale, scale_dot = _at(t, s.sigma, s.sigma_dot, s.scale, s.scale_dot)
+        pull = sigma_dot / sigma
+        return coefficient(pull + scale_dot / scale, x) * x - coefficient(pull * scale, x) * denoised
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What a solver's step returns.
+
+    Attributes:
+        x: the samples at the end of the step.
+        denoised: D at the start of the step.
+        state: what the solver wants to be told at the next step; None for a one-step method.
+    """
+
+    x: Tensor
+    denoised: Tensor
+    state: Any = None
+
+
+def probability_flow(
+    denoiser: Callable[..., Tensor], schedule: Schedule, latents: Tensor, labels: Any | None
+) -> ProbabilityFlow:
+    """The ODE for a batch, with the labels checked and made into rows once, before the work starts.
+
+    Raises:
+        ValueError: the labels do not fit the denoiser or the batch.
+    """
+    if labels is not None:
+        labels = torch.as_tensor(labels)
+        label_dim = getattr(denoiser, "label_dim", None)
+        if label_dim is not None:
+            labels = label_rows(labels, label_dim)
+        if len(labels) not in (1, len(latents)):
+            raise ValueError(f"there are labels for {len(labels)} samples, but {len(latents)} samples")
+        labels = labels.to(latents.device)
+    return ProbabilityFlow(denoiser, schedule, len(latents), labels)
+
+
+def coefficient(value: Tensor, x: Tensor) -> Tensor:
+    """A coefficient of the ODE shaped for ``x``; a single one stays on the CPU and is taken as a number."""
+    return value.to(x.dtype) if value.ndim == 0 else per_sample(_onto(value, x), x)
+
+
+def _onto(value: Tensor, x: Tensor) -> Tensor:
+    """A CPU tensor in the type and on the device of ``x``. CUDA takes it without being waited for."""
+    return value.to(x.dtype).to(x.device, non_blocking=x.is_cuda)
+
+
+def _at(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:
+    """Values of functions of time.
+
+    A vector of times is padded to whole multiples of the processor's vectors: elements beyond may be computed by
+    other code, with another last bit, and a sample would depend on its place in the batch.
+    """
+    if not isinstance(t, Tensor):
+        return [function(t) for function in functions]
+    count = len(t)
+    padded = t[torch.arange(count + -count % 64).clamp_max(count - 1)]
+    return [function(padded)[:count] for function in functions]

@@ -1,0 +1,82 @@
+"""The family of SDEs of Karras et al. 2022, Eq. 6, by the method of Euler and Maruyama."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.precision import widest_type
+from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.sampling.grid import noise_grid
+from elucidiff.sampling.loop import Noise, Step, check_latents
+from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.seeds import noise_for
+
+
+@torch.no_grad()
+def sample_sde(
+    denoiser: Callable[..., Tensor],
+    latents: Tensor,
+    sigmas: Sequence[float] | Tensor,
+    *,
+    beta: Callable[[float], float] | None = None,
+    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    labels: Tensor | None = None,
+    noise: Noise | None = None,
+    callback: Callable[[Step], object] | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Draw samples by the reverse SDE of Karras et al. 2022, Eq. 6, with Euler-Maruyama steps.
+
+    With scaling, and the score written by the denoiser, a step of length |h| back in time is
+
+        x' = x + h (dx/dt of Eq. 4) + beta |h| s (D(x/s; sigma) - x/s) + s sigma sqrt(2 beta |h|) eps:
+
+    the probability-flow ODE plus Langevin dynamics, whose two terms cancel in the marginals. The last step, to
+    sigma = 0, leaves the Langevin part out: no step is left to remove its noise.
+
+    Args:
+        denoiser: as for :func:`~elucidiff.sampling.sample`.
+        latents: unit Gaussian noise (B, C, *spatial), on the denoiser's device.
+        sigmas: noise levels (N + 1,), decreasing, the last 0.
+        beta: beta(t) >= 0, the rate at which noise is replaced. By default sigma'(t) / sigma(t), which gives the
+            reverse SDE of Song et al. 2021; 0 gives the ODE.
+        schedule: sigma(t) and s(t).
+        labels: class indices (B,) or rows (B, label_dim).
+        noise: called as ``noise(x, index)`` at every step but the last; see :func:`~elucidiff.sampling.sample`.
+        callback: called with a :class:`.Step` after each step.
+        dtype: floating type of the state.
+
+    Returns:
+        The samples, (B, C, *spatial), of type ``dtype``.
+
+    Raises:
+        ValueError: an argument is out of its range, not finite, or does not fit the others.
+    """
+    check_latents(latents)
+    grid = noise_grid(denoiser, schedule, sigmas, None, latents.device)
+    rates = [
+        float(schedule.sigma_dot(level.t)) / level.sigma if beta is None else float(beta(level.t)) for level in grid
+    ]
+    if not all(0 <= rate < float("inf") for rate in rates):
+        raise ValueError("beta(t) must be finite and not negative at all times of the run")
+    scales = [float(schedule.scale(level.t)) for level in grid]
+    ode = probability_flow(denoiser, schedule, latents, labels)
+    noise = noise_for(latents) if noise is None else noise
+
+    x = latents.to(widest_type(latents.device, dtype)) * (grid[0].sigma * scales[0])
+    for index, (level, rate, scale) in enumerate(zip(grid, rates, scales, strict=True)):
+        h = level.t_next - level.t
+        denoised = ode.denoise(x, level.t)
+        x_next = x + h * ode.slope(x, level.t, denoised)
+        if level.t_next > 0:
+            epsilon = noise(x, index)
+            towards = rate * abs(h) * (scale * denoised - x)
+            x_next = x_next + towards + scale * level.sigma * (2 * rate * abs(h)) ** 0.5 * epsilon
+        if callback is not None:
+            place = (level.t, level.sigma, x)
+            callback(Step(index, *place, *place, denoised, ode.evaluations.nfe))
+        x = x_next
+    return x

@@ -1,0 +1,92 @@
+"""Randomness with one generator a sample, so that a sample depends on its own seed alone."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class SeededNoise:
+    """All random draws of a batch: latents, then class labels, then the noise of each step.
+
+    Every sample has a CPU generator of its own, so its draws do not depend on the batch, the device or the other
+    seeds. Draws advance the generators: make them in the order above, and make a new object for a new run. In that
+    order and in these types (latents float32, noise float64) they are the draws of the reference implementation.
+
+    Args:
+        seeds: one integer a sample, taken modulo 2^32.
+
+    Raises:
+        ValueError: there are no seeds.
+    """
+
+    def __init__(self, seeds: Iterable[int]) -> None:
+        self.seeds = [int(seed) for seed in seeds]
+        if not self.seeds:
+            raise ValueError("no seeds were given")
+        self._generators = [torch.Generator("cpu").manual_seed(seed % 2**32) for seed in self.seeds]
+
+    def latents(self, shape: Sequence[int]) -> Tensor:
+        """Unit Gaussian latents (B, *shape), float32, on the CPU; ``shape`` is that of one sample, (C, *spatial)."""
+        return self._draw(tuple(shape), torch.float32)
+
+    def labels(self, n: int) -> Tensor:
+        """A class index out of ``n`` for each sample, (B,) int64.
+
+        Raises:
+            ValueError: ``n`` is not positive.
+        """
+        if n < 1:
+            raise ValueError(f"cannot draw a class out of {n}")
+        return torch.stack([torch.randint(n, (), generator=generator) for generator in self._generators])
+
+    def __call__(self, x: Tensor, index: int) -> Tensor:
+        """Unit Gaussian noise like ``x``; the noise of a step, as :func:`~elucidiff.sampling.sample` wants it.
+
+        Drawn in float64 whatever the type of ``x``, so that the noise is the same for every type and device.
+
+        Args:
+            x: the batch (B, C, *spatial), one sample a seed.
+            index: number of the step; the generators advance by themselves.
+
+        Raises:
+            ValueError: the batch size is not the number of seeds.
+        """
+        if len(x) != len(self.seeds):
+            raise ValueError(f"there are {len(self.seeds)} seeds for {len(x)} samples")
+        return self._draw(tuple(x.shape[1:]), torch.float64).to(x.dtype).to(x.device)
+
+    def _draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.stack([torch.randn(shape, dtype=dtype, generator=generator) for generator in self._generators])
+
+
+def noise_for(latents: Tensor) -> SeededNoise:
+    """Step noise for latents of unknown origin: each sample's generator is seeded by a checksum of its latent.
+
+    So a sample still depends on its own latent alone, and other latents get other noise.
+    """
+    return SeededNoise(zlib.crc32(row.numpy().tobytes()) for row in latents.detach().cpu().double())
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Expand a list such as ``"0-63,70"``: numbers and ranges with both ends, in the given order, repeats kept.
+
+    Raises:
+        ValueError: a part is neither a number nor a range, or a range runs backwards.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part, flags=re.ASCII)
+        if match is None:
+            raise ValueError(
+                f"seeds {text!r}: {part.strip()!r} is neither a number nor a range; write for example 0-63,70"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"seeds {text!r}: the range {part.strip()} runs backwards")
+        seeds.extend(range(first, last + 1))
+    return seeds

@@ -1,0 +1,26 @@
+"""Training denoisers: the paper's recipe (Karras et al. 2022, App. F) as one readable loop, and settings for it."""
+
+from __future__ import annotations
+
+from elucidiff.training.callbacks import Callbacks, Progress
+from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.training.ema import ema_beta
+from elucidiff.training.learning_rate import learning_rate
+from elucidiff.training.loop import TrainingResult, train
+from elucidiff.training.presets import PRESETS, Preset, preset
+from elucidiff.training.snapshots import reconstruct
+
+__all__ = [
+    "PRESETS",
+    "Callbacks",
+    "NetworkConfig",
+    "Preset",
+    "Progress",
+    "TrainingConfig",
+    "TrainingResult",
+    "ema_beta",
+    "learning_rate",
+    "preset",
+    "reconstruct",
+    "train",
+]

@@ -1,0 +1,148 @@
+"""The data set as a run sees it: checked, split, described, and served in batches from any position."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from elucidiff import data
+from elucidiff.augment.placing import place
+from elucidiff.data import Dataset, InfiniteOrder, to_unit
+from elucidiff.training.config import TrainingConfig
+
+# Larger sets stay where they are, and are checked and measured by a sample.
+_MEMORY_BYTES = 2 << 30
+_SAMPLE_IMAGES = 1024
+
+Batch = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data set, checked and split; :meth:`open` makes it.
+
+    Attributes:
+        train: what is trained on.
+        held_out: the images held out, or None.
+        identity: what must stay the same when a run is resumed.
+        facts: what the trained model tells about its data.
+    """
+
+    train: Dataset
+    held_out: Dataset | None
+    identity: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, config: TrainingConfig) -> TrainingData:
+        """Open what ``config.data`` names.
+
+        A set of up to 2 GiB is read into memory and checked as a whole. Of a larger one 1024 images, evenly spread,
+        are checked now, and each batch when its turn comes. What is held out is the same for every seed.
+
+        Raises:
+            OSError: the data cannot be read.
+            ValueError: they are damaged, not finite, lack the labels that are asked for, or are too few.
+        """
+        dataset = data.open(config.data)
+        if not config.conditional:
+            dataset = dataset.without_labels()
+        elif not dataset.label_dim:
+            raise ValueError(f"the data set {config.data} has no labels: add them, or train without (conditional)")
+        if _fits(dataset):
+            sample = dataset = dataset.in_memory()
+        else:
+            sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
+        fingerprint = sample.verify()
+        mean, spread = _mean_and_spread(sample)
+        identity = {
+            "shape": list(dataset.shape),
+            "count": len(dataset),
+            "label_dim": dataset.label_dim,
+            "sha256": fingerprint.sha256,
+        }
+        names = list(dataset.class_names)
+        facts = {"name": dataset.name, **identity, "class_names": names, "mean": mean, "sigma_data": spread}
+        held_out = None
+        if config.validation_images:
+            dataset, held_out = data.split(dataset, config.validation_images)
+        return cls(dataset, held_out, identity, facts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of an image."""
+        return self.train.shape
+
+    @property
+    def label_dim(self) -> int:
+        """Width of the labels to train with, 0 for none."""
+        return self.train.label_dim
+
+    def batches(self, config: TrainingConfig, images_seen: int, device: torch.device) -> Iterator[Batch]:
+        """Batches of ``config.batch_size`` images without end, from position ``images_seen`` of the endless order.
+
+        Yields:
+            images in units of the noise levels, float32 ``(B, C, *spatial)``, and label rows float32
+            ``(B, label_dim)`` or None, on ``device``.
+        """
+        order = InfiniteOrder(len(self.train), seed=config.seed % 2**32, start=images_seen)
+        loader = DataLoader(
+            _Reader(self.train),
+            batch_size=None,  # a batch is read at once
+            sampler=_places(order, config.batch_size),
+            num_workers=0 if _fits(self.train) else config.data_workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # leaves the global one alone
+            worker_init_fn=_ignore_interrupts,
+        )
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            images, labels = batch
+            yield to_unit(place(images, device)), None if labels is None else place(labels, device)
+
+
+class _Reader(torch.utils.data.Dataset["Batch | Exception"]):
+    """Reads whole batches. Failures are returned, not raised, so that messages survive the way between processes."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, indices: Tensor) -> Batch | Exception:
+        try:
+            return self._dataset.images(indices), self._dataset.labels(indices)
+        except (OSError, ValueError) as error:
+            return error
+
+
+def _fits(dataset: Dataset) -> bool:
+    return dataset.nbytes <= _MEMORY_BYTES
+
+
+def _places(order: InfiniteOrder, batch_size: int) -> Iterator[Tensor]:
+    while True:
+        yield torch.from_numpy(order.take(batch_size))
+
+
+def _ignore_interrupts(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the training process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _mean_and_spread(dataset: Dataset) -> tuple[float, float]:
+    """Mean and standard deviation of all values, in units of the noise levels."""
+    count, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(dataset), 4096):
+        values = to_unit(dataset.images(range(start, min(start + 4096, len(dataset))))).double()
+        count += values.numel()
+        total += float(values.sum())
+        squares += float(values.square().sum())
+    mean = total / count
+    return mean, math.sqrt(max(squares / count - mean**2, 0.0))

@@ -1,0 +1,159 @@
+"""Every setting of a training run, as frozen dataclasses that read from and write to YAML and the command line."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from elucidiff.augment.options import Options
+from elucidiff.files import write_whole
+from elucidiff.training.learning_rate import Decay
+from elucidiff.training.plain_data import from_dict, to_dict
+
+Architecture = Literal["ddpmpp", "ncsnpp", "adm"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network F."""
+
+    architecture: Architecture = "ddpmpp"
+    """DDPM++ or NCSN++ (Song et al. 2021), or the ADM U-Net (Dhariwal and Nichol 2021)."""
+    base_channels: int = 128
+    """Channels that the multipliers multiply."""
+    channel_multipliers: tuple[int, ...] = (2, 2, 2)
+    """Channels of each level over base_channels, from the highest resolution to the lowest."""
+    blocks_per_level: int = 4
+    """Residual blocks of each level."""
+    attention_resolutions: tuple[int, ...] = (16,)
+    """Resolutions at which blocks attend."""
+    dropout: float = 0.13
+    """Probability of dropping a feature."""
+    label_dropout: float = 0.0
+    """Probability of training an image without its labels, for classifier-free guidance."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Every setting of a training run. Time is counted in training images, as in the paper, save for minutes."""
+
+    data: str
+    """Name or path of the data set."""
+    conditional: bool = False
+    """Train with the class labels of the data set."""
+    validation_images: int = 0
+    """Images held out of the training; their loss is measured at every checkpoint."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: Options = field(default_factory=Options)
+    preconditioning: Literal["edm", "vp", "ve", "iddpm"] = "edm"
+    """How the network becomes a denoiser: the column of the paper's Table 1."""
+    objective: Literal["edm", "vp", "ve", "iddpm"] = "edm"
+    """Where training looks and how hard: p_train(sigma) and lambda(sigma) of Table 1."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data, in [-1, 1]; for the EDM preconditioning and objective."""
+    p_mean: float = -1.2
+    """Mean of ln(sigma) in training; for the EDM objective."""
+    p_std: float = 1.2
+    """Standard deviation of ln(sigma) in training; for the EDM objective."""
+
+    duration_images: int = 200_000_000
+    """Train for this many images,"""
+    max_minutes: float | None = None
+    """or for this long, whichever comes first; a run that ends by the clock does not repeat to the bit."""
+    batch_size: int = 512
+    """Images in one optimiser step."""
+    device_batch_size: int | None = None
+    """Images in one pass through the network, to save memory; a divisor of batch_size. None: all of them."""
+    lr: float = 1e-3
+    """Highest learning rate."""
+    lr_ramp_images: float = 10e6
+    """Images over which the learning rate rises from 0."""
+    lr_decay: Decay = "constant"
+    """What follows the ramp: nothing (the paper), a half cosine down to 0, or the inverse square root."""
+    lr_decay_images: float = 100e6
+    """Images after which inverse-sqrt begins to fall."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's memories of the gradient and of its square."""
+    adam_eps: float = 1e-8
+    """Adam's epsilon."""
+    gradient_clip: float | None = None
+    """Largest norm of the gradient; None for no clipping."""
+    ema_half_life_images: float = 500e3
+    """Half-life of the averaged weights, which are the model that is kept."""
+    ema_rampup_ratio: float | None = 0.05
+    """Longest half-life as a share of the images seen; None for no ramp-up."""
+    ema_widths: tuple[float, ...] = ()
+    """Widths (sigma_rel) of averages to keep at every checkpoint: from 0.05 and 0.10 any other can be made later."""
+
+    log_images: int = 50_000
+    """Images between lines of metrics.jsonl."""
+    checkpoint_images: int = 10_000_000
+    """Images between checkpoints."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints are kept."""
+
+    seed: int = 0
+    """Fixes the initial weights, the order of the data and every random number of the training."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
+    precision: Precision = "fp32"
+    """Arithmetic of the network. fp16 is for CUDA alone; bf16 is slow where the processor lacks it."""
+    loss_scale: float = 1.0
+    """Factor that keeps the gradients of fp16 from vanishing."""
+    channels_last: bool = False
+    """Store images with the channels innermost, which is faster on some devices."""
+    data_workers: int = 2
+    """Processes that read a data set too large for the memory; smaller sets are read once, at the start."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "duration_images", "log_images", "checkpoint_images", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, self, name, "must be at least 1")
+        for name in ("lr", "sigma_data", "p_std", "adam_eps", "loss_scale", "lr_decay_images"):
+            _require(0 < getattr(self, name) < math.inf, self, name, "must be a positive number")
+        for name in ("lr_ramp_images", "ema_half_life_images", "validation_images", "data_workers", "seed"):
+            _require(0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
+        for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio"):
+            value = getattr(self, name)
+            _require(value is None or 0 < value < math.inf, self, name, "must be a positive number, or left out")
+        _require(math.isfinite(self.p_mean), self, "p_mean", "must be a number")
+        _require(all(0 <= beta < 1 for beta in self.adam_betas), self, "adam_betas", "must be in [0, 1)")
+        for width in self.ema_widths:
+            _require(0 < width < 0.28, self, "ema_widths", "must be in (0, 0.28), sigma_rel of EDM2")
+        part = self.device_batch_size
+        divides = part is None or (part >= 1 and self.batch_size % part == 0)
+        _require(divides, self, "device_batch_size", f"must divide batch_size {self.batch_size}")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as YAML."""
+        write_whole(path, yaml.safe_dump(to_dict(self), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:
+        """Read settings that :meth:`save` wrote, or that were written by hand.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not YAML, or holds an unknown field or a value of the wrong type.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a YAML file: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} holds no settings: write one `field: value` a line")
+        try:
+            return from_dict(cls, values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _require(condition: bool, config: Any, name: str, what: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} is {getattr(config, name)!r}, but {what}")

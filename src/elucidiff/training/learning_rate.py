@@ -1,0 +1,39 @@
+"""The learning rate as a function of where the training stands."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+Decay = Literal["constant", "cosine", "inverse-sqrt"]
+
+
+def learning_rate(
+    images_seen: int,
+    *,
+    peak: float,
+    ramp_images: float = 0.0,
+    decay: Decay = "constant",
+    progress: float = 0.0,
+    decay_images: float = math.inf,
+) -> float:
+    """``peak * min(images_seen / ramp_images, 1)``, times a decay.
+
+    The ramp is the paper's (Karras et al. 2022, App. F), which has no decay. ``images_seen`` counts the images before
+    the update, so the first update of a run has learning rate 0, even without a ramp.
+
+    Args:
+        images_seen: training images before this update.
+        peak: the highest learning rate.
+        ramp_images: length of the linear ramp from 0, in images; 0 for none.
+        decay: ``constant``: 1. ``cosine``: ``(1 + cos(pi progress)) / 2``, for runs of a known length.
+            ``inverse-sqrt``: ``1 / sqrt(max(images_seen / decay_images, 1))``, Karras et al. 2024 (arXiv 2312.02696).
+        progress: the share of the run that is done, in [0, 1]; ``cosine`` alone uses it.
+        decay_images: images after which ``inverse-sqrt`` begins to fall.
+    """
+    ramp = min(images_seen / max(ramp_images, 1e-8), 1.0)
+    if decay == "cosine":
+        return peak * ramp * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    if decay == "inverse-sqrt":
+        return peak * ramp / math.sqrt(max(images_seen / decay_images, 1.0))
+    return peak * ramp

@@ -1,0 +1,129 @@
+"""What a run tells about itself: losses gathered on the device, and ``metrics.jsonl`` and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elucidiff.files import write_whole
+
+BINS = 16
+LOWEST, HIGHEST = math.log(0.002), math.log(80.0)
+"""Noise levels are told apart in ``BINS`` equal bins of ln(sigma); what lies outside counts in the first or last."""
+
+
+@dataclass(frozen=True)
+class LossSummary:
+    """Mean weighted loss per element.
+
+    Attributes:
+        mean: over all images with a finite loss; NaN if there are none.
+        by_sigma: the same by noise level, keyed by the centre of its bin; bins without images are absent.
+        images: how many images were counted.
+        not_finite: how many more had an infinite loss or none, and were left out.
+    """
+
+    mean: float
+    by_sigma: Mapping[float, float]
+    images: int
+    not_finite: int
+
+
+class LossMeter:
+    """Adds losses up by noise level, on the device, so that a training step never waits for a number."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        # The last bin counts what is not finite.
+        self._sums = torch.zeros(BINS + 1, device=device)
+        self._counts = torch.zeros(BINS + 1, dtype=torch.int64, device=device)
+
+    def add(self, loss: Tensor, sigma: Tensor) -> None:
+        """Count the per-element losses ``(B, C, *spatial)`` of images at noise levels ``(B,)``."""
+        means = loss.detach().flatten(1).mean(1).float()
+        place = (sigma.detach().reshape(-1).log() - LOWEST) / (HIGHEST - LOWEST) * BINS
+        bins = place.clamp(0, BINS - 1).long()
+        finite = means.isfinite()
+        bins = torch.where(finite, bins, BINS)
+        self._sums.index_add_(0, bins, torch.where(finite, means, 0.0))
+        self._counts.index_add_(0, bins, torch.ones_like(bins))
+
+    def summary(self) -> LossSummary:
+        """What was counted since the last :meth:`reset`. Waits for the device."""
+        sums, counts = self._sums.tolist(), self._counts.tolist()
+        centres = [math.exp(LOWEST + (HIGHEST - LOWEST) * (k + 0.5) / BINS) for k in range(BINS)]
+        by_sigma = {centres[k]: sums[k] / counts[k] for k in range(BINS) if counts[k]}
+        images = sum(counts[:BINS])
+        return LossSummary(sum(sums[:BINS]) / images if images else math.nan, by_sigma, images, counts[BINS])
+
+    def reset(self) -> None:
+        """Start again from nothing."""
+        self._sums.zero_()
+        self._counts.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums and counts, for a checkpoint."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._sums.copy_(state["sums"])
+        self._counts.copy_(state["counts"])
+
+
+class MetricsLog:
+    """``metrics.jsonl``, one JSON object a line, and TensorBoard events, in a run folder.
+
+    Args:
+        run_dir: the run folder.
+        images_seen: where the run goes on from; what was written about later images is removed.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str], images_seen: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # imported here, because it takes a second
+
+        path = Path(run_dir) / "metrics.jsonl"
+        if path.exists():
+            write_whole(path, "".join(f"{line}\n" for line in _lines_until(path, images_seen)))
+        self._file = path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
+
+    def write(self, images_seen: int, values: Mapping[str, Any]) -> None:
+        """Append one line; values that are mappings from noise levels are written with rounded levels as keys."""
+        values = {
+            name: {f"{sigma:.4g}": loss for sigma, loss in value.items()} if isinstance(value, Mapping) else value
+            for name, value in values.items()
+        }
+        self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                for sigma, loss in value.items():
+                    self._events.add_scalar(f"{name}/{sigma}", loss, images_seen)
+            else:
+                self._events.add_scalar(name, value, images_seen)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close both files."""
+        self._file.close()
+        self._events.close()
+
+
+def _lines_until(path: Path, images_seen: int) -> list[str]:
+    """The whole lines of ``path`` about at most ``images_seen`` images; a killed run may have left half a line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["images"] <= images_seen:
+                lines.append(line)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return lines

@@ -1,0 +1,60 @@
+"""The parts of the design space that a configuration names, made ready to train."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+
+from elucidiff import networks
+from elucidiff.augment import Augment
+from elucidiff.design import objectives, preconditioning
+from elucidiff.design.objectives import Objective
+from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.draws import mix
+
+
+def make_network(
+    config: TrainingConfig, sample_shape: Sequence[int], label_dim: int, augment_dim: int
+) -> networks.Network:
+    """The network, on the CPU, with starting values that depend on ``config.seed`` alone."""
+    settings = dataclasses.asdict(config.network)
+    settings.update(label_dim=label_dim, augment_dim=augment_dim)
+    make: dict[str, Callable[..., networks.Network]] = {
+        "ddpmpp": networks.UNet.ddpmpp,
+        "ncsnpp": networks.UNet.ncsnpp,
+        "adm": networks.ADM,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(config.seed, "weights"))
+        return make[settings.pop("architecture")](sample_shape, **settings)
+
+
+def make_preconditioning(config: TrainingConfig) -> Preconditioning:
+    """The column of Table 1 that ``config.preconditioning`` names, with the paper's constants."""
+    if config.preconditioning == "edm":
+        return preconditioning.EDM(sigma_data=config.sigma_data)
+    return preconditioning.NAMES[config.preconditioning]()
+
+
+def make_objective(config: TrainingConfig) -> Objective:
+    """p_train and lambda that ``config.objective`` names, with the paper's constants."""
+    if config.objective == "edm":
+        return objectives.EDM(p_mean=config.p_mean, p_std=config.p_std, sigma_data=config.sigma_data)
+    return objectives.NAMES[config.objective]()
+
+
+def make_augment(config: TrainingConfig, sample_shape: Sequence[int]) -> Augment | None:
+    """The augmentation pipeline, or None where no transform is switched on.
+
+    Raises:
+        ValueError: it cannot treat samples of this shape.
+    """
+    options = config.augment
+    if options.p == 0 or not options.active:
+        return None
+    augment = Augment(**dataclasses.asdict(options))
+    augment.check(sample_shape)
+    return augment

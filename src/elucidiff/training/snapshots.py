@@ -1,0 +1,90 @@
+"""Power-function averages that a run leaves along the way, and models of any width put together from them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from elucidiff.denoisers import model_folder
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.files import write_whole
+from elucidiff.training.ema import WeightAverage
+from elucidiff.training.posthoc_ema import PowerFunction, Profile, combination
+
+_NAME = re.compile(r"(\d+)-(\d*\.?\d+)\.safetensors")
+
+
+def save_snapshot(run_dir: Path, average: WeightAverage, images_seen: int) -> None:
+    """Write the parameters of a power-function average into ``run_dir/averages``; other averages are passed over.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not isinstance(average.profile, PowerFunction):
+        return
+    parameters = {name: value.detach().contiguous() for name, value in average.network.named_parameters()}
+
+    def write(path: Path) -> None:
+        try:
+            safetensors.torch.save_file(parameters, path)
+        except SafetensorError as error:  # which is how safetensors reports a full disk
+            raise OSError(f"cannot write {path.parent}: {error}") from None
+
+    write_whole(run_dir / "averages" / f"{images_seen:012d}-{average.profile.sigma_rel:g}.safetensors", write)
+
+
+def reconstruct(run_dir: str | os.PathLike[str], sigma_rel: float, images_seen: int | None = None) -> Denoiser:
+    """The model whose weights are averaged with relative width ``sigma_rel``, as if that had been done in training.
+
+    Args:
+        run_dir: a run folder, trained with ``ema_widths``.
+        sigma_rel: width of the average, as a share of the training until ``images_seen``; 0.05 to 0.15 is usual.
+        images_seen: the training time at which the average is wanted; None for the last snapshot's.
+
+    Raises:
+        OSError: the run folder, its model or a snapshot cannot be read.
+        ValueError: there are no snapshots, none is as late as ``images_seen``, the width is impossible, or a snapshot
+            is damaged or of another network.
+    """
+    snapshots = _snapshots(Path(run_dir))
+    if not snapshots:
+        raise ValueError(f"there are no averages in {run_dir}: train with ema_widths, for example 0.05 and 0.10")
+    wanted = Profile(sigma_rel, images_seen or max(snapshot.profile.images_seen for snapshot in snapshots))
+    weights = combination([snapshot.profile for snapshot in snapshots], wanted)
+    denoiser = model_folder.load(Path(run_dir) / "model")
+    parameters = dict(denoiser.network.named_parameters())
+    totals = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
+    for snapshot, weight in zip(snapshots, weights.tolist(), strict=True):
+        snapshot.add_to(totals, weight)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(totals[name])
+    denoiser.facts["provenance"] |= {"ema_width": sigma_rel, "images_seen": wanted.images_seen}
+    return denoiser
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    path: Path
+    profile: Profile
+
+    def add_to(self, totals: dict[str, torch.Tensor], weight: float) -> None:
+        try:
+            with safe_open(self.path, "pt") as file:
+                for name, total in totals.items():
+                    total.add_(file.get_tensor(name), alpha=weight)
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{self.path} is damaged, or of another network: {error}") from None
+
+
+def _snapshots(run_dir: Path) -> list[_Snapshot]:
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"there is no run folder {run_dir}")
+    found = ((path, _NAME.fullmatch(path.name)) for path in sorted((run_dir / "averages").glob("*.safetensors")))
+    return [_Snapshot(path, Profile(float(match[2]), int(match[1]))) for path, match in found if match]

@@ -1,0 +1,39 @@
+"""The weighted loss on images that were held out of the training."""
+
+from __future__ import annotations
+
+import torch
+
+from elucidiff.data import Dataset, to_unit
+from elucidiff.training.draws import draw, mix
+from elucidiff.training.metrics import LossMeter, LossSummary
+from elucidiff.training.state import TrainingState
+
+
+@torch.no_grad()
+def validate(state: TrainingState, held_out: Dataset, passes: int = 4) -> LossSummary:
+    """Measure the averaged weights' loss under p_train, overall and by noise level.
+
+    Noise levels and noise are the same in every call and every run, so what differs is the model. Nothing is
+    augmented.
+
+    Args:
+        state: the training state.
+        held_out: the images.
+        passes: how often each image is used, each time at another noise level.
+    """
+    meter, model, noise = LossMeter(state.device), state.model, state.objective.noise
+    images, labels = to_unit(held_out.images()), held_out.labels()
+    size = state.config.device_batch_size or state.config.batch_size
+    for number in range(passes):
+        draws = draw(mix(0, "validation"), number, images.shape, noise)
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            drawn = draws.part(part)
+            sigma = noise.from_base(drawn.level).to(state.device)
+            clean, unit_noise = images[part].to(state.device), drawn.noise.to(state.device)
+            rows = None if labels is None else labels[part].to(state.device)
+            with state.precision():
+                loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
+            meter.add(loss, sigma)
+    return meter.summary()

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elucidiff import data
+
+RANDOM = np.random.default_rng(0)
+
+
+def saved(path: Path, array: Any) -> Path:
+    np.save(path, array)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected", "axes"),
+    [
+        ((7, 3, 4, 5), (3, 4, 5), (0, 1, 2, 3)),  # (N, C, H, W)
+        ((7, 1, 4), (1, 4), (0, 1, 2)),  # signals
+        ((7, 2, 4, 5, 6), (2, 4, 5, 6), (0, 1, 2, 3, 4)),  # volumes
+        ((7, 2), (2,), (0, 1)),  # points
+        ((7, 4, 9, 3), (4, 9, 3), (0, 1, 2, 3)),  # few channels first: taken at its word
+        ((7, 8, 9, 3), (3, 8, 9), (0, 3, 1, 2)),  # (N, H, W, C)
+        ((7, 8, 9, 2), (8, 9, 2), (0, 1, 2, 3)),
+    ],
+)
+def test_axes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    array = RANDOM.integers(0, 256, shape, np.uint8)
+    dataset = data.open(saved(tmp_path / "x.npy", array))
+    assert (dataset.shape, len(dataset), dataset.name) == (expected, 7, "x")
+    assert np.array_equal(dataset.images().numpy(), array.transpose(axes))
+
+
+def test_grey_pictures_without_a_channel_axis(tmp_path: Path) -> None:
+    array = RANDOM.integers(0, 256, (7, 8, 9), np.uint8)
+    dataset = data.open(saved(tmp_path / "x.npy", array))
+    assert dataset.shape == (1, 8, 9)
+    assert np.array_equal(dataset.images([3, 1]).numpy(), array[[3, 1], None])
+    assert data.open(saved(tmp_path / "y.npy", array.astype(np.float32))).shape == (8, 9)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
+def test_floats_stay_floats(tmp_path: Path, dtype: str) -> None:
+    array = RANDOM.normal(size=(5, 2, 3)).astype(dtype)
+    dataset = data.open(saved(tmp_path / "x.npy", array))
+    assert dataset.dtype == getattr(torch, f"float{8 * array.itemsize}")
+    assert dataset[4][0].tolist() == array[4].tolist()
+
+
+def test_npz_with_labels(tmp_path: Path) -> None:
+    images = RANDOM.integers(0, 256, (4, 8, 8, 3), np.uint8)
+    for names in (("images", "labels"), ("arr_0", "arr_1")):
+        np.savez(tmp_path / "x.npz", **dict(zip(names, (images, np.array([0, 2, 1, 2])), strict=True)))
+        dataset = data.open(tmp_path / "x.npz")
+        assert np.array_equal(dataset.images().numpy(), images.transpose(0, 3, 1, 2))
+        assert dataset.labels().tolist() == np.eye(3)[[0, 2, 1, 2]].tolist()  # type: ignore[union-attr]
+    np.savez_compressed(tmp_path / "y.npz", anything=images)
+    assert data.open(tmp_path / "y.npz").label_dim == 0
+    np.savez(tmp_path / "z.npz", images=images, labels=np.linspace(0, 1, 4))
+    assert data.open(tmp_path / "z.npz").labels().tolist() == pytest.approx(np.linspace(0, 1, 4)[:, None], abs=1e-7)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named_with_their_position(tmp_path: Path, value: float) -> None:
+    array = np.zeros((3000, 2, 40, 40), np.float32)
+    array[2999, 1, 5, 7] = value
+    with pytest.raises(ValueError, match=rf"x.npy holds {value} at \[2999, 1, 5, 7\]: all values must be finite"):
+        data.open(saved(tmp_path / "x.npy", array))
+    np.savez(tmp_path / "x.npz", array[-2:])
+    with pytest.raises(ValueError, match=rf"x.npz holds {value} at \[1, 1, 5, 7\]"):
+        data.open(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 1, 4), np.int64), r"x.npy holds int64: save it as uint8 \(0..255\) or as floating point"),
+        (np.zeros((3, 1, 4), bool), "x.npy holds bool"),
+        (np.zeros((3, 1, 4), np.complex64), "x.npy holds complex64"),
+        (np.zeros((3, 1, 4), np.longdouble), r"save it as float64 or float32"),
+        (np.zeros(3, np.uint8), r"x.npy has shape \(3,\): expected \(N, C, \*spatial\) with at least one image"),
+        (np.zeros((0, 1, 4), np.uint8), r"x.npy has shape \(0, 1, 4\)"),
+        (np.zeros((3, 0, 4), np.uint8), r"x.npy has shape \(3, 0, 4\)"),
+    ],
+)
+def test_arrays_that_are_no_images(tmp_path: Path, array: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data.open(saved(tmp_path / "x.npy", array))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 1]), "there are 2 labels for 3 images"),
+        (np.array([0, 1, -4]), r"the label of image 2 is -4, out of range 0\.\.65535"),
+        (np.array([[0.5], [np.nan], [1]]), "the label of image 1 is not finite"),
+        (np.array(["a", "b", "c"]), r"labels are <U1 \(3,\), but must be classes \(N,\) or vectors \(N, dim\)"),
+        (np.zeros((3, 0)), r"labels are float64 \(3, 0\)"),
+        (np.zeros((3, 2, 2)), r"labels are float64 \(3, 2, 2\)"),
+    ],
+)
+def test_wrong_labels(tmp_path: Path, labels: Any, message: str) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 1, 4), np.uint8), labels=labels)
+    with pytest.raises(ValueError, match=rf"x.npz: {message}"):
+        data.open(tmp_path / "x.npz")
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
+    array = np.array([Trap(tmp_path / "sprung")], object)
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "x.npz", images=array)
+    array.dump(tmp_path / "bare.npy")
+    for name in ("x.npy", "x.npz", "bare.npy"):
+        with pytest.raises(ValueError, match=rf"cannot read .*{name}: .*never unpickled"):
+            data.open(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_truncated_files(tmp_path: Path, name: str) -> None:
+    array = RANDOM.integers(0, 256, (9, 3, 8, 8), np.uint8)
+    (np.save if name == "x.npy" else np.savez)(tmp_path / name, array)
+    content = (tmp_path / name).read_bytes()
+    for length in (0, 5, 60, 200, len(content) - 1):
+        (tmp_path / name).write_bytes(content[:length])
+        with pytest.raises(ValueError, match=rf"^cannot read {tmp_path}/{name}: [^\n]+$"):
+            data.open(tmp_path / name)
+
+
+def test_npz_with_unknown_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(3))
+    with pytest.raises(ValueError, match=r"cannot read .*x.npz: it holds a, b; name the arrays images and labels"):
+        data.open(tmp_path / "x.npz")

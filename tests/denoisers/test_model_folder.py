@@ -1,0 +1,190 @@
+"""Model folders: there and back, and every way in which one can be damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from elucidiff import networks
+from elucidiff.denoisers import model_folder
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design import preconditioning
+
+
+def denoiser(seed: int = 0) -> Denoiser:
+    torch.manual_seed(seed)
+    network = networks.UNet(
+        (1, 4, 4),
+        base_channels=8,
+        channel_multipliers=(1,),
+        blocks_per_level=1,
+        attention_resolutions=(),
+        label_dim=2,
+    )
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    model = Denoiser(network, preconditioning.EDM(sigma_data=0.3)).eval()
+    model.facts["data"] = {"name": "digits", "shape": [1, 4, 4]}
+    model.facts["provenance"] = {"images": 1000}
+    return model
+
+
+X = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    denoiser().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        preconditioning.EDM(0.3),
+        preconditioning.VP(15.0, 0.2),
+        preconditioning.VE(0.05, 60.0),
+        preconditioning.IDDPM(400),
+    ],
+    ids=lambda design: type(design).__name__,
+)
+def test_there_and_back(design: preconditioning.Preconditioning, tmp_path: Path) -> None:
+    model = Denoiser(denoiser().network, design).eval()
+    model.facts["data"] = {"name": "digits"}
+    model.save(tmp_path / "a" / "model")
+    again = model_folder.load(tmp_path / "a" / "model")
+    assert not again.training
+    assert again.preconditioning == design
+    assert again.facts == model.facts
+    assert torch.equal(again(X, 1.5, torch.tensor([1, 0])), model(X, 1.5, torch.tensor([1, 0])))
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    assert sorted(os.listdir(tmp_path / "a" / "model")) == ["model.json", "model.safetensors"]
+
+
+def test_keeps_the_type_of_the_weights(tmp_path: Path) -> None:
+    denoiser().to(torch.bfloat16).save(tmp_path)
+    assert {value.dtype for value in model_folder.load(tmp_path).network.parameters()} == {torch.bfloat16}
+
+
+def test_description(folder: Path) -> None:
+    description = json.loads((folder / "model.json").read_text())
+    assert (description["format"], description["version"]) == ("elucidiff-model", 1)
+    assert description["preconditioning"]["type"] == "edm"
+    assert description["network"]["type"] == "unet"
+    assert description["data"] == {"name": "digits", "shape": [1, 4, 4]}
+    assert description["provenance"] == {"images": 1000}
+
+
+def refuses(folder: Path, message: str, error: type[Exception] = ValueError, file: str | None = None) -> None:
+    with pytest.raises(error, match=message) as caught:
+        model_folder.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder / file if file else folder) in str(caught.value)
+
+
+def test_missing_files(folder: Path, tmp_path: Path) -> None:
+    refuses(tmp_path / "nothing", "there is no model folder", FileNotFoundError)
+    for file in ("model.safetensors", "model.json"):
+        (folder / file).rename(tmp_path / file)
+        refuses(folder, "is missing", FileNotFoundError, file)
+        (tmp_path / file).rename(folder / file)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 2000, -1])
+def test_truncated_weights(folder: Path, keep: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    refuses(folder, "truncated or damaged", file="model.safetensors")
+
+
+def test_weights_that_are_a_pickle(folder: Path) -> None:
+    torch.save({"a": torch.ones(2)}, folder / "model.safetensors")
+    refuses(folder, "truncated or damaged", file="model.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b'{"format": "other"}'])
+def test_descriptions_that_are_none(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_bytes(content)
+    refuses(folder, "is damaged|is not the description of a model", file="model.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "has version 2, but this program reads 1"),
+        ({"network": None}, "does not describe the network"),
+        ({"preconditioning": "edm"}, "does not describe the preconditioning"),
+        ({"network": {"type": "transformer"}}, "no model that can be built: .*transformer"),
+        ({"network": {"type": "unet"}}, "no model that can be built"),
+        ({"network": {"type": "unet", "sample_shape": [1, 4, 4], "depth": 3}}, "no model that can be built"),
+        ({"preconditioning": {"type": "edm", "sigma_data": -1}}, "no model that can be built: sigma_data"),
+        ({"preconditioning": {"type": "cosine"}}, "no model that can be built: .*cosine"),
+    ],
+)
+def test_descriptions_of_other_models(folder: Path, change: dict[str, object], message: str) -> None:
+    file = folder / "model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    refuses(folder, message, file="model.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(float("nan"), "NaN"), (float("inf"), "an infinity"), (-float("inf"), "an inf")]
+)
+def test_weights_that_are_not_finite(folder: Path, value: float, name: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    key = sorted(weights)[3]
+    weights[key].view(-1)[0] = value
+    save_file(weights, folder / "model.safetensors")
+    refuses(folder, f"the weight {key} holds {name}", file="model.safetensors")
+
+
+def test_weights_of_another_network(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    key = sorted(weights)[0]
+    save_file({name: value for name, value in weights.items() if name != key}, file)
+    refuses(folder, f"lacks the weight {key}", file="model.safetensors")
+    save_file({**weights, "spare": torch.ones(1)}, file)
+    refuses(folder, "has the weight spare, which the network does not", file="model.safetensors")
+    save_file({**weights, key: torch.ones(17)}, file)
+    refuses(folder, rf"{key} has shape \(17,\), not", file="model.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_model(folder: Path) -> None:
+    """A limit on the size of files fails a write in the same way as a full disk."""
+    before = model_folder.load(folder)
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors|File too large") as caught:
+            denoiser(seed=1).save(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert sorted(os.listdir(folder)) == ["model.json", "model.safetensors"]
+    assert torch.equal(model_folder.load(folder)(X, 1.0), before(X, 1.0))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        denoiser().save(tmp_path / "file" / "model")
+
+
+def test_networks_and_facts_that_cannot_be_described(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a network of type Conv1d has no config"):
+        Denoiser(nn.Conv1d(1, 1, 1), preconditioning.EDM()).save(tmp_path / "model")
+    model = denoiser()
+    model.facts["data"] = {"name": object()}
+    with pytest.raises(ValueError, match="facts cannot be written as JSON"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,124 @@
+"""A sample's bits do not depend on its batch: with networks, churn, labels, any order, and every kind of solver."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from elucidiff import networks
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design import preconditioning
+from elucidiff.sampling import FixedBatch, Sampler
+
+
+@functools.cache
+def denoiser(architecture: str) -> Denoiser:
+    """A network with weights large enough that no path is silent."""
+    settings = {
+        "channel_multipliers": (1, 2),
+        "blocks_per_level": 1,
+        "attention_resolutions": (4,),
+        "label_dim": 10,
+        "base_channels": 32,
+    }
+    network = networks.ADM((1, 8, 8), **settings) if architecture == "adm" else networks.UNet((1, 8, 8), **settings)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.08 if parameter.ndim > 1 else 0.3, generator=generator)
+    return Denoiser(network, preconditioning.EDM()).eval()
+
+
+CASES = {
+    "heun": ("unet", Sampler(n=2)),
+    "churn": ("unet", Sampler(n=3, churn=5, churn_sigma_min=0.01, churn_sigma_max=50, noise_scale=1.007)),
+    "euler, vp, churn": ("adm", Sampler(n=3, solver="euler", schedule="vp", churn=1)),
+}
+
+
+def assert_invariant(architecture: str, sampler: Sampler, count: int) -> None:
+    """Samples drawn alone, in sevens and in another order are those of one batch of ``count``, to the bit."""
+
+    def run(seeds: list[int]) -> Tensor:
+        return sampler.run(denoiser(architecture), seeds).x
+
+    seeds = list(range(1000, 1000 + count))
+    together = run(seeds)
+    assert together.std() > 0.05
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(5)).tolist()
+    for rows in ([0], [count - 1], [11, 12, 13, 14, 15, 16, 17], order):
+        assert torch.equal(run([seeds[row] for row in rows]), together[rows])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_sample_depends_on_its_seed_alone(name: str) -> None:
+    assert_invariant(*CASES[name], count=64)
+
+
+@pytest.mark.slow
+def test_a_sample_depends_on_its_seed_alone_with_an_adaptive_solver() -> None:
+    """Samples arrive at different times, so the chunks are filled with different neighbours all along."""
+    assert_invariant("unet", Sampler(solver="rk45", rtol=3e-2, atol=3e-2, sigma_min=0.1), count=20)
+
+
+@pytest.mark.slow
+def test_a_sample_depends_on_its_seed_alone_with_two_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_invariant(*CASES["churn"], count=20)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_it_bits_depend_on_the_batch_and_by_how_much() -> None:
+    """The measured bound of the effect that FixedBatch removes: a few units in the last place of float32."""
+    inner = denoiser("unet")
+    x = 2 * torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        whole, sevens = inner(x, 2.0), torch.cat([inner(part, 2.0) for part in x.split(7)])
+    assert float((whole - sevens).abs().max()) < 2e-6 * float(whole.abs().max())
+
+
+class Recorder:
+    """A denoiser that tells apart all its inputs and notes how it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[torch.Size, torch.Size, torch.Size | None]] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.calls.append((x.shape, sigma.shape, None if labels is None else labels.shape))
+        row = 0 if labels is None else labels[:, :1, None]
+        return x * (2 + sigma.reshape(-1, 1, 1)) + row
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 5, 9])
+def test_calls_have_one_size_and_give_the_same_result(batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 1, 3, generator=generator)
+    several, one, labels = torch.rand(batch, generator=generator), torch.tensor(0.3), torch.rand(batch, 2)
+    for sigma, size in ((several, (4,)), (one, ()), (one[None], (4,))):
+        for rows, row_size in ((None, None), (labels, (4, 2)), (labels[:1], (4, 2))):
+            recorder = Recorder()
+            given = () if rows is None else (rows,)
+            assert torch.equal(FixedBatch(recorder, 4)(x, sigma, *given), Recorder()(x, sigma, *given))
+            assert recorder.calls == [((4, 1, 3), size, row_size)] * -(-batch // 4)
+
+
+def test_passes_on_what_the_denoiser_states_and_nothing_else() -> None:
+    inner = Denoiser(denoiser("unet").network, preconditioning.IDDPM())
+    fixed = FixedBatch(inner)
+    assert (fixed.sigma_min, fixed.sigma_max) == (inner.sigma_min, inner.sigma_max)
+    assert (fixed.sample_shape, fixed.label_dim) == ((1, 8, 8), 10)
+    levels = torch.tensor([0.3, 4.4], dtype=torch.float64)
+    assert torch.equal(fixed.round_sigma(levels), inner.round_sigma(levels))
+    bare = FixedBatch(Recorder())
+    assert not any(hasattr(bare, name) for name in ("sigma_min", "sigma_max", "sample_shape", "label_dim"))
+    assert torch.equal(bare.round_sigma(levels), levels)
+
+
+def test_bad_size() -> None:
+    with pytest.raises(ValueError, match="batch size is 0"):
+        FixedBatch(Recorder(), 0)

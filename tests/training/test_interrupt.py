@@ -1,0 +1,42 @@
+"""The first signal is a wish, the second an order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from elucidiff.training.interrupt import Interrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert interrupt.received is None
+        os.kill(os.getpid(), number)
+        assert interrupt.received == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_one_acts_as_usual() -> None:
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.received == "SIGINT"
+
+
+def test_other_threads_do_without() -> None:
+    received: list[str | None] = []
+
+    def run() -> None:
+        with Interrupt() as interrupt:
+            received.append(interrupt.received)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert received == [None]

@@ -1,0 +1,39 @@
+"""Learning-rate schedules: the paper's table, and closed forms of the decays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elucidiff.training.learning_rate import learning_rate
+from tests.golden_files import load
+
+CASE, GOLDEN = load("h_ema/tables")
+
+
+@pytest.mark.parametrize("index", range(len(CASE["lr"])))
+def test_ramp_is_the_reference_table(index: int) -> None:
+    settings = CASE["lr"][index]
+    for images_seen, lr in zip(GOLDEN[f"lr_{index}/nimg"], GOLDEN[f"lr_{index}/lr"], strict=True):
+        ours = learning_rate(int(images_seen), peak=settings["lr"], ramp_images=1000 * settings["lr_rampup_kimg"])
+        assert ours == pytest.approx(float(lr), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (1.0, 0.0), (1.2, 0.0)])
+def test_cosine_follows_the_progress(progress: float, share: float) -> None:
+    assert learning_rate(10, peak=2.0, decay="cosine", progress=progress) == pytest.approx(2.0 * share, abs=1e-15)
+
+
+@pytest.mark.parametrize(("images", "share"), [(50, 1.0), (100, 1.0), (400, 0.5), (10_000, 0.1)])
+def test_inverse_square_root(images: int, share: float) -> None:
+    ours = learning_rate(images, peak=3.0, decay="inverse-sqrt", decay_images=100)
+    assert ours == pytest.approx(3.0 * share, rel=1e-12)
+
+
+@given(
+    st.integers(0, 10**9), st.floats(0, 1e7), st.floats(0, 1), st.sampled_from(["constant", "cosine", "inverse-sqrt"])
+)
+def test_never_above_the_peak(images: int, ramp: float, progress: float, decay: str) -> None:
+    lr = learning_rate(images, peak=1.0, ramp_images=ramp, decay=decay, progress=progress, decay_images=1e5)
+    assert 0.0 <= lr <= 1.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -93,36 +95,59 @@ def _picture(size: tuple[int, int] = (8, 8), mode: str = "L") -> bytes:
     return data.getvalue()
 
 
-def test_damaged_data(elucidiff: Run, tmp_path: Path) -> None:
-    good = _picture()
-    folders = {
-        "empty": ({}, "empty"),
-        "corrupt": ({"a.png": good, "b.png": good[:-30]}, "b.png"),
-        "sizes": ({"a.png": good, "b.png": _picture((9, 8))}, "b.png"),
-        "channels": ({"a.png": good, "b.png": _picture(mode="RGB")}, "b.png"),
-        "labels": ({"a.png": good, "dataset.json": b'{"labels": [["a.png", -3]]}'}, "-3"),
-    }
-    for name, (files, says) in folders.items():
-        (tmp_path / name).mkdir()
-        for file, content in files.items():
-            (tmp_path / name / file).write_bytes(content)
-        assert says in refused(elucidiff, "train", "digits", "--data", tmp_path / name, "--run-dir", tmp_path / "run")
-    np.save(tmp_path / "nan.npy", np.full((20, 1, 8, 8), np.nan, np.float32))
-    assert "nan.npy" in refused(
-        elucidiff, "train", "digits", "--data", tmp_path / "nan.npy", "--run-dir", tmp_path / "r"
-    )
-    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.writestr("a.png", good)
-    (tmp_path / "cut.zip").write_bytes((tmp_path / "set.zip").read_bytes()[:-10])
-    assert "cut.zip" in refused(
-        elucidiff, "train", "digits", "--data", tmp_path / "cut.zip", "--run-dir", tmp_path / "r"
-    )
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, "empty"),
+        ({"a.png": _picture(), "b.png": _picture()[:-30]}, "b.png"),
+        ({"a.png": _picture(), "b.png": _picture((9, 8))}, "b.png"),
+        ({"a.png": _picture(), "b.png": _picture(mode="RGB")}, "b.png"),
+        ({"a.png": _picture(), "dataset.json": b'{"labels": [["a.png", -3]]}'}, "-3"),
+    ],
+    ids=["empty", "corrupt", "sizes", "channels", "labels"],
+)
+def test_damaged_folders(elucidiff: Run, tmp_path: Path, files: dict[str, bytes], says: str) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    line = refused(elucidiff, "train", "digits", "--data", folder, "--run-dir", tmp_path / "run")
+    assert says in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_is_named_and_nothing_is_half_written(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
-    """/dev/full cannot hold a folder; a folder without permission to write or a file in its place is the next best."""
+def test_damaged_files(elucidiff: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((20, 1, 8, 8), np.nan, np.float32))
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.png", _picture())
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "set.zip").read_bytes()[:-10])
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "nan.npy").read_bytes()[:-10])
+    for name in ("nan.npy", "cut.zip", "cut.npy"):
+        assert name in refused(elucidiff, "train", "digits", "--data", tmp_path / name, "--run-dir", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     line = refused(elucidiff, "sample", trained / "model", "--seeds", "0-1", "--n", "2", "--out", tmp_path / "out")
     assert str(tmp_path / "out") in line
     assert (tmp_path / "out").read_text() == "a file where the folder should be"
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trained: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the full disk; it needs a process of its own."""
+    script = (
+        "import resource, signal, sys\n"
+        "from elucidiff.cli.main import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = ["sample", trained / "model", "--seeds", "0-1", "--n", "2", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("elucidiff sample: error: File too large")
+    assert list((tmp_path / "out").iterdir()) == []

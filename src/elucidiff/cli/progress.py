@@ -54,15 +54,21 @@ class Progress:
         """Report ``amount`` more units of work, with an optional note such as the current loss."""
         self.reach(self._done + amount, note)
 
-    def reach(self, done: float, note: str = "") -> None:
-        """Report that ``done`` units are finished in all."""
-        if self._done == 0 and done > 0 and self._bar is None:
-            self._said = time.monotonic()
+    def reach(self, done: float, note: str = "", fraction: float | None = None) -> None:
+        """Report that ``done`` units are finished in all.
+
+        Args:
+            done: units of work.
+            note: shown beside them.
+            fraction: the share of the work that this is, where something else than ``total`` may end it.
+        """
         self._done, self._note = done, note or self._note
+        if fraction:
+            self._total = done / fraction
         now = time.monotonic()
         rate = f"{done / max(now - self._started, 1e-9):,.1f} {self._unit}/s"
         if self._bar:
-            self._bar.update(self._task, completed=done, rate=rate, note=self._note)
+            self._bar.update(self._task, completed=done, total=self._total, rate=rate, note=self._note)
         elif now - self._said >= self._every:
             self._said = now
             left = (self._total - done) * (now - self._started) / max(done, 1e-9)

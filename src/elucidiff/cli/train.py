@@ -70,7 +70,7 @@ class Watch(Callbacks):
     def on_progress(self, progress: Standing) -> None:
         """See :class:`Callbacks`."""
         loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
-        self._bar.reach(progress.images_seen, loss)
+        self._bar.reach(progress.images_seen, loss, progress.fraction)
 
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
         """See :class:`Callbacks`. With classes, every column is one."""

@@ -175,9 +175,9 @@ def _steps(figure: Path) -> Section:
 def _budget(results: dict[str, Any], figure: Path) -> Section:
     text = f"""
         The probability-flow ODE takes a seed to one image, and a solver approximates it. So the same seeds give
-        nearly the same images at 18 and at 64 steps, and poor ones at 2. The curve shows the distance to a
-        solution with {results["budget"]["reference_steps"]} steps. Heun's method is of second order: when the
-        number of steps doubles, the error falls about fourfold.
+        nearly the same images at 18 and at 64 steps. Two steps are too few for Heun's method: its correction
+        overshoots. The curve shows the distance to a solution with {results["budget"]["reference_steps"]} steps.
+        The method is of second order: when the number of steps doubles, the error falls about fourfold.
         """
     return Section("The same seeds, more and fewer steps", text, figure, "The same digits at 2 to 64 steps")
 

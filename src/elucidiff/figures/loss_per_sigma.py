@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from elucidiff.figures.style import GREY, PALETTE, new_figure, quiet
 
@@ -28,6 +29,9 @@ def draw(
     for colour, (name, values) in zip(PALETTE, loss.items(), strict=False):
         curves.plot(sigma, values, color=colour, label=name, linewidth=1.8)
     curves.set(xscale="log", yscale="log", ylabel=r"loss per pixel, $\lambda(\sigma)\,|D - y|^2$")
+    curves.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    curves.yaxis.set_major_formatter(ScalarFormatter())
+    curves.yaxis.set_minor_locator(NullLocator())
     curves.legend(frameon=False, fontsize=9)
     noise.fill_between(sigma, density, color=GREY, alpha=0.35, linewidth=0)
     noise.set(xlabel=r"noise level $\sigma$ (units of the data)", ylabel=r"$p_{\mathrm{train}}$", yticks=[])

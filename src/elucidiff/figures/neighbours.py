@@ -32,7 +32,7 @@ def draw(
     curve.set(xlabel="RMS distance to the nearest training image", ylabel="share of images below")
     curve.set_xlim(left=0)
     curve.set_ylim(0, 1)
-    curve.legend(frameon=False, fontsize=9, loc="lower right")
+    curve.legend(frameon=False, fontsize=9, loc="upper left")
     quiet(curve)
     pairs = right.subplots()
     picture(pairs, mosaic(np.concatenate([samples, nearest]), len(samples), zoom=4))

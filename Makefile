@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow lint bench clean
+.PHONY: help setup demo test test-slow lint bench pictures clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ lint: setup ## ruff, mypy (strict), import arrows
 
 bench: setup ## side-by-side comparisons; each prints ratios
 	$(BIN)/python -m benchmarks.sampler_throughput
+
+pictures: setup ## make the README's pictures again (half an hour, and `make demo` before)
+	$(BIN)/elucidiff train fashion-mnist
+	$(BIN)/elucidiff sample runs/fashion-mnist/model --seeds 0-99 --labels 0-9 --grid --out runs/fashion-mnist/grid
+	cp runs/fashion-mnist/grid/grid.png docs/images/fashion-mnist.png
+	cp runs/demo/figures/grid.png docs/images/digits.png
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -40,7 +40,7 @@ def test_all_is_true() -> None:
 def test_importing_is_quick_and_initialises_nothing() -> None:
     script = (
         "import sys, elucidiff\n"
-        "assert not {'torch', 'matplotlib', 'sklearn', 'elucidiff.networks'} & set(sys.modules), 'imported too much'\n"
+        "assert not {'torch', 'matplotlib', 'sklearn', 'elucidiff.networks'} & set(sys.modules)\n"
         "import elucidiff.cli.train, elucidiff.cli.sample, torch\n"
         "assert not torch.cuda.is_initialized()\n"
     )

@@ -100,6 +100,18 @@ def test_resume_goes_on_and_a_second_start_is_refused(elucidiff: Run, tmp_path: 
     assert last["images"] == 704
 
 
+def test_another_width_of_averaging_after_the_training(elucidiff: Run, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    assert elucidiff("train", "digits", "--run-dir", run, *TINY, "--ema-widths", "0.05", "0.1").returncode == 0
+    done = elucidiff("ema", run, "--width", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(run / "model-0.1")
+    assert ed.load(run / "model-0.1").facts["provenance"]["ema_width"] == 0.1
+    refused = elucidiff("ema", run, "--width", "0.1")
+    assert refused.returncode == 2
+    assert "is there already" in refused.stderr
+
+
 @pytest.mark.slow
 def test_the_demo_writes_a_report_from_its_own_numbers(elucidiff: Run, tmp_path: Path) -> None:
     done = elucidiff("demo", "--out", tmp_path / "demo", *[flag.replace("=100", "=120") for flag in TINY])

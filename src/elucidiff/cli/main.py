@@ -13,6 +13,7 @@ from elucidiff.cli.arguments import nearest
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
     "train": "train a denoiser on a data set, starting from a preset",
+    "ema": "make a model with another width of weight averaging out of a run",
     "sample": "draw samples from a trained model",
     "figure": "draw a figure: trajectory, steps or grid",
 }

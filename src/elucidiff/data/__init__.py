@@ -1,4 +1,4 @@
-"""Data sets: opening, checking, splitting and ordering them.
+"""Data sets: opening, checking, importing, inspecting, splitting and ordering them.
 
 dataset = ed.data.open("fashion-mnist")
 image, label = dataset[0]                       # uint8 (C, *spatial), float32 (label_dim,) or None
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elucidiff.data.dataset import Dataset, Fingerprint
     from elucidiff.data.importing import Imported, import_dataset
+    from elucidiff.data.inspecting import Report, inspect
     from elucidiff.data.named import NAMES, data_root
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
@@ -25,8 +26,10 @@ __all__ = [
     "Fingerprint",
     "Imported",
     "InfiniteOrder",
+    "Report",
     "data_root",
     "import_dataset",
+    "inspect",
     "open",
     "split",
     "to_unit",
@@ -38,8 +41,10 @@ _HOMES = {
     "Imported": "importing",
     "InfiniteOrder": "order",
     "NAMES": "named",
+    "Report": "inspecting",
     "data_root": "named",
     "import_dataset": "importing",
+    "inspect": "inspecting",
     "open": "opening",
     "split": "splitting",
     "to_unit": "scaling",

@@ -1,0 +1,37 @@
+"""``elucidiff ema RUN``: a model with any width of weight averaging, after the training (EDM2, arXiv 2312.02696)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from elucidiff.cli.arguments import parse
+from elucidiff.training.snapshots import reconstruct
+
+
+@dataclass(frozen=True)
+class Options:
+    """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10)."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """The run folder."""
+    width: float = 0.1
+    """Relative width sigma_rel of the average: 0.05 to 0.15 is usual."""
+    images_seen: int | None = None
+    """The training time at which the average is wanted; the last by default."""
+    out: Path | None = None
+    """Model folder to write (RUN/model-WIDTH)."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the model folder; see ``Options``."""
+    options = parse(Options, arguments, prog="elucidiff ema")
+    out = options.out or options.run_dir / f"model-{options.width:g}"
+    if out.exists():
+        raise ValueError(f"{out} is there already: choose another --out")
+    reconstruct(options.run_dir, options.width, options.images_seen).save(out)
+    print(out)
+    return 0

@@ -1,0 +1,243 @@
+"""Measurements and recommendations, on data whose statistics are known."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.fft
+import torch
+from PIL import Image
+
+from elucidiff import data
+from elucidiff.data.recommending import recommend_resolution, recommend_sigma_max
+from elucidiff.data.spectrum import error_curve, linear_error_curve, natural_variances
+from tests.data.pictures import encoded, noise, write
+
+Floats = npt.NDArray[np.float64]
+
+
+def gaussian_images(count: int, variances: Floats, seed: int = 0) -> Floats:
+    """Gaussian images with these variances of their cosine coefficients, and independent channels."""
+    coefficients = np.random.default_rng(seed).normal(size=(count, *variances.shape)) * np.sqrt(variances)
+    return np.asarray(scipy.fft.idctn(coefficients, axes=range(2, coefficients.ndim), norm="ortho"))
+
+
+def opened(tmp_path: Path, array: Any, labels: Any = None, name: str = "x") -> data.Dataset:
+    np.savez(tmp_path / f"{name}.npz", **({"images": array} | ({} if labels is None else {"labels": labels})))
+    return data.open(tmp_path / f"{name}.npz")
+
+
+def test_moments_and_counts(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (700, 3, 6, 5), np.uint8)
+    images[:, 1] //= 3
+    labels = np.random.default_rng(1).integers(0, 4, 700)
+    report = data.inspect(opened(tmp_path, images, labels))
+    unit = images / 127.5 - 1
+    assert report.mean == pytest.approx(unit.mean(), abs=1e-7)
+    assert report.sigma_data == pytest.approx(unit.std(), abs=1e-7)
+    assert report.channel_means == pytest.approx(unit.mean((0, 2, 3)), abs=1e-7)
+    assert report.channel_sigmas == pytest.approx(unit.std((0, 2, 3)), abs=1e-7)
+    assert report.norm == pytest.approx(np.sqrt((unit**2).sum((1, 2, 3)).mean()), rel=1e-6)
+    assert (report.lowest, report.highest) == (-1, 1)
+    assert report.class_counts == tuple(np.bincount(labels))
+    assert (report.count, report.shape, report.dtype, report.sizes) == (700, (3, 6, 5), "uint8", {(3, 6, 5): 700})
+    flat = unit.reshape(700, -1)
+    distances = np.linalg.norm(flat[:, None] - flat[None], axis=2)
+    assert report.largest_distance == pytest.approx(distances.max(), rel=1e-4)
+    np.fill_diagonal(distances, np.inf)
+    assert report.nearest_distance == pytest.approx(np.median(distances.min(1)), rel=1e-3)
+
+
+def test_images_like_cifar10_get_the_settings_of_the_paper(tmp_path: Path) -> None:
+    report = data.inspect(opened(tmp_path, gaussian_images(1500, natural_variances()).astype(np.float32)))
+    assert report.recommended("sigma_data") == 0.5
+    assert report.recommended("sigma_min") == 0.002
+    assert report.recommended("sigma_max") == pytest.approx(80, abs=1)
+    assert report.recommended("p_mean") == pytest.approx(-1.2, abs=0.03)
+    assert report.recommended("p_std") == pytest.approx(1.2, abs=0.05)
+
+
+def test_settings_move_with_the_unit_of_the_data(tmp_path: Path) -> None:
+    variances = natural_variances()[:, :8, :8]
+    images = gaussian_images(400, variances).astype(np.float32)
+    one, three = (data.inspect(opened(tmp_path, scale * images, name=f"x{scale}")) for scale in (1, 3))
+    for setting in ("sigma_data", "sigma_min", "sigma_max"):
+        assert three.recommended(setting) == pytest.approx(3 * one.recommended(setting), rel=0.05)
+    assert three.recommended("p_mean") - one.recommended("p_mean") == pytest.approx(math.log(3), abs=0.006)
+    assert three.recommended("p_std") == one.recommended("p_std")
+
+
+def test_smoother_images_are_trained_at_higher_noise(tmp_path: Path) -> None:
+    frequency = np.sqrt(np.arange(16)[:, None] ** 2.0 + np.arange(16) ** 2.0 + 1)
+    p_mean = []
+    for power in (1.0, 2.0, 3.0):
+        variances = (frequency**-power)[None]
+        # No pixel noise: what is lost from fine detail is gained by coarse structure, the variance is the same.
+        images = gaussian_images(600, variances * 0.25 / variances.mean()).astype(np.float32)
+        p_mean.append(data.inspect(opened(tmp_path, images, name=f"x{power}")))
+    coarse = [report.curve.gain[np.searchsorted(report.curve.sigma, 1.0)] for report in p_mean]
+    assert coarse[0] < coarse[1] < coarse[2]
+
+
+def test_independent_values_leave_nothing_to_learn(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(scale=2.0, size=(800, 1, 12, 12)).astype(np.float32)
+    report = data.inspect(opened(tmp_path, images))
+    assert report.recommended("p_mean") == pytest.approx(-1.2 + math.log(4), abs=0.01)
+    assert report.recommended("p_std") == 1.2
+    reason = next(found.reason for found in report.recommendations if found.setting == "p_mean")
+    assert reason.startswith("the values are as good as independent")
+
+
+def test_the_linear_error_is_that_of_the_wiener_filter() -> None:
+    variances = np.array([4.0, 0.01]).reshape(1, 2)
+    curve = linear_error_curve(variances)
+    s2 = curve.sigma**2
+    assert np.allclose(curve.linear, (4 * s2 / (4 + s2) + 0.01 * s2 / (0.01 + s2)) / 2, rtol=1e-12)
+    assert np.allclose(curve.scalar, 2.005 * s2 / (2.005 + s2), rtol=1e-12)
+
+
+def test_the_measured_curve_agrees_with_the_true_one() -> None:
+    variances = natural_variances()[:, :12, :12]
+    images = torch.from_numpy(gaussian_images(2000, variances)).float()
+    generator = torch.Generator().manual_seed(0)
+    measured, true = error_curve(images, generator), linear_error_curve(variances)
+    expected = np.interp(np.log(measured.sigma), np.log(true.sigma), true.linear)
+    assert np.allclose(measured.linear, expected, rtol=0.03)
+    assert measured.gain_moments() == pytest.approx(true.gain_moments(), abs=0.03)
+
+
+def test_the_posterior_error_goes_from_the_nearest_neighbour_to_the_mean() -> None:
+    images = torch.randn(400, 2, 3, generator=torch.Generator().manual_seed(1))
+    curve = error_curve(images, torch.Generator().manual_seed(2))
+    shuffled = images.unique(dim=0)[torch.randperm(400, generator=torch.Generator().manual_seed(2))]
+    held_out, known = shuffled[:100].flatten(1), shuffled[100:].flatten(1)
+    nearest = torch.cdist(held_out, known).amin(1).square().mean() / 6
+    assert curve.posterior[0] == pytest.approx(nearest.item(), rel=1e-3)
+    assert curve.posterior[-1] == pytest.approx((held_out - known.mean(0)).square().mean().item(), rel=0.01)
+
+
+def test_classes_of_points_are_found_by_the_posterior(tmp_path: Path) -> None:
+    """Tight clusters at distance 20: linear denoising cannot tell them apart, the posterior can, below sigma 10 or so."""
+    centres = 20 * np.eye(8)
+    points = (
+        centres[np.random.default_rng(0).integers(0, 8, 1000)] + np.random.default_rng(1).normal(size=(1000, 8)) / 10
+    )
+    curve = data.inspect(opened(tmp_path, points.astype(np.float32))).curve
+    at_three = np.searchsorted(curve.sigma, 3.0)
+    assert curve.posterior[at_three] < 0.1
+    assert curve.linear[at_three] > 3
+
+
+def test_sigma_max_hides_the_farthest_samples() -> None:
+    assert recommend_sigma_max(0.5 * math.sqrt(3072), 50).value == 80
+    assert recommend_sigma_max(1.0, 7.0).value == 7
+    assert "largest distance" in recommend_sigma_max(1.0, 7.0).reason
+
+
+def test_duplicates(tmp_path: Path) -> None:
+    variances = natural_variances()
+    images = np.clip(gaussian_images(300, variances) * 100 + 128, 0, 255).round().astype(np.uint8)
+    images[7] = images[2]
+    images[9] = images[2]
+    images[100] = images[50]
+    jpeg = Image.open(io.BytesIO(encoded(images[20].transpose(1, 2, 0), "jpeg", quality=80)))
+    images[200] = np.asarray(jpeg).transpose(2, 0, 1)
+    small = Image.fromarray(images[30].transpose(1, 2, 0)).resize((24, 24), Image.Resampling.BICUBIC)
+    images[210] = np.asarray(small.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    report = data.inspect(opened(tmp_path, images))
+    assert report.duplicates == ((2, 7, 9), (50, 100))
+    assert report.near_duplicates == ((20, 200), (30, 210))
+
+
+def test_signals_and_volumes(tmp_path: Path) -> None:
+    for shape in ((2, 40), (1, 4, 5, 6), (5,)):
+        array = np.random.default_rng(0).normal(scale=0.5, size=(60, *shape)).astype(np.float32)
+        array[3] = array[1]
+        report = data.inspect(opened(tmp_path, array))
+        assert report.duplicates == ((1, 3),)
+        assert report.near_duplicates == ()
+        assert report.sigma_data == pytest.approx(array.std(), rel=1e-5)
+        assert [found.setting for found in report.recommendations] == [
+            "sigma_data", "sigma_min", "sigma_max", "p_mean", "p_std",
+        ]  # fmt: skip
+
+
+def test_broken_images_and_mixed_sizes(tmp_path: Path) -> None:
+    for index in range(40):
+        write(tmp_path / ("cat" if index < 15 else "dog") / f"{index:02d}.png", noise(index, 20 + index % 5, 30))
+    (tmp_path / "cat" / "03.png").write_bytes(b"")
+    (tmp_path / "dog" / "39.png").write_bytes(encoded(noise(39, 40, 40))[:2000])
+    report = data.inspect(tmp_path)
+    assert [text.split(":")[0] for text in report.broken] == [
+        f"cannot read image {tmp_path}/cat/03.png",
+        f"cannot read image {tmp_path}/dog/39.png",
+    ]
+    assert (report.count, report.class_counts, report.class_names) == (38, (14, 24), ("cat", "dog"))
+    assert report.sizes == {
+        (3, 20, 30): 8,
+        (3, 21, 30): 8,
+        (3, 22, 30): 8,
+        (3, 23, 30): 7,
+        (3, 24, 30): 7,
+        (3, 40, 40): 1,
+    }
+    assert report.shape == (3, 20, 20)
+    assert report.recommended("resolution") == 20
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({(3, 28, 28): 9}, 28),
+        ({(1, 8, 8): 9}, 8),
+        ({(3, 6, 6): 9}, 8),
+        ({(3, 30, 30): 9}, 28),
+        ({(3, 500, 400): 9}, 64),
+        ({(3, 50, 50): 1, (3, 60, 70): 99}, 60),
+        ({(3, 50, 50): 10, (3, 60, 70): 90}, 48),
+        ({(2, 40): 3}, None),
+    ],
+)
+def test_resolution(sizes: dict[tuple[int, ...], int], expected: int | None) -> None:
+    found = recommend_resolution(sizes, None)
+    assert (found and found.value) == expected
+
+
+def test_images_that_were_enlarged_need_no_such_resolution(tmp_path: Path) -> None:
+    variances = natural_variances().copy()
+    sharp = np.clip(gaussian_images(200, variances) * 100 + 128, 0, 255).round().astype(np.uint8)
+    variances[:, 16:] = variances[:, :, 16:] = 0
+    soft = np.clip(gaussian_images(200, variances) * 60 + 128, 0, 255).round().astype(np.uint8)
+    assert data.inspect(opened(tmp_path, sharp)).recommended("resolution") == 32
+    assert data.inspect(opened(tmp_path, soft)).recommended("resolution") == 16
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    dataset = data.open("digits")
+    first, again, other = data.inspect(dataset), data.inspect(dataset), data.inspect(dataset, seed=1)
+    assert first.recommendations == again.recommendations
+    assert np.array_equal(first.curve.posterior, again.curve.posterior)
+    assert not np.array_equal(first.curve.posterior, other.curve.posterior)
+    assert first.recommended("p_mean") == pytest.approx(other.recommended("p_mean"), abs=0.1)
+
+
+def test_too_few_images(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="x holds 1 images that can be read; at least 2 are needed"):
+        data.inspect(opened(tmp_path, np.zeros((1, 1, 4), np.uint8)))
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="f holds no image that is not broken"):
+        data.inspect(tmp_path / "f")
+
+
+def test_progress(tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    data.inspect("digits", progress=lambda *arguments: calls.append(arguments))
+    assert calls[-1] == ("measuring", 1797, 1797)
+    assert [done for _, done, _ in calls] == sorted({done for _, done, _ in calls})

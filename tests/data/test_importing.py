@@ -290,3 +290,11 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         peaks.append(int(result.stdout) / 1024)
     assert peaks[1] - peaks[0] < 40
     assert peaks[1] < 200
+
+
+def test_changed_labels_are_noticed(tmp_path: Path) -> None:
+    data.import_dataset(K / "tiny_rgb.zip", tmp_path / "out")
+    labels = np.load(tmp_path / "out" / "labels.npy")
+    np.save(tmp_path / "out" / "labels.npy", labels[::-1].copy())
+    with pytest.raises(ValueError, match=r"labels.npy has changed since it was imported"):
+        data.open(tmp_path / "out")

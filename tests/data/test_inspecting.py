@@ -123,15 +123,17 @@ def test_the_posterior_error_goes_from_the_nearest_neighbour_to_the_mean() -> No
 
 
 def test_classes_of_points_are_found_by_the_posterior(tmp_path: Path) -> None:
-    """Tight clusters at distance 20: linear denoising cannot tell them apart, the posterior can, below sigma 10 or so."""
+    """Tight clusters 28 apart: linear denoising cannot tell them apart, the posterior can, at sigma 2."""
     centres = 20 * np.eye(8)
     points = (
         centres[np.random.default_rng(0).integers(0, 8, 1000)] + np.random.default_rng(1).normal(size=(1000, 8)) / 10
     )
     curve = data.inspect(opened(tmp_path, points.astype(np.float32))).curve
-    at_three = np.searchsorted(curve.sigma, 3.0)
-    assert curve.posterior[at_three] < 0.1
-    assert curve.linear[at_three] > 3
+    at_two = np.searchsorted(curve.sigma, 2.0)
+    assert curve.posterior[at_two] == pytest.approx(
+        0.01, rel=0.05
+    )  # the spread within a cluster is all it cannot know
+    assert curve.linear[at_two] > 3
 
 
 def test_sigma_max_hides_the_farthest_samples() -> None:
@@ -224,7 +226,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert first.recommendations == again.recommendations
     assert np.array_equal(first.curve.posterior, again.curve.posterior)
     assert not np.array_equal(first.curve.posterior, other.curve.posterior)
-    assert first.recommended("p_mean") == pytest.approx(other.recommended("p_mean"), abs=0.1)
+    assert first.recommended("p_mean") == pytest.approx(other.recommended("p_mean"), abs=0.15)
 
 
 def test_too_few_images(tmp_path: Path) -> None:

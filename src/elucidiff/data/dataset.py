@@ -54,7 +54,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         labels: one for each image of ``source``.
         rows: the images of ``source`` that are in the data set, in order; None for all.
         mirrored: which of ``rows`` are mirrored left-right; None for none.
-        expected: the sha256 that :meth:`verify` must find; None if nobody wrote it down.
+        expected: the sha256 of all images that :meth:`verify` must find; None if nobody wrote it down.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     def without_labels(self) -> Dataset:
         """The same images, without their labels."""
-        return Dataset(self.name, self._source, rows=self._rows, mirrored=self._mirrored)
+        return Dataset(self.name, self._source, rows=self._rows, mirrored=self._mirrored, expected=self._expected)
 
     def with_mirror_images(self) -> Dataset:
         """The data set followed by all of it mirrored left-right."""
@@ -206,13 +206,13 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         digest = hashlib.sha256()
         for _, chunk in self._chunks():
             digest.update(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).data)
+        if self._expected not in (None, digest.hexdigest()):
+            raise ValueError(f"{self.name} has changed since it was imported (checksums differ): import it again")
         if self._source_labels is not None:
             values = self._source_labels.values[self._rows]
             digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
-        sha256 = digest.hexdigest()
-        if self._expected not in (None, sha256):
-            raise ValueError(f"{self.name} has changed since it was imported (checksums differ): import it again")
-        return Fingerprint(self.name, self.shape, str(self._source.dtype), len(self), self.label_dim, sha256)
+        dtype = str(self._source.dtype)
+        return Fingerprint(self.name, self.shape, dtype, len(self), self.label_dim, digest.hexdigest())
 
     def _chunks(self) -> Iterator[tuple[slice, Images]]:
         size = max(1, _BYTES_AT_ONCE * len(self) // max(self.nbytes, 1))

@@ -11,6 +11,7 @@ from elucidiff.data.arrays import open_npy, open_npz
 from elucidiff.data.images import ImageFiles, image_names, labels_of
 from elucidiff.data.imported import is_imported, open_imported
 from elucidiff.data.named import DOWNLOADABLE, NAMES, PARTS, open_digits, open_downloadable, open_idx_folder
+from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
 from elucidiff.data.sources import Contents
 from elucidiff.data.trees import Archive, Folder, Tree
@@ -47,29 +48,39 @@ def find(source: str | os.PathLike[str], *, alike: bool = True) -> Contents:
         raise ValueError(f"{name} has no part {part!r}: give its name alone")
     if path.suffix.lower() == ".zip":
         return _open_tree(path.stem, Archive(path), alike)
+    if path.suffix.lower() == ".parquet":
+        return _checked(open_parquet(path, [path]), alike)
     if path.suffix.lower() in _FILES:
         return _FILES[path.suffix.lower()](path)
-    raise ValueError(f"{path} is not a data set: expected a folder, a .zip of images, a .npy or a .npz file")
+    raise ValueError(f"{path} is not a data set: expected a folder, .zip, .npy, .npz or .parquet")
 
 
 def _open_folder(path: Path, part: str | None, alike: bool) -> Contents:
     idx = open_idx_folder(path, part)
     if idx is not None:
         return idx
+    if is_imported(path):
+        if part is not None:
+            raise ValueError(f"{path} has no part {part!r}: give its name alone")
+        return open_imported(path)
+    folder = Folder(path)
+    files = parquet_files(folder, part)
+    if files:
+        return _checked(open_parquet(path.resolve(), files), alike)
     if part is not None:
         raise ValueError(f"{path} has no part {part!r}: give its name alone")
-    if is_imported(path):
-        return open_imported(path)
-    return _open_tree(path.resolve().name, Folder(path), alike)
+    return _open_tree(path.resolve().name, folder, alike)
 
 
 def _open_tree(name: str, tree: Tree, alike: bool) -> Contents:
     names = image_names(tree)
-    labels = labels_of(tree, names)
-    images = ImageFiles(tree, names)
-    if alike:
-        images.check_alike()
-    return Contents(name, images, labels)
+    return _checked(Contents(name, ImageFiles(tree, names), labels_of(tree, names)), alike)
+
+
+def _checked(contents: Contents, alike: bool) -> Contents:
+    if alike and isinstance(contents.source, ImageFiles):
+        contents.source.check_alike()
+    return contents
 
 
 def _not_found(text: str) -> FileNotFoundError:

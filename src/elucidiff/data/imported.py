@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,12 @@ def open_imported(folder: Path) -> Contents:
         raise ValueError(f"{folder / IMAGES} holds {found[1]} {tuple(found[0])}, which is not what was imported")
     labels = None
     if values is not None:
+        if hashlib.sha256(np.ascontiguousarray(values).data).hexdigest() != meta["sha256_labels"]:
+            raise ValueError(
+                f"{folder / LABELS} has changed since it was imported (checksums differ): import it again"
+            )
         labels = Labels.from_array(values, len(images), str(folder / LABELS), tuple(meta["class_names"]))
         if labels.are_classes:
             # The last classes may have no image.
             labels = Labels(labels.values, meta["label_dim"], labels.names)
-    return Contents(meta["name"], images, labels, meta["sha256"])
+    return Contents(meta["name"], images, labels, meta["sha256_images"])

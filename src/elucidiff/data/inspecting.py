@@ -171,7 +171,7 @@ class _Converted:
         return len(self._files)
 
     def read(self, rows: Rows) -> Images:
-        return np.stack([self._conversion(self._files.image(row)) for row in rows.tolist()])
+        return np.ascontiguousarray(np.stack([self._conversion(self._files.image(row)) for row in rows.tolist()]))
 
 
 def _subject(source: Dataset | str | os.PathLike[str]) -> _Subject:

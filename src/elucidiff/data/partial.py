@@ -79,24 +79,26 @@ class PartialImport:
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_state()
 
-    def finish(self, labels: Labels | None, meta: dict[str, Any]) -> str:
-        """Write the labels and ``meta.json``, give the folder its name, and return the checksum."""
+    def finish(self, labels: Labels | None, meta: dict[str, Any]) -> None:
+        """Write the labels and ``meta.json`` with the checksums, and give the folder its name."""
         self._file.seek(0)
         self._file.write(self._npy_header(self.count))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        checksums = {"sha256_images": self._digest.hexdigest()}
         if labels is not None:
             values = labels.values.astype(labels.values.dtype.newbyteorder("<"), copy=False)
-            self._digest.update(np.ascontiguousarray(values).data)
+            content = np.ascontiguousarray(values).data
+            self._digest.update(content)
+            checksums["sha256_labels"] = hashlib.sha256(content).hexdigest()
             buffer = io.BytesIO()
             np.save(buffer, values, allow_pickle=False)
             write_whole(self._folder / LABELS, buffer.getvalue())
-        sha256 = self._digest.hexdigest()
-        write_whole(self._folder / META, json.dumps(meta | {"sha256": sha256, "key": self._key}, indent=2) + "\n")
+        meta = meta | {"sha256": self._digest.hexdigest(), **checksums, "key": self._key}
+        write_whole(self._folder / META, json.dumps(meta, indent=2) + "\n")
         (self._folder / _STATE).unlink(missing_ok=True)
         self._folder.rename(self._out)
-        return sha256
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,7 @@ class Contents:
         name: what to call the data set.
         source: its images.
         labels: one for each image, or None.
-        sha256: what :meth:`elucidiff.data.Dataset.verify` must find, where it is written down.
+        sha256: of all images, which :meth:`elucidiff.data.Dataset.verify` must find, where it is written down.
     """
 
     name: str

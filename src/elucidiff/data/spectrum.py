@@ -15,7 +15,7 @@ from elucidiff.denoisers.ideal import DataPosterior
 
 Array = npt.NDArray[np.float64]
 
-_HELD_OUT = 128
+_HELD_OUT = 256
 _LEVELS = 40
 # Levels go from where the noise is far below any structure to where it drowns all.
 _BELOW, _ABOVE = 7.0, 5.0
@@ -59,7 +59,7 @@ class ErrorCurve:
 
 
 def error_curve(samples: Tensor, generator: torch.Generator) -> ErrorCurve:
-    """Measure the curve: a quarter of the samples, 128 at most, are denoised with what the others tell.
+    """Measure the curve: a quarter of the samples, 256 at most, are denoised with what the others tell.
 
     Args:
         samples: float32 ``(N, C, *spatial)`` with N at least 2; equal ones count once.

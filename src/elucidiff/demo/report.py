@@ -86,7 +86,7 @@ def _draw(folder: Path, results: dict[str, Any], numbers: dict[str, Any]) -> dic
         "neighbours": neighbours.draw(
             {
                 "samples": numbers["distance_samples"],
-                "real digits that the model never saw": numbers["distance_held_out"],
+                "unseen real digits": numbers["distance_held_out"],
             },
             numbers["closest_samples"],
             numbers["closest_training"],

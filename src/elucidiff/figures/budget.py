@@ -37,7 +37,7 @@ def draw(images: Mapping[int, npt.NDArray[np.uint8]], nfe: Mapping[int, int], rm
     curve.plot([nfe[n] for n in shown], [rms[n] for n in shown], marker="o", color=BLUE)
     curve.set(xscale="log", yscale="log", xlabel="network evaluations per image")
     curve.xaxis.label.set_size(9)
-    curve.set_ylabel("RMS distance to the exact ODE solution", fontsize=9)
+    curve.set_ylabel("RMS distance to the fine solution", fontsize=9)
     curve.set_xticks([nfe[n] for n in shown], [str(nfe[n]) for n in shown])
     curve.minorticks_off()
     quiet(curve)

@@ -29,7 +29,7 @@ def draw(
     for colour, (name, values) in zip(PALETTE, loss.items(), strict=False):
         curves.plot(sigma, values, color=colour, label=name, linewidth=1.8)
     curves.set(xscale="log", yscale="log", ylabel=r"loss per pixel, $\lambda(\sigma)\,|D - y|^2$")
-    curves.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    curves.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     curves.yaxis.set_major_formatter(ScalarFormatter())
     curves.yaxis.set_minor_locator(NullLocator())
     curves.legend(frameon=False, fontsize=9)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elucidiff import data
+from tests.data.pictures import encoded, noise
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def written(path: Path, seeds: range, labels: list[int] | None = None, **columns: Any) -> Path:
+    """A file as Hugging Face's ``datasets`` writes it, three rows to a group."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": encoded(noise(seed)), "path": f"{seed}.png"} for seed in seeds]
+    table: dict[str, Any] = {"image": images} | columns
+    if labels is not None:
+        table["label"] = labels
+    features = {"info": {"features": {"label": {"names": ["cat", "dog", "fox"], "_type": "ClassLabel"}}}}
+    made = pyarrow.table(table).replace_schema_metadata({"huggingface": json.dumps(features)})
+    parquet.write_table(made, path, row_group_size=3)
+    return path
+
+
+def test_shards_in_order_with_class_names(tmp_path: Path) -> None:
+    written(tmp_path / "data" / "train-00001-of-00002.parquet", range(7, 12), [1, 1, 0, 0, 1])
+    written(tmp_path / "data" / "train-00000-of-00002.parquet", range(7), [0, 1, 0, 1, 0, 1, 0])
+    written(tmp_path / "data" / "test-00000-of-00001.parquet", range(50, 52), [0, 0])
+    dataset = data.open(tmp_path)
+    expected = np.stack([noise(seed).transpose(2, 0, 1) for seed in range(12)])
+    assert np.array_equal(dataset.images().numpy(), expected)
+    assert np.array_equal(dataset.images([11, 0, 8]).numpy(), expected[[11, 0, 8]])
+    assert (dataset.class_names, dataset.label_dim) == (("cat", "dog", "fox"), 3)
+    assert dataset.classes is not None
+    assert dataset.classes.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 1, 0, 0, 1]
+    assert [len(data.open(f"{tmp_path}:{part}")) for part in ("train", "test", "all")] == [12, 2, 14]
+
+
+def test_import(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", range(9), [2] * 9)
+    imported = data.import_dataset(path, tmp_path / "out", resize=4)
+    dataset = data.open(tmp_path / "out")
+    assert (imported.count, dataset.shape, dataset.label_dim) == (9, (3, 4, 4), 3)
+    assert torch.equal(dataset.labels(), torch.tensor([[0.0, 0, 1]]).expand(9, 3))
+
+
+def test_errors(tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table({"text": ["a"]}), tmp_path / "text.parquet")
+    with pytest.raises(ValueError, match=r"text.parquet has columns text; expected one named image"):
+        data.open(tmp_path / "text.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"bad.parquet is damaged or not a Parquet file"):
+        data.open(tmp_path / "bad.parquet")
+    parquet.write_table(pyarrow.table({"image": [b"junk"]}), tmp_path / "junk.parquet")
+    with pytest.raises(ValueError, match=r"cannot read image .*junk.parquet, row 0 of row group 0: not an image"):
+        data.open(tmp_path / "junk.parquet")
+    parquet.write_table(pyarrow.table({"image": [{"bytes": None, "path": "x.png"}]}), tmp_path / "path.parquet")
+    with pytest.raises(ValueError, match=r"path.parquet, row 0 of row group 0: the file does not hold its bytes"):
+        data.open(tmp_path / "path.parquet")

@@ -12,6 +12,7 @@ from elucidiff.cli.arguments import nearest
 
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
+    "data": "import pictures for training, or inspect them and get settings recommended",
     "train": "train a denoiser on a data set, starting from a preset",
     "ema": "make a model with another width of weight averaging out of a run",
     "sample": "draw samples from a trained model",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from elucidiff.cli.arguments import UsageError, nearest, parse
+from elucidiff.cli.arguments import nearest, parse
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def test_fields_and_defaults() -> None:
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=says) as caught:
+    with pytest.raises(ValueError, match=says) as caught:
         parse(Options, arguments, prog="elucidiff test")
     assert "\n" not in str(caught.value)
     assert "elucidiff test --help" in str(caught.value)

@@ -35,6 +35,13 @@ def test_every_command_is_one_that_exists(elucidiff: Run) -> None:
             assert flag in about.stdout, f"{verb} has no {flag}"
 
 
+def test_pictures_and_pages_exist_and_nothing_is_left_to_fill_in() -> None:
+    root = Path(__file__).parents[2]
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (root / target).exists(), target
+    assert not re.findall(r"[A-Z]+_(?:TABLE|FIGURES)", README)
+
+
 @pytest.mark.parametrize("words", [("sample", "MODEL", "--table", "vp", "--n", "6", "--solver", "heun")])
 def test_the_table_and_single_flags_combine(elucidiff: Run, trained: Path, tmp_path: Path, words: list[str]) -> None:
     given = [str(trained / "model") if word == "MODEL" else word for word in words]

@@ -16,15 +16,11 @@ import tyro
 T = TypeVar("T")
 
 
-class UsageError(ValueError):
-    """A command line that does not parse; the message is one line."""
-
-
 def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T | None = None) -> T:
     """Fill the dataclass ``options`` from ``arguments``, starting from ``default`` where one is given.
 
     Raises:
-        UsageError: an unknown or malformed argument, in one line.
+        ValueError: an unknown or malformed argument, in one line.
         SystemExit: ``--help`` was asked for and printed.
     """
     said = io.StringIO()
@@ -36,7 +32,7 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
-        raise UsageError(f"{_one_line(said.getvalue())} (`{prog} --help` lists every option)") from None
+        raise ValueError(f"{_one_line(said.getvalue())} (`{prog} --help` lists every option)") from None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

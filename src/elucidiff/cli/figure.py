@@ -16,11 +16,10 @@ from PIL import Image
 
 import elucidiff
 from elucidiff.cli.arguments import nearest, parse
-from elucidiff.cli.images import is_picture
 from elucidiff.design import table
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
-from elucidiff.figures.style import save
+from elucidiff.figures.style import is_picture, save
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,6 @@ from PIL import Image
 from elucidiff.files import write_whole
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-
-def is_picture(shape: Sequence[int]) -> bool:
-    """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
-    return len(shape) == 3 and shape[0] in _MODES
 
 
 def write_picture(path: str | os.PathLike[str], image: npt.NDArray[np.uint8]) -> Path:

@@ -25,7 +25,8 @@ class Progress:
     def __init__(self, what: str, total: float, unit: str, *, every_s: float = 30.0) -> None:
         self._what, self._total, self._unit, self._every = what, total, unit, every_s
         self._done, self._note = 0.0, ""
-        self._started = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._base: tuple[float, float] | None = None  # when this session began, and how much was done then
         self._bar: Bar | None = None
         if sys.stderr.isatty():
             self._bar = Bar(
@@ -50,29 +51,32 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, amount: float, note: str = "") -> None:
-        """Report ``amount`` more units of work, with an optional note such as the current loss."""
-        self.reach(self._done + amount, note)
+    def advance(self, amount: float) -> None:
+        """Report ``amount`` more units of work, the first of them begun when this object was made."""
+        self._base = self._base or (self._said, 0.0)
+        self.reach(self._done + amount)
 
     def reach(self, done: float, note: str = "", fraction: float | None = None) -> None:
-        """Report that ``done`` units are finished in all.
+        """Report that ``done`` units are finished in all. The first report sets where this session began.
 
         Args:
-            done: units of work.
-            note: shown beside them.
+            done: units of work, those of earlier sessions included.
+            note: shown beside them, such as the current loss.
             fraction: the share of the work that this is, where something else than ``total`` may end it.
         """
+        now = time.monotonic()
+        began, before = self._base = self._base or (now, done)
         self._done, self._note = done, note or self._note
         if fraction:
             self._total = done / fraction
-        now = time.monotonic()
-        rate = f"{done / max(now - self._started, 1e-9):,.1f} {self._unit}/s"
+        speed = (done - before) / (now - began) if now > began else 0.0
+        rate = f"{speed:,.1f} {self._unit}/s"
         if self._bar:
             self._bar.update(self._task, completed=done, total=self._total, rate=rate, note=self._note)
-        elif now - self._said >= self._every:
+        elif now - self._said >= self._every and speed:
             self._said = now
-            left = (self._total - done) * (now - self._started) / max(done, 1e-9)
+            left = f"{(self._total - done) / speed:,.0f} s left"
             print(
-                f"{self._what}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rate}, {left:,.0f} s left {self._note}",
+                f"{self._what}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rate}, {left} {self._note}".rstrip(),
                 file=sys.stderr,
             )

@@ -15,11 +15,11 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import is_picture, write_picture
+from elucidiff.cli.images import write_picture
 from elucidiff.cli.progress import Progress
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
-from elucidiff.figures.style import mosaic
+from elucidiff.figures.style import is_picture, mosaic
 from elucidiff.files import write_whole
 from elucidiff.sampling.sampler import Sampler, to_uint8
 from elucidiff.sampling.seeds import parse_seeds
@@ -40,7 +40,7 @@ class Options:
     overwrite: bool = False
     """Write into a folder that already holds samples."""
     grid: bool = False
-    """Also write grid.png, all samples in one image, as wide as there are classes (or about square)."""
+    """Also write grid.png, all samples in one image: a column for each of --labels, or about square."""
     batch_size: int = 16
     """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not."""
     device: str = "auto"
@@ -88,9 +88,21 @@ class Options:
     """S_noise: standard deviation of the added noise (1)."""
 
     def sampler(self) -> Sampler:
-        """The column of the table with every given flag in place of its choice."""
-        given = {field.name: getattr(self, field.name) for field in fields(Sampler)}
-        return replace(Sampler.from_table(self.table), **{k: v for k, v in given.items() if v is not None})
+        """The column of the table with every given flag in place of its choice.
+
+        Raises:
+            ValueError: a flag has no effect under the other choices, or a value is out of its range.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(Sampler)}
+        given = {name: value for name, value in values.items() if value is not None}
+        sampler = replace(Sampler.from_table(self.table), **given)
+        if unused := sampler.unused(given):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            raise ValueError(
+                f"{flags} would have no effect with {sampler.steps} steps, the {sampler.schedule} schedule, "
+                f"solver {sampler.solver} and churn {sampler.churn:g}: leave it out, or choose what uses it"
+            )
+        return sampler
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -103,10 +115,12 @@ def run(arguments: Sequence[str]) -> int:
     device = choose_device(options.device)
     denoiser = elucidiff.load(options.model).eval().to(device)
     sampler.sigmas(denoiser)  # refuses a range that the model does not know before anything is written
-    labels = _labels(options.labels, denoiser, len(seeds))
+    classes = _classes(options.labels, denoiser)
+    labels = None if classes is None else torch.tensor([classes[k % len(classes)] for k in range(len(seeds))])
     record = options.out / "samples.json"
-    if record.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} already holds samples: choose another --out, or add --overwrite")
+    if options.out.is_dir() and any(options.out.iterdir()) and not options.overwrite:
+        raise ValueError(f"{options.out} already holds files: choose another --out, or add --overwrite")
+    record.unlink(missing_ok=True)  # it is written last, so a folder with a record is complete
 
     start, done, evaluations, sheet, used = time.monotonic(), [], [], [], []
     with Progress("sampling", len(seeds), "images") as progress:
@@ -115,7 +129,8 @@ def run(arguments: Sequence[str]) -> int:
             result = sampler.run(denoiser, seeds[rows], chosen, batch_size=options.batch_size, device=device)
             if not bool(result.x.isfinite().all()):
                 raise ValueError(
-                    f"the model gave values that are not finite for seeds {seeds[rows]}: its weights are damaged"
+                    f"seeds {seeds[rows][0]} to {seeds[rows][-1]} gave values that are not finite: "
+                    "try a smaller --sigma-max, less --churn, or more steps"
                 )
             for seed, x in zip(result.seeds, result.x.cpu(), strict=True):
                 done.append(_write(options.out, seed, x))
@@ -127,8 +142,8 @@ def run(arguments: Sequence[str]) -> int:
     seconds = time.monotonic() - start
 
     if sheet:
-        columns = denoiser.label_dim if options.labels and denoiser.label_dim > 1 else round(len(seeds) ** 0.5)
-        write_picture(options.out / "grid.png", mosaic(np.concatenate(sheet), max(1, columns), zoom=2))
+        columns = len(classes) if classes and len(classes) > 1 else max(1, round(len(seeds) ** 0.5))
+        write_picture(options.out / "grid.png", mosaic(np.concatenate(sheet), columns, zoom=2))
     mean_nfe = sum(evaluations) / len(evaluations)
     settings = {
         "elucidiff": elucidiff.__version__,
@@ -150,7 +165,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _labels(text: str | None, denoiser: Denoiser, count: int) -> torch.Tensor | None:
+def _classes(text: str | None, denoiser: Denoiser) -> list[int] | None:
     if text is None:
         return None
     if denoiser.label_dim == 0:
@@ -163,7 +178,7 @@ def _labels(text: str | None, denoiser: Denoiser, count: int) -> torch.Tensor | 
         raise ValueError(
             f"--labels {text}: class {max(classes)} is out of range, the model knows 0 to {denoiser.label_dim - 1}"
         )
-    return torch.tensor([classes[k % len(classes)] for k in range(count)])
+    return classes
 
 
 def _batches(count: int, size: int) -> Iterator[slice]:

@@ -13,10 +13,10 @@ import torch
 import tyro
 
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import is_picture, write_picture
+from elucidiff.cli.images import write_picture
 from elucidiff.cli.progress import Progress
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.figures.style import mosaic
+from elucidiff.figures.style import is_picture, mosaic
 from elucidiff.sampling.sampler import Sampler, to_uint8
 from elucidiff.training import Callbacks, TrainingConfig, train
 from elucidiff.training import Progress as Standing

@@ -1,8 +1,10 @@
 """Data sets: opening, checking, importing, inspecting, splitting and ordering them.
 
-dataset = ed.data.open("fashion-mnist")
-image, label = dataset[0]                       # uint8 (C, *spatial), float32 (label_dim,) or None
-images = ed.data.to_unit(dataset.images([0, 1, 2]))
+::
+
+    dataset = ed.data.open("fashion-mnist")
+    image, label = dataset[0]                       # uint8 (C, *spatial), float32 (label_dim,) or None
+    images = ed.data.to_unit(dataset.images([0, 1, 2]))
 """
 
 from __future__ import annotations

@@ -43,9 +43,10 @@ def fit(image: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
     """An image resized with a Lanczos filter.
 
     Args:
-        image: uint8 ``(C, H, W)``, C from 1 to 4. size: height and width of the result. crop: what to do with
-        another aspect ratio: keep the largest ``centre`` of the right one; ``pad`` all of it with
-            black; ``stretch`` it; or ``wide``, the "centre crop wide" of NVlabs' dataset_tool: a strip of the
+        image: uint8 ``(C, H, W)``, C from 1 to 4.
+        size: height and width of the result.
+        crop: what to do with another aspect ratio: keep the largest ``centre`` of the right one; ``pad`` all of it
+            with black; ``stretch`` it; or ``wide``, the "centre crop wide" of NVlabs' dataset_tool: a strip of the
             given size in the middle of a black square as wide.
 
     Returns:

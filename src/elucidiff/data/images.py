@@ -25,7 +25,6 @@ class ImageFiles:
     Args:
         tree: the folder or archive.
         names: the images in it.
-
     """
 
     dtype: np.dtype[Any] = np.dtype(np.uint8)

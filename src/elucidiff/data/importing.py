@@ -74,11 +74,11 @@ def import_dataset(
     alone. Beyond the names of the files, the memory that is needed does not depend on the number of images.
 
     Args:
-        source: name or path, as for :func:`elucidiff.data.open`; here the images may differ in size. out: the
-        folder to make. resize: height and width to bring the images to, or one number for both. None: all have one
-        size already. crop: what to do with other aspect ratios: keep the ``centre``, ``pad`` with black,
-        ``stretch``, or ``wide``; see
-            :func:`elucidiff.data.fitting.fit`.
+        source: name or path, as for :func:`elucidiff.data.open`; here the images may differ in size.
+        out: the folder to make.
+        resize: height and width to bring the images to, or one number for both. None: all have one size already.
+        crop: what to do with other aspect ratios: keep the ``centre``, ``pad`` with black, ``stretch``, or ``wide``;
+            see :func:`elucidiff.data.fitting.fit`.
         channels: 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). None: all have the same already.
         skip_broken: leave broken images out, instead of stopping at the first.
         workers: number of threads; None for one a core, or one in all if the images are small.

@@ -44,18 +44,26 @@ class Report:
     """What a data set is like. Values are in the units of the noise levels: 8-bit images in [-1, 1].
 
     Attributes:
-        name: of the data set. count: number of images that could be read. shape: ``(C, *spatial)`` of the images
-        that were measured; where they differ in size, after a centre crop to the
-            recommended resolution.
-        dtype: of the stored images. sizes: number of images of each shape. broken: images that cannot be read,
-        with what is wrong. label_dim: of the labels, 0 without. class_names: where they have names. class_counts:
-        number of images of each class; empty without classes. mean: of all values. sigma_data: standard deviation
-        of all values about their mean. channel_means, channel_sigmas: the same for each channel by itself. lowest,
-        highest: value. norm: root of the mean square of an image's Euclidean norm. nearest_distance: median
-        distance of an image in a sample of the data to the nearest other one. largest_distance: between two images
-        of that sample. duplicates: groups of equal images, as positions. near_duplicates: pairs of images whose
-        thumbnails hardly differ, (earlier, later), equal ones left out; empty for
-            data that are not images.
+        name: of the data set.
+        count: number of images that could be read.
+        shape: ``(C, *spatial)`` of the images that were measured; where they differ in size, after a centre crop to
+            the recommended resolution.
+        dtype: of the stored images.
+        sizes: number of images of each shape.
+        broken: images that cannot be read, with what is wrong.
+        label_dim: of the labels, 0 without.
+        class_names: where they have names.
+        class_counts: number of images of each class; empty without classes.
+        mean: of all values.
+        sigma_data: standard deviation of all values about their mean.
+        channel_means, channel_sigmas: the same for each channel by itself.
+        lowest, highest: value.
+        norm: root of the mean square of an image's Euclidean norm.
+        nearest_distance: median distance of an image in a sample of the data to the nearest other one.
+        largest_distance: between two images of that sample.
+        duplicates: groups of equal images, as positions.
+        near_duplicates: pairs of images whose thumbnails hardly differ, (earlier, later), equal ones left out; empty
+            for data that are not images.
         curve: how well denoisers that need no training do at each noise level.
         recommendations: settings, each with its reason.
     """

@@ -153,9 +153,9 @@ def _trajectory(figure: Path) -> Section:
 
 def _loss(figure: Path) -> Section:
     text = """
-        The weighted loss of Karras et al. 2022, Eq. 8, per pixel. At very low noise nothing can be learned,
-        since the noise is lost in the detail of the image; at very high noise there is little to learn, since
-        the answer is the mean. So training looks in between, where p_train is high.
+        The weighted loss per pixel (Karras et al. 2022, Eq. 2 times lambda). At very low noise nothing can be
+        learned, since the noise is lost in the detail of the image; at very high noise there is little to
+        learn, since the answer is the mean. So training looks in between, where p_train is high.
 
         Where the held-out digits have a higher loss than those trained on, the network begins to memorise.
         """
@@ -176,8 +176,9 @@ def _budget(results: dict[str, Any], figure: Path) -> Section:
     text = f"""
         The probability-flow ODE takes a seed to one image, and a solver approximates it. So the same seeds give
         nearly the same images at 18 and at 64 steps. Two steps are too few for Heun's method: its correction
-        overshoots. The curve shows the distance to a solution with {results["budget"]["reference_steps"]} steps.
-        The method is of second order: when the number of steps doubles, the error falls about fourfold.
+        overshoots. The curve shows the distance to a solution with {results["budget"]["reference_steps"]}
+        steps. The method is of second order: once the steps are short, twice as many leave about a quarter of
+        the error.
         """
     return Section("The same seeds, more and fewer steps", text, figure, "The same digits at 2 to 64 steps")
 
@@ -208,7 +209,10 @@ def _how(results: dict[str, Any]) -> Section:
         ["machine", f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}"],
         ["elucidiff", results["version"]],
     ]
-    text = "The command was `elucidiff demo`. Everything on this page is in results.json and numbers.npz beside it."
+    text = """
+        `elucidiff demo` made this page. The settings are in config.yaml beside it, and everything shown is in
+        results.json and numbers.npz.
+        """
     return Section("How it was made", text, table=Table(["", ""], rows))
 
 

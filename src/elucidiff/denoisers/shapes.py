@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Labels = Tensor | Sequence[int] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
 def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:
@@ -22,17 +28,18 @@ def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:
     return levels
 
 
-def label_rows(labels: Tensor, label_dim: int) -> Tensor:
+def label_rows(labels: Labels, label_dim: int) -> Tensor:
     """Class labels as floating-point rows ``(B, label_dim)``.
 
     Args:
         labels: class indices ``(B,)`` of an integer type, which become one-hot rows, or rows ``(B, label_dim)``,
-            one-hot or soft, which stay as they are.
+            one-hot or soft, which stay as they are. A tensor, or a list or NumPy array of the like.
         label_dim: number of classes.
 
     Raises:
         ValueError: the denoiser takes no labels, an index is out of range, or the shape fits neither form.
     """
+    labels = torch.as_tensor(labels)
     if label_dim == 0:
         raise ValueError("class labels were given to a denoiser without classes: leave labels out")
     if labels.ndim == 2 and labels.shape[1] == label_dim:
@@ -42,19 +49,28 @@ def label_rows(labels: Tensor, label_dim: int) -> Tensor:
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: "
             f"give integer class indices (B,) or rows (B, {label_dim})"
         )
+    labels = labels.long()
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < label_dim:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise ValueError(f"class index {wrong} is out of range: the denoiser knows classes 0 to {label_dim - 1}")
-    return torch.nn.functional.one_hot(labels.long(), label_dim).float()
+    return torch.nn.functional.one_hot(labels, label_dim).float()
 
 
-def rows_for(labels: Tensor, label_dim: int, x: Tensor) -> Tensor:
+def rows_for(labels: Labels, label_dim: int, x: Tensor) -> Tensor:
     """:func:`label_rows` in the type and on the device of ``x``, checked against its batch size.
 
     Raises:
         ValueError: as :func:`label_rows`, or the number of rows is neither 1 nor B.
     """
     rows = label_rows(labels, label_dim).to(x.device, x.dtype)
-    if rows.shape[0] not in (1, x.shape[0]):
-        raise ValueError(f"there are labels for {rows.shape[0]} samples, but {x.shape[0]} samples")
+    check_label_count(rows, x)
     return rows
+
+
+def check_label_count(rows: Tensor, x: Tensor) -> None:
+    """Raise ValueError unless there is one row of labels, or one a sample of ``x``."""
+    if len(rows) not in (1, len(x)):
+        rows_word, samples_word = "row" if len(rows) == 1 else "rows", "sample" if len(x) == 1 else "samples"
+        raise ValueError(
+            f"there are {len(rows)} label {rows_word} for {len(x)} {samples_word}: give one, or one a sample"
+        )

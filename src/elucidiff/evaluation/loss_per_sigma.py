@@ -20,7 +20,9 @@ def loss_per_sigma(
     labels: Tensor | None = None,
     batch_size: int = 256,
 ) -> Tensor:
-    """Mean over images and pixels of ``lambda(sigma) |D(y + n; sigma) - y|^2`` with ``n ~ N(0, sigma^2 I)`` (Eq. 2).
+    """Mean over images and pixels of ``lambda(sigma) |D(y + n; sigma) - y|^2`` with ``n ~ N(0, sigma^2 I)``.
+
+    This is lambda times the denoising error of Karras et al. 2022, Eq. 2.
 
     Every noise level sees the same images under the same unit noise, so curves of two denoisers, drawn with equal
     generators, differ by the denoisers alone.

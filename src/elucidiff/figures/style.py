@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -47,14 +47,19 @@ def quiet(axes: Axes) -> None:
 
 
 def picture(axes: Axes, image: npt.NDArray[np.uint8]) -> None:
-    """Show ``image`` (C, H, W) uint8 with square pixels and no axes; one channel is grey."""
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise ValueError(f"a picture is (1 or 3, H, W), not {image.shape}")
+    """Show ``image`` (C, H, W) uint8 with square pixels and no axes: grey, RGB or RGBA."""
+    if not is_picture(image.shape):
+        raise ValueError(f"a picture is (1, 3 or 4, H, W), not {image.shape}")
     if image.shape[0] == 1:
         axes.imshow(image[0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     else:
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
     axes.set_axis_off()
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 
 def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: int = 1) -> npt.NDArray[np.uint8]:

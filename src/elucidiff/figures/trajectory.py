@@ -1,4 +1,4 @@
-"""A sample on its way: the noisy state above the denoiser's view of it (after Karras et al. 2022, Fig. 1 and 3)."""
+"""A sample on its way: the noisy state above the denoiser's view of it (after Karras et al. 2022, Fig. 1)."""
 
 from __future__ import annotations
 

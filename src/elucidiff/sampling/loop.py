@@ -58,6 +58,7 @@ def sample(
     labels: Tensor | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
+    batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Draw samples by following the probability-flow ODE from noise to data: Karras et al. 2022, Algorithms 1 and 2.
@@ -77,6 +78,10 @@ def sample(
             the churn's range, so that a generator advances evenly; never called if no step is raised. By default each
             sample has its own generator, seeded by its latent; pass :class:`.SeededNoise` to choose the seeds.
         callback: called with a :class:`Step` after each step.
+        batch_size: number of samples in every call of a denoiser that is an ``nn.Module``, smaller batches padded, so
+            that a sample's bits do not depend on the others: see :class:`.FixedBatch`. A larger one suits
+            accelerators, but gives other last bits; None calls the denoiser on all samples at once, as is always done
+            with other callables.
         dtype: floating type of the solver's state; float64 becomes float32 on a device without it.
 
     Returns:
@@ -89,7 +94,7 @@ def sample(
     if solver.adaptive:
         sigmas, churn = _whole_interval(sigmas, churn)
     grid = noise_grid(denoiser, schedule, sigmas, churn, latents.device)
-    ode = probability_flow(denoiser, schedule, latents, labels)
+    ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
     stochastic = any(level.spread > 0 for level in grid)
     noise = noise_for(latents) if stochastic and noise is None else noise
     dtype = widest_type(latents.device, dtype)

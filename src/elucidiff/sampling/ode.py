@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from elucidiff.denoisers.shapes import label_rows
+from elucidiff.denoisers.shapes import check_label_count, label_rows
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import per_sample
+from elucidiff.sampling.chunks import FixedBatch
 
 Time = float | Tensor  # one time for the batch, or a CPU tensor (B,) with one a sample
 
@@ -109,21 +110,29 @@ class Advance:
 
 
 def probability_flow(
-    denoiser: Callable[..., Tensor], schedule: Schedule, latents: Tensor, labels: Any | None
+    denoiser: Callable[..., Tensor],
+    schedule: Schedule,
+    latents: Tensor,
+    labels: Any | None,
+    batch_size: int | None,
 ) -> ProbabilityFlow:
     """The ODE for a batch, with the labels checked and made into rows once, before the work starts.
 
+    A denoiser that is a module is called on ``batch_size`` samples at a time (None: on all), since the last bits of a
+    network's output depend on the size of its batch. Of another callable that is not known, and it is called as it is.
+
     Raises:
-        ValueError: the labels do not fit the denoiser or the batch.
+        ValueError: the labels do not fit the denoiser or the batch, or ``batch_size`` is not positive.
     """
     if labels is not None:
         labels = torch.as_tensor(labels)
         label_dim = getattr(denoiser, "label_dim", None)
         if label_dim is not None:
             labels = label_rows(labels, label_dim)
-        if len(labels) not in (1, len(latents)):
-            raise ValueError(f"there are labels for {len(labels)} samples, but {len(latents)} samples")
+        check_label_count(labels, latents)
         labels = labels.to(latents.device)
+    if batch_size is not None and isinstance(denoiser, nn.Module):
+        denoiser = FixedBatch(denoiser, batch_size)
     return ProbabilityFlow(denoiser, schedule, len(latents), labels)
 
 

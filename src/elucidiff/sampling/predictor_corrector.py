@@ -26,6 +26,7 @@ def sample_predictor_corrector(
     labels: Tensor | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
+    batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Draw samples by reverse diffusion with Langevin corrections: Song et al. 2021, Algorithm 2 (for VE SDEs).
@@ -49,6 +50,7 @@ def sample_predictor_corrector(
         labels: class indices (B,) or rows (B, label_dim).
         noise: called as ``noise(x, index)`` with the number of the draw; see :func:`~elucidiff.sampling.sample`.
         callback: called with a :class:`.Step` after each step.
+        batch_size: number of samples in every call of a network; see :func:`~elucidiff.sampling.sample`.
         dtype: floating type of the state.
 
     Returns:
@@ -63,7 +65,7 @@ def sample_predictor_corrector(
     if corrections < 0:
         raise ValueError(f"corrections is {corrections}, but must be at least 0")
     grid = noise_grid(denoiser, EDM(), sigmas, None, latents.device)
-    ode = probability_flow(denoiser, EDM(), latents, labels)
+    ode = probability_flow(denoiser, EDM(), latents, labels, batch_size)
     noise = noise_for(latents) if noise is None else noise
     draws = 0
 

@@ -26,6 +26,7 @@ def sample_sde(
     labels: Tensor | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
+    batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Draw samples by the reverse SDE of Karras et al. 2022, Eq. 6, with Euler-Maruyama steps.
@@ -47,6 +48,7 @@ def sample_sde(
         labels: class indices (B,) or rows (B, label_dim).
         noise: called as ``noise(x, index)`` at every step but the last; see :func:`~elucidiff.sampling.sample`.
         callback: called with a :class:`.Step` after each step.
+        batch_size: number of samples in every call of a network; see :func:`~elucidiff.sampling.sample`.
         dtype: floating type of the state.
 
     Returns:
@@ -63,7 +65,7 @@ def sample_sde(
     if not all(0 <= rate < float("inf") for rate in rates):
         raise ValueError("beta(t) must be finite and not negative at all times of the run")
     scales = [float(schedule.scale(level.t)) for level in grid]
-    ode = probability_flow(denoiser, schedule, latents, labels)
+    ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
     noise = noise_for(latents) if noise is None else noise
 
     x = latents.to(widest_type(latents.device, dtype)) * (grid[0].sigma * scales[0])

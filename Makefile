@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup ## train on real digits, sample, write runs/demo/report.html (about 5 minutes on 2 cores)
+demo: setup ## train on real digits, sample, write runs/demo/report.html (about 4 minutes on 2 cores)
 	$(BIN)/elucidiff demo
 
 test: setup ## the fast tests

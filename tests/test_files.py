@@ -51,3 +51,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_writer_that_replaces_the_file_does_not_change_its_permissions(tmp_path: Path) -> None:
+    def replaces(temporary: Path) -> None:
+        other = temporary.with_name("other")
+        other.touch(mode=0o600)
+        other.replace(temporary)
+
+    (tmp_path / "plain").touch()
+    written = write_whole(tmp_path / "file", replaces)
+    assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)

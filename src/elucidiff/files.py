@@ -30,11 +30,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[P
     # The suffix is kept, since writers such as Pillow and matplotlib choose the format by it.
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         if callable(content):
             content(temporary)
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.chmod(mode)  # a writer may have put a file of its own there, readable by its owner alone
         _sync(temporary)
         temporary.replace(path)
     except BaseException:

@@ -60,7 +60,8 @@ def disguise(predicts: str, name: str):
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("predicts", PREDICTIONS)
 def test_comes_back_as_itself(predicts: str, name: str) -> None:
-    ideal, adapted = posterior(), AdaptedDenoiser(disguise(predicts, name), predicts, TIMES[name], label_dim=3)
+    ideal, network = posterior(), disguise(predicts, name)
+    adapted = AdaptedDenoiser(network, predicts, TIMES[name], label_dim=3, dtype=torch.float64)
     x = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for wanted in (0.02, 0.3, 1.0, 7.0, 30.0):
         sigma = adapted.round_sigma(torch.tensor(wanted, dtype=torch.float64))
@@ -77,7 +78,8 @@ def test_comes_back_as_itself(predicts: str, name: str) -> None:
 
 @pytest.mark.parametrize("predicts", PREDICTIONS)
 def test_sampling_gives_what_the_ideal_denoiser_gives(predicts: str) -> None:
-    adapted = AdaptedDenoiser(disguise(predicts, "discrete"), predicts, DiscreteTime(TABLE))
+    network = disguise(predicts, "discrete")
+    adapted = AdaptedDenoiser(network, predicts, DiscreteTime(TABLE), dtype=torch.float64)
     latents = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(4))
     sigmas = steps.karras(12, adapted.sigma_min, adapted.sigma_max)
     rounded = torch.cat([adapted.round_sigma(sigmas[:-1]), torch.zeros(1, dtype=torch.float64)])
@@ -121,6 +123,20 @@ def test_network_sees_its_own_type_and_its_first_channels_count() -> None:
     adapted = AdaptedDenoiser(Half(), "x0", ContinuousTime(schedules.EDM()))
     assert torch.equal(adapted(x, 1.0), 0.5 * x)
     assert [name for name, _ in adapted.named_parameters()] == ["network.scale"]
+
+
+def test_a_network_inside_a_lambda() -> None:
+    """It has no parameters to be asked for their type, so it sees float32 unless told otherwise."""
+    net = nn.Linear(4, 4, bias=False)
+    time = ContinuousTime(schedules.Flow())
+    adapted = AdaptedDenoiser(lambda x, t: net(x), "x0", time)
+    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(adapted(x, 1.0), net((x / 2).float()).double())
+        assert sample(adapted, x.float(), [2.0, 1.0, 0.0]).dtype == torch.float64
+        net.double()
+        wide = AdaptedDenoiser(lambda x, t: net(x), "x0", time, dtype=torch.float64)
+        assert torch.equal(wide(x, 1.0), net(x / 2))
 
 
 @pytest.mark.parametrize(

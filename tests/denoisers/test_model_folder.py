@@ -153,9 +153,98 @@ def test_weights_of_another_network(folder: Path) -> None:
     save_file({name: value for name, value in weights.items() if name != key}, file)
     refuses(folder, f"lacks the weight {key}", file="model.safetensors")
     save_file({**weights, "spare": torch.ones(1)}, file)
-    refuses(folder, "has the weight spare, which the network does not", file="model.safetensors")
+    refuses(folder, "has the weight 'spare', which the network does not", file="model.safetensors")
     save_file({**weights, key: torch.ones(17)}, file)
     refuses(folder, rf"{key} has shape \(17,\), not", file="model.safetensors")
+
+
+def test_weights_of_other_types(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    first, second = sorted(weights)[:2]
+    for dtype in (torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn):
+        save_file({**weights, first: weights[first].to(dtype)}, file)
+        refuses(folder, f"weight {first} has type {dtype}, which is no type for weights", file="model.safetensors")
+    save_file({**weights, second: weights[second].half()}, file)
+    refuses(folder, r"mixes weights of the types torch\.float16, torch\.float32", file="model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("base_channels", 1e9),
+        ("base_channels", 10**9),
+        ("base_channels", 10**30),
+        ("base_channels", -8),
+        ("base_channels", "8"),
+        ("base_channels", [[8]]),
+        ("blocks_per_level", 10**9),
+        ("blocks_per_level", "many"),
+        ("channel_multipliers", [10**6] * 2),
+        ("channel_multipliers", 5),
+        ("channel_multipliers", {}),
+        ("label_dim", 10**15),
+        ("embedding_multiplier", 10**12),
+        ("sample_shape", [10**12, 4, 4]),
+        ("sample_shape", []),
+        ("sample_shape", None),
+    ],
+)
+def test_absurd_networks(folder: Path, setting: str, value: object) -> None:
+    """They are refused at once, and before memory is asked for: far more than there is of it would be needed."""
+    file = folder / "model.json"
+    description = json.loads(file.read_text())
+    description["network"][setting] = value
+    file.write_text(json.dumps(description))
+    refuses(folder, r"no model that can be built: .|has shape|lacks the weight|has the weight")
+
+
+def test_deeply_nested_descriptions(folder: Path) -> None:
+    (folder / "model.json").write_text("[" * 100_000)
+    refuses(folder, "is damaged", file="model.json")
+
+
+def test_weights_of_another_model_or_with_a_flipped_bit(folder: Path, tmp_path: Path) -> None:
+    file = folder / "model.safetensors"
+    good = file.read_bytes()
+    denoiser(seed=1).save(tmp_path / "other")
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    for content in ((tmp_path / "other" / "model.safetensors").read_bytes(), flipped):
+        file.write_bytes(content)
+        refuses(folder, "is not what was saved with .*save the model again", file="model.safetensors")
+    file.write_bytes(good)
+    assert torch.equal(model_folder.load(folder)(X, 1.0), denoiser()(X, 1.0))
+
+
+def test_a_folder_from_before_checksums(folder: Path) -> None:
+    file = folder / "model.json"
+    description = json.loads(file.read_text())
+    del description["weights_sha256"]
+    file.write_text(json.dumps(description))
+    assert torch.equal(model_folder.load(folder)(X, 1.0), denoiser()(X, 1.0))
+
+
+@pytest.mark.parametrize("fails", ["model.json", "model.safetensors"])
+def test_a_save_that_is_torn(folder: Path, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last moments of a save: if a file cannot be put in place, the old model is there, or the mix is refused."""
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if Path(target).name == fails:
+            raise OSError(f"cannot replace {target}")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(OSError, match="cannot replace"):
+            denoiser(seed=1).save(folder)
+    assert sorted(os.listdir(folder)) == ["model.json", "model.safetensors"]
+    if fails == "model.json":
+        assert torch.equal(model_folder.load(folder)(X, 1.0), denoiser()(X, 1.0))
+    else:
+        refuses(folder, "saving was interrupted", file="model.safetensors")
+    denoiser(seed=1).save(folder)
+    assert torch.equal(model_folder.load(folder)(X, 1.0), denoiser(seed=1)(X, 1.0))
 
 
 def test_a_full_disk_leaves_the_old_model(folder: Path) -> None:

@@ -136,8 +136,8 @@ def test_labels_in_every_form() -> None:
         (1.0, torch.tensor([0.0, 1.0, 2.0]), r"labels have shape \(3,\) and type torch.float32"),
         (1.0, torch.tensor([True, False, True]), "type torch.bool"),
         (1.0, torch.zeros(3, 5), r"labels have shape \(3, 5\)"),
-        (1.0, torch.zeros(2, 4), "labels for 2 samples, but 3 samples"),
-        (1.0, torch.tensor([0, 1]), "labels for 2 samples, but 3 samples"),
+        (1.0, torch.zeros(2, 4), "there are 2 label rows for 3 samples: give one"),
+        (1.0, torch.tensor([0, 1]), "there are 2 label rows for 3 samples: give one"),
         (torch.ones(2), None, "sigma has 2 values for 3 samples"),
     ],
 )

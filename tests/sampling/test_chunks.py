@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.sampling import FixedBatch, Sampler
+from elucidiff.sampling import FixedBatch, Sampler, SeededNoise, sample, sample_predictor_corrector, sample_sde
+from elucidiff.sampling.churn import Churn
 
 
 @functools.cache
@@ -71,6 +73,63 @@ def test_a_sample_depends_on_its_seed_alone_with_two_threads() -> None:
         assert_invariant(*CASES["churn"], count=20)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "deterministic": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.0]),
+    "churn": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.0], churn=Churn(2.0, noise_scale=1.007)),
+    "sde": functools.partial(sample_sde, sigmas=[40.0, 5.0, 0.5, 0.0]),
+    "predictor-corrector": functools.partial(sample_predictor_corrector, sigmas=[40.0, 5.0, 0.0]),
+}
+
+
+def draw(function: Callable[..., Tensor], seeds: list[int], **options: object) -> Tensor:
+    noise = SeededNoise(seeds)
+    latents = noise.latents((1, 8, 8))
+    return function(denoiser("unet"), latents, noise=noise, **options)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_sampling_functions_give_the_same_bits_whatever_the_batch(name: str) -> None:
+    together = draw(FUNCTIONS[name], list(range(64)))
+    assert together.std() > 0.05
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(6)).tolist()
+    alone = range(64) if name in ("deterministic", "churn") else (0, 17, 63)
+    for rows in (*([row] for row in alone), list(range(20, 27)), order):
+        assert torch.equal(draw(FUNCTIONS[name], rows), together[rows])
+
+
+def test_which_denoisers_are_called_in_batches_of_one_size() -> None:
+    """Modules, in the size asked for; other callables as they are, and modules, too, if so wished."""
+    sizes: list[int] = []
+
+    class Module(nn.Module):
+        def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return x / (1 + sigma * sigma)
+
+    latents = torch.randn(5, 1, 2, generator=torch.Generator().manual_seed(0))
+    for function in FUNCTIONS.values():
+        for module, options, expected in (
+            (Module(), {}, {16}),
+            (Module(), {"batch_size": 3}, {3}),
+            (Module(), {"batch_size": None}, {5}),
+            (Module().forward, {}, {5}),
+        ):
+            sizes.clear()
+            function(module, latents, **options)
+            assert set(sizes) == expected
+        with pytest.raises(ValueError, match="batch size is 0"):
+            function(Module(), latents, batch_size=0)
 
 
 def test_without_it_bits_depend_on_the_batch_and_by_how_much() -> None:

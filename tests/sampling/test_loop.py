@@ -169,7 +169,7 @@ def test_clamp_range() -> None:
         ({"latents": torch.ones(1, 1, 2, 2, dtype=torch.int64)}, "latents must be floating point"),
         ({"latents": torch.ones(4)}, "latents must be floating point"),
         ({"labels": torch.tensor([3])}, "class index 3 is out of range"),
-        ({"labels": torch.tensor([0, 1])}, "labels for 2 samples, but 1 samples"),
+        ({"labels": torch.tensor([0, 1])}, "there are 2 label rows for 1 sample: give one"),
         ({"denoiser": lambda x, sigma: x[:, :, :1]}, "the denoiser returned shape"),
         (
             {"schedule": schedules.from_sde(lambda t: 0 * t, lambda t: 1 + 0 * t, 1.0)},

@@ -63,7 +63,7 @@ def test_equals_scipy_for_each_sample(schedule: str, tolerance: float) -> None:
     first, last = record
     assert (first.t, last.t) == (start, end)
 
-    ode = probability_flow(denoiser, chosen, latents(1), None)
+    ode = probability_flow(denoiser, chosen, latents(1), None, None)
 
     def slope(t: float, values: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(values).reshape(1, 1, 4)

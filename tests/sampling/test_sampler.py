@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -139,6 +140,63 @@ def test_classes_are_drawn_from_the_seeds_unless_given() -> None:
     assert torch.equal(sampler.run(denoiser, seeds, indices).x, drawn.x)
     assert sampler.run(denoiser, seeds, 2).labels.argmax(1).tolist() == [2] * 30
     assert Sampler(n=4).run(DataPosterior(denoiser.points), [1]).labels is None
+
+
+def test_labels_of_every_kind_are_the_same() -> None:
+    denoiser, sampler, seeds = posterior(), Sampler(n=3), [1, 2, 3]
+    expected = sampler.run(denoiser, seeds, torch.tensor([2, 0, 1])).x
+    rows = np.eye(3)[[2, 0, 1]]
+    for labels in ([2, 0, 1], np.array([2, 0, 1]), np.array([2, 0, 1], dtype=np.uint16), rows, rows.tolist()):
+        assert torch.equal(sampler.run(denoiser, seeds, labels).x, expected)
+    assert torch.equal(sampler.run(denoiser, seeds, np.int64(1)).x, sampler.run(denoiser, seeds, 1).x)
+    with pytest.raises(ValueError, match="there are 2 label rows for 1 sample: give one, or one a sample"):
+        sampler.run(denoiser, [1], [0, 1])
+    with pytest.raises(ValueError, match="there are 3 label rows for 2 samples"):
+        sampler.run(denoiser, [1, 2], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("values", "used"),
+    [
+        ({}, {"rho"}),
+        ({"steps": "vp"}, {"epsilon_s"}),
+        ({"schedule": "vp"}, {"rho", "epsilon_s"}),
+        ({"steps": "ve"}, set()),
+        ({"steps": "iddpm"}, {"m", "c1", "c2"}),
+        ({"solver": "rk2"}, {"rho", "alpha"}),
+        ({"solver": "rk45", "steps": "log_uniform"}, {"rtol", "atol"}),
+        ({"churn": 1.0}, {"rho", "churn_sigma_min", "churn_sigma_max", "noise_scale"}),
+    ],
+)
+def test_options_without_effect(values: dict[str, object], used: set[str]) -> None:
+    """What is called unused indeed changes nothing, and what is not changes the samples."""
+    other = {
+        "rho": 3.0,
+        "epsilon_s": 1e-4,
+        "m": 500,
+        "c1": 0.99,
+        "c2": 0.05,
+        "alpha": 0.6,
+        "rtol": 1e-2,
+        "atol": 1e-2,
+        "churn_sigma_min": 1.0,
+        "churn_sigma_max": 5.0,
+        "noise_scale": 1.1,
+    }
+    sampler, everything = Sampler(n=5, **values), [field.name for field in fields(Sampler)]
+    assert sampler.unused(everything) == [name for name in everything if name in other and name not in used]
+    assert sampler.unused(used) == sampler.unused(["steps", "n"]) == []
+
+    def run(**options: object) -> Tensor:
+        def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
+            return x / (1 + sigma.reshape(-1, 1, 1) ** 2)
+
+        return Sampler(n=5, **options).run(gaussian, [3, 4], shape=(1, 2)).x
+
+    plain = run(**values)
+    for name, value in other.items():
+        changed = run(**{**values, name: value})
+        assert torch.equal(changed, plain) is (name not in used), name
 
 
 def test_nfe_per_sample_of_an_adaptive_solver() -> None:

@@ -53,6 +53,28 @@ def test_seed_lists_that_do_not_parse(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0-10000000", "more than 10000000"),
+        ("0-6000000,0-6000000", "more than 10000000"),
+        ("0-4294967295", "more than 10000000"),
+        ("4294967296", "4294967296 is too large, the largest seed is 4294967295"),
+        ("0-99999999999999999999", "99999999999999999999 is too large"),
+    ],
+)
+def test_seed_lists_that_are_too_much(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_seeds(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_largest_seed_is_its_own() -> None:
+    (largest,) = parse_seeds("4294967295")
+    assert torch.equal(SeededNoise([largest]).latents((4,)), SeededNoise([-1]).latents((4,)))
+    assert not torch.equal(SeededNoise([largest]).latents((4,)), SeededNoise([0]).latents((4,)))
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="no seeds"):
         SeededNoise([])

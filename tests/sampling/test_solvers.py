@@ -182,7 +182,7 @@ def test_euler_with_sigma_equal_to_t_is_ddim() -> None:
         unscaled = x / table[index].sqrt().reshape(-1, 1, 1)
         return (unscaled - posterior(unscaled, sigma)) / sigma.reshape(-1, 1, 1)
 
-    denoiser = AdaptedDenoiser(epsilon, "epsilon", DiscreteTime(table))
+    denoiser = AdaptedDenoiser(epsilon, "epsilon", DiscreteTime(table), dtype=torch.float64)
     indices = list(range(99, 0, -9))
     latents = torch.randn(4, 1, 3, generator=generator, dtype=torch.float64)
     expected = ddim(denoiser, table, latents, indices)

@@ -133,17 +133,25 @@ class AdaptedDenoiser(nn.Module):
     Args:
         network: called as ``network(x_t, t)``, or ``network(x_t, t, labels)`` where labels are given, with t of shape
             (B,): integers for discrete time, else floating point. Wrap it in a lambda where it wants other arguments.
-            If it returns 2 C channels (a learned variance), the first C are used.
+            If it returns 2 C channels (a learned variance), the first C are used. A module that is given itself moves
+            with this one (``.to(device)``); one inside a lambda does not.
         predicts: what F estimates, from the table.
         time: how the network counts time.
         label_dim: number of classes; labels then reach the network as rows (B, label_dim). 0: it takes no labels.
+        dtype: floating type that the network sees; by default that of its parameters, float32 for a callable without.
 
     Raises:
         ValueError: ``predicts`` is none of the four.
     """
 
     def __init__(
-        self, network: Callable[..., Tensor], predicts: Prediction, time: Time, *, label_dim: int = 0
+        self,
+        network: Callable[..., Tensor],
+        predicts: Prediction,
+        time: Time,
+        *,
+        label_dim: int = 0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if predicts not in get_args(Prediction):
@@ -152,6 +160,7 @@ class AdaptedDenoiser(nn.Module):
         self.predicts = predicts
         self.time = time
         self.label_dim = label_dim
+        self.dtype = dtype
 
     @property
     def sigma_min(self) -> float:
@@ -176,7 +185,7 @@ class AdaptedDenoiser(nn.Module):
             labels: class indices (B,), or rows (B, label_dim); None calls the network without labels.
 
         Returns:
-            D(x; sigma) in the type of ``x``; the network sees its own type.
+            D(x; sigma) in the type of ``x``; the network sees ``dtype``.
 
         Raises:
             ValueError: the labels or noise levels do not fit the batch or the network.
@@ -184,7 +193,7 @@ class AdaptedDenoiser(nn.Module):
         levels = noise_levels(sigma, x).expand(len(x))
         t, scale = self.time.at(levels)
         sigma, s = per_sample(levels, x), per_sample(scale, x)
-        dtype = floating_type(self.network) if isinstance(self.network, nn.Module) else x.dtype
+        dtype = floating_type(self.network) if self.dtype is None else self.dtype
         arguments = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
         if labels is not None:
             arguments.append(label_rows(labels, self.label_dim).to(x.device, dtype))

@@ -1,20 +1,23 @@
 """A denoiser on disk: ``model.safetensors`` with the weights and ``model.json`` with what they mean.
 
 Neither file can make the reader execute anything: weights are plain numbers, and the description is JSON that names
-one of our own network and preconditioning types.
+one of our own network and preconditioning types. The description holds the SHA-256 of the weights, so that files of
+two different models are never taken for one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -24,12 +27,14 @@ from elucidiff.files import write_whole
 FORMAT = "elucidiff-model"
 VERSION = 1
 
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
     """Write the model folder ``path``, replacing the model there.
 
-    Each of the two files appears whole or not at all, weights first: whatever stops the writing, the folder holds
-    weights that are complete, and :func:`load` refuses them if they do not fit the description.
+    Each of the two files appears whole or not at all, and both are written before either replaces an old one. If the
+    program ends between the two replacements, the description does not match the weights, and :func:`load` says so.
 
     Args:
         denoiser: its network must have the attribute ``config`` that :func:`elucidiff.networks.build` takes.
@@ -48,26 +53,31 @@ def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
         "version": VERSION,
         "network": config,
         "preconditioning": denoiser.preconditioning.to_config(),
+        "weights_sha256": "",
         **denoiser.facts,
     }
     try:
-        text = json.dumps(description, indent=2) + "\n"
+        json.dumps(description)
     except TypeError as error:
         raise ValueError(f"the model's facts cannot be written as JSON: {error}") from error
     weights = {name: value.detach().cpu().contiguous() for name, value in denoiser.network.state_dict().items()}
 
-    def write_weights(file: Path) -> None:
+    def write_both(file: Path) -> None:
         try:
             save_file(weights, file)
         except SafetensorError as error:  # not an OSError, even where the disk is full
             raise OSError(f"cannot write {folder / 'model.safetensors'}: {error}") from error
+        # Within the writing of the weights: a description that cannot be written leaves the old weights, too.
+        whole = {**description, "weights_sha256": _sha256(file)}
+        write_whole(folder / "model.json", json.dumps(whole, indent=2) + "\n")
 
-    write_whole(folder / "model.safetensors", write_weights)
-    write_whole(folder / "model.json", text)
+    write_whole(folder / "model.safetensors", write_both)
 
 
 def load(path: str | os.PathLike[str]) -> Denoiser:
     """Read a model folder into a denoiser on the CPU, in evaluation mode.
+
+    Nothing is computed or allocated for the network before its weights are found to fit the description.
 
     Args:
         path: a folder that :func:`save` wrote.
@@ -75,20 +85,25 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
     Raises:
         OSError: a file is missing or cannot be read.
         ValueError: a file is truncated, damaged, of another format or a later version, the weights do not fit the
-            network, or a weight is not finite. The message names the file.
+            network or are not those that were saved with the description, or a weight is not finite. The message
+            names the file.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no model folder {folder}")
     description = _read_description(folder / "model.json")
-    try:
-        network = networks.build(description["network"])
-        design = preconditioning.from_config(description["preconditioning"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'model.json'} describes no model that can be built: {error}") from error
-    _fill(network, folder / "model.safetensors")
-    denoiser = Denoiser(network, design)
-    ours = {"format", "version", "network", "preconditioning"}
+    file = folder / "model.safetensors"
+    weights = _read_weights(file)
+    denoiser = _build(description, len(weights), folder / "model.json")
+    _check_weights(weights, denoiser.network.state_dict(), file)
+    saved = description.get("weights_sha256")
+    if saved is not None and saved != _sha256(file):
+        raise ValueError(
+            f"{file} is not what was saved with {folder / 'model.json'} (their SHA-256 differ): it is damaged, or "
+            "saving was interrupted; save the model again"
+        )
+    denoiser.network.load_state_dict(weights, assign=True)
+    ours = {"format", "version", "network", "preconditioning", "weights_sha256"}
     denoiser.facts.update({key: value for key, value in description.items() if key not in ours})
     return denoiser.eval()
 
@@ -98,7 +113,7 @@ def _read_description(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{file} is missing: {file.parent} is not a model folder")
     try:
         description = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{file} is not the description of a model: it does not say format {FORMAT!r}")
@@ -110,29 +125,54 @@ def _read_description(file: Path) -> dict[str, Any]:
     return description
 
 
-def _fill(network: nn.Module, file: Path) -> None:
-    """Put the weights of ``file`` into ``network``, in the type in which they are stored."""
+def _read_weights(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {file.parent} is not a model folder")
     try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file} is truncated or damaged: {error}") from error
-    wanted = network.state_dict()
+        return load_file(file)
+    except (SafetensorError, KeyError, AttributeError) as error:  # the last two: a type that PyTorch does not know
+        raise ValueError(f"{file} is truncated or damaged: {_line(error)}") from error
+
+
+def _build(description: Mapping[str, Any], weights: int, file: Path) -> Denoiser:
+    """The denoiser that ``description`` means, its ``weights`` many weights left out (on the device "meta")."""
+    config = description["network"]
+    try:
+        # Each block has weights. Building takes no memory for values, but for the blocks themselves it does.
+        if config.get("blocks_per_level", 0) > weights:
+            raise ValueError(f"blocks_per_level is {config['blocks_per_level']}, for {weights} weights in all")
+        with torch.device("meta"):  # neither memory nor random numbers for values that will be replaced
+            network = networks.build(config)
+        return Denoiser(network, preconditioning.from_config(description["preconditioning"]))
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{file} describes no model that can be built: {_line(error)}") from error
+
+
+def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
+    """Raise ValueError unless ``weights`` can take the place of ``wanted``, in the type in which they are stored."""
+    types = {value.dtype for value in weights.values()}
     for name in sorted(wanted.keys() | weights.keys()):
         if name not in weights:
             raise ValueError(f"{file} lacks the weight {name}")
         if name not in wanted:
-            raise ValueError(f"{file} has the weight {name}, which the network does not")
-        if weights[name].shape != wanted[name].shape:
-            raise ValueError(
-                f"{file}: {name} has shape {tuple(weights[name].shape)}, not {tuple(wanted[name].shape)}"
-            )
-        _check_finite(name, weights[name], file)
-    network.load_state_dict(weights, assign=True)
+            raise ValueError(f"{file} has the weight {name!r}, which the network does not")
+        value = weights[name]
+        if value.shape != wanted[name].shape:
+            raise ValueError(f"{file}: {name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}")
+        if value.dtype not in _WEIGHT_TYPES:
+            raise ValueError(f"{file}: the weight {name} has type {value.dtype}, which is no type for weights")
+        if not bool(torch.isfinite(value).all()):
+            what = "NaN" if bool(torch.isnan(value).any()) else "an infinity"
+            raise ValueError(f"{file}: the weight {name} holds {what}")
+    if len(types) > 1:
+        raise ValueError(f"{file} mixes weights of the types {', '.join(sorted(map(str, types)))}: save them in one")
 
 
-def _check_finite(name: str, value: Tensor, file: Path) -> None:
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        what = "NaN" if bool(torch.isnan(value).any()) else "an infinity"
-        raise ValueError(f"{file}: the weight {name} holds {what}")
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says: those of PyTorch go on with where it arose."""
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -119,7 +119,7 @@ def probability_flow(
     """The ODE for a batch, with the labels checked and made into rows once, before the work starts.
 
     A denoiser that is a module is called on ``batch_size`` samples at a time (None: on all), since the last bits of a
-    network's output depend on the size of its batch. Of another callable that is not known, and it is called as it is.
+    network's output depend on the size of its batch. Other callables are called as they are.
 
     Raises:
         ValueError: the labels do not fit the denoiser or the batch, or ``batch_size`` is not positive.

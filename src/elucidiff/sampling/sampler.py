@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers.shapes import label_rows
+from elucidiff.denoisers.shapes import Labels, label_rows
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
 from elucidiff.sampling.chunks import FixedBatch
@@ -158,6 +158,18 @@ class Sampler:
         """All choices as JSON-able values; infinity becomes the string "inf"."""
         return {name: "inf" if value == math.inf else value for name, value in asdict(self).items()}
 
+    def unused(self, given: Collection[str]) -> list[str]:
+        """Those of the options ``given`` by name that have no effect beside the choices made here."""
+        effective = {
+            "rho": self.steps == "karras",
+            "epsilon_s": "vp" in (self.steps, self.schedule),
+            **dict.fromkeys(("m", "c1", "c2"), self.steps == "iddpm"),
+            "alpha": self.solver == "rk2",
+            **dict.fromkeys(("rtol", "atol"), self.solver == "rk45"),
+            **dict.fromkeys(("churn_sigma_min", "churn_sigma_max", "noise_scale"), self.churn > 0),
+        }
+        return [name for name, has_effect in effective.items() if name in given and not has_effect]
+
     def sigmas(self, denoiser: Any) -> Tensor:
         """The noise levels (N + 1,) for a denoiser, its range respected.
 
@@ -179,7 +191,7 @@ class Sampler:
         self,
         denoiser: Callable[..., Tensor],
         seeds: Sequence[int],
-        labels: Tensor | int | None = None,
+        labels: Labels | int | None = None,
         *,
         shape: Sequence[int] | None = None,
         batch_size: int = 16,
@@ -195,8 +207,8 @@ class Sampler:
             denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape`` and ``label_dim`` are
                 respected where it has them.
             seeds: one integer a sample.
-            labels: class indices (B,), rows (B, label_dim), or one index for all. By default each seed draws a class,
-                if there are classes.
+            labels: class indices (B,), rows (B, label_dim), or one index for all; a tensor, list or NumPy array. By
+                default each seed draws a class, if there are classes.
             shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
             batch_size: number of samples in every call of the denoiser.
             callback: called with a :class:`.Step` after each step, about all samples at once.
@@ -215,13 +227,12 @@ class Sampler:
         noise = SeededNoise(seeds)
         latents = noise.latents(shape).to(place)
         label_dim = getattr(denoiser, "label_dim", 0)
-        drawn = (
-            noise.labels(label_dim) if label_dim else None
-        )  # always drawn, so that given labels leave the noise as is
-        if isinstance(labels, int):
-            labels = torch.full((len(noise.seeds),), labels)
-        rows = drawn if labels is None else labels
-        rows = None if rows is None else label_rows(rows, label_dim).to(place)
+        # Always drawn, so that given labels leave the noise as is.
+        drawn = noise.labels(label_dim) if label_dim else None
+        chosen = drawn if labels is None else torch.as_tensor(labels)
+        if chosen is not None and chosen.ndim == 0:
+            chosen = chosen.expand(len(noise.seeds))
+        rows = None if chosen is None else label_rows(chosen, label_dim).to(place)
 
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+MOST_SEEDS = 10_000_000
+"""As many as :func:`parse_seeds` expands: some hundred MB."""
+
 
 class SeededNoise:
     """All random draws of a batch: latents, then class labels, then the noise of each step.
@@ -76,7 +79,8 @@ def parse_seeds(text: str) -> list[int]:
     """Expand a list such as ``"0-63,70"``: numbers and ranges with both ends, in the given order, repeats kept.
 
     Raises:
-        ValueError: a part is neither a number nor a range, or a range runs backwards.
+        ValueError: a part is neither a number nor a range, a range runs backwards, a seed is 2^32 or more (for
+            :class:`SeededNoise` it would be the same as a smaller one), or there are more than ten million.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -88,5 +92,9 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"seeds {text!r}: the range {part.strip()} runs backwards")
+        if last >= 2**32:
+            raise ValueError(f"seeds {text!r}: {last} is too large, the largest seed is {2**32 - 1}")
+        if len(seeds) + last - first + 1 > MOST_SEEDS:
+            raise ValueError(f"seeds {text!r}: these are more than {MOST_SEEDS}, draw them in several runs")
         seeds.extend(range(first, last + 1))
     return seeds

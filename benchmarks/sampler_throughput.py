@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 
 import torch
@@ -37,7 +38,10 @@ def main() -> None:
     network = make_network(config, shape, 10, 0).eval()
     _make_heard(network)
     plain = PlainDDPMpp(network)
-    denoiser = ed.Denoiser(network, ed.preconditioning.EDM(config.sigma_data)).eval()
+    with tempfile.TemporaryDirectory() as folder:  # as a user gets it: from a model folder
+        ed.Denoiser(network, ed.preconditioning.EDM(config.sigma_data)).save(folder)
+        denoiser = ed.load(folder)
+    network = denoiser.network
     latents = ed.SeededNoise(range(options.batch)).latents(shape)
     labels = label_rows(torch.arange(options.batch) % 10, 10)
     sigmas = ed.steps.karras(18)

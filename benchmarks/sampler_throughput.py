@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 
 import torch
@@ -38,10 +37,7 @@ def main() -> None:
     network = make_network(config, shape, 10, 0).eval()
     _make_heard(network)
     plain = PlainDDPMpp(network)
-    with tempfile.TemporaryDirectory() as folder:  # as a user gets it: from a model folder
-        ed.Denoiser(network, ed.preconditioning.EDM(config.sigma_data)).save(folder)
-        denoiser = ed.load(folder)
-    network = denoiser.network
+    denoiser = ed.Denoiser(network, ed.preconditioning.EDM(config.sigma_data)).eval()
     latents = ed.SeededNoise(range(options.batch)).latents(shape)
     labels = label_rows(torch.arange(options.batch) % 10, 10)
     sigmas = ed.steps.karras(18)

@@ -103,8 +103,6 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
             "saving was interrupted; save the model again"
         )
     denoiser.network.load_state_dict(weights, assign=True)
-    # Two-dimensional networks run faster with the channels innermost, 1.05 to 1.2 times on a CPU; the values stay.
-    denoiser.network.to(memory_format=torch.channels_last)
     ours = {"format", "version", "network", "preconditioning", "weights_sha256"}
     denoiser.facts.update({key: value for key, value in description.items() if key not in ours})
     return denoiser.eval()

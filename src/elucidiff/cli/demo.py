@@ -14,7 +14,7 @@ import tyro
 
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.progress import Progress
-from elucidiff.cli.train import Watch
+from elucidiff.cli.train import Watch, stopped
 from elucidiff.demo.report import write_report
 from elucidiff.demo.study import run_study
 from elucidiff.training import TrainingConfig
@@ -34,7 +34,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run the study and write the report; see ``Options``."""
     options = parse(Options, arguments, prog="elucidiff demo")
     with Progress("training", options.config.duration_images, "images") as bar:
-        run_study(options.config, options.out, Watch(bar))
+        training = run_study(options.config, options.out, Watch(bar))
+    if training.interrupted:
+        return stopped(training, "the same command goes on from here")
     report = write_report(options.out)
     print(f"report: {report.resolve()}")
     if sys.stdout.isatty() and (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")):

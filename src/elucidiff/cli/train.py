@@ -18,7 +18,7 @@ from elucidiff.cli.progress import Progress
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.figures.style import is_picture, mosaic
 from elucidiff.sampling.sampler import Sampler, to_uint8
-from elucidiff.training import Callbacks, TrainingConfig, train
+from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.presets import PRESETS, preset
 
@@ -50,10 +50,15 @@ def run(arguments: Sequence[str]) -> int:
         f"{result.images_seen:,} images in {result.seconds:,.0f} s{loss}; model in {run_dir / 'model'}",
         file=sys.stderr,
     )
-    if result.interrupted:
-        print(f"stopped by {result.interrupted}; the same command with --resume goes on from here", file=sys.stderr)
-        return 130 if result.interrupted == "SIGINT" else 0
-    return 0
+    return stopped(result, "the same command with --resume goes on from here")
+
+
+def stopped(result: TrainingResult, how_to_go_on: str) -> int:
+    """The exit code after training: 0, also after SIGTERM, or 130 after Ctrl-C; says how to go on after either."""
+    if result.interrupted is None:
+        return 0
+    print(f"stopped by {result.interrupted}, all work is saved; {how_to_go_on}", file=sys.stderr)
+    return 130 if result.interrupted == "SIGINT" else 0
 
 
 class Watch(Callbacks):
@@ -89,5 +94,7 @@ def _usage() -> str:
     rows = "\n".join(f"  {name:<{width}}  {entry.result}" for name, entry in PRESETS.items())
     return (
         "usage: elucidiff train PRESET [--field value ...] [--run-dir DIR] [--resume]\n\n"
-        f"presets (or the path of a config.yaml):\n{rows}\n\n`elucidiff train PRESET --help` lists every field."
+        f"presets (or the path of a config.yaml):\n{rows}\n\n"
+        "--data PATH trains a preset on your own data: a folder, zip, array or imported set.\n"
+        "`elucidiff train PRESET --help` lists every field."
     )

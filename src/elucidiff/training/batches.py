@@ -55,7 +55,9 @@ class TrainingData:
         if not config.conditional:
             dataset = dataset.without_labels()
         elif not dataset.label_dim:
-            raise ValueError(f"the data set {config.data} has no labels: add them, or train without (conditional)")
+            raise ValueError(
+                f"the data set {config.data} has no labels: add them, or set conditional to false (--no-conditional)"
+            )
         if _fits(dataset):
             sample = dataset = dataset.in_memory()
         else:

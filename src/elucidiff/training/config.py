@@ -46,7 +46,7 @@ class TrainingConfig:
     data: str
     """Name or path of the data set."""
     conditional: bool = False
-    """Train with the class labels of the data set."""
+    """Whether to train with the class labels of the data set."""
     validation_images: int = 0
     """Images held out of the training; their loss is measured at every checkpoint."""
 

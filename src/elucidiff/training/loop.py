@@ -72,7 +72,8 @@ def train(
 
     Everything random in a step depends on ``config.seed`` and the number of the step alone, so a run that was killed
     and resumed ends with the same bits as one that was not (on a CPU, with the same number of threads, and without
-    ``max_minutes``: how far a minute goes is up to the machine). The first SIGINT or SIGTERM finishes the step, saves
+    ``max_minutes``: how far a minute goes is up to the machine; and with the same length, which a decaying learning
+    rate depends on). The first SIGINT or SIGTERM finishes the step, saves
     a checkpoint and returns; a second one acts at once.
 
     Args:
@@ -98,7 +99,9 @@ def train(
             update(state, noisy_batches(state, images, labels, draws), run.progress)
             run.after_step()
         run.save()
-    return TrainingResult(run.path, state.images_seen, state.step, state.seconds, run.loss, interrupt.received)
+        # A signal that came too late to stop anything did not interrupt the run.
+        interrupted = None if run.finished else interrupt.received
+    return TrainingResult(run.path, state.images_seen, state.step, state.seconds, run.loss, interrupted)
 
 
 def noisy_batches(state: TrainingState, images: Tensor, labels: Tensor | None, draws: Draws) -> Iterator[NoisyBatch]:

@@ -19,7 +19,8 @@ from elucidiff.training.snapshots import save_snapshot
 from elucidiff.training.state import MAIN_AVERAGE, TrainingState
 from elucidiff.training.validation import validate
 
-# What may change when a run is resumed: how long, how often, where; nothing that steps are made of.
+# What may change when a run is resumed: how long, how often, where. With a decaying learning rate the length matters
+# to the steps, too: a run that is made longer goes on with the rate of the longer run.
 _MAY_CHANGE = (
     "data", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
     "keep_checkpoints", "device", "channels_last", "data_workers",

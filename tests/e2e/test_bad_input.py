@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import Run
+from tests.e2e.conftest import TINY, Run
 
 
 def refused(run: Run, *words: str | Path) -> str:
@@ -151,3 +151,29 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trained: P
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("elucidiff sample: error: File too large")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_in_training_ends_in_one_line_and_keeps_the_last_checkpoint(
+    elucidiff: Run, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    assert elucidiff("train", "digits", "--run-dir", run_dir, *TINY).returncode == 0
+    good = {path: path.read_bytes() for path in (run_dir / "checkpoints").iterdir()}
+    script = (
+        "import resource, signal, sys\n"
+        "from elucidiff.cli.main import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))\n"
+        "sys.exit(main(sys.argv[2:]))\n"
+    )
+    longer = [flag for flag in TINY if not flag.startswith("--duration")]
+    words = ["train", "digits", "--run-dir", str(run_dir), *longer, "--duration-images=960", "--resume"]
+    largest_line = len((run_dir / "metrics.jsonl").read_bytes()) + 50  # room for the settings, none for the next line
+    for limit in (largest_line, 100_000):  # the log does not fit; the log fits, the weights do not
+        command = [sys.executable, "-c", script, str(limit), *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert str(run_dir) in done.stderr
+        assert {path: path.read_bytes() for path in (run_dir / "checkpoints").iterdir()} == good
+    assert elucidiff(*words).returncode == 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.files import write_whole
+from elucidiff.training.events import EventFile
 
 BINS = 16
 LOWEST, HIGHEST = math.log(0.002), math.log(80.0)
@@ -87,34 +89,51 @@ class MetricsLog:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], images_seen: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imported here, because it takes a second
-
-        path = Path(run_dir) / "metrics.jsonl"
-        if path.exists():
-            write_whole(path, "".join(f"{line}\n" for line in _lines_until(path, images_seen)))
-        self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
+        self._path = Path(run_dir) / "metrics.jsonl"
+        if self._path.exists():
+            write_whole(self._path, "".join(f"{line}\n" for line in _lines_until(self._path, images_seen)))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = EventFile(run_dir, purge_step=images_seen + 1)
 
     def write(self, images_seen: int, values: Mapping[str, Any]) -> None:
-        """Append one line; values that are mappings from noise levels are written with rounded levels as keys."""
+        """Append one line; values that are mappings from noise levels are written with rounded levels as keys.
+
+        Raises:
+            OSError: a file cannot be written (disk full); the error names it.
+        """
         values = {
             name: {f"{sigma:.4g}": loss for sigma, loss in value.items()} if isinstance(value, Mapping) else value
             for name, value in values.items()
         }
-        self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                for sigma, loss in value.items():
-                    self._events.add_scalar(f"{name}/{sigma}", loss, images_seen)
-            else:
-                self._events.add_scalar(name, value, images_seen)
-        self._events.flush()
+        scalars = {
+            tag: number
+            for name, value in values.items()
+            for tag, number in (
+                {f"{name}/{sigma}": loss for sigma, loss in value.items()}
+                if isinstance(value, Mapping)
+                else {name: value}
+            ).items()
+        }
+        with _named(self._path):
+            self._file.write(json.dumps({"images": images_seen, **values}) + "\n")
+            self._file.flush()
+        with _named(self._events.path):
+            self._events.write(images_seen, scalars)
 
     def close(self) -> None:
-        """Close both files."""
-        self._file.close()
-        self._events.close()
+        """Close both files. All was handed to the system by :meth:`write`, which has reported what could not be."""
+        for file in (self._file, self._events):
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the file's name into errors of a file that is open already, which lack it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _lines_until(path: Path, images_seen: int) -> list[str]:

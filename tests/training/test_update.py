@@ -114,8 +114,7 @@ class TestAgainstTheReferenceRun:
 
 def test_parts_of_a_batch_give_the_whole_batchs_update() -> None:
     whole, parts = (_trained(tiny(batch_size=8, device_batch_size=size, lr=1e-3), steps=3) for size in (None, 2))
-    for one, other in zip(whole.denoiser.parameters(), parts.denoiser.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
+    _assert_same_but_for_rounding(whole, parts)
 
 
 def test_update_is_a_function_of_seed_and_step() -> None:
@@ -152,14 +151,12 @@ def test_clipping_scales_the_norm_of_the_unscaled_gradient(clip: float, expected
 
 def test_loss_scale_does_not_change_the_update() -> None:
     plain, scaled = (_trained(tiny(lr=1e-3, loss_scale=scale), steps=3) for scale in (1.0, 64.0))
-    for one, other in zip(plain.denoiser.parameters(), scaled.denoiser.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    _assert_same_but_for_rounding(plain, scaled)
 
 
 def test_layout_in_memory_does_not_change_the_update() -> None:
     plain, channels_last = (_trained(tiny(lr=1e-3, channels_last=flag), steps=3) for flag in (False, True))
-    for one, other in zip(plain.denoiser.parameters(), channels_last.denoiser.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
+    _assert_same_but_for_rounding(plain, channels_last)
 
 
 def test_bfloat16_computes_with_weights_and_moments_in_float32() -> None:
@@ -168,6 +165,23 @@ def test_bfloat16_computes_with_weights_and_moments_in_float32() -> None:
     assert low.meter.summary().mean != plain.meter.summary().mean
     for parameter in low.denoiser.parameters():
         assert parameter.dtype == low.optimiser.state[parameter]["exp_avg"].dtype == torch.float32
+
+
+def _assert_same_but_for_rounding(one: TrainingState, other: TrainingState) -> None:
+    """The last gradients agree within float32, and the weights within a fiftieth of a learning rate.
+
+    Adam divides by the size of the gradient, so where that is small it makes large steps of small differences: the
+    gradients tell better than the weights whether two ways of computing are the same.
+    """
+    pairs = zip(one.denoiser.network.named_parameters(), other.denoiser.network.named_parameters(), strict=True)
+    for (name, first), (_, second) in pairs:
+        assert first.grad is not None
+        assert second.grad is not None
+        assert (first.grad - second.grad).norm() <= 1e-4 * first.grad.norm() + 1e-7, name
+        first, second = _without_key_biases(name, first), _without_key_biases(name, second)
+        torch.testing.assert_close(
+            first, second, rtol=0, atol=0.02 * one.config.lr, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def _trained(config: TrainingConfig, steps: int) -> TrainingState:

@@ -93,6 +93,7 @@ def test_stochastic_sampling_keeps_the_distribution(schedule: schedules.Schedule
         schedule=schedule,
         churn=Churn(40, sigma_min=0.01, sigma_max=50),
         noise=lambda x, _: torch.randn(x.shape, generator=generator, dtype=x.dtype),
+        batch_size=None,
     )
     assert_moments(x, target)
     # It is not the deterministic sampler in disguise: almost nothing is left of the latents.

@@ -39,6 +39,7 @@ def test_sde_keeps_the_distribution(beta, schedule: schedules.Schedule) -> None:
         beta=beta,
         schedule=schedule,
         noise=noise_from(7),
+        batch_size=None,
     )
     assert_moments(x, mixture())
 
@@ -78,6 +79,7 @@ def test_predictor_corrector_keeps_the_distribution(corrections: int) -> None:
         corrections=corrections,
         noise=noise_from(9),
         callback=record.append,
+        batch_size=None,
     )
     assert_moments(x, mixture())
     assert record[-1].nfe == 400 + 399 * corrections

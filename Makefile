@@ -35,6 +35,8 @@ lint: setup ## ruff, mypy (strict), import arrows
 
 bench: setup ## side-by-side comparisons; each prints ratios
 	$(BIN)/python -m benchmarks.sampler_throughput
+	$(BIN)/python -m benchmarks.training_throughput
+	$(BIN)/python -m benchmarks.training_profile
 
 pictures: setup ## make the README's pictures again (half an hour, and `make demo` before)
 	$(BIN)/elucidiff train fashion-mnist

@@ -27,6 +27,7 @@ class PlainDDPMpp:
         self.weights: Weights = {name: value.detach() for name, value in network.state_dict().items()}
         self.network = network
         self.sample_shape, self.label_dim = network.sample_shape, network.label_dim
+        self.dropout = 0.0
 
     def __call__(
         self,
@@ -73,7 +74,7 @@ class PlainDDPMpp:
         h = self._convolve(h, f"{name}.conv1")
         shift = F.linear(e, self.weights[f"{name}.embed.weight"], self.weights[f"{name}.embed.bias"])
         h = F.silu(self._normalise(h + shift[:, :, None, None], f"{name}.norm2"))
-        h = self._convolve(h, f"{name}.conv2")
+        h = self._convolve(F.dropout(h, self.dropout), f"{name}.conv2")
         if f"{name}.skip.weight" in self.weights:
             x = F.conv2d(x, self.weights[f"{name}.skip.weight"], self.weights[f"{name}.skip.bias"])
         x = (h + x) * math.sqrt(0.5)

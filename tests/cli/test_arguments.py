@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from elucidiff.cli.arguments import nearest, parse
+from elucidiff.cli.arguments import parse
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,3 @@ def test_help_still_prints(capsys: pytest.CaptureFixture[str]) -> None:
         parse(Options, ["--help"], prog="elucidiff test")
     assert caught.value.code == 0
     assert "Images in one call." in capsys.readouterr().out
-
-
-def test_nearest_name() -> None:
-    assert nearest("digit", ["digits", "cifar10"]) == "did you mean 'digits'?"
-    assert nearest("zzz", ["digits", "cifar10"]) == "known: digits, cifar10"

@@ -54,6 +54,33 @@ def test_moments_and_counts(tmp_path: Path) -> None:
     assert report.nearest_distance == pytest.approx(np.median(distances.min(1)), rel=1e-3)
 
 
+def test_channels_that_differ_are_pointed_out(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(300, 3, 4, 4)).astype(np.float32)
+    for scales, says in (((1, 1, 1.5), None), ((1, 1, 5), "1 to 5, and one value"), ((1, 1, 0), "the same value")):
+        report = data.inspect(opened(tmp_path, images * np.reshape(scales, (3, 1, 1)).astype(np.float32)))
+        reason = report.recommendations[0].reason
+        assert (says in reason) if says else ("channel" not in reason)
+
+
+def test_two_clusters_are_told_apart_between_their_width_and_their_distance(tmp_path: Path) -> None:
+    """Of points +-a with a little spread e: the gain is 1 between e and about |a|, so its middle is known."""
+    p_means = []
+    for spread, distance in ((0.01, 4.0), (0.01, 40.0), (0.1, 4.0)):
+        random = np.random.default_rng(0)
+        signs = random.choice([-1.0, 1.0], (1500, 1, 16))
+        images = signs[..., :1] * distance / 4 + spread * random.normal(size=(1500, 1, 16))
+        report = data.inspect(opened(tmp_path, images.astype(np.float32)))
+        sigma, gain = report.curve.sigma, report.curve.gain
+        inside = sigma[gain > 0.5]
+        # The scalar denoiser's error is sigma^2 there, the best one's spread^2: half of it at sigma = spread.
+        assert inside.min() == pytest.approx(spread, rel=0.5)
+        assert distance / 3 < inside.max() < distance
+        p_means.append(report.recommended("p_mean"))
+    # The middle of the range moves by half of what one of its ends does.
+    assert p_means[1] - p_means[0] == pytest.approx(math.log(10) / 2, abs=0.15)
+    assert p_means[2] - p_means[0] == pytest.approx(math.log(10) / 2, abs=0.15)
+
+
 def test_images_like_cifar10_get_the_settings_of_the_paper(tmp_path: Path) -> None:
     report = data.inspect(opened(tmp_path, gaussian_images(1500, natural_variances()).astype(np.float32)))
     assert report.recommended("sigma_data") == 0.5
@@ -218,6 +245,23 @@ def test_images_that_were_enlarged_need_no_such_resolution(tmp_path: Path) -> No
     soft = np.clip(gaussian_images(200, variances) * 60 + 128, 0, 255).round().astype(np.uint8)
     assert data.inspect(opened(tmp_path, sharp)).recommended("resolution") == 32
     assert data.inspect(opened(tmp_path, soft)).recommended("resolution") == 16
+
+
+def test_a_few_independent_values_are_no_pattern(tmp_path: Path) -> None:
+    """From 50 points of 3 values, chance alone makes a gain of some percent."""
+    for seed in range(5):
+        images = np.random.default_rng(seed).normal(size=(50, 3)).astype(np.float32)
+        reason = next(
+            found.reason
+            for found in data.inspect(opened(tmp_path, images)).recommendations
+            if found.setting == "p_mean"
+        )
+        assert reason.startswith("the values are as good as independent")
+
+
+def test_values_that_are_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"every value in x is -0\.5: there is nothing to learn"):
+        data.inspect(opened(tmp_path, np.full((5, 1, 4), -0.5, np.float32)))
 
 
 def test_the_same_seed_gives_the_same_report() -> None:

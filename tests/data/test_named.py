@@ -188,10 +188,13 @@ def test_a_fetched_set_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("mnits", "no data set 'mnits': there is no such file or folder, and did you mean 'mnist'"),
+        (
+            "mnits",
+            "no data set 'mnits': there is no such file or folder, nor a set of that name; did you mean 'mnist'",
+        ),
         ("Digits", "did you mean 'digits'"),
         ("cifar-10", "did you mean 'cifar10'"),
-        ("qqq", "and the names are digits, mnist, fashion-mnist, cifar10, cifar100"),
+        ("qqq", "known: digits, mnist, fashion-mnist, cifar10, cifar100"),
         ("/nowhere/x.zip", "no data set '/nowhere/x.zip': there is no such file or folder"),
         ("/nowhere:test", "no data set '/nowhere:test'"),
     ],

@@ -127,6 +127,73 @@ def test_damaged_files(elucidiff: Run, tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def resumable(elucidiff: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data with labels, and a run on them that is to be resumed."""
+    folder = tmp_path_factory.mktemp("resumable")
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    np.savez(folder / "set.npz", images=images, labels=np.arange(40) % 2)
+    done = elucidiff("train", "digits", "--data", folder / "set.npz", "--run-dir", folder / "run", *SHORT)
+    assert done.returncode == 0, done.stderr
+    return folder / "set.npz", folder / "run"
+
+
+SHORT = (*TINY, "--validation-images=0", "--duration-images=32", "--checkpoint-images=1000000")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "flags", "says"),
+    [
+        ((40, 8, 8), True, (), "data set had sha256"),
+        ((39, 8, 8), True, (), "data set had count 40, now it is 39"),
+        ((40, 16, 16), True, (), "data set had shape [1, 8, 8], now it is [1, 16, 16]"),
+        ((40, 9, 9), True, (), "9x9 does not fit 2 levels: pad or crop every side to a multiple of 2"),
+        ((40, 8, 8), False, (), "has no labels: add them, or set conditional to false (--no-conditional)"),
+        ((40, 8, 8), True, ("--no-conditional",), "data set had label_dim 2, now it is 0"),
+        (None, True, ("--network.architecture", "adm"), "settings had network.architecture ddpmpp, now it is adm"),
+        (None, True, ("--network.base-channels", "32"), "settings had network.base_channels 16, now it is 32"),
+        (None, True, ("--device-batch-size", "5"), "device_batch_size is 5, but must divide batch_size 32"),
+    ],
+)
+def test_what_cannot_be_resumed(
+    elucidiff: Run,
+    resumable: tuple[Path, Path],
+    tmp_path: Path,
+    images: tuple[int, ...] | None,
+    labels: bool,
+    flags: tuple[str, ...],
+    says: str,
+) -> None:
+    data, run_dir = resumable
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    if images is not None:
+        data, pixels = tmp_path / "set.npz", np.zeros((images[0], 1, *images[1:]), np.uint8)
+        np.savez(data, images=pixels, **({"labels": np.arange(images[0]) % 2} if labels else {}))
+    words = ("train", "digits", "--data", data, "--run-dir", run_dir, *SHORT, *flags, "--resume")
+    assert says in refused(elucidiff, *words)
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["ffhq64", "afhqv2-64", "imagenet64"])
+def test_data_that_have_to_be_brought_along(elucidiff: Run, tmp_path: Path, name: str) -> None:
+    line = refused(elucidiff, "train", name, "--run-dir", tmp_path / "run")
+    assert f"the data set of the preset {name} cannot be fetched: say where you have it with --data PATH" in line
+    assert "no data set 'elsewhere'" in refused(elucidiff, "train", name, "--data", "elsewhere")
+
+
+def test_resuming_needs_a_folder(elucidiff: Run, tmp_path: Path) -> None:
+    """An empty one will do: what was to be resumed may have been killed at its very start."""
+    words = ("train", "digits", *SHORT, "--resume", "--run-dir")
+    assert "no such folder" in refused(elucidiff, *words, tmp_path / "typo")
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    assert "it has no config.yaml" in refused(elucidiff, *words, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
+    (tmp_path / "new").mkdir()
+    assert elucidiff(*words, tmp_path / "new").returncode == 0
+
+
 def test_a_place_that_cannot_be_written_is_named(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     line = refused(elucidiff, "sample", trained / "model", "--seeds", "0-1", "--n", "2", "--out", tmp_path / "out")

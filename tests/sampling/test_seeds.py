@@ -80,5 +80,5 @@ def test_bad_input() -> None:
         SeededNoise([])
     with pytest.raises(ValueError, match="2 seeds for 3 samples"):
         SeededNoise([1, 2])(torch.zeros(3, 1), 0)
-    with pytest.raises(ValueError, match="class out of 0"):
+    with pytest.raises(ValueError, match="label out of 0"):
         SeededNoise([1]).labels(0)

@@ -55,7 +55,11 @@ def test_files_written_by_hand(tmp_path: Path) -> None:
         ("data: x\nlr: fast", "lr is 'fast', but must be float"),
         ("data: x\nlr: -1", "lr is -1.0, but must be a positive number"),
         ("data: x\nlr: .nan", "lr is nan, but must be a positive number"),
-        ("data: x\nlr_decay: linear", "lr_decay is 'linear', but must be one of constant, cosine, inverse-sqrt"),
+        (
+            "data: x\nlr_decay: linear",
+            "lr_decay is 'linear', but must be one of constant, cosine, cooldown, inverse-sqrt",
+        ),
+        ("data: x\nlr_cooldown: 0", "lr_cooldown is 0.0, but must be a share in (0, 1]"),
         ("data: x\nadam_betas: [0.9]", "adam_betas takes 2 values, not 1"),
         ("data: x\nnetwork: {channel_multipliers: 2}", "network: channel_multipliers is 2, but must be"),
         ("data: x\ndevice_batch_size: 100", "device_batch_size is 100, but must divide batch_size 512"),

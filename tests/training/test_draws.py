@@ -73,7 +73,7 @@ def test_mix_tells_all_places_apart() -> None:
     assert mix(1, 23) != mix(12, 3)
 
 
-def test_layers_draw_by_seed_step_and_rank_and_leave_no_trace() -> None:
+def test_layers_draw_by_seed_step_and_place_and_leave_no_trace() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

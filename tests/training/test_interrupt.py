@@ -29,6 +29,21 @@ def test_the_second_one_acts_as_usual() -> None:
         assert interrupt.received == "SIGINT"
 
 
+def test_an_echo_is_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher passes on what the terminal has sent to all; later it is an order again."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with Interrupt(echoes=True) as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        now[0] = 109.9
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.received == "SIGINT"
+        now[0] = 110.1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_other_threads_do_without() -> None:
     received: list[str | None] = []
 

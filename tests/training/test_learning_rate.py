@@ -25,6 +25,15 @@ def test_cosine_follows_the_progress(progress: float, share: float) -> None:
     assert learning_rate(10, peak=2.0, decay="cosine", progress=progress) == pytest.approx(2.0 * share, abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("cooldown", "progress", "share"),
+    [(0.25, 0.0, 1.0), (0.25, 0.75, 1.0), (0.25, 0.875, 0.5), (0.25, 1.0, 0.0), (0.25, 1.3, 0.0), (1.0, 0.3, 0.7)],
+)
+def test_cooldown_is_constant_and_then_linear(cooldown: float, progress: float, share: float) -> None:
+    ours = learning_rate(10, peak=2.0, decay="cooldown", progress=progress, cooldown=cooldown)
+    assert ours == pytest.approx(2.0 * share, abs=1e-15)
+
+
 @pytest.mark.parametrize(("images", "share"), [(50, 1.0), (100, 1.0), (400, 0.5), (10_000, 0.1)])
 def test_inverse_square_root(images: int, share: float) -> None:
     ours = learning_rate(images, peak=3.0, decay="inverse-sqrt", decay_images=100)
@@ -32,7 +41,10 @@ def test_inverse_square_root(images: int, share: float) -> None:
 
 
 @given(
-    st.integers(0, 10**9), st.floats(0, 1e7), st.floats(0, 1), st.sampled_from(["constant", "cosine", "inverse-sqrt"])
+    st.integers(0, 10**9),
+    st.floats(0, 1e7),
+    st.floats(0, 1),
+    st.sampled_from(["constant", "cosine", "cooldown", "inverse-sqrt"]),
 )
 def test_never_above_the_peak(images: int, ramp: float, progress: float, decay: str) -> None:
     lr = learning_rate(images, peak=1.0, ramp_images=ramp, decay=decay, progress=progress, decay_images=1e5)

@@ -46,7 +46,7 @@ def tiny(data: str, **settings: Any) -> TrainingConfig:
         label_dropout=0.1,
     )  # fmt: skip
     defaults = {
-        "data": data, "conditional": True, "validation_images": 8, "network": network,
+        "data": data, "conditional": True, "validation_images": 8, "memorisation_samples": 4, "network": network,
         "augment": Options(p=0.3, xflip=1e8, scale=1.0, translate_frac=1.0), "duration_images": 80,
         "batch_size": 4, "device_batch_size": 2, "lr": 2e-3, "lr_ramp_images": 16.0, "lr_decay": "cosine",
         "ema_half_life_images": 20.0, "ema_widths": (0.1,), "log_images": 12, "checkpoint_images": 20,
@@ -140,6 +140,21 @@ def test_interrupted_and_resumed_is_unbroken(steps: int, unbroken: Path, picture
     assert_same_run(tmp_path, unbroken)
 
 
+def test_resumed_with_learned_loss_weighting_is_unbroken(pictures: str, tmp_path: Path) -> None:
+    network = NetworkConfig("edm2", 8, (1,), 1, (8,), dropout=0.1, label_dropout=0.1)
+    config = tiny(
+        pictures, network=network, learned_loss_weighting=True, lr_decay="cooldown", duration_images=40,
+        checkpoint_images=8, log_images=8,
+    )  # fmt: skip
+    train(config, tmp_path / "unbroken")
+    assert train(config, tmp_path / "stopped", callbacks=StopAfter(6)).images_seen == 24
+    train(config, tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "stopped", tmp_path / "unbroken")
+    moved = last_checkpoint(tmp_path / "stopped")["loss_weighting.linear.weight"]
+    assert moved.abs().max() > 1e-4
+    assert load(tmp_path / "stopped" / "model").network.config["type"] == "edm2"
+
+
 def test_sigterm_is_named(pictures: str, tmp_path: Path) -> None:
     assert train(tiny(pictures), tmp_path, callbacks=StopAfter(3, signal.SIGTERM)).interrupted == "SIGTERM"
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
@@ -213,7 +228,7 @@ print(train(TrainingConfig.load(sys.argv[1]), sys.argv[2], callbacks=Tell()).int
 
 @pytest.mark.slow
 def test_ctrl_c_on_a_terminal_reaches_all_processes_and_stops_cleanly(pictures: str, tmp_path: Path) -> None:
-    tiny(pictures, duration_images=10**9).save(tmp_path / "config.yaml")
+    tiny(pictures, duration_images=10**9, compile="off").save(tmp_path / "config.yaml")
     process = subprocess.Popen(
         [sys.executable, "-c", _WITH_WORKERS, str(tmp_path / "config.yaml"), str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

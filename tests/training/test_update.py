@@ -14,8 +14,9 @@ from elucidiff.interop.nvlabs import from_state_dict
 from elucidiff.interop.nvlabs_names import reference_name
 from elucidiff.training.config import NetworkConfig, TrainingConfig
 from elucidiff.training.draws import draw
-from elucidiff.training.loop import NoisyBatch, noisy_batches, tame_gradients, update
+from elucidiff.training.loop import NoisyBatch, noisy_batches, update
 from elucidiff.training.metrics import LossSummary
+from elucidiff.training.precision import tame_gradients
 from elucidiff.training.state import TrainingState
 from tests.golden_files import load
 
@@ -155,7 +156,7 @@ def test_loss_scale_does_not_change_the_update() -> None:
 
 
 def test_layout_in_memory_does_not_change_the_update() -> None:
-    plain, channels_last = (_trained(tiny(lr=1e-3, channels_last=flag), steps=3) for flag in (False, True))
+    plain, channels_last = (_trained(tiny(lr=1e-3, channels_last=flag), steps=3) for flag in ("off", "on"))
     _assert_same_but_for_rounding(plain, channels_last)
 
 

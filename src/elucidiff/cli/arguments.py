@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import os
 import re
@@ -33,12 +32,6 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
         if exit_.code in (0, None):
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (`{prog} --help` lists every option)") from None
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of an error message about an unknown ``name``: the closest known one, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 # One way to write each flag: `--grid`, not also `--no-grid`.

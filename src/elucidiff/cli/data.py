@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
-from elucidiff.cli.arguments import nearest, parse
+from elucidiff.cli.arguments import parse
 from elucidiff.cli.progress import Progress
-
-if TYPE_CHECKING:
-    from elucidiff.data.inspecting import Report
+from elucidiff.suggest import suggestion
 
 
 @dataclass(frozen=True)
@@ -62,30 +60,39 @@ class Import:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Measure a data set, find its duplicates and broken images, and recommend settings, each with its reason."""
+    """Measure a data set, find its duplicates and broken images, and recommend settings, each with its reason.
+
+    With a trained model, its loss at every noise level is compared with the ideal, and its training noise judged.
+    """
 
     source: tyro.conf.Positional[str]
     """A folder, zip, .npy, .npz or .parquet file, or the name of a standard set."""
+    out: Path | None = None
+    """Folder (inspected/NAME) for report.txt, report.json, contact-sheet.png and, of a model, loss-per-sigma.png."""
+    model: Path | None = None
+    """A model folder, to see whether P_mean and P_std of its training suit these data."""
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, mps, or auto for the best there is."""
 
     def __call__(self) -> None:
-        """Inspect, and print the report."""
-        from rich.console import Console
-        from rich.table import Table
-
+        """Inspect, print the report and write it."""
+        from elucidiff.cli.contact_sheet import write_contact_sheet
+        from elucidiff.cli.data_report import write_report
+        from elucidiff.cli.noise_use import ModelNoise
         from elucidiff.data.inspecting import inspect
+        from elucidiff.data.subject import open_subject
 
+        subject = open_subject(self.source)
+        model = None if self.model is None else ModelNoise.load(self.model, subject.dataset, self.device)
+        out = self.out or Path("inspected") / (Path(subject.dataset.name).name or "data")
+        out.mkdir(parents=True, exist_ok=True)
         with _Stages() as stages:
-            report = inspect(self.source, progress=stages)
-        console = Console()
-        facts = Table(title=f"{report.name}: {report.count:,} images", show_header=False)
-        for name, value in _facts(report):
-            facts.add_row(name, value)
-        settings = Table("setting", "value", "why", title="Recommended settings")
-        for found in report.recommendations:
-            settings.add_row(found.setting, f"{found.value:g}", found.reason)
-        console.print(facts, settings)
-        for broken in report.broken:
-            console.print(f"broken: {broken}", markup=False)
+            report = inspect(subject, progress=stages)
+            use = None if model is None else model.measure(report, stages)
+        notes = [write_contact_sheet(out / "contact-sheet.png", subject, report)]
+        if model is not None and use is not None:
+            notes += model.write_figure(out / "loss-per-sigma.png", use)
+        write_report(out, subject, report, use, notes)
 
 
 ACTIONS: dict[str, type[Import] | type[Inspect]] = {"import": Import, "inspect": Inspect}
@@ -101,7 +108,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name = arguments[0]
     if name not in ACTIONS:
-        raise ValueError(f"unknown action {name!r}; {nearest(name, list(ACTIONS))}")
+        raise ValueError(f"unknown action {name!r}; {suggestion(name, ACTIONS)}")
     kind: type[Any] = ACTIONS[name]
     parse(kind, arguments[1:], prog=f"elucidiff data {name}")()
     return 0
@@ -128,26 +135,3 @@ class _Stages:
             self._stage, self._bar = stage, Progress(stage, total, "images").__enter__()
         if self._bar is not None:
             self._bar.reach(done)
-
-
-def _facts(report: Report) -> list[tuple[str, str]]:
-    """What was measured, as rows of a table."""
-    counts = report.class_counts
-    rows = [
-        ("shape and type", f"{'x'.join(map(str, report.shape))}, {report.dtype}"),
-        ("sizes", ", ".join(f"{'x'.join(map(str, size))}: {n:,}" for size, n in report.sizes.items())),
-        ("mean, standard deviation", f"{report.mean:.3f}, {report.sigma_data:.3f}"),
-        ("of each channel", ", ".join(f"{m:.3f} ± {s:.3f}" for m, s in _channels(report))),
-        ("values", f"{report.lowest:.3g} to {report.highest:.3g}"),
-        ("nearest neighbour, farthest pair", f"{report.nearest_distance:.3g}, {report.largest_distance:.3g}"),
-        ("equal images", f"{len(report.duplicates)} groups"),
-        ("nearly equal images", f"{len(report.near_duplicates)} pairs"),
-        ("broken images", str(len(report.broken))),
-    ]
-    if counts:
-        rows.append(("classes", f"{len(counts)}, with {min(counts):,} to {max(counts):,} images"))
-    return rows
-
-
-def _channels(report: Report) -> list[tuple[float, float]]:
-    return list(zip(report.channel_means, report.channel_sigmas, strict=True))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import elucidiff
-from elucidiff.cli.arguments import nearest, parse
+from elucidiff.cli.arguments import parse
 from elucidiff.design import table
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
@@ -23,6 +23,7 @@ from elucidiff.figures.style import is_picture, save
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.suggest import suggestion
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name = arguments[0]
     if name not in FIGURES:
-        raise ValueError(f"unknown figure {name!r}; {nearest(name, list(FIGURES))}")
+        raise ValueError(f"unknown figure {name!r}; {suggestion(name, FIGURES)}")
     kind: type[Any] = FIGURES[name]
     options = parse(kind, arguments[1:], prog=f"elucidiff figure {name}")
     for path in save(options.draw(), options.out):

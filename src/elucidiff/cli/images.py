@@ -1,4 +1,4 @@
-"""Pictures as PNG files."""
+"""Samples as PNG files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch import Tensor
 
+from elucidiff.data.scaling import to_uint8
+from elucidiff.figures.arrays import lines, slices
+from elucidiff.figures.style import mosaic, save
 from elucidiff.files import write_whole
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -19,3 +23,23 @@ def write_picture(path: str | os.PathLike[str], image: npt.NDArray[np.uint8]) ->
     mode = _MODES[image.shape[0]]
     pixels = image[0] if mode == "L" else image.transpose(1, 2, 0)
     return write_whole(path, lambda file: Image.fromarray(np.ascontiguousarray(pixels), mode).save(file, "PNG"))
+
+
+def write_sheet(path: str | os.PathLike[str], x: Tensor, columns: int, *, pictures: bool) -> None:
+    """Write samples ``x`` (N, C, *spatial) as one PNG, in rows of ``columns``.
+
+    Args:
+        path: the file.
+        x: the samples.
+        columns: samples in a row.
+        pictures: whether they are pictures in [-1, 1]. Else signals become lines, and what has more dimensions is
+            shown by its central slices, on one scale of grey.
+    """
+    if pictures:
+        write_picture(path, mosaic(to_uint8(x).cpu().numpy(), columns, zoom=2))
+        return
+    values = x.double().cpu().numpy()
+    if x.ndim == 3:
+        save(lines(values, columns), path, formats=("png",))
+    else:
+        write_picture(path, mosaic(slices(values), columns, zoom=2))

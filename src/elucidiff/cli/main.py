@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from elucidiff import __version__
-from elucidiff.cli.arguments import nearest
+from elucidiff.suggest import suggestion
 
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb, rest = words[0], words[1:]
     try:
         if verb not in VERBS:
-            raise ValueError(f"unknown verb {verb!r}; {nearest(verb, list(VERBS))}")
+            raise ValueError(f"unknown verb {verb!r}; {suggestion(verb, VERBS)}")
         return int(importlib.import_module(f"elucidiff.cli.{verb}").run(rest) or 0)
     except (ValueError, OSError) as error:
         if os.environ.get("ELUCIDIFF_TRACEBACK"):

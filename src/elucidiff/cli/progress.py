@@ -51,6 +51,13 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar:
+            self._bar.console.print(text)
+        else:
+            print(f"{self._what}: {text}", file=sys.stderr)
+
     def advance(self, amount: float) -> None:
         """Report ``amount`` more units of work, the first of them begun when this object was made."""
         self._base = self._base or (self._said, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,32 +16,36 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import write_picture
+from elucidiff.cli.images import write_picture, write_sheet
+from elucidiff.cli.labels import labels_asked_for
 from elucidiff.cli.progress import Progress
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.cli.units import makes_pictures, range_advice, units
+from elucidiff.data.scaling import to_uint8
 from elucidiff.devices import choose_device
-from elucidiff.figures.style import is_picture, mosaic
 from elucidiff.files import write_whole
-from elucidiff.sampling.sampler import Sampler, to_uint8
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
 
 
 @dataclass(frozen=True)
 class Options:
-    """Draw samples from a trained model: an image a seed, and samples.json with all settings and evaluations."""
+    """Draw samples from a trained model: a file a seed, and samples.json with all settings and evaluations."""
 
     model: tyro.conf.Positional[Path]
     """A model folder: runs/.../model, as training writes it."""
     seeds: str = "0-63"
     """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
     labels: str | None = None
-    """Classes, taken in turn: 3, or 0-9 for all of ten. Each seed draws its own class if this is left out."""
+    """Classes, taken in turn: 3, or 0-9 for all of ten. For a model of label vectors one of them, 0.3,0.7 (write
+    --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn. If this is left out, each
+    seed draws its own class, or one of the training set's vectors that the model keeps as examples."""
     out: Path = Path("samples")
     """Folder to write to."""
     overwrite: bool = False
     """Write into a folder that already holds samples."""
     grid: bool = False
-    """Also write grid.png, all samples in one image: a column for each of --labels, or about square."""
+    """Also write grid.png, all samples in one image: a column for each of --labels, or about square. Signals are
+    drawn as lines, volumes by their central slices."""
     batch_size: int = 16
     """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not."""
     device: str = "auto"
@@ -115,12 +120,15 @@ def run(arguments: Sequence[str]) -> int:
     device = choose_device(options.device)
     denoiser = elucidiff.load(options.model).eval().to(device)
     sampler.sigmas(denoiser)  # refuses a range that the model does not know before anything is written
-    classes = _classes(options.labels, denoiser)
-    labels = None if classes is None else torch.tensor([classes[k % len(classes)] for k in range(len(seeds))])
+    asked = None if options.labels is None else labels_asked_for(options.labels, denoiser)
+    labels = None if asked is None else asked[torch.arange(len(seeds)) % len(asked)]
+    pictures = makes_pictures(denoiser)
     record = options.out / "samples.json"
     if options.out.is_dir() and any(options.out.iterdir()) and not options.overwrite:
         raise ValueError(f"{options.out} already holds files: choose another --out, or add --overwrite")
     record.unlink(missing_ok=True)  # it is written last, so a folder with a record is complete
+    if advice := range_advice(sampler, denoiser):
+        print(advice, file=sys.stderr)
 
     start, done, evaluations, sheet, used = time.monotonic(), [], [], [], []
     with Progress("sampling", len(seeds), "images") as progress:
@@ -133,17 +141,19 @@ def run(arguments: Sequence[str]) -> int:
                     "try a smaller --sigma-max, less --churn, or more steps"
                 )
             for seed, x in zip(result.seeds, result.x.cpu(), strict=True):
-                done.append(_write(options.out, seed, x))
-            if options.grid and is_picture(denoiser.sample_shape):
-                sheet.append(to_uint8(result.x).cpu().numpy())
+                done.append(_write(options.out, seed, x, pictures))
+            if options.grid:
+                sheet.append(result.x.cpu())
             evaluations += torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
-            used += [] if result.labels is None else result.labels.argmax(dim=1).tolist()
+            if result.labels is not None:
+                by_class = denoiser.label_kind == "classes"
+                used += (result.labels.argmax(dim=1) if by_class else result.labels).tolist()
             progress.advance(len(result.seeds))
     seconds = time.monotonic() - start
 
     if sheet:
-        columns = len(classes) if classes and len(classes) > 1 else max(1, round(len(seeds) ** 0.5))
-        write_picture(options.out / "grid.png", mosaic(np.concatenate(sheet), columns, zoom=2))
+        columns = len(asked) if asked is not None and len(asked) > 1 else max(1, round(len(seeds) ** 0.5))
+        write_sheet(options.out / "grid.png", torch.cat(sheet), columns, pictures=pictures)
     mean_nfe = sum(evaluations) / len(evaluations)
     settings = {
         "elucidiff": elucidiff.__version__,
@@ -162,23 +172,9 @@ def run(arguments: Sequence[str]) -> int:
     write_whole(record, json.dumps(settings, indent=1))
     rate = len(seeds) / max(seconds, 1e-9)
     print(f"{len(seeds)} samples in {options.out} ({rate:.1f} a second, {mean_nfe:g} evaluations each)")
+    if not pictures:
+        print(f"each a float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}")
     return 0
-
-
-def _classes(text: str | None, denoiser: Denoiser) -> list[int] | None:
-    if text is None:
-        return None
-    if denoiser.label_dim == 0:
-        raise ValueError("--labels were given, but the model was trained without classes")
-    try:
-        classes = parse_seeds(text)
-    except ValueError as error:
-        raise ValueError(str(error).replace("seeds", "--labels", 1)) from None
-    if max(classes) >= denoiser.label_dim:
-        raise ValueError(
-            f"--labels {text}: class {max(classes)} is out of range, the model knows 0 to {denoiser.label_dim - 1}"
-        )
-    return classes
 
 
 def _batches(count: int, size: int) -> Iterator[slice]:
@@ -190,9 +186,9 @@ def _batches(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + part, count))
 
 
-def _write(folder: Path, seed: int, x: torch.Tensor) -> str:
-    """Write one sample as a PNG if it is a picture, else as a float32 array in [-1, 1] units; the file's name."""
-    if is_picture(tuple(x.shape)):
+def _write(folder: Path, seed: int, x: torch.Tensor, pictures: bool) -> str:
+    """Write one sample as a PNG if it is a picture, else as a float32 array in the model's units; the file's name."""
+    if pictures:
         name = f"{seed:08d}.png"
         write_picture(folder / name, to_uint8(x).numpy())
     else:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
 
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import write_picture
+from elucidiff.cli.images import write_sheet
 from elucidiff.cli.progress import Progress
+from elucidiff.cli.units import makes_pictures
+from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.figures.style import is_picture, mosaic
-from elucidiff.sampling.sampler import Sampler, to_uint8
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
+from elucidiff.training.notices import failing_once, is_main_process
 from elucidiff.training.presets import PRESETS, preset
 
 
@@ -35,14 +36,29 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train; see ``Options``. Ctrl-C and SIGTERM save a checkpoint first, and exit with 130 and 0."""
+    """Train; see ``Options``. Ctrl-C and SIGTERM save a checkpoint first, and exit with 130 and 0.
+
+    Started by torchrun or ``accelerate launch``, the processes train together, and the first alone tells about it;
+    only of a mistake tells the one that finds it first.
+    """
+    try:
+        with failing_once():
+            return _run(arguments)
+    except ConnectionAbortedError:
+        return 2
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
     options = parse(Options, rest, prog=f"elucidiff train {name}", default=Options(config))
+    _refuse_missing_data(name, options.config.data)
     run_dir = options.run_dir or Path("runs") / Path(name).stem
+    if not is_main_process():
+        return exit_code(train(options.config, run_dir, resume=options.resume))
     with Progress("training", options.config.duration_images, "images") as bar:
         result = train(options.config, run_dir, resume=options.resume, callbacks=Watch(bar))
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
@@ -53,11 +69,24 @@ def run(arguments: Sequence[str]) -> int:
     return stopped(result, "the same command with --resume goes on from here")
 
 
+def _refuse_missing_data(name: str, data: str) -> None:
+    """Some of the paper's data sets have to be brought along."""
+    if name in PRESETS and data == PRESETS[name].config.data and data not in NAMES and not Path(data).exists():
+        raise FileNotFoundError(
+            f"the data set of the preset {name} cannot be fetched: say where you have it with --data PATH, a folder "
+            "or zip of images, an array, or a set from `elucidiff data import`"
+        )
+
+
 def stopped(result: TrainingResult, how_to_go_on: str) -> int:
-    """The exit code after training: 0, also after SIGTERM, or 130 after Ctrl-C; says how to go on after either."""
-    if result.interrupted is None:
-        return 0
-    print(f"stopped by {result.interrupted}, all work is saved; {how_to_go_on}", file=sys.stderr)
+    """The exit code after training, see :func:`exit_code`; says how to go on if a signal stopped it."""
+    if result.interrupted is not None:
+        print(f"stopped by {result.interrupted}, all work is saved; {how_to_go_on}", file=sys.stderr)
+    return exit_code(result)
+
+
+def exit_code(result: TrainingResult) -> int:
+    """0, also after SIGTERM, or 130 after Ctrl-C."""
     return 130 if result.interrupted == "SIGINT" else 0
 
 
@@ -72,21 +101,25 @@ class Watch(Callbacks):
     def __init__(self, bar: Progress, samples: int = 40) -> None:
         self._bar, self._samples = bar, samples
 
+    def on_note(self, text: str) -> None:
+        """See :class:`Callbacks`."""
+        self._bar.say(text)
+
     def on_progress(self, progress: Standing) -> None:
         """See :class:`Callbacks`."""
         loss = "" if progress.loss is None else f"loss {progress.loss:.4f}"
         self._bar.reach(progress.images_seen, loss, progress.fraction)
 
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
-        """See :class:`Callbacks`. With classes, every column is one."""
-        if not is_picture(model.sample_shape):
-            return
-        classes = model.label_dim
+        """See :class:`Callbacks`. With classes, every column is one; label vectors are examples from the data."""
+        classes = model.label_dim if model.label_kind == "classes" else 0
         labels = torch.arange(self._samples) % classes if classes else None
-        x = Sampler().run(model, range(self._samples), labels).x
+        # The paper's range is for sigma_data = 0.5.
+        units = getattr(model.preconditioning, "sigma_data", 0.5) / 0.5
+        x = Sampler(sigma_min=0.002 * units, sigma_max=80 * units).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8
-        sheet = mosaic(np.asarray(to_uint8(x).cpu()), columns, zoom=2)
-        write_picture(run_dir / "samples" / f"{images_seen:012d}.png", sheet)
+        path = run_dir / "samples" / f"{images_seen:012d}.png"
+        write_sheet(path, x, columns, pictures=makes_pictures(model))
 
 
 def _usage() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from elucidiff.data.named import NAMES, data_root
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
-    from elucidiff.data.scaling import to_unit
+    from elucidiff.data.scaling import to_uint8, to_unit
     from elucidiff.data.splitting import split
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "open",
     "split",
+    "to_uint8",
     "to_unit",
 ]
 
@@ -49,6 +50,7 @@ _HOMES = {
     "inspect": "inspecting",
     "open": "opening",
     "split": "splitting",
+    "to_uint8": "scaling",
     "to_unit": "scaling",
 }
 

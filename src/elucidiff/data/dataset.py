@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from elucidiff.data.labels import Labels
 from elucidiff.data.sources import ArraySource, Images, Rows, Source
+
+if TYPE_CHECKING:
+    from elucidiff.denoisers.shapes import LabelKind
 
 Indices = Sequence[int] | Tensor | npt.NDArray[np.integer]
 
@@ -90,9 +94,22 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         return 0 if self._source_labels is None else self._source_labels.dim
 
     @property
+    def label_kind(self) -> LabelKind | None:
+        """Whether labels are ``"classes"`` or ``"vectors"``; None without labels."""
+        return None if self._source_labels is None else self._source_labels.kind
+
+    @property
+    def label_length(self) -> float:
+        """Root mean square length of the label rows: 1 for classes, whose rows are one-hot; 0 without labels.
+
+        Networks are started for labels of about that length (1), whatever the number of classes.
+        """
+        return 0.0 if self._source_labels is None else self._source_labels.select(self._rows).length
+
+    @property
     def classes(self) -> Tensor | None:
         """Class of each image, int64 ``(N,)``; None if there are no labels, or vectors."""
-        if self._source_labels is None or not self._source_labels.are_classes:
+        if self._source_labels is None or self._source_labels.kind == "vectors":
             return None
         return torch.from_numpy(self._source_labels.values[self._rows])
 

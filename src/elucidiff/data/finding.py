@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
 from elucidiff.data.sources import Contents
 from elucidiff.data.trees import Archive, Folder, Tree
+from elucidiff.suggest import suggestion
 
 
 def find(source: str | os.PathLike[str], *, alike: bool = True) -> Contents:
@@ -87,9 +87,8 @@ def _not_found(text: str) -> FileNotFoundError:
     if partial_folder(Path(text).expanduser()).is_dir():
         return FileNotFoundError(f"{text} is not finished: import it again, and the import goes on where it stopped")
     looks_like_path = os.sep in text or Path(text).suffix
-    close = [] if looks_like_path else difflib.get_close_matches(text.lower(), NAMES, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"the names are {', '.join(NAMES)}"
-    return FileNotFoundError(f"no data set {text!r}: there is no such file or folder, and {hint}")
+    hint = "" if looks_like_path else f", nor a set of that name; {suggestion(text, NAMES)}"
+    return FileNotFoundError(f"no data set {text!r}: there is no such file or folder{hint}")
 
 
 _FILES: dict[str, Callable[[Path], Contents]] = {".npy": open_npy, ".npz": open_npz}

@@ -142,7 +142,10 @@ def _from_json(tree: Tree, names: Sequence[str]) -> Labels | None:
     values = [given[name] for name in names]
     if not (all(_is_class(value) for value in values) or _are_vectors(values)):
         raise ValueError(f"{where}: labels must be all integers, or all lists of equally many numbers")
-    return Labels.from_array(values, len(names), where)
+    array = np.asarray(values)
+    if array.ndim == 2 and array.dtype.kind == "i":
+        array = array.astype(float)  # a list is a vector, or one-hot, even if its numbers are whole
+    return Labels.from_array(array, len(names), where)
 
 
 def _is_class(value: Any) -> bool:

@@ -63,7 +63,7 @@ def open_imported(folder: Path) -> Contents:
                 f"{folder / LABELS} has changed since it was imported (checksums differ): import it again"
             )
         labels = Labels.from_array(values, len(images), str(folder / LABELS), tuple(meta["class_names"]))
-        if labels.are_classes:
+        if labels.kind == "classes":
             # The last classes may have no image.
             labels = Labels(labels.values, meta["label_dim"], labels.names)
     return Contents(meta["name"], images, labels, meta["sha256_images"])

@@ -32,7 +32,8 @@ def open(
     * a ``.npy`` file, or a ``.npz`` file with arrays ``images`` and perhaps ``labels`` (or ``arr_0`` and
       ``arr_1``). Images are ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values.
       A uint8 array whose second axis is longer than 4 is taken for pictures: ``(N, H, W)`` for grey ones,
-      ``(N, H, W, C)`` if the last axis is 1, 3 or 4. Labels are classes ``(N,)`` or vectors ``(N, label_dim)``;
+      ``(N, H, W, C)`` if the last axis is 1, 3 or 4. Labels are classes, integers
+      ``(N,)``, or vectors, floating point ``(N, label_dim)``; what might be either is refused;
     * a ``.parquet`` file or a folder of them, with columns ``image`` and perhaps ``label``, as Hugging Face's
       ``datasets`` writes them (needs pyarrow; import them before training, for reading them at random is slow).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,10 @@ from elucidiff.data.spectrum import Array, ErrorCurve, linear_error_curve, natur
 _SIGMA_DATA, _SIGMA_MIN, _SIGMA_MAX, _P_MEAN, _P_STD = 0.5, 0.002, 80.0, -1.2, 1.2
 _VALUES = 3 * 32 * 32
 # A p_train narrower than this would starve levels that sampling visits, whatever the gain says.
-_NARROWEST, _WIDEST = 0.8, 1.8
+NARROWEST, WIDEST = 0.8, 1.8
 _LARGEST_SIDE = 64
+# Channels whose spreads differ by more than this factor want scaling.
+_UNEVEN = 3.0
 _SHARE_ENLARGED = 0.05
 
 
@@ -28,11 +30,25 @@ class Recommendation:
     reason: str
 
 
-def recommend_sigma_data(sigma_data: float, mean: float) -> Recommendation:
-    """The standard deviation of the data, from which Karras et al. 2022 derive the preconditioning (Table 1)."""
+def recommend_sigma_data(sigma_data: float, mean: float, channel_sigmas: Sequence[float]) -> Recommendation:
+    """The standard deviation of the data, from which Karras et al. 2022 derive the preconditioning (Table 1).
+
+    Args:
+        sigma_data: standard deviation of all values about their mean.
+        mean: of all values.
+        channel_sigmas: the standard deviation of each channel about its own mean.
+    """
     reason = "the standard deviation of all values: it gives the network's inputs and targets unit variance"
     if abs(mean) > sigma_data / 2:
         reason += f"; the mean, {mean:.2g}, is far from 0, which the preconditioning takes no account of"
+    narrowest, widest = min(channel_sigmas), max(channel_sigmas)
+    if narrowest == 0:
+        reason += "; a channel has the same value everywhere: leave it out"
+    elif widest > _UNEVEN * narrowest:
+        reason += (
+            f"; the channels have {narrowest:.2g} to {widest:.2g}, and one value cannot suit them all: divide each"
+            " by its own"
+        )
     return Recommendation("sigma_data", _rounded(sigma_data), reason)
 
 
@@ -92,7 +108,7 @@ def recommend_training_noise(curve: ErrorCurve, sigma_data: float) -> tuple[Reco
         ),
         Recommendation(
             "p_std",
-            _rounded(min(max(_P_STD * widened, _NARROWEST), _WIDEST)),
+            _rounded(min(max(_P_STD * widened, NARROWEST), WIDEST)),
             f"{helps}, {widened:.2f} times the width for images like CIFAR-10's",
         ),
     )

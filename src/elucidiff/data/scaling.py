@@ -1,4 +1,4 @@
-"""From stored images to what a denoiser sees."""
+"""From stored images to what a denoiser sees, and back."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def to_unit(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}, but must be uint8 (0..255) or floating point")
     return images.to(torch.float32)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as 8-bit ones: 127.5 x + 128, clipped to [0, 255] and truncated; same shape."""
+    return (x * 127.5 + 128).clip(0, 255).to(torch.uint8)

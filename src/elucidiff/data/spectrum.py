@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +32,15 @@ class ErrorCurve:
             connection of a preconditioned network does by itself (Karras et al. 2022, Table 1).
         linear: error of the Wiener filter, the best denoiser that treats every frequency alone.
         posterior: error of the posterior mean (Karras et al. 2022, Eq. 57) of some samples on others.
+        chance: a gain below this is no gain: three times the relative standard error of a mean square, if values
+            are independent, and at least a percent.
     """
 
     sigma: Array
     scalar: Array
     linear: Array
     posterior: Array
+    chance: float = 0.01
 
     @property
     def gain(self) -> Array:
@@ -50,8 +54,7 @@ class ErrorCurve:
     def gain_moments(self) -> tuple[float, float] | None:
         """Mean and standard deviation of ln(sigma), weighted by the gain; None if there is no gain."""
         weights = self.gain
-        # Below a percent it is chance.
-        if weights.max() < 0.01:
+        if weights.max() < self.chance:
             return None
         logs = np.log(self.sigma)
         mean = float(np.average(logs, weights=weights))
@@ -70,17 +73,18 @@ def error_curve(samples: Tensor, generator: torch.Generator) -> ErrorCurve:
     count = min(_HELD_OUT, max(1, len(samples) // 4))
     held_out, known = samples[:count], samples[count:] if len(samples) > 1 else samples
     mean = known.mean(0)
-    basis = _channel_basis(known - mean)
-    variances = _power(known - mean, basis)
-    sigma = _levels(variances)
+    basis = channel_basis(known - mean)
+    variances = power(known - mean, basis)
+    sigma = levels(variances)
     posterior, noise = DataPosterior(known), torch.randn(held_out.shape, generator=generator)
     errors = [(posterior(held_out + level * noise, level) - held_out).square().double().mean() for level in sigma]
-    return _curve(sigma, variances, _power(held_out - mean, basis), torch.stack(errors).numpy())
+    chance = max(0.01, 3 * math.sqrt(2 / held_out.numel()))
+    return _curve(sigma, variances, power(held_out - mean, basis), torch.stack(errors).numpy(), chance)
 
 
 def linear_error_curve(variances: Array) -> ErrorCurve:
     """The curve of Gaussian data, for which the linear denoiser is the best there is: from the variances alone."""
-    sigma = _levels(variances)
+    sigma = levels(variances)
     return _curve(sigma, variances, variances, np.full(len(sigma), math.inf))
 
 
@@ -96,7 +100,7 @@ def frequency_variances(samples: Tensor) -> Array:
         ``(C, *spatial)``; their mean is the variance per value.
     """
     centred = samples - samples.mean(0)
-    return _power(centred, _channel_basis(centred))
+    return power(centred, channel_basis(centred))
 
 
 def natural_variances() -> Array:
@@ -112,26 +116,40 @@ def natural_variances() -> Array:
     return np.asarray(variances * 0.25 / variances.mean(), dtype=np.float64)
 
 
-def _levels(variances: Array) -> Array:
+def levels(variances: Array, count: int = _LEVELS) -> Array:
+    """Noise levels ``(count,)``, increasing: from far below any structure of such variances to where it drowns."""
     middle = 0.5 * math.log(variances.mean())
-    return np.exp(np.linspace(middle - _BELOW, middle + _ABOVE, _LEVELS))
+    return np.exp(np.linspace(middle - _BELOW, middle + _ABOVE, count))
 
 
-def _channel_basis(centred: Tensor) -> Array:
+def channel_basis(centred: Tensor) -> Array:
+    """Principal components of the channels as columns, ``(C, C)``, of centred samples ``(N, C, *spatial)``."""
     flat = centred.flatten(2) if centred.ndim > 2 else centred[..., None]
     covariance = torch.einsum("ncx,ndx->cd", flat, flat)
     return np.asarray(torch.linalg.eigh(covariance.double())[1].numpy(), dtype=np.float64)
 
 
-def _power(centred: Tensor, basis: Array) -> Array:
-    """Mean square of each coefficient."""
-    rotated = np.einsum("nc...,cd->nd...", centred.numpy().astype(np.float64), basis)
+def power(centred: Tensor, basis: Array) -> Array:
+    """Mean square of each coefficient, ``(C, *spatial)``."""
+    return np.asarray(np.mean(to_frequencies(centred.numpy(), basis) ** 2, axis=0), dtype=np.float64)
+
+
+def to_frequencies(centred: npt.NDArray[Any], basis: Array) -> Array:
+    """Coefficients ``(N, C, *spatial)`` of samples of that shape: cosine transforms of the rotated channels."""
+    rotated = np.einsum("nc...,cd->nd...", centred.astype(np.float64), basis)
     if rotated.ndim > 2:
         rotated = scipy.fft.dctn(rotated, axes=range(2, rotated.ndim), norm="ortho")
-    return np.asarray(np.mean(rotated**2, axis=0), dtype=np.float64)
+    return np.asarray(rotated, dtype=np.float64)
 
 
-def _curve(sigma: Array, variances: Array, power: Array, posterior: Array) -> ErrorCurve:
+def from_frequencies(coefficients: Array, basis: Array) -> Array:
+    """The inverse of :func:`to_frequencies`."""
+    if coefficients.ndim > 2:
+        coefficients = scipy.fft.idctn(coefficients, axes=range(2, coefficients.ndim), norm="ortho")
+    return np.asarray(np.einsum("nd...,cd->nc...", coefficients, basis), dtype=np.float64)
+
+
+def _curve(sigma: Array, variances: Array, power: Array, posterior: Array, chance: float = 0.01) -> ErrorCurve:
     """Errors of filters made for ``variances`` on data whose coefficients have mean square ``power``."""
     noise = sigma[:, None] ** 2
 
@@ -139,4 +157,4 @@ def _curve(sigma: Array, variances: Array, power: Array, posterior: Array) -> Er
         keep = variance / (variance + noise)
         return np.asarray(((1 - keep) ** 2 * power.ravel() + keep**2 * noise).mean(1))
 
-    return ErrorCurve(sigma, error(variances.mean().reshape(1)), error(variances.ravel()), posterior)
+    return ErrorCurve(sigma, error(variances.mean().reshape(1)), error(variances.ravel()), posterior, chance)

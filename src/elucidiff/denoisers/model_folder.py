@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from elucidiff import networks
+from elucidiff.denoisers.label_facts import label_examples
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.files import write_whole
@@ -105,6 +106,10 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
     denoiser.network.load_state_dict(weights, assign=True)
     ours = {"format", "version", "network", "preconditioning", "weights_sha256"}
     denoiser.facts.update({key: value for key, value in description.items() if key not in ours})
+    try:
+        label_examples(denoiser.facts["data"], denoiser.label_dim)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'model.json'}: {error}") from None
     return denoiser.eval()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers.shapes import noise_levels, rows_for
+from elucidiff.denoisers import label_facts
+from elucidiff.denoisers.shapes import LabelKind, noise_levels, rows_for
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
 
@@ -55,8 +56,19 @@ class Denoiser(nn.Module):
 
     @property
     def label_dim(self) -> int:
-        """Number of classes, 0 if the network is unconditional."""
+        """Number of classes, or of numbers in a label vector; 0 if the network is unconditional."""
         return int(getattr(self.network, "label_dim", 0))
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What labels are: ``"classes"`` or ``"vectors"``, by ``facts["data"]["label_kind"]``."""
+        return label_facts.label_kind(self.facts.get("data"))
+
+    @property
+    def label_examples(self) -> Tensor | None:
+        """Some label vectors of the training set, float32 (K, label_dim), from which sampling draws if it is given
+        none; None for classes, or if ``facts["data"]["label_examples"]`` has none."""
+        return label_facts.label_examples(self.facts.get("data"), self.label_dim)
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest noise level that the network was trained for, in the type of ``sigma``."""
@@ -74,7 +86,8 @@ class Denoiser(nn.Module):
         Args:
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
             sigma: noise level in units of the data, a float, () or (B,).
-            labels: class indices (B,) or rows (B, label_dim), one-hot or soft. None stands for a row of zeros.
+            labels: class indices (B,) or rows (B, label_dim), one-hot or soft; rows alone if :attr:`label_kind` is
+                ``"vectors"``. None stands for a row of zeros.
             augment_labels: augmentation labels (B, augment_dim), or None.
 
         Returns:
@@ -88,7 +101,7 @@ class Denoiser(nn.Module):
         levels = noise_levels(sigma, x)
         rows = None
         if labels is not None:
-            rows = rows_for(labels, self.label_dim, x).to(dtype)
+            rows = rows_for(labels, self.label_dim, x, self.label_kind).to(dtype)
         elif self.label_dim:
             rows = torch.zeros(1, self.label_dim, dtype=dtype, device=x.device)
         if augment_labels is not None:

@@ -1,14 +1,16 @@
-"""Noise levels and class labels, checked and brought into shape for a batch of samples."""
+"""Noise levels and labels, checked and brought into shape for a batch of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+LabelKind = Literal["classes", "vectors"]
 Labels = Tensor | Sequence[int] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
@@ -28,13 +30,14 @@ def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:
     return levels
 
 
-def label_rows(labels: Labels, label_dim: int) -> Tensor:
-    """Class labels as floating-point rows ``(B, label_dim)``.
+def label_rows(labels: Labels, label_dim: int, kind: LabelKind = "classes") -> Tensor:
+    """Labels as floating-point rows ``(B, label_dim)``.
 
     Args:
         labels: class indices ``(B,)`` of an integer type, which become one-hot rows, or rows ``(B, label_dim)``,
-            one-hot or soft, which stay as they are. A tensor, or a list or NumPy array of the like.
-        label_dim: number of classes.
+            one-hot, soft or vectors, which stay as they are. A tensor, or a list or NumPy array of the like.
+        label_dim: number of classes, or of numbers in a vector.
+        kind: of the denoiser's labels. One that takes vectors refuses class indices.
 
     Raises:
         ValueError: the denoiser takes no labels, an index is out of range, or the shape fits neither form.
@@ -44,6 +47,11 @@ def label_rows(labels: Labels, label_dim: int) -> Tensor:
         raise ValueError("class labels were given to a denoiser without classes: leave labels out")
     if labels.ndim == 2 and labels.shape[1] == label_dim:
         return labels if labels.is_floating_point() else labels.float()
+    if kind == "vectors":
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: "
+            f"this denoiser takes label vectors, so give rows (B, {label_dim})"
+        )
     if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: "
@@ -56,13 +64,13 @@ def label_rows(labels: Labels, label_dim: int) -> Tensor:
     return torch.nn.functional.one_hot(labels, label_dim).float()
 
 
-def rows_for(labels: Labels, label_dim: int, x: Tensor) -> Tensor:
+def rows_for(labels: Labels, label_dim: int, x: Tensor, kind: LabelKind = "classes") -> Tensor:
     """:func:`label_rows` in the type and on the device of ``x``, checked against its batch size.
 
     Raises:
         ValueError: as :func:`label_rows`, or the number of rows is neither 1 nor B.
     """
-    rows = label_rows(labels, label_dim).to(x.device, x.dtype)
+    rows = label_rows(labels, label_dim, kind).to(x.device, x.dtype)
     check_label_count(rows, x)
     return rows
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from elucidiff.data.nearest import nearest_images
+
 
 def nearest(images: Tensor, reference: Tensor, *, chunk: int = 256) -> tuple[Tensor, Tensor]:
     """The nearest neighbour of each image in the reference set.
@@ -27,11 +29,5 @@ def nearest(images: Tensor, reference: Tensor, *, chunk: int = 256) -> tuple[Ten
         )
     if not len(reference):
         raise ValueError("the reference set is empty; it needs at least one image")
-    flat, others = images.double().flatten(1), reference.double().flatten(1)
-    # Squared distances through a matrix product would lose half of the digits of a small distance.
-    found = [
-        torch.cdist(part, others, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
-        for part in torch.split(flat, chunk)
-    ]
-    distance = torch.cat([part.values for part in found]) / flat.shape[1] ** 0.5
-    return distance, torch.cat([part.indices for part in found])
+    found = [nearest_images(part.cpu(), [reference.cpu()], 1) for part in torch.split(images, chunk)]
+    return torch.cat([part[0] for part in found])[:, 0], torch.cat([part[1] for part in found])[:, 0]

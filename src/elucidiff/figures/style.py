@@ -28,6 +28,9 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, INK = (
 )
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 GREY = "#767676"
+_Line = str | tuple[int, tuple[float, ...]]
+LINES: tuple[_Line, ...] = ("-", "--", "-.", ":", (0, (6, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+"""Styles of lines, one a colour of the palette, so that curves can be told apart without colours."""
 
 
 def new_figure(width: float, height: float) -> Figure:

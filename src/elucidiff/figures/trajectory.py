@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 
+from elucidiff.data.scaling import to_uint8
 from elucidiff.figures.style import INK, new_figure, picture
 
 
@@ -39,8 +41,8 @@ def draw(
     for column, step in enumerate(shown):
         contrast = np.sqrt(1.0 + (sigmas[step] / sigma_data) ** 2)
         for sample in range(samples):
-            picture(axes[2 * sample][column], _to_uint8(x[step, sample] / contrast))
-            picture(axes[2 * sample + 1][column], _to_uint8(below[step, sample]))
+            picture(axes[2 * sample][column], _pixels(x[step, sample] / contrast))
+            picture(axes[2 * sample + 1][column], _pixels(below[step, sample]))
         axes[0][column].set_title(_level(float(sigmas[step])), fontsize=8, color=INK, pad=4)
     for row in range(2 * samples):
         axes[row][0].text(
@@ -53,8 +55,8 @@ def draw(
     return figure
 
 
-def _to_uint8(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    return (image * 127.5 + 128.0).clip(0.0, 255.0).astype(np.uint8)
+def _pixels(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    return to_uint8(torch.from_numpy(image)).numpy()
 
 
 def _level(sigma: float) -> str:

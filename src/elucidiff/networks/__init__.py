@@ -1,4 +1,4 @@
-"""The networks F inside a preconditioned denoiser: DDPM++, NCSN++ and ADM (Karras et al. 2022, Appendix F).
+"""The networks F inside a preconditioned denoiser: DDPM++, NCSN++, ADM (Karras et al. 2022, Appendix F) and EDM2.
 
 All are called as ``network(x, noise_labels, class_labels=None, augment_labels=None)``, see :class:`Network`.
 """
@@ -9,20 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from elucidiff.networks.adm import ADM
+from elucidiff.networks.edm2 import EDM2
+from elucidiff.networks.magnitude_preserving import normalise_weights
 from elucidiff.networks.network import Network
 from elucidiff.networks.unet import UNet
 
-__all__ = ["ADM", "Network", "UNet", "build"]
+__all__ = ["ADM", "EDM2", "Network", "UNet", "build", "normalise_weights"]
 
-_TYPES: dict[str, type[UNet] | type[ADM]] = {"unet": UNet, "adm": ADM}
+_TYPES: dict[str, type[UNet] | type[ADM] | type[EDM2]] = {"unet": UNet, "adm": ADM, "edm2": EDM2}
 
 
 def build(config: Mapping[str, Any]) -> Network:
     """Make the network that ``config`` describes, with new starting values.
 
     Args:
-        config: the settings of a network as its attribute ``config`` has them: ``type`` ("unet" or "adm") and the
-            arguments of that class.
+        config: the settings of a network as its attribute ``config`` has them: ``type`` ("unet", "adm" or "edm2") and
+            the arguments of that class.
 
     Raises:
         ValueError: the type is unknown, a setting is unknown, missing or out of range.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elucidiff.networks.blocks import BlockStyle
+from elucidiff.networks.blocks import Block, BlockStyle
 from elucidiff.networks.embedding import PositionalEmbedding
 from elucidiff.networks.layers import convolution, fan_in_uniform, linear, standard_normal, zero
 from elucidiff.networks.levels import decoder_levels, encoder_levels
@@ -86,6 +87,7 @@ class ADM(Network):
             initialise_qkv=fan_in_uniform,
             initialise_last=zero,
         )
+        make = partial(Block, style)
 
         self.noise_features = PositionalEmbedding(base_channels, endpoint=False, sines_first=False)
         self.embed_augment = linear(augment_dim, base_channels, zero, bias=False) if augment_dim else None
@@ -95,10 +97,10 @@ class ADM(Network):
 
         self.stem = convolution(self.dims, self.in_channels, base_channels, 3, fan_in_uniform)
         self.encoder, skips = encoder_levels(
-            style, base_channels, self.level_channels, blocks_per_level, self.level_attention
+            make, base_channels, self.level_channels, blocks_per_level, self.level_attention
         )
         self.decoder = decoder_levels(
-            style,
+            make,
             skips,
             self.level_channels,
             [[attend] * (blocks_per_level + 1) for attend in self.level_attention],

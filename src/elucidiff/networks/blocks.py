@@ -105,7 +105,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """From ``(B, in_channels, *spatial)`` and the embedding ``(B or 1, embedding_channels)``."""
         h: Tensor = silu(self.norm1(x))
-        h = self.conv1(h) if self.resample is None else self.resample.then(self.conv1, h)
+        h = self.conv1(h) if self.resample is None else self.resample.then(h, self.conv1.weight, self.conv1.bias)
         e = self.embed(embedding)
         e = e.reshape(*e.shape, *[1] * (x.ndim - 2))
         if self.scale_and_shift:
@@ -124,4 +124,4 @@ class Block(nn.Module):
         """``x`` with the resolution and the channels of the output."""
         if self.resample is None:
             return x if self.skip is None else self.skip(x)
-        return self.resample(x) if self.skip is None else self.resample.then(self.skip, x)
+        return self.resample(x) if self.skip is None else self.resample.then(x, self.skip.weight, self.skip.bias)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
 from torch import nn
 
-from elucidiff.networks.blocks import Block, BlockStyle
+BlockMaker = Callable[..., nn.Module]
+"""Makes a block from its channels before and after, and the keywords ``resample`` and ``attention`` of
+:class:`elucidiff.networks.blocks.Block`. The blocks are called with the trunk and the embedding."""
 
 
 class Level(nn.Module):
@@ -26,7 +28,7 @@ class Level(nn.Module):
     blocks: nn.ModuleList
 
     def __init__(
-        self, enter: Sequence[Block], blocks: Sequence[Block], entry_channels: int, out_channels: int
+        self, enter: Sequence[nn.Module], blocks: Sequence[nn.Module], entry_channels: int, out_channels: int
     ) -> None:
         super().__init__()
         self.entry_channels, self.out_channels = entry_channels, out_channels
@@ -41,7 +43,7 @@ class Levels(nn.ModuleList):
 
 
 def encoder_levels(
-    style: BlockStyle,
+    make: BlockMaker,
     stem_channels: int,
     level_channels: Sequence[int],
     blocks_per_level: int,
@@ -54,16 +56,16 @@ def encoder_levels(
     levels, skips = [], [stem_channels]
     for index, (channels, attend) in enumerate(zip(level_channels, attention, strict=True)):
         entry = skips[-1]
-        enter = [Block(style, entry, entry, resample="down")] if index else []
+        enter = [make(entry, entry, resample="down")] if index else []
         widths = [entry] + [channels] * blocks_per_level
-        blocks = [Block(style, before, after, attention=attend) for before, after in pairwise(widths)]
+        blocks = [make(before, after, attention=attend) for before, after in pairwise(widths)]
         skips += [entry] * len(enter) + widths[1:]
         levels.append(Level(enter, blocks, entry, widths[-1]))
     return Levels(levels), skips
 
 
 def decoder_levels(
-    style: BlockStyle,
+    make: BlockMaker,
     skips: Sequence[int],
     level_channels: Sequence[int],
     attention: Sequence[Sequence[bool]],
@@ -73,7 +75,7 @@ def decoder_levels(
     Each level has one block more than the encoder's, for the skip connection of the block that led out of it.
 
     Args:
-        style: what the network's blocks have in common.
+        make: makes a block.
         skips: channels of the encoder's skip connections, in the encoder's order.
         level_channels: channels of each level, in the encoder's order.
         attention: for each level, in the encoder's order, and each of its blocks, whether it attends.
@@ -81,12 +83,12 @@ def decoder_levels(
     remaining, channels, levels = list(skips), skips[-1], []
     for index, (width, attend) in enumerate(zip(reversed(level_channels), reversed(attention), strict=True)):
         if index:
-            enter = [Block(style, channels, channels, resample="up")]
+            enter = [make(channels, channels, resample="up")]
         else:
-            enter = [Block(style, channels, channels, attention=True), Block(style, channels, channels)]
+            enter = [make(channels, channels, attention=True), make(channels, channels)]
         widths = [channels] + [width] * len(attend)
         blocks = [
-            Block(style, before + remaining.pop(), after, attention=attends)
+            make(before + remaining.pop(), after, attention=attends)
             for (before, after), attends in zip(pairwise(widths), attend, strict=True)
         ]
         levels.append(Level(enter, blocks, channels, width))

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.layers import Convolution
+from elucidiff.networks.layers import CONVOLVE
 
 Direction = Literal["down", "up"]
 
 _AVERAGE: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     1: F.conv_transpose1d,
     2: F.conv_transpose2d,
@@ -61,20 +60,20 @@ class Resample(nn.Module):
         channels = x.shape[1]
         kernel = self.kernel.to(x.dtype).expand(channels, *self.kernel.shape[1:])
         if self.direction == "down":
-            return _CONVOLVE[self.dims](x, kernel, stride=2, padding=self.padding, groups=channels)
+            return CONVOLVE[self.dims](x, kernel, stride=2, padding=self.padding, groups=channels)
         return _CONVOLVE_TRANSPOSED[self.dims](
             x, kernel * 2**self.dims, stride=2, padding=self.padding, groups=channels
         )
 
-    def then(self, convolution: Convolution, x: Tensor) -> Tensor:
-        """Resample ``x``, then convolve: ``convolution(self(x))`` for a kernel of side 1 or 3, with less work."""
+    def then(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Resample ``x``, then convolve with a kernel of side 1 or 3 that keeps the sides; with less work."""
+        side = weight.shape[-1]
         if self.direction == "down" or not self.box:
-            convolved: Tensor = convolution(self(x))
-            return convolved
-        if convolution.kernel_size[0] == 1:
-            return self.forward(convolution(x))
+            return CONVOLVE[self.dims](self(x), weight, bias, padding=side // 2)
+        if side == 1:
+            return self.forward(CONVOLVE[self.dims](x, weight, bias))
         # Neighbouring taps of the kernel meet the same copied value. Their sums make up a transposed convolution of
         # stride 2 with 2^d taps an output position rather than 3^d, and the enlarged input is never stored.
-        sums = _AVERAGE[self.dims](convolution.weight, 2, stride=1, padding=1) * 2**self.dims
+        sums = _AVERAGE[self.dims](weight, 2, stride=1, padding=1) * 2**self.dims
         kernel = sums.transpose(0, 1).flip(list(range(2, self.dims + 2)))
-        return _CONVOLVE_TRANSPOSED[self.dims](x, kernel, convolution.bias, stride=2, padding=1)
+        return _CONVOLVE_TRANSPOSED[self.dims](x, kernel, bias, stride=2, padding=1)

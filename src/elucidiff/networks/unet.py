@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.blocks import BlockStyle
+from elucidiff.networks.blocks import Block, BlockStyle
 from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
 from elucidiff.networks.layers import convolution, linear, xavier_uniform
 from elucidiff.networks.levels import decoder_levels, encoder_levels
@@ -116,6 +117,7 @@ class UNet(Network):
             initialise_qkv=xavier_uniform(gain=math.sqrt(0.2)),
             initialise_last=nearly_zero,
         )
+        make = partial(Block, style)
 
         self.noise_features = (
             PositionalEmbedding(noise_channels, endpoint=True, sines_first=True)
@@ -129,7 +131,7 @@ class UNet(Network):
 
         self.stem = convolution(self.dims, self.in_channels, base_channels, 3, initialise)
         self.encoder, skips = encoder_levels(
-            style, base_channels, self.level_channels, blocks_per_level, self.level_attention
+            make, base_channels, self.level_channels, blocks_per_level, self.level_attention
         )
         self.side_path = nn.ModuleList()
         if encoder != "standard":
@@ -140,7 +142,7 @@ class UNet(Network):
                     side_channels = trunk_channels
 
         self.decoder = decoder_levels(
-            style,
+            make,
             skips,
             self.level_channels,
             [[False] * blocks_per_level + [attend] for attend in self.level_attention],

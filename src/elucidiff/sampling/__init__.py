@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from elucidiff.data.scaling import to_uint8
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.predictor_corrector import sample_predictor_corrector
-from elucidiff.sampling.sampler import Sampler, SampleResult, to_uint8
+from elucidiff.sampling.sampler import Sampler, SampleResult
 from elucidiff.sampling.sde import sample_sde
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
 

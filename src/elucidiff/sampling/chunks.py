@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.values import as_tensor
 
 
@@ -67,8 +68,14 @@ class FixedBatch:
 
     @property
     def label_dim(self) -> int:
-        """Number of classes, if the denoiser states it."""
+        """Width of the labels, if the denoiser states it."""
         return int(self.denoiser.label_dim)
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What the labels are: classes, unless the denoiser says otherwise."""
+        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
+        return kind
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest supported noise level; ``sigma`` itself if the denoiser does not say."""

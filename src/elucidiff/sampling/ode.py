@@ -128,7 +128,7 @@ def probability_flow(
         labels = torch.as_tensor(labels)
         label_dim = getattr(denoiser, "label_dim", None)
         if label_dim is not None:
-            labels = label_rows(labels, label_dim)
+            labels = label_rows(labels, label_dim, getattr(denoiser, "label_kind", "classes"))
         check_label_count(labels, latents)
         labels = labels.to(latents.device)
     if batch_size is not None and isinstance(denoiser, nn.Module):

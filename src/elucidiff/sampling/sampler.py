@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers.shapes import Labels, label_rows
+from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
 from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.rk45 import RK45
+from elucidiff.sampling.plain_values import arguments_from, to_plain
+from elucidiff.sampling.prepared import Prepared, prepare
 from elucidiff.sampling.seeds import SeededNoise
-from elucidiff.sampling.solvers import RK2, Euler, Heun, Solver
 
 STEPS = tuple(steps.NAMES)
 SCHEDULES = tuple(schedules.NAMES)
@@ -35,7 +33,7 @@ class SampleResult:
         x: the samples (B, C, *spatial), float64 (float32 on a device without it); images are in [-1, 1].
         nfe: network evaluations per sample: one number, or (B,) from an adaptive solver.
         seeds: the seed of each sample.
-        labels: the class labels used, rows (B, label_dim), or None.
+        labels: the labels used, rows (B, label_dim), or (1, label_dim) for all, or None.
         sigmas: the noise levels asked for, (N + 1,) float64, within the denoiser's range.
     """
 
@@ -44,23 +42,6 @@ class SampleResult:
     seeds: list[int]
     labels: Tensor | None
     sigmas: Tensor
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A :class:`Sampler` made ready for one denoiser: the arguments of :func:`~elucidiff.sampling.sample`.
-
-    Attributes:
-        sigmas: noise levels (N + 1,), float64.
-        solver: takes the steps.
-        schedule: sigma(t) and s(t).
-        churn: noise to add.
-    """
-
-    sigmas: Tensor
-    solver: Solver
-    schedule: schedules.Schedule
-    churn: Churn
 
 
 @dataclass(frozen=True)
@@ -146,22 +127,18 @@ class Sampler:
         Raises:
             ValueError: a name is unknown (the nearest one is suggested), or a value is of the wrong type or range.
         """
-        known = {field.name: str(field.type) for field in fields(cls)}
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-                raise ValueError(f"there is no sampling option {name!r}: {hint}")
-        return cls(**{name: _plain(name, value, known[name]) for name, value in values.items()})
+        return cls(**arguments_from(values, cls))
 
     def to_dict(self) -> dict[str, Any]:
         """All choices as JSON-able values; infinity becomes the string "inf"."""
-        return {name: "inf" if value == math.inf else value for name, value in asdict(self).items()}
+        return to_plain(self)
 
     def unused(self, given: Collection[str]) -> list[str]:
         """Those of the options ``given`` by name that have no effect beside the choices made here."""
         effective = {
-            "rho": self.steps == "karras",
+            # An adaptive solver takes its range from the steps, and chooses what lies between.
+            "n": self.solver != "rk45",
+            "rho": self.steps == "karras" and self.solver != "rk45",
             "epsilon_s": "vp" in (self.steps, self.schedule),
             **dict.fromkeys(("m", "c1", "c2"), self.steps == "iddpm"),
             "alpha": self.solver == "rk2",
@@ -184,8 +161,7 @@ class Sampler:
         Raises:
             ValueError: nothing of the range is left.
         """
-        low, high = clamp_range(denoiser, *self._range())
-        return Prepared(self._levels(low, high), self._solver(), self._schedule(low, high), self._churn())
+        return prepare(self, denoiser)
 
     def run(
         self,
@@ -204,11 +180,12 @@ class Sampler:
         last bit on nothing else: see :class:`.FixedBatch`.
 
         Args:
-            denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape`` and ``label_dim`` are
-                respected where it has them.
+            denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape``, ``label_dim``,
+                ``label_kind`` and ``label_examples`` are respected where it has them.
             seeds: one integer a sample.
-            labels: class indices (B,), rows (B, label_dim), or one index for all; a tensor, list or NumPy array. By
-                default each seed draws a class, if there are classes.
+            labels: class indices (B,), rows (B, label_dim), or one index for all; a tensor, list or NumPy array. A
+                denoiser of label vectors takes rows alone. By default each seed draws a class, if there are classes,
+                or one of the denoiser's ``label_examples``.
             shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
             batch_size: number of samples in every call of the denoiser.
             callback: called with a :class:`.Step` after each step, about all samples at once.
@@ -226,14 +203,8 @@ class Sampler:
 
         noise = SeededNoise(seeds)
         latents = noise.latents(shape).to(place)
-        label_dim = getattr(denoiser, "label_dim", 0)
-        # Always drawn, so that given labels leave the noise as is.
-        drawn = noise.labels(label_dim) if label_dim else None
-        chosen = drawn if labels is None else torch.as_tensor(labels)
-        if chosen is not None and chosen.ndim == 0:
-            chosen = chosen.expand(len(noise.seeds))
-        rows = None if chosen is None else label_rows(chosen, label_dim).to(place)
-
+        rows = labels_for(denoiser, noise, labels)
+        rows = None if rows is None else rows.to(place)
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0
 
@@ -256,62 +227,6 @@ class Sampler:
         )
         return SampleResult(x, nfe, noise.seeds, rows, prepared.sigmas)
 
-    def _range(self) -> tuple[float, float]:
-        """The range of noise levels before the denoiser's own is respected: each spacing has its customary one."""
-        match self.steps:
-            case "vp":
-                times = steps.vp_times(2, self.epsilon_s)
-                high, low = schedules.VP().sigma(times).tolist()
-            case "ve":
-                low, high = 0.02, 100.0
-            case "iddpm":
-                low, high = 0.002, 81.0
-            case _:
-                low, high = 0.002, 80.0
-        return low if self.sigma_min is None else self.sigma_min, high if self.sigma_max is None else self.sigma_max
-
-    def _levels(self, low: float, high: float) -> Tensor:
-        match self.steps:
-            case "karras":
-                return steps.karras(self.n, low, high, self.rho)
-            case "vp":
-                return steps.vp(self.n, low, high, self.epsilon_s)
-            case "ve":
-                return steps.ve(self.n, low, high)
-            case "iddpm":
-                return steps.iddpm(self.n, low, high, self.m, self.c1, self.c2)
-            case _:
-                return steps.log_uniform(self.n, low, high)
-
-    def _schedule(self, low: float, high: float) -> schedules.Schedule:
-        scaling = {} if self.scaling is None else {"scaling": self.scaling}
-        match self.schedule:
-            case "edm":
-                return schedules.EDM(**scaling)
-            case "vp":
-                return schedules.VP.fit(low, high, self.epsilon_s, **scaling)
-            case "ve":
-                return schedules.VE(**scaling)
-            case _:
-                return schedules.Flow(**scaling)
-
-    def _churn(self) -> Churn:
-        return Churn(self.churn, self.churn_sigma_min, self.churn_sigma_max, self.noise_scale)
-
-    def _solver(self) -> Solver:
-        solvers: dict[str, Solver] = {
-            "heun": Heun(),
-            "euler": Euler(),
-            "rk2": RK2(self.alpha),
-            "rk45": RK45(self.rtol, self.atol),
-        }
-        return solvers[self.solver]
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as 8-bit ones: 127.5 x + 128, clipped to [0, 255] and truncated; same shape."""
-    return (x * 127.5 + 128).clip(0, 255).to(torch.uint8)
-
 
 def _device(denoiser: object) -> torch.device:
     """Where a module's first parameter or buffer is; the CPU for anything else."""
@@ -319,19 +234,3 @@ def _device(denoiser: object) -> torch.device:
         for tensor in (*denoiser.parameters(), *denoiser.buffers()):
             return tensor.device
     return torch.device("cpu")
-
-
-def _plain(name: str, value: Any, kind: str) -> Any:
-    """``value`` if it is of the type that the field's annotation ``kind`` says, "inf" and integers made floats."""
-    if value is None and "None" in kind:
-        return None
-    if isinstance(value, str) and kind.startswith("str"):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and kind == "int":
-        return value
-    if kind.startswith("float"):
-        if value == "inf":
-            return math.inf
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    raise ValueError(f"sampling option {name} is {value!r}, but must be of type {kind}")

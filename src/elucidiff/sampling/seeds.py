@@ -38,13 +38,13 @@ class SeededNoise:
         return self._draw(tuple(shape), torch.float32)
 
     def labels(self, n: int) -> Tensor:
-        """A class index out of ``n`` for each sample, (B,) int64.
+        """An index out of ``n`` for each sample, (B,) int64: a class, or a row of a table.
 
         Raises:
             ValueError: ``n`` is not positive.
         """
         if n < 1:
-            raise ValueError(f"cannot draw a class out of {n}")
+            raise ValueError(f"cannot draw a label out of {n}")
         return torch.stack([torch.randint(n, (), generator=generator) for generator in self._generators])
 
     def __call__(self, x: Tensor, index: int) -> Tensor:

@@ -20,6 +20,8 @@ from elucidiff.training.config import TrainingConfig
 # Larger sets stay where they are, and are checked and measured by a sample.
 _MEMORY_BYTES = 2 << 30
 _SAMPLE_IMAGES = 1024
+# Of label vectors, a model keeps so many examples, or as many as make so many numbers.
+_EXAMPLES, _EXAMPLE_NUMBERS = 256, 1 << 14
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -49,9 +51,15 @@ class TrainingData:
 
         Raises:
             OSError: the data cannot be read.
-            ValueError: they are damaged, not finite, lack the labels that are asked for, or are too few.
+            ValueError: they are damaged, not finite, lack channels or the labels that are asked for, or are too few;
+                or label dropout would make a label vector of zeros ambiguous.
         """
         dataset = data.open(config.data)
+        if len(dataset.shape) < 2:
+            raise ValueError(
+                f"the samples of {config.data} have shape {dataset.shape}, but must have channels and at least one "
+                "spatial dimension: save signals as (N, C, length), volumes as (N, C, depth, height, width)"
+            )
         if not config.conditional:
             dataset = dataset.without_labels()
         elif not dataset.label_dim:
@@ -62,6 +70,7 @@ class TrainingData:
             sample = dataset = dataset.in_memory()
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
+        _refuse_ambiguous_rows(dataset, config)
         fingerprint = sample.verify()
         mean, spread = _mean_and_spread(sample)
         identity = {
@@ -70,11 +79,19 @@ class TrainingData:
             "label_dim": dataset.label_dim,
             "sha256": fingerprint.sha256,
         }
-        names = list(dataset.class_names)
-        facts = {"name": dataset.name, **identity, "class_names": names, "mean": mean, "sigma_data": spread}
         held_out = None
         if config.validation_images:
             dataset, held_out = data.split(dataset, config.validation_images)
+        facts = {
+            "name": dataset.name,
+            **identity,
+            "dtype": str(dataset.dtype).removeprefix("torch."),
+            "class_names": list(dataset.class_names),
+            "label_kind": dataset.label_kind,
+            **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
+            "mean": mean,
+            "sigma_data": spread,
+        }
         return cls(dataset, held_out, identity, facts)
 
     @property
@@ -87,8 +104,16 @@ class TrainingData:
         """Width of the labels to train with, 0 for none."""
         return self.train.label_dim
 
-    def batches(self, config: TrainingConfig, images_seen: int, device: torch.device) -> Iterator[Batch]:
+    def batches(
+        self, config: TrainingConfig, images_seen: int, device: torch.device, share: slice = slice(None)
+    ) -> Iterator[Batch]:
         """Batches of ``config.batch_size`` images without end, from position ``images_seen`` of the endless order.
+
+        Args:
+            config: the settings.
+            images_seen: training images so far.
+            device: where the batches are wanted.
+            share: which images of every batch are wanted.
 
         Yields:
             images in units of the noise levels, float32 ``(B, C, *spatial)``, and label rows float32
@@ -98,7 +123,7 @@ class TrainingData:
         loader = DataLoader(
             _Reader(self.train),
             batch_size=None,  # a batch is read at once
-            sampler=_places(order, config.batch_size),
+            sampler=_places(order, config.batch_size, share),
             num_workers=0 if _fits(self.train) else config.data_workers,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # leaves the global one alone
@@ -128,14 +153,37 @@ def _fits(dataset: Dataset) -> bool:
     return dataset.nbytes <= _MEMORY_BYTES
 
 
-def _places(order: InfiniteOrder, batch_size: int) -> Iterator[Tensor]:
+def _places(order: InfiniteOrder, batch_size: int, share: slice) -> Iterator[Tensor]:
     while True:
-        yield torch.from_numpy(order.take(batch_size))
+        yield torch.from_numpy(order.take(batch_size))[share]
 
 
 def _ignore_interrupts(worker: int) -> None:
     # Ctrl-C reaches every process of a terminal; the training process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _refuse_ambiguous_rows(dataset: Dataset, config: TrainingConfig) -> None:
+    """Where labels are dropped, a row of zeros stands for none."""
+    if dataset.label_kind != "vectors" or not config.network.label_dropout:
+        return
+    rows = dataset.labels()
+    if rows is not None and not bool(rows.any(dim=1).all()):
+        place = int((~rows.any(dim=1)).nonzero()[0])
+        raise ValueError(
+            f"the label vector of sample {place} of {config.data} is all zeros, which stands for no label where "
+            "labels are dropped: append a column of ones to the label vectors, or set network.label_dropout to 0"
+        )
+
+
+def _label_examples(dataset: Dataset) -> list[list[float]]:
+    """Label vectors, evenly spread over the data set."""
+    count = min(len(dataset), _EXAMPLES, max(1, _EXAMPLE_NUMBERS // dataset.label_dim))
+    rows = dataset.labels(torch.linspace(0, len(dataset) - 1, count).long())
+    if rows is None:
+        return []
+    # The shortest text that gives back the same float32.
+    return [[float(str(value)) for value in row] for row in rows.numpy()]
 
 
 def _mean_and_spread(dataset: Dataset) -> tuple[float, float]:

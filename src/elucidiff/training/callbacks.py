@@ -32,6 +32,9 @@ class Progress:
 class Callbacks:
     """What a run calls as it goes along; each does nothing here. Override what is of interest."""
 
+    def on_note(self, text: str) -> None:
+        """Something worth knowing, in one line: what is done that takes time, or why something is not done."""
+
     def on_progress(self, progress: Progress) -> None:
         """After every optimiser step. Make it quick: training waits."""
 

@@ -15,8 +15,9 @@ from elucidiff.files import write_whole
 from elucidiff.training.learning_rate import Decay
 from elucidiff.training.plain_data import from_dict, to_dict
 
-Architecture = Literal["ddpmpp", "ncsnpp", "adm"]
+Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Switch = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class NetworkConfig:
     """The network F."""
 
     architecture: Architecture = "ddpmpp"
-    """DDPM++ or NCSN++ (Song et al. 2021), or the ADM U-Net (Dhariwal and Nichol 2021)."""
+    """DDPM++ or NCSN++ (Song et al. 2021), ADM (Dhariwal and Nichol 2021), or EDM2 (Karras et al. 2024)."""
     base_channels: int = 128
     """Channels that the multipliers multiply."""
     channel_multipliers: tuple[int, ...] = (2, 2, 2)
@@ -46,9 +47,11 @@ class TrainingConfig:
     data: str
     """Name or path of the data set."""
     conditional: bool = False
-    """Whether to train with the class labels of the data set."""
+    """Whether to train with the labels of the data set, classes or vectors."""
     validation_images: int = 0
     """Images held out of the training; their loss is measured at every checkpoint."""
+    memorisation_samples: int = 32
+    """Samples drawn at every checkpoint and compared with the training images; 0 for none."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: Options = field(default_factory=Options)
@@ -62,6 +65,8 @@ class TrainingConfig:
     """Mean of ln(sigma) in training; for the EDM objective."""
     p_std: float = 1.2
     """Standard deviation of ln(sigma) in training; for the EDM objective."""
+    learned_loss_weighting: bool = False
+    """Learn how large the loss is at every noise level, and divide by it. What is reported stays the plain loss."""
 
     duration_images: int = 200_000_000
     """Train for this many images,"""
@@ -70,15 +75,17 @@ class TrainingConfig:
     batch_size: int = 512
     """Images in one optimiser step."""
     device_batch_size: int | None = None
-    """Images in one pass through the network, to save memory; a divisor of batch_size. None: all of them."""
+    """Images in one pass through the network, to save memory; a divisor of a process's share. None: all of it."""
     lr: float = 1e-3
     """Highest learning rate."""
     lr_ramp_images: float = 10e6
     """Images over which the learning rate rises from 0."""
     lr_decay: Decay = "constant"
-    """What follows the ramp: nothing (the paper), a half cosine down to 0, or the inverse square root."""
+    """What follows the ramp: nothing (the paper), a half cosine or a linear cool-down to 0, or the inverse root."""
     lr_decay_images: float = 100e6
     """Images after which inverse-sqrt begins to fall."""
+    lr_cooldown: float = 0.3
+    """Share of the run over which cooldown falls; 1 for all of it."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Adam's memories of the gradient and of its square."""
     adam_eps: float = 1e-8
@@ -105,25 +112,35 @@ class TrainingConfig:
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
     precision: Precision = "fp32"
     """Arithmetic of the network. fp16 is for CUDA alone; bf16 is slow where the processor lacks it."""
-    loss_scale: float = 1.0
-    """Factor that keeps the gradients of fp16 from vanishing."""
-    channels_last: bool = False
-    """Store images with the channels innermost, which is faster on some devices."""
+    loss_scale: float | None = None
+    """Factor that keeps the gradients of fp16 from vanishing; None: one that adapts in fp16, 1 otherwise."""
+    tf32: bool = False
+    """Round the factors of float32 products to 10 bits on CUDA: faster. The paper's models were trained without."""
+    channels_last: Switch = "auto"
+    """Store images with the channels innermost; auto: on CUDA in half precision."""
+    compile: Switch = "auto"
+    """Compile the network, which takes minutes; auto: if the run is so long that it pays, and a compiler is there."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """With many processes: a copy of the network in each, or (fsdp) a part of every weight, for large networks."""
     data_workers: int = 2
     """Processes that read a data set too large for the memory; smaller sets are read once, at the start."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "duration_images", "log_images", "checkpoint_images", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
-        for name in ("lr", "sigma_data", "p_std", "adam_eps", "loss_scale", "lr_decay_images"):
+        for name in ("lr", "sigma_data", "p_std", "adam_eps", "lr_decay_images"):
             _require(0 < getattr(self, name) < math.inf, self, name, "must be a positive number")
-        for name in ("lr_ramp_images", "ema_half_life_images", "validation_images", "data_workers", "seed"):
+        for name in (
+            "lr_ramp_images", "ema_half_life_images", "validation_images", "memorisation_samples", "data_workers",
+            "seed",
+        ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
-        for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio"):
+        for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio", "loss_scale"):
             value = getattr(self, name)
             _require(value is None or 0 < value < math.inf, self, name, "must be a positive number, or left out")
         _require(math.isfinite(self.p_mean), self, "p_mean", "must be a number")
         _require(all(0 <= beta < 1 for beta in self.adam_betas), self, "adam_betas", "must be in [0, 1)")
+        _require(0 < self.lr_cooldown <= 1, self, "lr_cooldown", "must be a share in (0, 1]")
         for width in self.ema_widths:
             _require(0 < width < 0.28, self, "ema_widths", "must be in (0, 0.28), sigma_rel of EDM2")
         part = self.device_batch_size

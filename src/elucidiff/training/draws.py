@@ -71,20 +71,26 @@ def draw(
 
 
 def mix(seed: int, *place: int | str) -> int:
-    """A seed for one ``place`` of a run (a purpose, a step, a rank), unrelated to the seeds of all other places."""
+    """A seed for one ``place`` of a run (a purpose, a step, an image), unrelated to the seeds of all other places."""
     digest = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1  # torch wants 63 bits
 
 
 @contextlib.contextmanager
-def seeded_layers(seed: int, step: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Make what layers draw for themselves (dropout, label dropout) a function of seed, step and rank.
+def seeded_layers(seed: int, step: int, first: int, device: torch.device) -> Iterator[None]:
+    """Make what layers draw for themselves (dropout, label dropout) a function of seed, step and place in the batch.
 
     Layers draw from torch's global generators, which are put back as they were on leaving.
+
+    Args:
+        seed: the run's seed.
+        step: number of the optimiser step.
+        first: place, in the whole batch, of the first image that goes through the layers.
+        device: where the layers are.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(mix(seed, "layers", step, rank))
+        torch.manual_seed(mix(seed, "layers", step, first))
         yield
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from elucidiff.training.replicas import own_part
 
 
 def ema_beta(images_seen: int, batch_size: int, half_life_images: float, rampup_ratio: float | None) -> float:
@@ -66,8 +68,7 @@ class WeightAverage:
         self.profile = profile
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.beta = 0.0
-        self._followed = [parameter.detach() for parameter in network.parameters()]
-        self._averages = [parameter.detach() for parameter in self.network.parameters()]
+        self._followed = network
 
     def update(self, images_seen: int, batch_size: int) -> None:
         """Move the average towards the followed network's present weights.
@@ -77,4 +78,9 @@ class WeightAverage:
             batch_size: images in this update.
         """
         self.beta = self.profile.beta(images_seen, batch_size)
-        torch._foreach_lerp_(self._averages, self._followed, 1.0 - self.beta)
+        averages, followed = _values(self.network), _values(self._followed)
+        torch._foreach_lerp_(averages, followed, 1.0 - self.beta)
+
+
+def _values(network: nn.Module) -> list[Tensor]:
+    return [own_part(parameter.detach()) for parameter in network.parameters()]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
+
+_ECHO_S = 10.0
 
 
 class Interrupt:
@@ -13,12 +17,17 @@ class Interrupt:
 
     Outside the main thread, where Python takes no signal handlers, this does nothing.
 
+    Args:
+        echoes: whether what follows the first within 10 seconds is its echo, and nothing new: Ctrl-C on a terminal
+            reaches a process once by itself, and once more through the launcher that started it.
+
     Attributes:
         received: ``"SIGINT"`` or ``"SIGTERM"`` once one has come, else None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, echoes: bool = False) -> None:
         self.received: str | None = None
+        self._echo_s, self._echo_until = _ECHO_S if echoes else 0.0, math.inf
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -32,8 +41,12 @@ class Interrupt:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        self._restore()
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._echo_until = signal.Signals(number).name, now + self._echo_s
+        elif now >= self._echo_until:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

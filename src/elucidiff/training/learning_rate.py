@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Decay = Literal["constant", "cosine", "inverse-sqrt"]
+Decay = Literal["constant", "cosine", "cooldown", "inverse-sqrt"]
 
 
 def learning_rate(
@@ -16,6 +16,7 @@ def learning_rate(
     decay: Decay = "constant",
     progress: float = 0.0,
     decay_images: float = math.inf,
+    cooldown: float = 1.0,
 ) -> float:
     """``peak * min(images_seen / ramp_images, 1)``, times a decay.
 
@@ -27,13 +28,18 @@ def learning_rate(
         peak: the highest learning rate.
         ramp_images: length of the linear ramp from 0, in images; 0 for none.
         decay: ``constant``: 1. ``cosine``: ``(1 + cos(pi progress)) / 2``, for runs of a known length.
+            ``cooldown``: ``min((1 - progress) / cooldown, 1)``, constant and then linear down to 0 (Hägele et al.
+            2024, arXiv 2405.18392), or for a share of 1 linear all along (Defazio et al. 2023, arXiv 2310.07831).
             ``inverse-sqrt``: ``1 / sqrt(max(images_seen / decay_images, 1))``, Karras et al. 2024 (arXiv 2312.02696).
-        progress: the share of the run that is done, in [0, 1]; ``cosine`` alone uses it.
+        progress: the share of the run that is done, in [0, 1]; for ``cosine`` and ``cooldown``.
         decay_images: images after which ``inverse-sqrt`` begins to fall.
+        cooldown: share of the run over which ``cooldown`` falls, in (0, 1].
     """
     ramp = min(images_seen / max(ramp_images, 1e-8), 1.0)
     if decay == "cosine":
         return peak * ramp * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    if decay == "cooldown":
+        return peak * ramp * min(max(1.0 - progress, 0.0) / cooldown, 1.0)
     if decay == "inverse-sqrt":
         return peak * ramp / math.sqrt(max(images_seen / decay_images, 1.0))
     return peak * ramp

@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from elucidiff.devices import choose_device
+from elucidiff.networks import normalise_weights
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks
+from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import Draws, draw, seeded_layers
 from elucidiff.training.interrupt import Interrupt
 from elucidiff.training.learning_rate import learning_rate
+from elucidiff.training.notices import failing_once
+from elucidiff.training.precision import cuda_products
+from elucidiff.training.processes import joined
 from elucidiff.training.run import Run
 from elucidiff.training.state import TrainingState
 
@@ -52,6 +55,8 @@ class NoisyBatch:
         noise: unit noise; the denoiser sees ``images + sigma * noise``.
         labels: rows ``(B, label_dim)``, or None.
         augment_labels: rows ``(B, augment_dim)``, or None.
+        first: place of the first image in the whole batch, that of all processes.
+        last: whether it is this process's last part of the batch: gradients are complete then.
     """
 
     images: Tensor
@@ -59,6 +64,8 @@ class NoisyBatch:
     noise: Tensor
     labels: Tensor | None = None
     augment_labels: Tensor | None = None
+    first: int = 0
+    last: bool = True
 
 
 def train(
@@ -80,7 +87,8 @@ def train(
         config: the settings; :mod:`elucidiff.training.presets` has some that work.
         run_dir: the run folder, made if missing. It gets ``config.yaml``, ``metrics.jsonl``, TensorBoard events,
             ``checkpoints/`` and ``model/``, the newest averaged weights as a model folder for :func:`elucidiff.load`;
-            with ``ema_widths`` also ``averages/`` for :func:`elucidiff.training.reconstruct`.
+            with ``ema_widths`` also ``averages/`` for :func:`elucidiff.training.reconstruct`;
+            with ``validation_images`` also ``best/``, the model with the lowest held-out loss.
         resume: go on from the newest undamaged checkpoint in ``run_dir``; from the start if there is none yet.
         callbacks: who is told about progress and checkpoints.
 
@@ -89,23 +97,27 @@ def train(
             holds another run, or a loss that is no longer finite.
         OSError: the data cannot be read, or the run folder cannot be written; its last good checkpoint is intact.
     """
-    data = TrainingData.open(config)
-    state = TrainingState(config, data.shape, data.label_dim, choose_device(config.device))
-    with Run(run_dir, state, data, resume, callbacks or Callbacks()) as run, Interrupt() as interrupt:
-        batches = data.batches(config, state.images_seen, state.device)
-        while not (run.finished or interrupt.received):
-            images, labels = next(batches)
-            draws = draw(config.seed, state.step, images.shape, state.objective.noise, state.augment, state.device)
-            update(state, noisy_batches(state, images, labels, draws), run.progress)
-            run.after_step()
-        run.save()
-        # A signal that came too late to stop anything did not interrupt the run.
-        interrupted = None if run.finished else interrupt.received
+    with failing_once(), joined(config.device) as (processes, device), cuda_products(config.tf32):
+        data = TrainingData.open(config)
+        state = TrainingState(config, data.shape, data.label_dim, device, processes)
+        with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
+            if not run.finished:
+                compile_if_wanted(state, run.say)
+            batches = data.batches(config, state.images_seen, device, state.share)
+            shape = (config.batch_size, *data.shape)
+            while not (run.finished or run.stopped_by(interrupt.received)):
+                images, labels = next(batches)
+                draws = draw(config.seed, state.step, shape, state.objective.noise, state.augment, device)
+                update(state, noisy_batches(state, images, labels, draws.part(state.share)), run.progress)
+                run.after_step(interrupt.received)
+            run.save()
+            # A signal that came too late to stop anything did not interrupt the run.
+            interrupted = None if run.finished else run.stopped_by(interrupt.received)
     return TrainingResult(run.path, state.images_seen, state.step, state.seconds, run.loss, interrupted)
 
 
 def noisy_batches(state: TrainingState, images: Tensor, labels: Tensor | None, draws: Draws) -> Iterator[NoisyBatch]:
-    """Augment the images and give them noise, as many at a time as go through the network together."""
+    """Augment this process's images and give them noise, as many at a time as go through the network together."""
     size = state.config.device_batch_size or len(images)
     for start in range(0, len(images), size):
         part = slice(start, start + size)
@@ -113,18 +125,20 @@ def noisy_batches(state: TrainingState, images: Tensor, labels: Tensor | None, d
         if state.augment:
             clean, augment_labels = state.augment.apply(clean, drawn.augmentation)
         sigma = state.objective.noise.from_base(drawn.level)
-        yield NoisyBatch(clean, sigma, drawn.noise, None if labels is None else labels[part], augment_labels)
+        rows = None if labels is None else labels[part]
+        first, last = state.share.start + start, start + size >= len(images)
+        yield NoisyBatch(clean, sigma, drawn.noise, rows, augment_labels, first, last)
 
 
 def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float = 0.0) -> None:
     """One optimiser step on the batch whose parts are ``batches``: gradients, Adam, averages.
 
     Learning rate and averages go by the images seen before the step. The loss is summed over the elements of an image
-    and averaged over the images of the batch.
+    and averaged over the images of the batch, those of all processes.
 
     Args:
         state: what is updated.
-        batches: the parts of the batch; together ``config.batch_size`` images.
+        batches: the parts of this process's share of the batch; together ``state.images`` images.
         progress: the share of the run that is done, for the learning rate.
     """
     config = state.config
@@ -135,37 +149,25 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
         decay=config.lr_decay,
         progress=progress,
         decay_images=config.lr_decay_images,
+        cooldown=config.lr_cooldown,
     )
     for group in state.optimiser.param_groups:
         group["lr"] = lr
     state.optimiser.zero_grad(set_to_none=True)
-    with seeded_layers(config.seed, state.step, rank=0, device=state.device):
-        for batch in batches:
-            with state.precision():
+    for batch in batches:
+        layers = seeded_layers(config.seed, state.step, batch.first, state.device)
+        with layers, state.gradients_meet(now=batch.last):
+            with state.arithmetic.forward():
                 loss = state.objective.loss(
-                    state.denoiser, batch.images, batch.sigma, batch.noise, batch.labels, batch.augment_labels
+                    state.replica, batch.images, batch.sigma, batch.noise, batch.labels, batch.augment_labels
                 )
-            torch.autograd.backward(loss.sum() * (config.loss_scale / config.batch_size))
             state.meter.add(loss, batch.sigma)
-    tame_gradients(state.denoiser.parameters(), config.loss_scale, config.gradient_clip)
-    state.optimiser.step()
+            if state.loss_weighting is not None:
+                loss = state.loss_weighting(loss, batch.sigma)
+            state.arithmetic.backward(loss.sum() / state.images)
+    state.arithmetic.step(state.optimiser)
+    normalise_weights(state.denoiser)
     for average in state.averages.values():
         average.update(state.images_seen, config.batch_size)
     state.step += 1
     state.images_seen += config.batch_size
-
-
-def tame_gradients(parameters: Iterable[nn.Parameter], loss_scale: float, clip: float | None) -> None:
-    """Undo the loss scale, replace NaN by 0 and infinities by +-1e5, then scale the norm down to ``clip``.
-
-    Nothing here waits for the device. (The reference keeps the loss scale in the gradients; Adam divides it out, so
-    the updates differ by the scale of its epsilon alone.)
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if loss_scale != 1:
-        torch._foreach_div_(gradients, loss_scale)
-    for gradient in gradients:
-        torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
-    if clip is not None:
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        torch._foreach_mul_(gradients, clip / norm.clamp(min=clip))

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elucidiff.files import write_whole
 from elucidiff.training.events import EventFile
+from elucidiff.training.processes import Processes
 
 BINS = 16
 LOWEST, HIGHEST = math.log(0.002), math.log(80.0)
@@ -31,20 +32,31 @@ class LossSummary:
         by_sigma: the same by noise level, keyed by the centre of its bin; bins without images are absent.
         images: how many images were counted.
         not_finite: how many more had an infinite loss or none, and were left out.
+        error: standard error of the mean; infinite with fewer than two images.
+        error_by_sigma: the same by noise level, for bins with at least two images.
     """
 
     mean: float
     by_sigma: Mapping[float, float]
     images: int
     not_finite: int
+    error: float = math.inf
+    error_by_sigma: Mapping[float, float] = field(default_factory=dict)
 
 
 class LossMeter:
-    """Adds losses up by noise level, on the device, so that a training step never waits for a number."""
+    """Adds losses up by noise level, on the device, so that a training step never waits for a number.
 
-    def __init__(self, device: torch.device | str) -> None:
+    Args:
+        device: where the losses are.
+        processes: who counts; each its own images, and what is read is about all of them.
+    """
+
+    def __init__(self, device: torch.device | str, processes: Processes | None = None) -> None:
+        self._processes = processes or Processes()
         # The last bin counts what is not finite.
         self._sums = torch.zeros(BINS + 1, device=device)
+        self._squares = torch.zeros(BINS + 1, device=device)
         self._counts = torch.zeros(BINS + 1, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, sigma: Tensor) -> None:
@@ -54,30 +66,62 @@ class LossMeter:
         bins = place.clamp(0, BINS - 1).long()
         finite = means.isfinite()
         bins = torch.where(finite, bins, BINS)
-        self._sums.index_add_(0, bins, torch.where(finite, means, 0.0))
+        means = torch.where(finite, means, 0.0)
+        self._sums.index_add_(0, bins, means)
+        self._squares.index_add_(0, bins, means.square())
         self._counts.index_add_(0, bins, torch.ones_like(bins))
 
     def summary(self) -> LossSummary:
-        """What was counted since the last :meth:`reset`. Waits for the device."""
-        sums, counts = self._sums.tolist(), self._counts.tolist()
+        """What all processes have counted since the last :meth:`reset`. Waits for them, and for the device."""
+        state = self.state_dict()
+        sums, squares, counts = (state[name].sum(0).tolist() for name in ("sums", "squares", "counts"))
         centres = [math.exp(LOWEST + (HIGHEST - LOWEST) * (k + 0.5) / BINS) for k in range(BINS)]
         by_sigma = {centres[k]: sums[k] / counts[k] for k in range(BINS) if counts[k]}
         images = sum(counts[:BINS])
-        return LossSummary(sum(sums[:BINS]) / images if images else math.nan, by_sigma, images, counts[BINS])
+        return LossSummary(
+            mean=sum(sums[:BINS]) / images if images else math.nan,
+            by_sigma=by_sigma,
+            images=images,
+            not_finite=counts[BINS],
+            error=_standard_error(sum(sums[:BINS]), sum(squares[:BINS]), images),
+            error_by_sigma={
+                centres[k]: _standard_error(sums[k], squares[k], counts[k]) for k in range(BINS) if counts[k] > 1
+            },
+        )
 
     def reset(self) -> None:
         """Start again from nothing."""
         self._sums.zero_()
+        self._squares.zero_()
         self._counts.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The sums and counts, for a checkpoint."""
-        return {"sums": self._sums, "counts": self._counts}
+        """The sums and counts of every process, ``(count, BINS + 1)``, for a checkpoint. Waits for all."""
+        return {name: self._processes.gather(values) for name, values in self._values().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        self._sums.copy_(state["sums"])
-        self._counts.copy_(state["counts"])
+        """Go on from what :meth:`state_dict` gave, in as many processes (then to the bit) or in others."""
+        for name, values in self._values().items():
+            if len(state[name]) == self._processes.count:
+                values.copy_(state[name][self._processes.rank])
+            elif self._processes.main:
+                values.copy_(state[name].sum(0))
+
+    def _values(self) -> dict[str, Tensor]:
+        return {"sums": self._sums, "squares": self._squares, "counts": self._counts}
+
+
+def _standard_error(total: float, squares: float, count: int) -> float:
+    """Of the mean of ``count`` values with this sum and sum of squares."""
+    if count < 2:
+        return math.inf
+    variance = max(squares - total**2 / count, 0.0) / (count - 1)
+    return math.sqrt(variance / count)
+
+
+def level_name(sigma: float) -> str:
+    """The name of a noise level in metrics.jsonl."""
+    return f"{sigma:.4g}"
 
 
 class MetricsLog:
@@ -102,7 +146,7 @@ class MetricsLog:
             OSError: a file cannot be written (disk full); the error names it.
         """
         values = {
-            name: {f"{sigma:.4g}": loss for sigma, loss in value.items()} if isinstance(value, Mapping) else value
+            name: {level_name(sigma): loss for sigma, loss in value.items()} if isinstance(value, Mapping) else value
             for name, value in values.items()
         }
         scalars = {
@@ -119,6 +163,10 @@ class MetricsLog:
             self._file.flush()
         with _named(self._events.path):
             self._events.write(images_seen, scalars)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines written so far, those of earlier sessions included."""
+        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
 
     def close(self) -> None:
         """Close both files. All was handed to the system by :meth:`write`, which has reported what could not be."""

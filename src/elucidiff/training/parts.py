@@ -14,6 +14,7 @@ from elucidiff.design.objectives import Objective
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import mix
+from elucidiff.training.loss_weighting import LossWeighting
 
 
 def make_network(
@@ -26,6 +27,7 @@ def make_network(
         "ddpmpp": networks.UNet.ddpmpp,
         "ncsnpp": networks.UNet.ncsnpp,
         "adm": networks.ADM,
+        "edm2": networks.EDM2,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(config.seed, "weights"))
@@ -44,6 +46,15 @@ def make_objective(config: TrainingConfig) -> Objective:
     if config.objective == "edm":
         return objectives.EDM(p_mean=config.p_mean, p_std=config.p_std, sigma_data=config.sigma_data)
     return objectives.NAMES[config.objective]()
+
+
+def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:
+    """The learned loss weighting, on the CPU, with frequencies that depend on ``config.seed`` alone; None without."""
+    if not config.learned_loss_weighting:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(config.seed, "loss weighting"))
+        return LossWeighting()
 
 
 def make_augment(config: TrainingConfig, sample_shape: Sequence[int]) -> Augment | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from elucidiff.suggest import suggestion
 
 T = TypeVar("T")
 
@@ -32,9 +33,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     types_of = get_type_hints(cls)
     for name in values:
         if name not in types_of:
-            near = difflib.get_close_matches(str(name), types_of, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(types_of)}"
-            raise ValueError(f"unknown field {name!r}; {hint}")
+            raise ValueError(f"unknown field {name!r}; {suggestion(str(name), types_of)}")
     required = [
         entry.name
         for entry in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -71,8 +70,11 @@ def _value(kind: Any, value: Any, name: str) -> Any:
             return from_dict(kind, value)  # type: ignore[arg-type]
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    if origin is Literal and value in arguments:
-        return value
+    if origin is Literal:
+        # YAML 1.1 reads on and off as true and false.
+        value = {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+        if value in arguments:
+            return value
     if origin is tuple and isinstance(value, list | tuple):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise ValueError(f"{name} takes {len(arguments)} values, not {len(value)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from elucidiff.augment.options import Options
+from elucidiff.suggest import suggestion
 from elucidiff.training.config import NetworkConfig, TrainingConfig
 
 
@@ -182,8 +182,5 @@ def preset(name: str) -> TrainingConfig:
         ValueError: there is none of that name; the message suggests the nearest.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        raise ValueError(
-            f"unknown preset {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}")
-        )
+        raise ValueError(f"unknown preset {name!r}; {suggestion(name, PRESETS)}")
     return PRESETS[name].config

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from elucidiff.denoisers import model_folder
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -20,15 +22,21 @@ from elucidiff.training.posthoc_ema import PowerFunction, Profile, combination
 _NAME = re.compile(r"(\d+)-(\d*\.?\d+)\.safetensors")
 
 
-def save_snapshot(run_dir: Path, average: WeightAverage, images_seen: int) -> None:
+def save_snapshot(run_dir: Path, average: WeightAverage, weights: Mapping[str, Tensor], images_seen: int) -> None:
     """Write the parameters of a power-function average into ``run_dir/averages``; other averages are passed over.
+
+    Args:
+        run_dir: the run folder.
+        average: the average.
+        weights: what its network holds, whole, by name.
+        images_seen: training images so far.
 
     Raises:
         OSError: the file cannot be written.
     """
     if not isinstance(average.profile, PowerFunction):
         return
-    parameters = {name: value.detach().contiguous() for name, value in average.network.named_parameters()}
+    parameters = {name: weights[name].contiguous() for name, _ in average.network.named_parameters()}
 
     def write(path: Path) -> None:
         try:

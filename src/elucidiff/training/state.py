@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training.checkpoint import Checkpoint
 from elucidiff.training.config import TrainingConfig
+from elucidiff.training.draws import seeded_layers
 from elucidiff.training.ema import AverageProfile, HalfLife, WeightAverage
+from elucidiff.training.layout import memory_format
 from elucidiff.training.metrics import LossMeter
-from elucidiff.training.parts import make_augment, make_network, make_objective, make_preconditioning
+from elucidiff.training.parts import (
+    make_augment,
+    make_loss_weighting,
+    make_network,
+    make_objective,
+    make_preconditioning,
+)
 from elucidiff.training.posthoc_ema import PowerFunction
+from elucidiff.training.precision import Arithmetic, check_precision
+from elucidiff.training.processes import Processes
+from elucidiff.training.replicas import (
+    gathered,
+    gradients_meet,
+    load_whole,
+    replicate,
+    shard,
+    split_like,
+    whole_network,
+)
 
 MAIN_AVERAGE = "ema"
 
@@ -29,88 +47,148 @@ class TrainingState:
         sample_shape: shape (C, *spatial) of the data.
         label_dim: width of the labels to train with, 0 for none.
         device: where to train.
+        processes: who trains together; None for this process alone.
 
     Raises:
         ValueError: the settings do not fit the data or the device.
 
     Attributes:
         denoiser: the network in training, preconditioned.
+        replica: the denoiser as the loss calls it, with gradients that are averaged over processes.
         averages: moving averages of its weights by name; :data:`MAIN_AVERAGE` is the one that is kept as the model.
         optimiser: Adam.
+        arithmetic: number types, loss scale, and how gradients are used.
         meter: losses since the last line of the log.
         objective: p_train, lambda and the loss.
+        loss_weighting: the learned weighting of noise levels, or None.
+        trained: all that the optimiser changes: the network and, if there is one, the loss weighting.
         augment: the augmentation pipeline, or None.
+        share: which images of a batch this process computes.
+        images: how many these are.
         step: optimiser steps so far.
         images_seen: training images so far.
         seconds: time spent so far, over all sessions of the run.
+        compiled: whether the network in training is to be compiled; None until that is decided.
     """
 
     def __init__(
-        self, config: TrainingConfig, sample_shape: Sequence[int], label_dim: int, device: torch.device
+        self,
+        config: TrainingConfig,
+        sample_shape: Sequence[int],
+        label_dim: int,
+        device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
-        if config.precision == "fp16" and device.type != "cuda":
-            raise ValueError(f"precision fp16 needs CUDA, but the device is {device}: use fp32")
+        check_precision(config, device)
         self.config = config
         self.device = device
+        self.processes = processes or Processes()
+        self.share = self.processes.share(config)
+        self.images = self.share.stop - self.share.start
         self.objective = make_objective(config)
         self.augment = make_augment(config, sample_shape)
         network = make_network(config, sample_shape, label_dim, self.augment.label_dim if self.augment else 0)
-        layout = torch.channels_last if config.channels_last else torch.preserve_format
-        network.to(device).to(memory_format=layout)
+        network.to(device).to(memory_format=memory_format(config, device, len(sample_shape) - 1))
         self.denoiser = Denoiser(network, make_preconditioning(config)).train()
+        self.loss_weighting: nn.Module | None = make_loss_weighting(config)
+        self.trained = nn.ModuleDict({"network": network})
+        if self.loss_weighting is not None:
+            self.trained["loss_weighting"] = self.loss_weighting.to(device)
         profiles: dict[str, AverageProfile] = {
             MAIN_AVERAGE: HalfLife(config.ema_half_life_images, config.ema_rampup_ratio),
             **{f"{MAIN_AVERAGE}-{width:g}": PowerFunction(width) for width in config.ema_widths},
         }
         self.averages = {name: WeightAverage(network, profile) for name, profile in profiles.items()}
+        self.arithmetic = Arithmetic(config, device)
+        self.replica: nn.Module = self.denoiser
+        if self.processes.count > 1:
+            self._spread()
         self.optimiser = torch.optim.Adam(
-            network.parameters(), lr=0.0, betas=config.adam_betas, eps=config.adam_eps, fused=True
+            self.trained.parameters(), lr=0.0, betas=config.adam_betas, eps=config.adam_eps, fused=True
         )
-        self.meter = LossMeter(device)
+        self.meter = LossMeter(device, self.processes)
         self.step = 0
         self.images_seen = 0
         self.seconds = 0.0
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """The arithmetic in which the network runs while this context is active."""
-        if self.config.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(
-            self.device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[self.config.precision]
-        )
+        self.compiled: bool | None = None
 
     @property
     def model(self) -> Denoiser:
-        """The denoiser with the averaged weights: what the training is for."""
-        return Denoiser(self.averages[MAIN_AVERAGE].network, self.denoiser.preconditioning).eval()
+        """The denoiser with the averaged weights: what the training is for. All processes take part in making it."""
+        return Denoiser(whole_network(self.averages[MAIN_AVERAGE].network), self.denoiser.preconditioning).eval()
+
+    def gradients_meet(self, now: bool) -> AbstractContextManager[None]:
+        """A pass in this context adds to the gradients; ``now`` averages them over processes, too."""
+        modules = [self.replica] if self.loss_weighting is None else [self.replica, self.loss_weighting]
+        return gradients_meet(modules, now)
 
     def checkpoint(self, **facts: Any) -> Checkpoint:
-        """All of this, and ``facts`` about the run, as a checkpoint."""
-        tensors = {f"network.{name}": value for name, value in self.denoiser.network.state_dict().items()}
+        """All of this, and ``facts`` about the run, as a checkpoint. All processes take part."""
+        tensors = dict(self.trained.state_dict())
         for name, average in self.averages.items():
             tensors |= {f"{name}.{key}": value for key, value in average.network.state_dict().items()}
         tensors |= {f"meter.{name}": value for name, value in self.meter.state_dict().items()}
-        for name, parameter in self.denoiser.network.named_parameters():
+        for name, parameter in self.trained.named_parameters():
             # A parameter that has never had a gradient has no entry.
             tensors |= {f"adam.{name}.{key}": value for key, value in self.optimiser.state.get(parameter, {}).items()}
-        return Checkpoint(self.images_seen, {"step": self.step, "seconds": self.seconds, **facts}, tensors)
+        numbers: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "compiled": self.compiled}
+        numbers["arithmetic"] = self.arithmetic.state_dict()
+        return Checkpoint(self.images_seen, {**numbers, **facts}, gathered(tensors, self.processes.main))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``, which must be of the same architecture."""
-        self.denoiser.network.load_state_dict(_below("network", checkpoint.tensors))
+        for name, module in self.trained.items():
+            load_whole(module, below(name, checkpoint.tensors))
         for name, average in self.averages.items():
-            average.network.load_state_dict(_below(name, checkpoint.tensors))
-        self.meter.load_state_dict(_below("meter", checkpoint.tensors))
-        adam = _below("adam", checkpoint.tensors)
-        for name, parameter in self.denoiser.network.named_parameters():
-            for key, value in _below(name, adam).items():
-                # Moments get the memory layout of their parameter, which the fused kernel counts on.
-                like = parameter.detach() if value.shape == parameter.shape else value
-                self.optimiser.state[parameter][key] = torch.empty_like(like, device=parameter.device).copy_(value)
+            load_whole(average.network, below(name, checkpoint.tensors))
+        self.meter.load_state_dict(below("meter", checkpoint.tensors))
+        adam = below("adam", checkpoint.tensors)
+        for name, parameter in self.trained.named_parameters():
+            for key, value in below(name, adam).items():
+                if value.shape == parameter.shape:
+                    # Moments get the memory layout of their parameter, which the fused kernel counts on.
+                    moment = torch.empty_like(parameter.detach()).copy_(split_like(value, parameter))
+                else:
+                    moment = value.to(parameter.device, copy=True)
+                self.optimiser.state[parameter][key] = moment
         self.images_seen = checkpoint.images_seen
         self.step, self.seconds = checkpoint.state["step"], checkpoint.state["seconds"]
+        self.compiled = checkpoint.state["compiled"]
+        self.arithmetic.load_state_dict(checkpoint.state["arithmetic"])
+
+    def _spread(self) -> None:
+        """Copy or split what is trained over the processes."""
+        if self.config.sharding == "none":
+            self.replica = replicate(self.denoiser)
+            if self.loss_weighting is not None:
+                self.loss_weighting = replicate(self.loss_weighting)
+            self._settle()
+            return
+        if self.config.precision == "fp16" and self.config.loss_scale is None:
+            raise ValueError("sharding fsdp with precision fp16 needs a fixed loss_scale: set one, or use bf16")
+        for module in (*self.trained.values(), *(average.network for average in self.averages.values())):
+            shard(module, self.processes, self.device)
+
+    def _settle(self) -> None:
+        """A pass that changes nothing. DDP sums gradients in the order in which those of the first pass came.
+
+        The first pass itself is summed in another order, which with three or more processes rounds otherwise: were it
+        a step, the first step after a resumption would differ from that of an unbroken run.
+        """
+        images = torch.zeros(1, *self.denoiser.sample_shape, device=self.device)
+        labels, augment_labels = (
+            torch.zeros(1, width, device=self.device) if width else None
+            for width in (self.denoiser.label_dim, self.augment.label_dim if self.augment else 0)
+        )
+        sigma = torch.ones(1, device=self.device)
+        with seeded_layers(self.config.seed, 0, 0, self.device), self.arithmetic.forward():
+            output = self.replica(images, sigma, labels, augment_labels)
+            if self.loss_weighting is not None:
+                output = self.loss_weighting(output, sigma)
+        torch.autograd.backward(output.sum())
+        self.trained.zero_grad(set_to_none=True)
 
 
-def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors called ``name.x``, as x."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

@@ -22,18 +22,20 @@ def validate(state: TrainingState, held_out: Dataset, passes: int = 4) -> LossSu
         held_out: the images.
         passes: how often each image is used, each time at another noise level.
     """
-    meter, model, noise = LossMeter(state.device), state.model, state.objective.noise
+    processes, model, noise = state.processes, state.model, state.objective.noise
+    meter = LossMeter(state.device, processes)
     images, labels = to_unit(held_out.images()), held_out.labels()
-    size = state.config.device_batch_size or state.config.batch_size
+    size = state.config.device_batch_size or state.images
     for number in range(passes):
         draws = draw(mix(0, "validation"), number, images.shape, noise)
-        for start in range(0, len(images), size):
+        # Every process takes its turn with a part.
+        for start in range(processes.rank * size, len(images), processes.count * size):
             part = slice(start, start + size)
             drawn = draws.part(part)
             sigma = noise.from_base(drawn.level).to(state.device)
             clean, unit_noise = images[part].to(state.device), drawn.noise.to(state.device)
             rows = None if labels is None else labels[part].to(state.device)
-            with state.precision():
+            with state.arithmetic.forward():
                 loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
             meter.add(loss, sigma)
     return meter.summary()

@@ -1,0 +1,94 @@
+"""Training with two processes of one thread each against one process with two threads.
+
+    python -m benchmarks.two_processes [--network fashion-mnist] [--batch 64] [--steps 6] [--rounds 5]
+
+Both sides wait for each other, so that each has the machine to itself. Prints the ratio of their speeds (above 1: two
+processes are faster); the bar is 0.9. Wants a machine with two idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+import torch
+from torch.distributed import TCPStore
+
+from benchmarks.timing import interleaved, ratio
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.draws import draw
+from elucidiff.training.loop import noisy_batches, update
+from elucidiff.training.presets import preset
+from elucidiff.training.processes import joined
+from elucidiff.training.state import TrainingState
+
+SHAPES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
+
+
+class Side:
+    """``count`` processes that train together whenever they are told to."""
+
+    def __init__(self, network: str, batch: int, steps: int, count: int) -> None:
+        context = get_context("spawn")
+        self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self._ends: list[Connection] = []
+        for rank in range(count):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, network, batch, steps, rank, count, self._store.port)
+            context.Process(target=_train, args=arguments, daemon=True).start()
+            self._ends.append(ours)
+
+    def __call__(self) -> None:
+        """Have them do their steps."""
+        for end in self._ends:
+            end.send("go")
+        for end in self._ends:
+            end.recv()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=SHAPES, default="fashion-mnist")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+
+    sides = {
+        name: Side(options.network, options.batch, options.steps, count)
+        for name, count in (("one process, two threads", 1), ("two processes", 2))
+    }
+    seconds = interleaved(sides, options.rounds)
+    for name, times in seconds.items():
+        print(f"{name}: {options.batch * options.steps / min(times):.1f} images/s at best")
+    print(f"speed of two processes over one = {ratio(*seconds.values())}; the bar is 0.9")
+
+
+def _train(end: Connection, network: str, batch: int, steps: int, rank: int, count: int, port: int) -> None:
+    os.environ.update(
+        WORLD_SIZE=str(count), RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(count),
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True",
+    )  # fmt: skip
+    torch.set_num_threads(2 // count)
+    config: TrainingConfig = preset(network)
+    config = TrainingConfig(
+        data=config.data, conditional=True, network=config.network, sigma_data=config.sigma_data, batch_size=batch
+    )
+    with joined("cpu") as (processes, device):
+        torch.set_num_threads(2 // count)
+        state = TrainingState(config, SHAPES[network], 10, device, processes)
+        shape = (batch, *SHAPES[network])
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(0))[state.share] * 2 - 1
+        labels = torch.eye(10)[torch.arange(batch) % 10][state.share]
+        while end.recv():
+            for _ in range(steps):
+                draws = draw(0, state.step, shape, state.objective.noise).part(state.share)
+                update(state, noisy_batches(state, images, labels, draws))
+            end.send(time.time())
+
+
+if __name__ == "__main__":
+    main()

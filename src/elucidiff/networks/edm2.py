@@ -1,0 +1,158 @@
+"""The magnitude-preserving U-Net of Karras et al. 2024 (arXiv 2312.02696), "EDM2", config G."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elucidiff.networks.edm2_block import EDM2Block
+from elucidiff.networks.embedding import FourierEmbedding
+from elucidiff.networks.levels import decoder_levels, encoder_levels
+from elucidiff.networks.magnitude_preserving import SILU_MAGNITUDE, UnitLayer, mp_cat, mp_sum
+from elucidiff.networks.network import Network
+from elucidiff.networks.normalise import silu
+
+LABEL_SHARE = 0.5
+"""Share t of the labels in their sum with the features of the noise level."""
+
+
+class EDM2(Network):
+    """A U-Net of magnitude-preserving layers: no biases, no group normalisation, every weight vector of unit norm.
+
+    What is learned of magnitudes are a gain of the output and one of each block's modulation, which start at 0: the
+    output is 0 at first. In place of biases the input has one more channel, which is constantly 1. Call
+    :func:`elucidiff.networks.normalise_weights` after every optimiser step.
+
+    Two things are our own. The noise level enters by the sine *and* the cosine of each frequency, not by one wave of
+    random phase: the features then have magnitude 1 to the bit rather than on average. And augmentation labels, which
+    the paper has no use for, are added to the embedding through a unit layer with a gain that starts at 0.
+
+    Args:
+        sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
+            ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
+        out_channels: channels of the output; default C.
+        base_channels: channels that the multipliers multiply, even.
+        channel_multipliers: channels of each level, from the highest resolution to the lowest.
+        blocks_per_level: residual blocks of each encoder level.
+        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
+            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
+        dropout: probability of dropping a feature in a residual branch.
+        label_dim: width of the class labels, 0 for none. Rows of other labels should have a norm of about 1, too.
+        label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        augment_dim: width of the augmentation labels, 0 for none.
+        embedding_multiplier: channels of the embedding over ``base_channels``.
+
+    Raises:
+        ValueError: a setting is out of range, or the sides do not divide.
+    """
+
+    def __init__(
+        self,
+        sample_shape: Sequence[int],
+        *,
+        out_channels: int | None = None,
+        base_channels: int = 192,
+        channel_multipliers: Sequence[int] = (1, 2, 3, 4),
+        blocks_per_level: int = 3,
+        attention_resolutions: Sequence[int] = (16, 8),
+        dropout: float = 0.0,
+        label_dim: int = 0,
+        label_dropout: float = 0.0,
+        augment_dim: int = 0,
+        embedding_multiplier: int = 4,
+    ) -> None:
+        super().__init__(
+            sample_shape,
+            out_channels=out_channels,
+            base_channels=base_channels,
+            channel_multipliers=channel_multipliers,
+            blocks_per_level=blocks_per_level,
+            attention_resolutions=attention_resolutions,
+            dropout=dropout,
+            label_dim=label_dim,
+            label_dropout=label_dropout,
+            augment_dim=augment_dim,
+            embedding_multiplier=embedding_multiplier,
+        )
+        self.config |= {"type": "edm2"}
+        if base_channels % 2:
+            raise ValueError(f"base_channels must be even, but is {base_channels}")
+        embedding_channels = base_channels * embedding_multiplier
+        make = partial(EDM2Block, self.dims, embedding_channels, dropout)
+        kernel = (3,) * self.dims
+
+        self.noise_features = FourierEmbedding(base_channels, scale=1.0)
+        self.embed_noise = UnitLayer(base_channels, embedding_channels)
+        self.embed_labels = UnitLayer(label_dim, embedding_channels) if label_dim else None
+        self.embed_augment = UnitLayer(augment_dim, embedding_channels) if augment_dim else None
+        self.augment_gain = nn.Parameter(torch.zeros(1)) if augment_dim else None
+
+        self.stem = UnitLayer(self.in_channels + 1, base_channels, kernel)
+        self.encoder, skips = encoder_levels(
+            partial(make, True), base_channels, self.level_channels, blocks_per_level, self.level_attention
+        )
+        self.decoder = decoder_levels(
+            partial(make, False),
+            skips,
+            self.level_channels,
+            [[attend] * (blocks_per_level + 1) for attend in self.level_attention],
+        )
+        self.head = UnitLayer(self.level_channels[0], self.out_channels, kernel)
+        self.head_gain = nn.Parameter(torch.zeros(1))
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output F.
+
+        Args:
+            x: ``(B, C, *spatial)``, the scaled noisy input.
+            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
+            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
+            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
+
+        Returns:
+            ``(B, out_channels, *spatial)`` in the type of the parameters.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
+        self.check_inputs(x, noise_labels, class_labels, augment_labels)
+        embedding = self.embed(noise_labels, class_labels, augment_labels)
+
+        ones_after_channels = [0, 0] * self.dims + [0, 1]
+        h = self.stem(F.pad(x.to(self.stem.weight.dtype), ones_after_channels, value=1.0))
+        skips = [h]
+        for level in self.encoder:
+            for block in (*level.enter, *level.blocks):
+                h = block(h, embedding)
+                skips.append(h)
+        for level in self.decoder:
+            for block in level.enter:
+                h = block(h, embedding)
+            for block in level.blocks:
+                h = block(mp_cat(h, skips.pop()), embedding)
+        output: Tensor = self.head(h) * self.head_gain
+        return output
+
+    def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
+        dtype = self.stem.weight.dtype
+        # sin^2 + cos^2 = 1: times the square root of 2, the features have magnitude 1.
+        e: Tensor = self.embed_noise(self.noise_features(noise_labels).to(dtype), math.sqrt(2))
+        if self.embed_labels is not None:
+            # The norm of one-hot labels is 1, their magnitude 1/sqrt(label_dim).
+            labels = self.embed_labels(self.class_labels_or_zeros(class_labels, e), math.sqrt(self.label_dim))
+            e = mp_sum(e, labels, LABEL_SHARE)
+        if self.embed_augment is not None and augment_labels is not None:
+            e = e + self.embed_augment(augment_labels.to(dtype)) * self.augment_gain
+        return silu(e) / SILU_MAGNITUDE

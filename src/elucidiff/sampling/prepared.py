@@ -1,0 +1,103 @@
+"""From names and numbers to the parts that sampling is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from elucidiff.design import schedules, steps
+from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.rk45 import RK45
+from elucidiff.sampling.solvers import RK2, Euler, Heun, Solver
+
+if TYPE_CHECKING:
+    from elucidiff.sampling.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A :class:`.Sampler` made ready for one denoiser: the arguments of :func:`~elucidiff.sampling.sample`.
+
+    Attributes:
+        sigmas: noise levels (N + 1,), float64.
+        solver: takes the steps.
+        schedule: sigma(t) and s(t).
+        churn: noise to add.
+    """
+
+    sigmas: Tensor
+    solver: Solver
+    schedule: schedules.Schedule
+    churn: Churn
+
+
+def prepare(choices: Sampler, denoiser: Any) -> Prepared:
+    """The choices as objects, within the range of noise levels that the denoiser supports.
+
+    Raises:
+        ValueError: a value is out of its range, or nothing of the denoiser's range is left.
+    """
+    low, high = clamp_range(denoiser, *_range(choices))
+    return Prepared(
+        _levels(choices, low, high),
+        _solver(choices),
+        _schedule(choices, low, high),
+        Churn(choices.churn, choices.churn_sigma_min, choices.churn_sigma_max, choices.noise_scale),
+    )
+
+
+def _range(choices: Sampler) -> tuple[float, float]:
+    """The range of noise levels before the denoiser's own is respected: each spacing has its customary one."""
+    match choices.steps:
+        case "vp":
+            high, low = schedules.VP().sigma(steps.vp_times(2, choices.epsilon_s)).tolist()
+        case "ve":
+            low, high = 0.02, 100.0
+        case "iddpm":
+            low, high = 0.002, 81.0
+        case _:
+            low, high = 0.002, 80.0
+    return (
+        low if choices.sigma_min is None else choices.sigma_min,
+        high if choices.sigma_max is None else choices.sigma_max,
+    )
+
+
+def _levels(choices: Sampler, low: float, high: float) -> Tensor:
+    match choices.steps:
+        case "karras":
+            return steps.karras(choices.n, low, high, choices.rho)
+        case "vp":
+            return steps.vp(choices.n, low, high, choices.epsilon_s)
+        case "ve":
+            return steps.ve(choices.n, low, high)
+        case "iddpm":
+            return steps.iddpm(choices.n, low, high, choices.m, choices.c1, choices.c2)
+        case _:
+            return steps.log_uniform(choices.n, low, high)
+
+
+def _schedule(choices: Sampler, low: float, high: float) -> schedules.Schedule:
+    scaling = {} if choices.scaling is None else {"scaling": choices.scaling}
+    match choices.schedule:
+        case "edm":
+            return schedules.EDM(**scaling)
+        case "vp":
+            return schedules.VP.fit(low, high, choices.epsilon_s, **scaling)
+        case "ve":
+            return schedules.VE(**scaling)
+        case _:
+            return schedules.Flow(**scaling)
+
+
+def _solver(choices: Sampler) -> Solver:
+    solvers: dict[str, Solver] = {
+        "heun": Heun(),
+        "euler": Euler(),
+        "rk2": RK2(choices.alpha),
+        "rk45": RK45(choices.rtol, choices.atol),
+    }
+    return solvers[choices.solver]

@@ -1,0 +1,130 @@
+"""Does the model copy its training images? A check on a few samples at every checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elucidiff.data import Dataset, to_unit
+from elucidiff.data.choosing import Places, evenly_spread
+from elucidiff.data.nearest import nearest_images
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.sampling.sampler import Sampler
+
+# Yoon et al. 2023 ("Diffusion probabilistic models generalize when they fail to memorize"): a sample is memorised if
+# its nearest training image is less than a third as far as the second nearest.
+_MEMORISED = 1 / 3
+_WARN_ABOVE = 0.1
+_STEPS = 8
+# Of a set with more values, images evenly spread over it stand for all.
+_VALUES = 1 << 28
+_VALUES_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """How near samples are to training images, beside how near training images are to each other.
+
+    A ratio is that of an image's distance to its nearest training image over that to the second nearest.
+
+    Attributes:
+        samples: how many were drawn.
+        fraction: share of the samples with a ratio below 1/3.
+        ratio: median ratio of the samples.
+        real_fraction: share of as many training images, each compared with all others, with a ratio below 1/3.
+        real_ratio: median ratio of these.
+    """
+
+    samples: int
+    fraction: float
+    ratio: float
+    real_fraction: float
+    real_ratio: float
+
+    @property
+    def warning(self) -> str | None:
+        """One line if clearly more samples than real images are copies; else None."""
+        if self.fraction <= self.real_fraction + _WARN_ABOVE:
+            return None
+        return (
+            f"{round(self.fraction * self.samples)} of {self.samples} samples are copies of training images (of real "
+            f"images {round(self.real_fraction * self.samples)} would be): stop earlier, or train with more images, "
+            "augmentation or dropout"
+        )
+
+
+class MemorisationCheck:
+    """Samples with fixed seeds, compared with the training set.
+
+    Equal images of the set count once: a sample that copies one would else be equally far from both.
+
+    Args:
+        train: the training images, at least four of them.
+        count: samples to draw, and real images to compare them with.
+        sigma_data: standard deviation of the data, to which the range of noise levels is scaled.
+    """
+
+    def __init__(self, train: Dataset, count: int, sigma_data: float) -> None:
+        self._train, self._count = train, count
+        # The paper's range is for sigma_data = 0.5.
+        units = sigma_data / 0.5
+        self._sampler = Sampler(n=_STEPS, sigma_min=0.002 * units, sigma_max=80 * units)
+        size = max(4, _VALUES // int(np.prod(train.shape)))
+        self._candidates = evenly_spread(np.arange(len(train)), size)
+
+    def __call__(self, model: Denoiser) -> Memorisation:
+        """Draw the samples and compare them. Nothing random but the seeds' own generators is used."""
+        labels = None
+        if model.label_dim:
+            labels = self._train.labels(evenly_spread(np.arange(len(self._train)), self._count))
+            # A set with fewer images than samples: its labels are used again.
+            labels = None if labels is None else labels[torch.arange(self._count) % len(labels)]
+        samples = self._sampler.run(model, range(self._count), labels, batch_size=min(self._count, 16)).x.cpu()
+        if self._train.dtype == torch.uint8:
+            samples = samples.clamp(-1, 1)
+        ratios = self._ratios(samples)
+        real = self._real_ratios
+        return Memorisation(
+            samples=self._count,
+            fraction=_share_of_copies(ratios),
+            ratio=float(ratios.median()),
+            real_fraction=_share_of_copies(real),
+            real_ratio=float(real.median()),
+        )
+
+    def _ratios(self, images: Tensor, *, themselves: bool = False) -> Tensor:
+        """Nearest over second nearest distance; of images of the set themselves, to others."""
+        distances, _ = nearest_images(images, self._pieces(), 3 if themselves else 2)
+        return distances[:, -2] / distances[:, -1]
+
+    @cached_property
+    def _real_ratios(self) -> Tensor:
+        places = evenly_spread(self._distinct, self._count)
+        return self._ratios(to_unit(self._train.images(places)), themselves=True)
+
+    @cached_property
+    def _distinct(self) -> Places:
+        """Positions of the images that are compared with: of equal ones the first."""
+        seen: dict[bytes, int] = {}
+        for places in self._split(self._candidates):
+            for place, image in zip(places.tolist(), self._train.images(places), strict=True):
+                seen.setdefault(hashlib.blake2b(image.numpy().data, digest_size=16).digest(), place)
+        return np.array(list(seen.values()))
+
+    def _pieces(self) -> Iterator[Tensor]:
+        for places in self._split(self._distinct):
+            yield to_unit(self._train.images(places))
+
+    def _split(self, places: Places) -> list[Places]:
+        size = max(1, _VALUES_AT_ONCE // int(np.prod(self._train.shape)))
+        return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def _share_of_copies(ratios: Tensor) -> float:
+    return float((ratios < _MEMORISED).double().mean())

@@ -1,0 +1,174 @@
+"""The processes that train together: which one this is, what it computes, and how it finds the others.
+
+torchrun or ``accelerate launch`` starts them. A process that was started alone belongs to no group and computes
+exactly what it would without this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore
+
+from elucidiff.devices import choose_device
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.notices import NoticeBoard, notice_board
+from elucidiff.training.plain_data import first_difference
+
+
+class Processes:
+    """One of the processes of a run, in touch with the others; without arguments, one that is alone.
+
+    Args:
+        board: where they leave each other notices.
+        group: a group of all of them for small tensors on the CPU.
+
+    Attributes:
+        rank: the number of this process.
+        count: how many there are.
+        group: what was given.
+    """
+
+    def __init__(self, board: NoticeBoard | None = None, group: dist.ProcessGroup | None = None) -> None:
+        together = board is not None and board.count > 1
+        self.rank, self.count = (board.rank, board.count) if board is not None and together else (0, 1)
+        self.group = group
+        self._board, self._together = board, together
+
+    @property
+    def launched(self) -> bool:
+        """Whether a launcher started this process; it passes signals on that the process may have had already."""
+        return self._board is not None
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes files and draws previews."""
+        return self.rank == 0
+
+    def share(self, config: TrainingConfig) -> slice:
+        """Which images of a batch this process computes: a contiguous part, as long as everyone else's.
+
+        Raises:
+            ValueError: the batch cannot be divided so.
+        """
+        images, left = divmod(config.batch_size, self.count)
+        if left:
+            raise ValueError(
+                f"batch_size is {config.batch_size}, but must be a multiple of the {self.count} processes: "
+                f"start a number of them that divides it, or set batch_size to {max(images, 1) * self.count}"
+            )
+        if config.device_batch_size and images % config.device_batch_size:
+            raise ValueError(
+                f"device_batch_size is {config.device_batch_size}, but must divide the {images} images that each of "
+                f"the {self.count} processes takes of a batch of {config.batch_size}"
+            )
+        return slice(self.rank * images, (self.rank + 1) * images)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The ``values`` of every process, ``(count, *values.shape)``, in order, on the CPU. Waits for all."""
+        values = values.detach().cpu()
+        if self.count == 1:
+            return values[None].clone()
+        everyone = [torch.empty_like(values) for _ in range(self.count)]
+        dist.all_gather(everyone, values, group=self.group)
+        return torch.stack(everyone)
+
+    def refuse_differences(self, facts: Mapping[str, Any]) -> None:
+        """Make sure that ``facts``, JSON-able, are the same in all processes.
+
+        Raises:
+            ValueError: this process has others than process 0.
+        """
+        if self._board is None:
+            return
+        mine = json.dumps(facts)
+        if difference := first_difference(json.loads(self._board.from_main(mine)), json.loads(mine)):
+            name, theirs, own = difference
+            raise ValueError(
+                f"process {self.rank} has {name} {own}, but process 0 has {theirs}: all processes need the same "
+                "command line and data, and one run folder that they share"
+            )
+
+    def wait_for_main(self) -> None:
+        """Go on when process 0 has come here, however long it is busy."""
+        if self._board is not None:
+            self._board.from_main()
+
+    def meet(self) -> None:
+        """Go on when all processes have come here."""
+        if self._board is not None:
+            self._board.meet()
+
+    def note_begun(self, run: os.PathLike[str]) -> None:
+        """Remember, beyond a restart by torchrun, that ``run`` is ours to resume."""
+        if self._board is not None:
+            self._board.note_begun(os.path.abspath(run))
+
+    def has_begun(self, run: os.PathLike[str]) -> bool:
+        """Whether torchrun has restarted this process after it began ``run``, which it then has to resume."""
+        return self._board is not None and self._board.has_begun(os.path.abspath(run))
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
+    """Join the other processes, and leave them at the end, when all are done.
+
+    Gradients travel by what suits the device: NCCL on CUDA, Gloo on a CPU. A machine's cores are shared out among its
+    processes, unless ``OMP_NUM_THREADS`` says otherwise; 1 is what torchrun sets by itself, and says nothing.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``, the process's own GPU; for a process alone also ``cuda:1`` or ``mps``.
+
+    Raises:
+        ValueError: there is no such device, or not one for every process.
+    """
+    board = notice_board()
+    if board is None or board.count == 1:
+        yield Processes(board), choose_device(device)
+        return
+    chosen = _own_device(device)
+    # Imported here, because a process that is alone does without.
+    from accelerate import PartialState
+
+    # With the group's store given, nobody has to look for the others again.
+    store = PrefixStore("group", board.store)
+    arguments: dict[str, Any] = {"store": store, "rank": board.rank, "world_size": board.count}
+    state = PartialState(cpu=chosen.type == "cpu", **arguments)
+    _share_cores()
+    group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
+    yield Processes(board, group), chosen
+    # Only after work well done: one that fails must not wait for the others.
+    board.meet()
+    state.destroy_process_group()
+    PartialState._reset_state()
+
+
+def _own_device(name: str) -> torch.device:
+    """The device of that name that is this process's alone."""
+    device = choose_device(name)
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise ValueError(f"device {name!r} is one for all processes of a machine: use --device cpu, or one process")
+    if device.index is not None:
+        raise ValueError(f"device is {name!r}, but every process takes a GPU of its own: use --device cuda")
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f"this machine has {torch.cuda.device_count()} GPUs, but process {index} of it needs one of its own: "
+            "start as many processes a machine as it has GPUs, or use --device cpu"
+        )
+    return torch.device("cuda", index)
+
+
+def _share_cores() -> None:
+    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

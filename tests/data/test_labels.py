@@ -1,0 +1,98 @@
+"""Labels: what is a class and what is a vector, and that nothing is ever taken for the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from elucidiff import data
+from elucidiff.data.labels import Labels
+
+ROWS = np.array([[0.5, -1.0], [2.0, 3.0], [0.0, 0.0]])
+
+
+def labels(values: Any) -> Labels:
+    return Labels.from_array(values, len(values), "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "dim", "rows"),
+    [
+        (np.array([2, 0], np.uint8), "classes", 3, [[0, 0, 1], [1, 0, 0]]),
+        (np.array([[0, 1], [1, 0]]), "classes", 2, [[0, 1], [1, 0]]),
+        (np.array([[0.0, 1.0], [1.0, 0.0]]), "classes", 2, [[0, 1], [1, 0]]),
+        (ROWS, "vectors", 2, ROWS),
+        (ROWS.astype(np.float16), "vectors", 2, ROWS),
+        (ROWS[1:].round(), "vectors", 2, [[2, 3], [0, 0]]),
+        (np.array([0.5, 3.0]), "vectors", 1, [[0.5], [3]]),
+        (np.array([[1.0], [2.0]]), "vectors", 1, [[1], [2]]),
+        (np.array([[1.0, 1.0], [1.0, 0.0]]), "vectors", 2, [[1, 1], [1, 0]]),
+    ],
+)
+def test_the_type_and_shape_tell_the_kind(values: Any, kind: str, dim: int, rows: Any) -> None:
+    found = labels(values)
+    assert (found.kind, found.dim) == (kind, dim)
+    np.testing.assert_array_equal(found.rows(np.arange(len(values))), rows)
+    assert found.rows(np.array([1, 1, 0])).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0.0, 1.0, 5.0]),  # classes that were read as text, or vectors of one number
+        np.array([[0], [1], [5]]),  # classes with an axis too many
+        np.array([[3, 4], [5, 6]], np.int8),
+    ],
+)
+def test_what_may_be_either_is_refused(values: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"x.npz: labels are .* of whole numbers, which may be classes or vectors: sa"
+    ):
+        labels(values)
+
+
+def test_numbers_beyond_float32_are_refused() -> None:
+    with pytest.raises(ValueError, match="the label of image 1 is not finite"):
+        labels(np.array([[0.5], [1e39]]))
+
+
+@given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), min_size=2, max_size=9))
+def test_the_length_is_the_root_mean_square_of_the_rows(rows: list[list[float]]) -> None:
+    vectors = np.array(rows) + np.array([0.5, 0, 0])
+    assert labels(vectors).length == pytest.approx(np.sqrt((np.float32(vectors).astype(float) ** 2).sum(1).mean()))
+
+
+def test_one_hot_rows_have_length_one() -> None:
+    assert labels(np.array([0, 5, 2])).length == 1
+
+
+def test_vectors_pass_unchanged_through_selections_and_an_import(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", images=rows[:, None], labels=rows)
+    dataset = data.open(tmp_path / "x.npz")
+    assert (dataset.label_kind, dataset.label_dim, dataset.classes) == ("vectors", 3, None)
+    part = dataset.select([4, 1])
+    assert torch.equal(part.labels(), torch.from_numpy(rows[[4, 1]]))
+    assert part.label_length == pytest.approx(float(np.sqrt((rows[[4, 1]] ** 2).sum(1).mean())))
+    assert (dataset.without_labels().label_kind, dataset.without_labels().label_length) == (None, 0)
+    data.import_dataset(tmp_path / "x.npz", tmp_path / "set")
+    imported = data.open(tmp_path / "set")
+    assert imported.label_kind == "vectors"
+    assert torch.equal(imported.labels(), torch.from_numpy(rows))
+    assert data.inspect(tmp_path / "set").label_length == pytest.approx(dataset.label_length)
+
+
+def test_lists_in_dataset_json_are_vectors_even_of_whole_numbers(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "dataset.json").write_text('{"labels": [["a.png", [3, 4]], ["b.png", [1, 0]]]}')
+    dataset = data.open(tmp_path)
+    assert dataset.label_kind == "vectors"
+    assert dataset.labels().tolist() == [[3, 4], [1, 0]]

@@ -13,6 +13,7 @@ import os
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 
 import torch
 from torch.distributed import TCPStore
@@ -35,10 +36,12 @@ class Side:
         context = get_context("spawn")
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._ends: list[Connection] = []
+        self._processes: list[SpawnProcess] = []
         for rank in range(count):
             ours, theirs = context.Pipe()
             arguments = (theirs, network, batch, steps, rank, count, self._store.port)
-            context.Process(target=_train, args=arguments, daemon=True).start()
+            self._processes.append(context.Process(target=_train, args=arguments, daemon=True))
+            self._processes[-1].start()
             self._ends.append(ours)
 
     def __call__(self) -> None:
@@ -47,6 +50,13 @@ class Side:
             end.send("go")
         for end in self._ends:
             end.recv()
+
+    def end(self) -> None:
+        """Let them go."""
+        for end in self._ends:
+            end.send("")
+        for process in self._processes:
+            process.join()
 
 
 def main() -> None:
@@ -62,6 +72,8 @@ def main() -> None:
         for name, count in (("one process, two threads", 1), ("two processes", 2))
     }
     seconds = interleaved(sides, options.rounds)
+    for side in sides.values():
+        side.end()
     for name, times in seconds.items():
         print(f"{name}: {options.batch * options.steps / min(times):.1f} images/s at best")
     print(f"speed of two processes over one = {ratio(*seconds.values())}; the bar is 0.9")

@@ -110,6 +110,19 @@ def test_split_weights_compute_what_copies_do(together: Path, pictures: str, tmp
     assert len(list((split / "averages").iterdir())) == 2
 
 
+@pytest.mark.slow
+def test_the_magnitude_preserving_network_is_split_too(pictures: str, tmp_path: Path) -> None:
+    """Its gains are single numbers, of which one process has all and the other nothing."""
+    network = NetworkConfig(
+        architecture="edm2", base_channels=8, channel_multipliers=(1,), blocks_per_level=1,
+        attention_resolutions=(8,), dropout=0.0,
+    )  # fmt: skip
+    config = tiny(pictures, network=network, duration_images=24)
+    alone = trained(config, tmp_path / "alone", 1)
+    split = trained(dataclasses.replace(config, sharding="fsdp"), tmp_path / "split", 2)
+    assert_same_but_for_rounding(alone, split)
+
+
 @pytest.mark.parametrize(("before", "after"), [((1, "none"), (2, "none")), ((2, "fsdp"), (1, "none"))])
 def test_a_run_goes_on_in_another_number_of_processes(
     alone: Path, pictures: str, tmp_path: Path, before: tuple[int, str], after: tuple[int, str]

@@ -31,15 +31,7 @@ def replicate(module: nn.Module) -> nn.Module:
 
 
 def shard(module: nn.Module, processes: Processes, device: torch.device) -> None:
-    """Split the parameters of ``module`` over all processes, in place, those of every block of a network by itself.
-
-    Raises:
-        ValueError: it has a parameter that is a single number, which cannot be split.
-    """
-    if any(parameter.ndim == 0 for parameter in module.parameters()):
-        raise ValueError(
-            "sharding fsdp cannot split this architecture, which has gains that are single numbers: use none"
-        )
+    """Split the parameters of ``module`` over all processes, in place, those of every block of a network by itself."""
     mesh = init_device_mesh(device.type, (processes.count,))
     for part in _blocks(module):
         fully_shard(part, mesh=mesh)

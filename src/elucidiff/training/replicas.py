@@ -31,7 +31,7 @@ def replicate(module: nn.Module) -> nn.Module:
 
 
 def shard(module: nn.Module, processes: Processes, device: torch.device) -> None:
-    """Split the parameters of ``module`` over all processes, in place, those of every block of a network by itself."""
+    """Split the parameters of ``module`` over all processes, in place; those of each block of a network by itself."""
     mesh = init_device_mesh(device.type, (processes.count,))
     for part in _blocks(module):
         fully_shard(part, mesh=mesh)

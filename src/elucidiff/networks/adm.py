@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from elucidiff.networks.blocks import Block, BlockStyle
 from elucidiff.networks.embedding import PositionalEmbedding
 from elucidiff.networks.layers import convolution, fan_in_uniform, linear, standard_normal, zero
-from elucidiff.networks.levels import decoder_levels, encoder_levels
+from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.network import Network
 from elucidiff.networks.side_paths import Head
 
@@ -107,46 +107,16 @@ class ADM(Network):
         )
         self.head = Head(self.dims, self.level_channels[0], self.out_channels, style.eps, zero)
 
-    def forward(
-        self,
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        """The raw output F.
-
-        Args:
-            x: ``(B, C, *spatial)``, the scaled noisy input.
-            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
-            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
-            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
-
-        Returns:
-            ``(B, out_channels, *spatial)`` in the type of the parameters.
-
-        Raises:
-            ValueError: a shape does not fit.
-        """
-        self.check_inputs(x, noise_labels, class_labels, augment_labels)
-        embedding = self.embed(noise_labels, class_labels, augment_labels)
-
-        h = self.stem(x.to(self.stem.weight.dtype))
-        skips = [h]
-        for level in self.encoder:
-            for block in (*level.enter, *level.blocks):
-                h = block(h, embedding)
-                skips.append(h)
-        for level in self.decoder:
-            for block in level.enter:
-                h = block(h, embedding)
-            for block in level.blocks:
-                h = block(torch.cat([h, skips.pop()], dim=1), embedding)
+    def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """See :meth:`.Network.compute`."""
+        h = pass_levels(
+            self.stem(x), embedding, self.encoder, self.decoder, lambda h, skip: torch.cat([h, skip], dim=1)
+        )
         output: Tensor = self.head(h)
         return output
 
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
+        """See :meth:`.Network.embed`."""
         dtype = self.embed1.weight.dtype
         e = self.noise_features(noise_labels).to(dtype)
         if self.embed_augment is not None and augment_labels is not None:

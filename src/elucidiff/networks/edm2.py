@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from elucidiff.networks.edm2_block import EDM2Block
 from elucidiff.networks.embedding import FourierEmbedding
-from elucidiff.networks.levels import decoder_levels, encoder_levels
+from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.magnitude_preserving import SILU_MAGNITUDE, UnitLayer, mp_cat, mp_sum
 from elucidiff.networks.network import Network
 from elucidiff.networks.normalise import silu
@@ -105,48 +105,16 @@ class EDM2(Network):
         self.head = UnitLayer(self.level_channels[0], self.out_channels, kernel)
         self.head_gain = nn.Parameter(torch.zeros(1))
 
-    def forward(
-        self,
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        """The raw output F.
-
-        Args:
-            x: ``(B, C, *spatial)``, the scaled noisy input.
-            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
-            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
-            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
-
-        Returns:
-            ``(B, out_channels, *spatial)`` in the type of the parameters.
-
-        Raises:
-            ValueError: a shape does not fit.
-        """
-        self.check_inputs(x, noise_labels, class_labels, augment_labels)
-        embedding = self.embed(noise_labels, class_labels, augment_labels)
-
+    def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """See :meth:`.Network.compute`."""
         ones_after_channels = [0, 0] * self.dims + [0, 1]
-        h = self.stem(F.pad(x.to(self.stem.weight.dtype), ones_after_channels, value=1.0))
-        skips = [h]
-        for level in self.encoder:
-            for block in (*level.enter, *level.blocks):
-                h = block(h, embedding)
-                skips.append(h)
-        for level in self.decoder:
-            for block in level.enter:
-                h = block(h, embedding)
-            for block in level.blocks:
-                h = block(mp_cat(h, skips.pop()), embedding)
-        output: Tensor = self.head(h) * self.head_gain
+        stem = self.stem(F.pad(x, ones_after_channels, value=1.0))
+        output: Tensor = self.head(pass_levels(stem, embedding, self.encoder, self.decoder, mp_cat)) * self.head_gain
         return output
 
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
-        dtype = self.stem.weight.dtype
+        """See :meth:`.Network.embed`."""
+        dtype = self.embed_noise.weight.dtype
         # sin^2 + cos^2 = 1: times the square root of 2, the features have magnitude 1.
         e: Tensor = self.embed_noise(self.noise_features(noise_labels).to(dtype), math.sqrt(2))
         if self.embed_labels is not None:

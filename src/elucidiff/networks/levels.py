@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 BlockMaker = Callable[..., nn.Module]
 """Makes a block from its channels before and after, and the keywords ``resample`` and ``attention`` of
@@ -94,3 +94,28 @@ def decoder_levels(
         levels.append(Level(enter, blocks, channels, width))
         channels = width
     return Levels(levels)
+
+
+def pass_levels(
+    h: Tensor, embedding: Tensor, encoder: Levels, decoder: Levels, join: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """The trunk of a U-Net without side paths: from the output of its stem to the input of its head.
+
+    Args:
+        h: ``(B, stem channels, *spatial)``.
+        embedding: of noise level and labels.
+        encoder: its levels.
+        decoder: its levels.
+        join: puts the trunk and a skip connection together.
+    """
+    skips = [h]
+    for level in encoder:
+        for block in (*level.enter, *level.blocks):
+            h = block(h, embedding)
+            skips.append(h)
+    for level in decoder:
+        for block in level.enter:
+            h = block(h, embedding)
+        for block in level.blocks:
+            h = block(join(h, skips.pop()), embedding)
+    return h

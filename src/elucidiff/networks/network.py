@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,10 @@ class Network(nn.Module):
         augment_dim: width of the augmentation labels, 0 for none.
         downsampling: every side of ``x`` must be a multiple of this.
         config: JSON-able settings from which :func:`elucidiff.networks.build` makes the same network.
+        stem: the layer that the input enters, in the type in which the network computes.
     """
+
+    stem: nn.Module
 
     def __init__(
         self,
@@ -84,6 +88,39 @@ class Network(nn.Module):
             nominal >> level in attention_resolutions for level in range(len(channel_multipliers))
         ]
         self.level_channels = [base_channels * multiplier for multiplier in channel_multipliers]
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output F.
+
+        Args:
+            x: ``(B, C, *spatial)``, the scaled noisy input.
+            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
+            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
+            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
+
+        Returns:
+            ``(B, out_channels, *spatial)`` in the type of the parameters.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
+        self.check_inputs(x, noise_labels, class_labels, augment_labels)
+        embedding = self.embed(noise_labels, class_labels, augment_labels)
+        return self.compute(x.to(cast("Tensor", self.stem.weight).dtype), embedding)
+
+    @abstractmethod
+    def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
+
+    @abstractmethod
+    def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The raw output F of an input in the type of the parameters, given its embedding."""
 
     def check_inputs(
         self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None

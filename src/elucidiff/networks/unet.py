@@ -172,31 +172,8 @@ class UNet(Network):
             },
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        """The raw output F.
-
-        Args:
-            x: ``(B, C, *spatial)``, the scaled noisy input.
-            noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
-            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
-            augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
-
-        Returns:
-            ``(B, out_channels, *spatial)`` in the type of the parameters.
-
-        Raises:
-            ValueError: a shape does not fit.
-        """
-        self.check_inputs(x, noise_labels, class_labels, augment_labels)
-        embedding = self.embed(noise_labels, class_labels, augment_labels)
-        x = x.to(self.stem.weight.dtype)
-
+    def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """See :meth:`.Network.compute`."""
         side = x
         h = self.stem(x)
         skips = [h]
@@ -224,7 +201,7 @@ class UNet(Network):
         return output
 
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """The embedding of noise level, class and augmentation, ``(B or 1, embedding channels)``."""
+        """See :meth:`.Network.embed`."""
         dtype = self.embed1.weight.dtype
         e = self.noise_features(noise_labels).to(dtype)
         if self.embed_labels is not None:

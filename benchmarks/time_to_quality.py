@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import torch
 
 import elucidiff as ed
 from benchmarks.judging_garments import BLOCK, frechet, held_out_loss, judge, spread
+from benchmarks.timing import interleaved
 from elucidiff.augment.options import Options
 from elucidiff.data import to_unit
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -116,16 +117,10 @@ class KeepModels(Callbacks):
 def speed(names: list[str], rounds: int = 9) -> None:
     """Images per second of the recipes, in turn, over whole updates; the median."""
     sides: dict[str, tuple[Callable[[], None], int]] = {name: _update(RECIPES[name].run) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        for name, (step, _) in sides.items():
-            start = time.perf_counter()
-            step()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    for name, (_, batch) in sides.items():
-        median = sorted(seconds[name])[rounds // 2]
-        print(f"{name:20} {batch / median:7.1f} images/s on {torch.get_num_threads()} threads")
+    seconds = interleaved({name: step for name, (step, _) in sides.items()}, rounds)
+    for name, (_, images) in sides.items():
+        rate = images / statistics.median(seconds[name])
+        print(f"{name:20} {rate:7.1f} images/s on {torch.get_num_threads()} threads")
 
 
 def _update(config: TrainingConfig) -> tuple[Callable[[], None], int]:

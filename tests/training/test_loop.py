@@ -28,17 +28,6 @@ from elucidiff.training.state import TrainingState
 from elucidiff.training.validation import validate
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """50 blurred 8x8 images of two classes."""
-    random_state = np.random.default_rng(0)
-    classes = np.arange(50) % 2
-    images = random_state.integers(0, 128, (50, 1, 8, 8)) + 127 * classes[:, None, None, None]
-    path = tmp_path_factory.mktemp("data") / "pictures.npz"
-    np.savez(path, images=images.astype(np.uint8), labels=classes)
-    return str(path)
-
-
 def tiny(data: str, **settings: Any) -> TrainingConfig:
     """Twenty steps of everything there is: labels, dropout, augmentation, averages, held-out images."""
     network = NetworkConfig(
@@ -419,7 +408,7 @@ def test_real_digits_are_learnt(tmp_path: Path) -> None:
     data = TrainingData.open(config)
     assert data.held_out is not None
     untrained = TrainingState(config, data.shape, data.label_dim, torch.device("cpu"))
-    before = validate(untrained, data.held_out).mean
+    before = validate(untrained, untrained.model, data.held_out).mean
     train(config, tmp_path)
     after = metrics(tmp_path)[-1]["validation_loss"]
     assert after < 0.5 * before

@@ -12,7 +12,7 @@ from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.loss_weighting import LossWeighting
 from elucidiff.training.state import TrainingState
-from tests.training.test_update import CPU, tiny
+from tests.training.test_update import CPU, tiny, trained
 
 
 def weighting(seed: int = 0) -> LossWeighting:
@@ -76,12 +76,7 @@ def test_bfloat16_leaves_u_in_float32() -> None:
 def state_after(steps: int, **settings: object) -> TrainingState:
     """A run on random images with a network whose output is open from the first step."""
     config = tiny(**{"lr": 1e-3, "learned_loss_weighting": True, **settings})
-    state = TrainingState(config, (1, 8, 8), 0, CPU)
-    images = torch.rand(config.batch_size, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for _ in range(steps):
-        draws = draw(config.seed, state.step, images.shape, state.objective.noise, state.augment)
-        update(state, noisy_batches(state, images, None, draws))
-    return state
+    return trained(config, steps)
 
 
 def test_what_is_reported_is_the_plain_loss() -> None:

@@ -149,6 +149,7 @@ def test_on_cuda_nothing_synchronises(precision: str, pictures: str) -> None:
             update(state, _prepared(state, *next(batches)))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert state.step == 4, "what waits is an error before that"
 
 
 def _prepared(state: TrainingState, images: Tensor, labels: Tensor | None) -> Iterator[Any]:

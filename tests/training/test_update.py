@@ -114,21 +114,21 @@ class TestAgainstTheReferenceRun:
 
 
 def test_parts_of_a_batch_give_the_whole_batchs_update() -> None:
-    whole, parts = (_trained(tiny(batch_size=8, device_batch_size=size, lr=1e-3), steps=3) for size in (None, 2))
+    whole, parts = (trained(tiny(batch_size=8, device_batch_size=size, lr=1e-3), steps=3) for size in (None, 2))
     _assert_same_but_for_rounding(whole, parts)
 
 
 def test_update_is_a_function_of_seed_and_step() -> None:
     config = tiny(augment=Options(p=0.5, scale=1.0), lr=1e-3)
-    first, second = _trained(config, steps=3), _trained(config, steps=3)
+    first, second = trained(config, steps=3), trained(config, steps=3)
     for one, other in zip(first.denoiser.parameters(), second.denoiser.parameters(), strict=True):
         assert torch.equal(one, other)
-    other_seed = _trained(tiny(augment=Options(p=0.5, scale=1.0), lr=1e-3, seed=1), steps=3)
+    other_seed = trained(tiny(augment=Options(p=0.5, scale=1.0), lr=1e-3, seed=1), steps=3)
     assert not torch.equal(next(iter(first.denoiser.parameters())), next(iter(other_seed.denoiser.parameters())))
 
 
 def test_first_update_changes_nothing_but_the_moments() -> None:
-    before, after = _trained(tiny(), steps=0), _trained(tiny(), steps=1)
+    before, after = trained(tiny(), steps=0), trained(tiny(), steps=1)
     for one, other in zip(before.denoiser.parameters(), after.denoiser.parameters(), strict=True):
         assert torch.equal(one, other)
     moments = [after.optimiser.state[parameter]["exp_avg"] for parameter in after.denoiser.parameters()]
@@ -151,17 +151,17 @@ def test_clipping_scales_the_norm_of_the_unscaled_gradient(clip: float, expected
 
 
 def test_loss_scale_does_not_change_the_update() -> None:
-    plain, scaled = (_trained(tiny(lr=1e-3, loss_scale=scale), steps=3) for scale in (1.0, 64.0))
+    plain, scaled = (trained(tiny(lr=1e-3, loss_scale=scale), steps=3) for scale in (1.0, 64.0))
     _assert_same_but_for_rounding(plain, scaled)
 
 
 def test_layout_in_memory_does_not_change_the_update() -> None:
-    plain, channels_last = (_trained(tiny(lr=1e-3, channels_last=flag), steps=3) for flag in ("off", "on"))
+    plain, channels_last = (trained(tiny(lr=1e-3, channels_last=flag), steps=3) for flag in ("off", "on"))
     _assert_same_but_for_rounding(plain, channels_last)
 
 
 def test_bfloat16_computes_with_weights_and_moments_in_float32() -> None:
-    plain, low = (_trained(tiny(lr=1e-3, precision=precision), steps=3) for precision in ("fp32", "bf16"))
+    plain, low = (trained(tiny(lr=1e-3, precision=precision), steps=3) for precision in ("fp32", "bf16"))
     assert low.meter.summary().mean == pytest.approx(plain.meter.summary().mean, rel=0.02)
     assert low.meter.summary().mean != plain.meter.summary().mean
     for parameter in low.denoiser.parameters():
@@ -185,7 +185,7 @@ def _assert_same_but_for_rounding(one: TrainingState, other: TrainingState) -> N
         )
 
 
-def _trained(config: TrainingConfig, steps: int) -> TrainingState:
+def trained(config: TrainingConfig, steps: int) -> TrainingState:
     state = TrainingState(config, (1, 8, 8), 0, CPU)
     images = torch.rand(config.batch_size, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for _ in range(steps):

@@ -33,7 +33,7 @@ def write_contact_sheet(path: Path, subject: Subject, report: Report) -> str:
     """
     if len(report.shape) == 1:
         return f"no contact sheet: samples of shape {report.shape} cannot be drawn, as they have no spatial dimension"
-    readable = np.setdiff1d(np.arange(len(subject.dataset)), report.unreadable)
+    readable = report.readable
     if len(report.shape) == 2:
         shown = subject.dataset.images(evenly_spread(readable, COLUMNS * _ROWS))
         save(arrays.lines(to_unit(shown).double().numpy(), COLUMNS), path, formats=("png",))

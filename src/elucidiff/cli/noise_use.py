@@ -71,15 +71,14 @@ class ModelNoise:
 
     def measure(self, report: Report, progress: Progress) -> NoiseUse:
         """Compare the model with denoisers that know less and more, on images evenly spread over the data."""
-        readable = np.setdiff1d(np.arange(len(self.dataset)), report.unreadable)
         count = max(2, min(_POINTS, _POINT_VALUES // int(np.prod(report.shape))))
-        known = evenly_spread(readable, count)
+        known = evenly_spread(report.readable, count)
         points = to_unit(self.dataset.images(known))
         chosen = torch.from_numpy(evenly_spread(np.arange(len(known)), _IMAGES))
         labels = point_classes = None
         if self.denoiser.label_dim and self.dataset.classes is not None:
             point_classes = self.dataset.classes[torch.from_numpy(known)]
-            labels = torch.nn.functional.one_hot(point_classes[chosen], self.denoiser.label_dim).float()
+            labels = self.dataset.labels(torch.from_numpy(known)[chosen])
         place = next(self.denoiser.parameters()).device
         return noise_use(
             self.denoiser,

@@ -17,6 +17,7 @@ from elucidiff.cli.progress import Progress
 from elucidiff.cli.units import makes_pictures
 from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.sampling.prepared import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
@@ -114,9 +115,8 @@ class Watch(Callbacks):
         """See :class:`Callbacks`. With classes, every column is one; label vectors are examples from the data."""
         classes = model.label_dim if model.label_kind == "classes" else 0
         labels = torch.arange(self._samples) % classes if classes else None
-        # The paper's range is for sigma_data = 0.5.
-        units = getattr(model.preconditioning, "sigma_data", 0.5) / 0.5
-        x = Sampler(sigma_min=0.002 * units, sigma_max=80 * units).run(model, range(self._samples), labels).x
+        low, high = range_for(getattr(model.preconditioning, "sigma_data", 0.5))
+        x = Sampler(sigma_min=low, sigma_max=high).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8
         path = run_dir / "samples" / f"{images_seen:012d}.png"
         write_sheet(path, x, columns, pictures=makes_pictures(model))

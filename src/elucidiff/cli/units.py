@@ -6,6 +6,7 @@ from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.figures.style import is_picture
+from elucidiff.sampling.prepared import range_for
 from elucidiff.sampling.sampler import Sampler
 
 
@@ -33,10 +34,11 @@ def range_advice(sampler: Sampler, denoiser: Denoiser) -> str | None:
     high, low = float(sigmas[0]), float(sigmas[-2])
     if high >= 10 * spread and low <= spread / 20:
         return None
+    least, most = range_for(spread)
     return (
         f"warning: sigma goes from {high:g} to {low:g}, but the training data have a standard deviation of "
-        f"{spread:.3g}: the paper's range in their units is --sigma-max {_rounded(160 * spread)} --sigma-min "
-        f"{_rounded(0.004 * spread)}"
+        f"{spread:.3g}: the paper's range in their units is --sigma-max {_rounded(most)} --sigma-min "
+        f"{_rounded(least)}"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.data.choosing import Places
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.duplicates import exact_groups, near_pairs
 from elucidiff.data.measuring import Measurements, Progress
@@ -80,6 +81,11 @@ class Report:
     near_duplicates: tuple[tuple[int, int], ...]
     curve: ErrorCurve
     recommendations: tuple[Recommendation, ...]
+
+    @property
+    def readable(self) -> Places:
+        """Positions of the images that could be read."""
+        return np.setdiff1d(np.arange(self.count + len(self.unreadable)), self.unreadable)
 
     def recommended(self, setting: str) -> float:
         """The value recommended for a setting: sigma_data, sigma_min, sigma_max, p_mean, p_std or resolution."""

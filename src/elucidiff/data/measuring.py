@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.data.duplicates import thumbnails
+from elucidiff.data.duplicates import digest, thumbnails
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subject import Subject
 
@@ -86,7 +85,7 @@ class Measurements:
         self.lowest = min(self.lowest, float(images.min()))
         self.highest = max(self.highest, float(images.max()))
         self.places += places
-        self.digests += [hashlib.blake2b(image.numpy().data, digest_size=16).digest() for image in stored]
+        self.digests += [digest(image) for image in stored]
         if images.ndim == 4:
             self.thumbnails.append(thumbnails(images))
         self.sample.append(images[self._wanted[places]])

@@ -34,6 +34,15 @@ class Prepared:
     churn: Churn
 
 
+def range_for(sigma_data: float) -> tuple[float, float]:
+    """The paper's range of noise levels, sigma_min and sigma_max, in units of data with this standard deviation.
+
+    Karras et al. 2022 sample from 80 down to 0.002 for sigma_data = 0.5 (Table 1).
+    """
+    units = sigma_data / 0.5
+    return 0.002 * units, 80 * units
+
+
 def prepare(choices: Sampler, denoiser: Any) -> Prepared:
     """The choices as objects, within the range of noise levels that the denoiser supports.
 

@@ -46,7 +46,7 @@ class Checks:
         values: dict[str, Any] = {}
         warnings: list[str] = []
         if self._held_out is not None:
-            losses = validate(self._state, self._held_out)
+            losses = validate(self._state, model, self._held_out)
             trend = held_out_trend(lines, self._state.images_seen, losses)
             values |= {
                 "validation_loss": losses.mean,

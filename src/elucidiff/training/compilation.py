@@ -147,11 +147,7 @@ def _run_once(state: TrainingState) -> None:
     Other processes are not waited for: they may have failed to compile.
     """
     config = state.config
-    count = config.device_batch_size or state.images
-    images = torch.zeros(count, *state.denoiser.sample_shape, device=state.device)
-    sigma = torch.ones(count, device=state.device)
-    labels = torch.zeros(count, state.denoiser.label_dim, device=state.device) if state.denoiser.label_dim else None
-    augment_labels = torch.zeros(count, state.augment.label_dim, device=state.device) if state.augment else None
+    images, sigma, labels, augment_labels = state.blank(config.device_batch_size or state.images)
     with seeded_layers(config.seed, state.step, state.share.start, state.device), state.gradients_meet(now=False):
         with state.arithmetic.forward():
             loss = state.objective.loss(state.replica, images, sigma, images, labels, augment_labels)

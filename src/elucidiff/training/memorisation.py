@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,10 @@ from torch import Tensor
 
 from elucidiff.data import Dataset, to_unit
 from elucidiff.data.choosing import Places, evenly_spread
+from elucidiff.data.duplicates import digest
 from elucidiff.data.nearest import nearest_images
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.sampling.prepared import range_for
 from elucidiff.sampling.sampler import Sampler
 
 # Yoon et al. 2023 ("Diffusion probabilistic models generalize when they fail to memorize"): a sample is memorised if
@@ -72,9 +73,8 @@ class MemorisationCheck:
 
     def __init__(self, train: Dataset, count: int, sigma_data: float) -> None:
         self._train, self._count = train, count
-        # The paper's range is for sigma_data = 0.5.
-        units = sigma_data / 0.5
-        self._sampler = Sampler(n=_STEPS, sigma_min=0.002 * units, sigma_max=80 * units)
+        low, high = range_for(sigma_data)
+        self._sampler = Sampler(n=_STEPS, sigma_min=low, sigma_max=high)
         size = max(4, _VALUES // int(np.prod(train.shape)))
         self._candidates = evenly_spread(np.arange(len(train)), size)
 
@@ -114,7 +114,7 @@ class MemorisationCheck:
         seen: dict[bytes, int] = {}
         for places in self._split(self._candidates):
             for place, image in zip(places.tolist(), self._train.images(places), strict=True):
-                seen.setdefault(hashlib.blake2b(image.numpy().data, digest_size=16).digest(), place)
+                seen.setdefault(digest(image), place)
         return np.array(list(seen.values()))
 
     def _pieces(self) -> Iterator[Tensor]:

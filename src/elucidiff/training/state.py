@@ -117,6 +117,18 @@ class TrainingState:
         """The denoiser with the averaged weights: what the training is for. All processes take part in making it."""
         return Denoiser(whole_network(self.averages[MAIN_AVERAGE].network), self.denoiser.preconditioning).eval()
 
+    def blank(self, count: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """``count`` grey images, noise levels of 1, and rows of zeros for labels and augmentation labels, or None.
+
+        A pass on these makes ready what is made when it is first needed.
+        """
+        labels, augment_labels = (
+            torch.zeros(count, width, device=self.device) if width else None
+            for width in (self.denoiser.label_dim, self.augment.label_dim if self.augment else 0)
+        )
+        images = torch.zeros(count, *self.denoiser.sample_shape, device=self.device)
+        return images, torch.ones(count, device=self.device), labels, augment_labels
+
     def gradients_meet(self, now: bool) -> AbstractContextManager[None]:
         """A pass in this context adds to the gradients; ``now`` averages them over processes, too."""
         modules = [self.replica] if self.loss_weighting is None else [self.replica, self.loss_weighting]
@@ -175,12 +187,7 @@ class TrainingState:
         The first pass itself is summed in another order, which with three or more processes rounds otherwise: were it
         a step, the first step after a resumption would differ from that of an unbroken run.
         """
-        images = torch.zeros(1, *self.denoiser.sample_shape, device=self.device)
-        labels, augment_labels = (
-            torch.zeros(1, width, device=self.device) if width else None
-            for width in (self.denoiser.label_dim, self.augment.label_dim if self.augment else 0)
-        )
-        sigma = torch.ones(1, device=self.device)
+        images, sigma, labels, augment_labels = self.blank(1)
         with seeded_layers(self.config.seed, 0, 0, self.device), self.arithmetic.forward():
             output = self.replica(images, sigma, labels, augment_labels)
             if self.loss_weighting is not None:

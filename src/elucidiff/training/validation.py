@@ -5,24 +5,26 @@ from __future__ import annotations
 import torch
 
 from elucidiff.data import Dataset, to_unit
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training.draws import draw, mix
 from elucidiff.training.metrics import LossMeter, LossSummary
 from elucidiff.training.state import TrainingState
 
 
 @torch.no_grad()
-def validate(state: TrainingState, held_out: Dataset, passes: int = 4) -> LossSummary:
-    """Measure the averaged weights' loss under p_train, overall and by noise level.
+def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int = 4) -> LossSummary:
+    """Measure a model's loss under p_train, overall and by noise level.
 
     Noise levels and noise are the same in every call and every run, so what differs is the model. Nothing is
     augmented.
 
     Args:
         state: the training state.
+        model: the denoiser with the averaged weights; every process has it.
         held_out: the images.
         passes: how often each image is used, each time at another noise level.
     """
-    processes, model, noise = state.processes, state.model, state.objective.noise
+    processes, noise = state.processes, state.objective.noise
     meter = LossMeter(state.device, processes)
     images, labels = to_unit(held_out.images()), held_out.labels()
     size = state.config.device_batch_size or state.images

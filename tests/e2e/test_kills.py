@@ -11,9 +11,7 @@ import pytest
 
 from tests.training.launching import Group
 from tests.training.test_loop import assert_same_run
-from tests.training.test_processes import pictures, tiny, trained, words
-
-__all__ = ["pictures"]
+from tests.training.test_processes import tiny, trained, words
 
 KILLS = 20
 

@@ -17,9 +17,7 @@ import pytest
 import elucidiff
 from tests.e2e.conftest import TINY
 from tests.training.test_loop import assert_same_run, metrics
-from tests.training.test_processes import pictures, tiny, trained, words
-
-__all__ = ["pictures"]
+from tests.training.test_processes import tiny, trained, words
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "many-processes.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"<!-- runs on a CPU -->\n```bash\n(.*?)```", GUIDE, re.DOTALL)

@@ -14,9 +14,7 @@ import pytest
 from elucidiff.training import TrainingConfig
 from tests.training.launching import Ended, Group
 from tests.training.test_loop import assert_same_run
-from tests.training.test_processes import pictures, tiny, trained, words
-
-__all__ = ["pictures"]
+from tests.training.test_processes import tiny, trained, words
 
 
 def said(ended: Sequence[Ended]) -> list[str]:
@@ -98,7 +96,7 @@ class TestRestartedByALauncher:
     """torchrun starts a group again, with the same words, in which nothing is said of resuming."""
 
     def test_goes_on_from_the_last_checkpoint(self, pictures: str, tmp_path: Path) -> None:
-        config = tiny(pictures, checkpoint_images=16, log_images=16)
+        config = tiny(pictures, checkpoint_images=16, log_images=24)
         again = words(config, tmp_path / "run")
         group = Group(again, 2, tmp_path)
         after_steps(tmp_path / "run", group)
@@ -158,6 +156,7 @@ def test_a_signal_stops_all_after_the_same_step(
     after_steps(tmp_path / "run", group)
     if to == "all":
         group.send(number)
+        time.sleep(0.02)
         group.send(number)  # as launchers do: what the terminal has sent already, they pass on
     else:
         assert group.processes[1].pid is not None

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from elucidiff.augment.options import Options
@@ -15,16 +14,6 @@ from tests.training.launching import run
 from tests.training.test_loop import assert_same_run, last_checkpoint, metrics
 
 LR = 2e-3
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """50 noisy 8x8 images of two classes."""
-    classes = np.arange(50) % 2
-    images = np.random.default_rng(0).integers(0, 128, (50, 1, 8, 8)) + 127 * classes[:, None, None, None]
-    path = tmp_path_factory.mktemp("data") / "pictures.npz"
-    np.savez(path, images=images.astype(np.uint8), labels=classes)
-    return str(path)
 
 
 def tiny(data: str, **settings: Any) -> TrainingConfig:
@@ -95,6 +84,13 @@ def test_two_processes_compute_what_one_does(alone: Path, together: Path) -> Non
     assert len(metrics(together)) == 5
 
 
+def test_gradients_are_averaged(pictures: str, tmp_path: Path) -> None:
+    """Without clipping, which would hide a factor."""
+    config = tiny(pictures, duration_images=16, gradient_clip=None)
+    alone, together = (trained(config, tmp_path / str(count) / "run", count) for count in (1, 2))
+    assert_same_but_for_rounding(alone, together)
+
+
 def test_one_process_writes(together: Path) -> None:
     assert len(list(together.glob("events.out.tfevents.*"))) == 1
     assert sorted(path.name for path in (together / "checkpoints").iterdir()) == [
@@ -135,6 +131,7 @@ def test_a_run_goes_on_in_another_number_of_processes(
     assert_same_but_for_rounding(unbroken, path)
 
 
+@pytest.mark.slow
 def test_three_processes_resume_to_the_bit(pictures: str, tmp_path: Path) -> None:
     """Three numbers can be added in orders that round differently, unlike two."""
     network = NetworkConfig(

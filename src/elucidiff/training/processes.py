@@ -140,8 +140,8 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     # With the group's store given, nobody has to look for the others again.
     store = PrefixStore("group", board.store)
     arguments: dict[str, Any] = {"store": store, "rank": board.rank, "world_size": board.count}
-    state = PartialState(cpu=chosen.type == "cpu", **arguments)
     _share_cores()
+    state = PartialState(cpu=chosen.type == "cpu", **arguments)
     group = cast("dist.ProcessGroup", dist.new_group(backend="gloo"))
     yield Processes(board, group), chosen
     # Only after work well done: one that fails must not wait for the others.
@@ -171,4 +171,6 @@ def _own_device(name: str) -> torch.device:
 def _share_cores() -> None:
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate warns, and takes another number
+        torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from elucidiff.data import Dataset, to_unit
 from elucidiff.evaluation import loss_per_sigma
 from elucidiff.evaluation.frechet import frechet_distance, moments
 
-BLOCK = 1000  # images on either side of a Frechet distance
+BLOCK = 500  # images on the generated side of a Frechet distance
 QUANTILES = 24
 
 
@@ -69,7 +69,7 @@ def frechet(model: Judge, images: Tensor, reference: Tensor) -> list[float]:
     return [frechet_distance(*moments(block.numpy()), *target) for block in blocks if len(block) == BLOCK]
 
 
-def held_out_loss(denoiser: ed.Denoiser, held_out: Dataset, count: int = 1000) -> float:
+def held_out_loss(denoiser: ed.Denoiser, held_out: Dataset, count: int = 500) -> float:
     """The loss of Karras et al. 2022, Eq. 2, with the paper's p_train and lambda (their defaults for CIFAR-10).
 
     The mean over the quantiles of p_train; the same images and the same noise for every model, whatever it was

@@ -7,6 +7,7 @@ of a library network, by name.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -16,8 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elucidiff.networks import UNet
+from elucidiff.training import TrainingConfig
 
 Weights = Mapping[str, Tensor]
+
+
+def with_standard_layers(config: TrainingConfig) -> TrainingConfig:
+    """The settings with the paper's DDPM++ in place of magnitude-preserving layers, which this side does not have."""
+    network = dataclasses.replace(config.network, architecture="ddpmpp")
+    return dataclasses.replace(config, network=network, learned_loss_weighting=False, lr=min(config.lr, 2e-3))
 
 
 class PlainDDPMpp:

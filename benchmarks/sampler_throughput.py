@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
-from benchmarks.plain import PlainDDPMpp, plain_heun
+from benchmarks.plain import PlainDDPMpp, plain_heun, with_standard_layers
 from benchmarks.timing import interleaved, ratio
 from elucidiff.denoisers.shapes import label_rows
 from elucidiff.training.parts import make_network
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
-    config = preset(options.network)
+    config = with_standard_layers(preset(options.network))
     shape = SHAPES[options.network]
     network = make_network(config, shape, 10, 0).eval()
     _make_heard(network)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
+from benchmarks.plain import with_standard_layers
 from benchmarks.plain_training import PlainTraining
 from benchmarks.timing import interleaved, ratio
 from elucidiff.data import to_unit
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile our side first")
     options = parser.parse_args()
 
-    config = comparable(preset("fashion-mnist"), options.batch)
+    config = comparable(with_standard_layers(preset("fashion-mnist")), options.batch)
     data = TrainingData.open(config)
     sides = Sides(config, data)
     count = sum(p.numel() for p in sides.plain.parameters.values()) / 1e6

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.files import write_whole
+from elucidiff.files import remove_unfinished, write_folder_whole, write_whole
 
 
 def test_text_bytes_and_functions_are_written(tmp_path: Path) -> None:
@@ -62,3 +62,37 @@ def test_a_writer_that_replaces_the_file_does_not_change_its_permissions(tmp_pat
     (tmp_path / "plain").touch()
     written = write_whole(tmp_path / "file", replaces)
     assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fill(names: str, fails: bool = False) -> None:
+        def content(folder: Path) -> None:
+            for name in names:
+                (folder / name).write_text(names)
+            if fails:
+                raise OSError("no room")
+
+        write_folder_whole(tmp_path / "out" / "folder", content)
+
+    def there() -> dict[str, str]:
+        return {path.name: path.read_text() for path in (tmp_path / "out" / "folder").iterdir()}
+
+    fill("ab")
+    assert there() == {"a": "ab", "b": "ab"}
+    with pytest.raises(OSError, match="no room"):
+        fill("bc", fails=True)
+    assert there() == {"a": "ab", "b": "ab"}
+    fill("bc")
+    assert there() == {"b": "bc", "c": "bc"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["folder"]
+
+
+def test_only_our_own_leavings_are_removed(tmp_path: Path) -> None:
+    left = [".a-01234567.tar", ".a-01234567", ".000001-89abcdef.json"]
+    kept = [".a", "a-01234567.tar", ".a-0123456.tar", ".a-01234567.tar.gz", ".a-0123456g"]
+    for name in left + kept:
+        (tmp_path / name).touch()
+    (tmp_path / ".b-01234567").mkdir()
+    (tmp_path / ".b-01234567" / "file").touch()
+    remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elucidiff import augment, data, evaluation, interop, networks, sampling, training
-    from elucidiff.denoisers import adapters, ideal
+    from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.model_folder import load
     from elucidiff.denoisers.preconditioned import Denoiser
     from elucidiff.design import objectives, preconditioning, schedules, steps, table
-    from elucidiff.sampling import solvers
+    from elucidiff.sampling import inverse, solvers
     from elucidiff.sampling.churn import Churn
     from elucidiff.sampling.loop import sample
+    from elucidiff.sampling.restart import Restart
     from elucidiff.sampling.sampler import Sampler
     from elucidiff.sampling.seeds import SeededNoise
 
@@ -31,14 +32,17 @@ __version__ = "0.1.0"
 __all__ = [
     "Churn",
     "Denoiser",
+    "Restart",
     "Sampler",
     "SeededNoise",
     "adapters",
     "augment",
     "data",
     "evaluation",
+    "guided",
     "ideal",
     "interop",
+    "inverse",
     "load",
     "networks",
     "objectives",
@@ -57,8 +61,10 @@ _MODULES = {
     "augment": "augment",
     "data": "data",
     "evaluation": "evaluation",
+    "guided": "denoisers.guided",
     "ideal": "denoisers.ideal",
     "interop": "interop",
+    "inverse": "sampling.inverse",
     "networks": "networks",
     "objectives": "design.objectives",
     "preconditioning": "design.preconditioning",
@@ -72,6 +78,7 @@ _MODULES = {
 _OBJECTS = {
     "Churn": "sampling.churn",
     "Denoiser": "denoisers.preconditioned",
+    "Restart": "sampling.restart",
     "Sampler": "sampling.sampler",
     "SeededNoise": "sampling.seeds",
     "load": "denoisers.model_folder",

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}(\.\w+)?")
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[Path], None]) -> Path:
@@ -44,6 +49,66 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[P
         raise
     _sync(path.parent)
     return path
+
+
+def write_folder_whole(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> Path:
+    """Write a folder so that ``path`` is there with all of its files or not at all.
+
+    As :func:`write_whole`: the files go into a temporary folder beside it. A folder that is at ``path`` already is
+    deleted when its successor is complete.
+
+    Args:
+        path: the folder to write; missing parent directories are made.
+        fill: writes files into the temporary folder that it is given.
+
+    Returns:
+        ``path`` as a :class:`~pathlib.Path`.
+
+    Raises:
+        OSError: a file could not be written (disk full, no permission); nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _sync(temporary)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what :func:`write_whole` and :func:`write_folder_whole` left in ``folder`` when they were killed."""
+    for left in folder.glob(".*-????????*"):
+        if _TEMPORARY.fullmatch(left.name):
+            remove(left)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; that there is none is all right."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

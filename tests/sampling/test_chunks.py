@@ -14,6 +14,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.sampling import FixedBatch, Sampler, SeededNoise, sample, sample_predictor_corrector, sample_sde
 from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.solvers import ERSDE, UniPC
 
 
 @functools.cache
@@ -37,6 +38,10 @@ CASES = {
     "heun": ("unet", Sampler(n=2)),
     "churn": ("unet", Sampler(n=3, churn=5, churn_sigma_min=0.01, churn_sigma_max=50, noise_scale=1.007)),
     "euler, vp, churn": ("adm", Sampler(n=3, solver="euler", schedule="vp", churn=1)),
+    "sa_solver, restarts": (
+        "unet",
+        Sampler(n=3, solver="sa_solver", restarts=1, restart_sigma_max=9, restart_steps=2),
+    ),
 }
 
 
@@ -86,6 +91,8 @@ def one_thread() -> Iterator[None]:
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "deterministic": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.0]),
     "churn": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.0], churn=Churn(2.0, noise_scale=1.007)),
+    "unipc": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.1, 0.0], solver=UniPC(3)),
+    "er_sde": functools.partial(sample, sigmas=[40.0, 5.0, 0.5, 0.1, 0.0], solver=ERSDE(3)),
     "sde": functools.partial(sample_sde, sigmas=[40.0, 5.0, 0.5, 0.0]),
     "predictor-corrector": functools.partial(sample_predictor_corrector, sigmas=[40.0, 5.0, 0.0]),
 }

@@ -125,7 +125,7 @@ def test_seeds() -> None:
 
 def test_seed_lists() -> None:
     case, _ = load("d_samplers/seeds")
-    assert {text: parse_seeds(text) for text in case["parse_int_list"]} == case["parse_int_list"]
+    assert {text: list(parse_seeds(text)) for text in case["parse_int_list"]} == case["parse_int_list"]
 
 
 def test_quantize() -> None:

@@ -159,3 +159,6 @@ def test_nan_from_the_denoiser_ends_the_run() -> None:
 
     with pytest.raises(ValueError, match="RK45 found no step size"):
         sample(broken, latents(2), [5.0, 0.1, 0.0], solver=RK45())
+    # From the very first evaluation on there is not even a size to begin with.
+    with pytest.raises(ValueError, match=r"RK45 found no step size to meet .* for sample 0 of the batch"):
+        sample(lambda x, sigma: x * math.nan, latents(2), [5.0, 0.1, 0.0], solver=RK45())

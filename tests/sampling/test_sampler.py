@@ -166,6 +166,19 @@ def test_labels_of_every_kind_are_the_same() -> None:
         ({"solver": "rk2"}, {"n", "rho", "alpha"}),
         ({"solver": "rk45"}, {"rtol", "atol"}),
         ({"churn": 1.0}, {"n", "rho", "churn_sigma_min", "churn_sigma_max", "noise_scale"}),
+        (
+            {"restarts": 1, "restart_sigma_max": 5.0},
+            {"n", "rho", "restart_steps", "restart_sigma_min", "restart_sigma_max", "noise_scale"},
+        ),
+        ({"solver": "dpmpp_2m"}, {"n", "rho"}),
+        ({"solver": "unipc"}, {"n", "rho", "order", "variant"}),
+        ({"solver": "deis"}, {"n", "rho", "order"}),
+        ({"solver": "dpmpp_3m_sde"}, {"n", "rho", "eta"}),
+        (
+            {"solver": "sa_solver"},
+            {"n", "rho", "order", "corrector_order", "tau", "tau_sigma_min", "tau_sigma_max"},
+        ),
+        ({"solver": "sa_solver", "tau": 0.0}, {"n", "rho", "order", "corrector_order", "tau"}),
     ],
 )
 def test_options_without_effect(values: dict[str, object], used: set[str]) -> None:
@@ -180,12 +193,22 @@ def test_options_without_effect(values: dict[str, object], used: set[str]) -> No
         "alpha": 0.6,
         "rtol": 1e-2,
         "atol": 1e-2,
+        "order": 2,
+        "corrector_order": 2,
+        "variant": "bh1",
+        "eta": 0.5,
+        "tau": 0.5,
+        "tau_sigma_min": 0.5,
+        "tau_sigma_max": 30.0,
         "churn_sigma_min": 1.0,
         "churn_sigma_max": 5.0,
+        "restart_steps": 2,
+        "restart_sigma_min": 0.01,
+        "restart_sigma_max": 0.4,
         "noise_scale": 1.1,
     }
     sampler, everything = Sampler(n=5, **values), [field.name for field in fields(Sampler)]
-    assert sampler.unused(everything) == [name for name in everything if name in other and name not in used]
+    assert sampler.unused(other) == [name for name in everything if name in other and name not in used]
     assert sampler.unused(used) == sampler.unused(["steps", "sigma_max"]) == []
 
     def run(**options: object) -> Tensor:
@@ -229,9 +252,10 @@ def test_shape_and_range_of_other_denoisers() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": "linear"}, "steps is 'linear', but must be one of karras, vp"),
-        ({"schedule": "edm2"}, "schedule is 'edm2'"),
-        ({"solver": "ddim"}, "solver is 'ddim'"),
+        ({"steps": "karas"}, "steps 'karas' is unknown; did you mean 'karras'"),
+        ({"schedule": "edm2"}, "schedule 'edm2' is unknown; did you mean 'edm'"),
+        ({"solver": "dpm++2m"}, "solver 'dpm.*' is unknown; did you mean 'dpmpp_2m'"),
+        ({"solver": "xyz"}, "solver 'xyz' is unknown; known: heun, euler, rk2, rk45, dpmpp_2m, "),
         ({"scaling": "flow"}, "scaling 'flow' is unknown"),
         ({"n": 1}, "use at least 2"),
         ({"sigma_min": 80.0, "sigma_max": 1.0}, "sigma_min 80.0 is not below sigma_max 1.0"),
@@ -240,11 +264,32 @@ def test_shape_and_range_of_other_denoisers() -> None:
         ({"sigma_max": math.nan}, "sigma_max is nan"),
         ({"rho": 0.0}, "rho is 0.0"),
         ({"rho": -1.0, "steps": "ve"}, "rho is -1.0"),
-        ({"alpha": 0.0}, "alpha is 0.0"),
-        ({"rtol": 0.0}, "rtol is 0.0"),
+        ({"alpha": 0.0, "solver": "rk2"}, "alpha is 0.0"),
+        ({"rtol": 0.0, "solver": "rk45"}, "rtol is 0.0"),
+        ({"order": 5, "solver": "deis"}, "order of deis is 5, but must be 1, 2, 3 or 4"),
+        ({"order": 0, "solver": "unipc"}, "order of unipc is 0"),
+        ({"order": 4, "solver": "er_sde"}, "order of er_sde is 4, but must be 1, 2 or 3"),
+        ({"variant": "bh3", "solver": "unipc"}, "variant of unipc is 'bh3', but must be bh1 or bh2"),
+        ({"eta": -1.0, "solver": "dpmpp_2m_sde"}, "eta is -1.0"),
+        ({"tau": math.inf, "solver": "sa_solver"}, "tau is inf"),
+        ({"tau_sigma_min": 2.0, "solver": "sa_solver"}, "tau range is 2.0 to 1.0"),
+        ({"corrector_order": 5, "solver": "sa_solver"}, "corrector_order of sa_solver is 5"),
+        ({"restarts": -1}, "restarts is -1"),
+        ({"restarts": 1, "restart_steps": 0}, "steps of a restart is 0"),
+        ({"restarts": 1, "restart_sigma_min": 1.0}, "sigma_min 1.0 is not below sigma_max 0.3"),
+        (
+            {"restarts": 1, "n": 3, "restart_sigma_min": 1.0, "restart_sigma_max": 1.1},
+            "restart from 1 to 1.1 does not fit",
+        ),
+        ({"restarts": 1, "restart_sigma_min": 79.0, "restart_sigma_max": 99.0}, "level is 80, its highest"),
+        ({"restarts": 1, "churn": 1.0}, "churn and restarts both add noise"),
+        ({"restarts": 1, "solver": "rk45"}, "RK45 chooses its own steps, so it cannot be used with restarts"),
+        ({"churn": 1.0, "solver": "unipc"}, "UniPC corrects the end of each step"),
+        ({"churn": 1.0, "solver": "er_sde"}, "ERSDE adds noise itself"),
+        ({"churn": 100.0, "solver": "dpmpp_2m", "n": 50}, "churn raises the noise of step 1 from .* less churn"),
         ({"epsilon_s": 2.0, "steps": "vp"}, "epsilon_s is 2.0"),
         ({"churn": -1.0}, "churn amount is -1.0"),
-        ({"churn": 1.0, "solver": "rk45"}, "rk45 chooses its own steps"),
+        ({"churn": 1.0, "solver": "rk45"}, "RK45 chooses its own steps"),
     ],
 )
 def test_bad_values(values: dict[str, object], message: str) -> None:

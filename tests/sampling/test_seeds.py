@@ -43,7 +43,7 @@ def test_leaves_the_global_generator_alone() -> None:
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 5)), min_size=1, max_size=6))
 def test_seed_lists_expand(ranges: list[tuple[int, int]]) -> None:
     text = ",".join(str(first) if not extra else f"{first}-{first + extra}" for first, extra in ranges)
-    assert parse_seeds(text) == [seed for first, extra in ranges for seed in range(first, first + extra + 1)]
+    assert list(parse_seeds(text)) == [seed for first, extra in ranges for seed in range(first, first + extra + 1)]
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,,2", "-5", "1-", "3-1", "1.5", "0x10", "1 2", "²"])
@@ -56,14 +56,11 @@ def test_seed_lists_that_do_not_parse(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0-10000000", "more than 10000000"),
-        ("0-6000000,0-6000000", "more than 10000000"),
-        ("0-4294967295", "more than 10000000"),
         ("4294967296", "4294967296 is too large, the largest seed is 4294967295"),
         ("0-99999999999999999999", "99999999999999999999 is too large"),
     ],
 )
-def test_seed_lists_that_are_too_much(text: str, message: str) -> None:
+def test_seeds_that_are_too_large(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse_seeds(text)
     assert "\n" not in str(caught.value)

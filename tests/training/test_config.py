@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from elucidiff.augment.options import Options
+from elucidiff.plain_data import first_difference, from_dict, to_dict
 from elucidiff.training.config import NetworkConfig, TrainingConfig
-from elucidiff.training.plain_data import first_difference, from_dict, to_dict
 from elucidiff.training.presets import PRESETS
 
 
@@ -52,6 +52,8 @@ def test_files_written_by_hand(tmp_path: Path) -> None:
         ("data: x\nbatch_size: 1.5", "batch_size is 1.5, but must be int"),
         ("data: x\nbatch_size: true", "batch_size is True, but must be int"),
         ("data: x\nconditional: 1", "conditional is 1, but must be bool"),
+        ("data: x\nnetwork: {label_dropout: 0.1}", "label_dropout is 0.1, but there are no labels to drop: set cond"),
+        ("data: x\nconditional: true\nnetwork: {label_dropout: 1.0}", "label_dropout is 1.0, but must be a share in"),
         ("data: x\nlr: fast", "lr is 'fast', but must be float"),
         ("data: x\nlr: -1", "lr is -1.0, but must be a positive number"),
         ("data: x\nlr: .nan", "lr is nan, but must be a positive number"),

@@ -329,7 +329,7 @@ class TestRefusedBeforeWorkStarts:
         images[7, 0, 2, 2] = value
         np.save(tmp_path / "broken.npy", images)
         with pytest.raises(ValueError, match=r"broken.npy holds (nan|inf) at \[7, 0, 2, 2\]"):
-            train(tiny(str(tmp_path / "broken.npy"), conditional=False, validation_images=0), tmp_path / "run")
+            train(TrainingConfig(data=str(tmp_path / "broken.npy"), device="cpu"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     def test_labels_that_are_not_there(self, tmp_path: Path) -> None:

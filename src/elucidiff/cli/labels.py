@@ -32,19 +32,19 @@ def labels_asked_for(text: str, denoiser: Denoiser) -> Tensor:
     if denoiser.label_dim == 0:
         raise ValueError("--labels were given, but the model was trained without labels")
     classes = denoiser.label_kind == "classes"
-    written, checked = (_classes, _checked_classes) if classes else (_vector, _checked_vectors)
-    return checked(text, _read(Path(text)) if text.endswith(".npy") else written(text), denoiser)
+    checked = _checked_classes if classes else _checked_vectors
+    if text.endswith(".npy"):
+        return checked(text, _read(Path(text)), denoiser)
+    return checked(text, _classes(text, denoiser.label_dim) if classes else _vector(text), denoiser)
 
 
 def _checked_classes(text: str, values: npt.NDArray[Any], denoiser: Denoiser) -> Tensor:
     if values.ndim != 1 or values.dtype.kind not in "iu" or not values.size:
         raise ValueError(f"--labels {text} holds {values.dtype} {values.shape}: the model takes integer classes (K,)")
-    wrong = values[(values < 0) | (values >= denoiser.label_dim)]
-    if wrong.size:
-        raise ValueError(
-            f"--labels {text}: class {wrong[0]} is out of range, the model knows 0 to {denoiser.label_dim - 1}"
-        )
-    return torch.from_numpy(values.astype(np.int64))
+    for extreme in (values.min(), values.max()):  # there may be many, so nothing as long as they are is made
+        if not 0 <= extreme < denoiser.label_dim:
+            raise _out_of_range(text, int(extreme), denoiser.label_dim)
+    return torch.from_numpy(values.astype(np.int64, copy=False))
 
 
 def _checked_vectors(text: str, values: npt.NDArray[Any], denoiser: Denoiser) -> Tensor:
@@ -55,14 +55,21 @@ def _checked_vectors(text: str, values: npt.NDArray[Any], denoiser: Denoiser) ->
         )
     if not np.isfinite(values).all():
         raise ValueError(f"--labels {text} holds values that are not finite")
-    return torch.from_numpy(values.astype(np.float32))
+    return torch.from_numpy(values.astype(np.float32, copy=False))
 
 
-def _classes(text: str) -> npt.NDArray[np.int64]:
+def _classes(text: str, label_dim: int) -> npt.NDArray[np.int64]:
     try:
-        return np.array(parse_seeds(text))
+        asked = parse_seeds(text)
     except ValueError as error:
         raise ValueError(str(error).replace("seeds", "--labels", 1)) from None
+    if asked.largest >= label_dim:
+        raise _out_of_range(text, asked.largest, label_dim)
+    return np.array(asked)
+
+
+def _out_of_range(text: str, label: int, label_dim: int) -> ValueError:
+    return ValueError(f"--labels {text}: class {label} is out of range, the model knows 0 to {label_dim - 1}")
 
 
 def _vector(text: str) -> npt.NDArray[np.float64]:
@@ -76,7 +83,8 @@ def _vector(text: str) -> npt.NDArray[np.float64]:
 
 def _read(path: Path) -> npt.NDArray[Any]:
     try:
-        array = np.load(path, allow_pickle=False)
+        # Mapped, so that labels for millions of samples need not be in memory; written to by nobody.
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError):
         raise ValueError(f"--labels {path} is damaged, or holds Python objects, which are never unpickled") from None
     if not isinstance(array, np.ndarray):

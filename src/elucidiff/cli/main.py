@@ -16,6 +16,10 @@ VERBS = {
     "train": "train a denoiser on a data set, starting from a preset",
     "ema": "make a model with another width of weight averaging out of a run",
     "sample": "draw samples from a trained model",
+    "steps": "make a model's own samplers: noise levels optimised for a budget, errors measured",
+    "interpolate": "draw the way between seeds or pictures",
+    "restore": "complete or sharpen a picture: samples that agree with what is known of it",
+    "likelihood": "measure how probable a model finds data, in bits/dim",
     "figure": "draw a figure: trajectory, steps or grid",
 }
 

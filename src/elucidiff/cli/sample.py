@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import write_picture, write_sheet
-from elucidiff.cli.labels import labels_asked_for
-from elucidiff.cli.progress import Progress
-from elucidiff.cli.units import makes_pictures, range_advice, units
-from elucidiff.data.scaling import to_uint8
-from elucidiff.devices import choose_device
-from elucidiff.files import write_whole
+from elucidiff.cli.guide import load_guide
+from elucidiff.cli.sample_job import draw
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.launch.notices import failing_once
+from elucidiff.sampling.named import load_named
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.sampling.solver_names import SolverName
 
 
 @dataclass(frozen=True)
 class Options:
-    """Draw samples from a trained model: a file a seed, and samples.json with all settings and evaluations."""
+    """Draw samples from a trained model: a few into a folder, or millions into shards, in one process or many.
+
+    What was begun and stopped or killed goes on with the same command.
+    """
 
     model: tyro.conf.Positional[Path]
     """A model folder: runs/.../model, as training writes it."""
@@ -40,9 +38,20 @@ class Options:
     --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn. If this is left out, each
     seed draws its own class, or one of the training set's vectors that the model keeps as examples."""
     out: Path = Path("samples")
-    """Folder to write to."""
+    """Folder to write to. If the same job was begun there, it goes on."""
     overwrite: bool = False
     """Write into a folder that already holds samples."""
+    format: Literal["folder", "subfolders", "zip", "tar"] = "folder"
+    """A file a seed, and samples.json with all settings and evaluations; or shards with a record each: sub-folders,
+    zip archives (both with labels as for training), or WebDataset tars."""
+    shard_size: int | None = None
+    """Samples in a shard (about 1000)."""
+    processes: str = "auto"
+    """Processes to start on this machine. auto: a physical core each where that saves time, one on accelerators. With
+    --device cuda each takes a GPU of its own."""
+    threads: int = 1
+    """Threads of each process on a CPU. More are faster if there are fewer batches than cores, but change a sample's
+    last bits."""
     grid: bool = False
     """Also write grid.png, all samples in one image: a column for each of --labels, or about square. Signals are
     drawn as lines, volumes by their central slices."""
@@ -51,12 +60,20 @@ class Options:
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
 
+    named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
+    """A sampler that is kept beside the model, such as fast, or the path of one, instead of all choices below; see
+    `elucidiff steps optimise --help`."""
+    any_model: bool = False
+    """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
+
     table: Literal["vp", "ve", "iddpm", "edm"] = "edm"
     """A column of Table 1 of Karras et al. 2022 for all choices below that are left out."""
     n: int | None = None
     """Number of steps (18)."""
-    steps: Literal["karras", "vp", "ve", "iddpm", "log_uniform"] | None = None
-    """How the noise levels are spaced."""
+    steps: Literal["karras", "vp", "ve", "iddpm", "log_uniform", "levels"] | None = None
+    """How the noise levels are spaced; levels for those of --levels."""
+    levels: tuple[float, ...] | None = None
+    """The noise levels themselves, from the highest down to 0, for --steps levels."""
     sigma_min: float | None = None
     """Lowest noise level before 0."""
     sigma_max: float | None = None
@@ -75,127 +92,110 @@ class Options:
     """sigma(t) and s(t), the curve that the solver follows."""
     scaling: Literal["none", "vp"] | None = None
     """s(t), if not the schedule's own."""
-    solver: Literal["heun", "euler", "rk2", "rk45"] | None = None
-    """How a step is taken."""
+    solver: SolverName | None = None
+    """How a step is taken. With one evaluation: dpmpp_2m, dpmpp_3m, unipc, deis, ipndm; and, adding noise,
+    dpmpp_1_sde, dpmpp_2m_sde, dpmpp_3m_sde, er_sde, sa_solver."""
     alpha: float | None = None
     """Position of the second evaluation of rk2: 1 Heun, 1/2 midpoint, 2/3 Ralston."""
     rtol: float | None = None
     """Relative tolerance of rk45 (1e-5)."""
     atol: float | None = None
     """Absolute tolerance of rk45 (1e-5)."""
+    order: int | None = None
+    """How many evaluations unipc (3), deis (4), ipndm (4), er_sde (3) or sa_solver (3) combine."""
+    corrector_order: int | None = None
+    """How many sa_solver's corrector combines (3); 0 for none."""
+    variant: Literal["bh1", "bh2"] | None = None
+    """Of unipc: bh1 suits few steps without guidance (bh2)."""
+    eta: float | None = None
+    """How fast dpmpp_*_sde replaces noise: 0 is the ODE, 1 the SDE (1)."""
+    tau: float | None = None
+    """How much noise sa_solver adds: 0 is the ODE, 1 the SDE (1)."""
+    tau_sigma_min: float | None = None
+    """Lowest noise level at which sa_solver adds noise (0.05)."""
+    tau_sigma_max: float | None = None
+    """Highest noise level at which sa_solver adds noise (1)."""
     churn: float | None = None
     """S_churn: how much noise is added over the run; 0 is deterministic."""
     churn_sigma_min: float | None = None
     """S_tmin: lowest noise level at which noise is added."""
     churn_sigma_max: float | None = None
     """S_tmax: highest noise level at which noise is added."""
+    restarts: int | None = None
+    """How many times the run is taken back up by fresh noise, from restart_sigma_min to restart_sigma_max (0)."""
+    restart_steps: int | None = None
+    """Steps on each way down again (3)."""
+    restart_sigma_min: float | None = None
+    """Where the run is taken back up, to the nearest of its noise levels (0.06)."""
+    restart_sigma_max: float | None = None
+    """How far it is taken up (0.3)."""
     noise_scale: float | None = None
-    """S_noise: standard deviation of the added noise (1)."""
+    """S_noise: standard deviation of the noise that churn or restarts add (1)."""
+    guidance: float | None = None
+    """How far samples are led away from the unconditional model, or from --guide: 1 not at all, 2 twice as far."""
+    guidance_sigma_min: float | None = None
+    """Noise level above which guidance acts (0)."""
+    guidance_sigma_max: float | None = None
+    """Highest noise level at which guidance acts."""
+    guide: Path | None = None
+    """Model folder of a worse model of the same data, a smaller or an earlier one, to lead samples away from."""
 
     def sampler(self) -> Sampler:
         """The column of the table with every given flag in place of its choice.
 
         Raises:
-            ValueError: a flag has no effect under the other choices, or a value is out of its range.
+            ValueError: a flag has no effect under the other choices, or a value is out of its range; or there is no
+                sampler of the name that was asked for, or it is for another model.
+            OSError: that sampler cannot be read.
         """
         values = {field.name: getattr(self, field.name) for field in fields(Sampler)}
         given = {name: value for name, value in values.items() if value is not None}
+        if self.named_sampler is not None:
+            if given or self.table != "edm":
+                flag = next(iter(given), "table").replace("_", "-")
+                raise ValueError(
+                    f"--{flag} would have no effect with --sampler, which settles it: leave one of them out"
+                )
+            return load_named(self.model, self.named_sampler, any_model=self.any_model).sampler
+        if self.any_model:
+            raise ValueError("--any-model would have no effect without --sampler")
         sampler = replace(Sampler.from_table(self.table), **given)
         if unused := sampler.unused(given):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
             raise ValueError(
                 f"{flags} would have no effect with {sampler.steps} steps, the {sampler.schedule} schedule, "
-                f"solver {sampler.solver} and churn {sampler.churn:g}: leave it out, or choose what uses it"
+                f"solver {sampler.solver}, churn {sampler.churn:g} and guidance {sampler.guidance:g}: "
+                "leave it out, or choose what uses it"
             )
         return sampler
 
+    def denoiser(self, device: torch.device) -> Denoiser:
+        """The denoiser to sample from, ready on its device. Every process of a job calls this for itself.
+
+        Raises:
+            ValueError: the model is damaged.
+            OSError: it cannot be read.
+        """
+        return elucidiff.load(self.model).eval().to(device)
+
+    def guide_model(self, device: torch.device) -> Denoiser | None:
+        """The model of --guide, likewise; None without."""
+        return None if self.guide is None else load_guide(self.guide, self.model, device)
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the samples beside sampler, seeds and labels; a job with other facts is another job."""
+        models = {"model": self.model, "guide": self.guide}
+        return {name: checksum(path) for name, path in models.items() if path is not None}
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Draw the samples; see ``Options``."""
-    options = parse(Options, arguments, prog="elucidiff sample")
-    seeds = parse_seeds(options.seeds)
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
-    sampler = options.sampler()
-    device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model).eval().to(device)
-    sampler.sigmas(denoiser)  # refuses a range that the model does not know before anything is written
-    asked = None if options.labels is None else labels_asked_for(options.labels, denoiser)
-    labels = None if asked is None else asked[torch.arange(len(seeds)) % len(asked)]
-    pictures = makes_pictures(denoiser)
-    record = options.out / "samples.json"
-    if options.out.is_dir() and any(options.out.iterdir()) and not options.overwrite:
-        raise ValueError(f"{options.out} already holds files: choose another --out, or add --overwrite")
-    record.unlink(missing_ok=True)  # it is written last, so a folder with a record is complete
-    if advice := range_advice(sampler, denoiser):
-        print(advice, file=sys.stderr)
+    """Draw the samples; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0; the same command goes on.
 
-    start, done, evaluations, sheet, used = time.monotonic(), [], [], [], []
-    with Progress("sampling", len(seeds), "images") as progress:
-        for rows in _batches(len(seeds), options.batch_size):
-            chosen = None if labels is None else labels[rows]
-            result = sampler.run(denoiser, seeds[rows], chosen, batch_size=options.batch_size, device=device)
-            if not bool(result.x.isfinite().all()):
-                raise ValueError(
-                    f"seeds {seeds[rows][0]} to {seeds[rows][-1]} gave values that are not finite: "
-                    "try a smaller --sigma-max, less --churn, or more steps"
-                )
-            for seed, x in zip(result.seeds, result.x.cpu(), strict=True):
-                done.append(_write(options.out, seed, x, pictures))
-            if options.grid:
-                sheet.append(result.x.cpu())
-            evaluations += torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
-            if result.labels is not None:
-                by_class = denoiser.label_kind == "classes"
-                used += (result.labels.argmax(dim=1) if by_class else result.labels).tolist()
-            progress.advance(len(result.seeds))
-    seconds = time.monotonic() - start
-
-    if sheet:
-        columns = len(asked) if asked is not None and len(asked) > 1 else max(1, round(len(seeds) ** 0.5))
-        write_sheet(options.out / "grid.png", torch.cat(sheet), columns, pictures=pictures)
-    mean_nfe = sum(evaluations) / len(evaluations)
-    settings = {
-        "elucidiff": elucidiff.__version__,
-        "model": str(options.model),
-        "sampler": sampler.to_dict(),
-        "sigmas": sampler.sigmas(denoiser).tolist(),
-        "batch_size": options.batch_size,
-        "device": str(device),
-        "seconds": round(seconds, 3),
-        "nfe": {"per_sample_mean": mean_nfe, "total": sum(evaluations)},
-        "samples": [
-            {"seed": seed, "file": name, "nfe": nfe, **({"label": used[k]} if used else {})}
-            for k, (seed, name, nfe) in enumerate(zip(seeds, done, evaluations, strict=True))
-        ],
-    }
-    write_whole(record, json.dumps(settings, indent=1))
-    rate = len(seeds) / max(seconds, 1e-9)
-    print(f"{len(seeds)} samples in {options.out} ({rate:.1f} a second, {mean_nfe:g} evaluations each)")
-    if not pictures:
-        print(f"each a float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}")
-    return 0
-
-
-def _batches(count: int, size: int) -> Iterator[slice]:
-    if size < 1:
-        raise ValueError(f"--batch-size is {size}, but must be at least 1")
-    # Several chunks at a time: step noise and solver arithmetic are cheaper for many samples than for few.
-    part = max(size, 64 // size * size)
-    for start in range(0, count, part):
-        yield slice(start, min(start + part, count))
-
-
-def _write(folder: Path, seed: int, x: torch.Tensor, pictures: bool) -> str:
-    """Write one sample as a PNG if it is a picture, else as a float32 array in the model's units; the file's name."""
-    if pictures:
-        name = f"{seed:08d}.png"
-        write_picture(folder / name, to_uint8(x).numpy())
-    else:
-        name = f"{seed:08d}.npy"
-        write_whole(folder / name, lambda path: _save_array(path, x))
-    return name
-
-
-def _save_array(path: Path, x: Any) -> None:
-    np.save(path, x.float().numpy(), allow_pickle=False)
+    Started by torchrun or ``accelerate launch``, the processes share the work, and the first alone tells about it;
+    only of a mistake tells the one that finds it first.
+    """
+    try:
+        with failing_once():
+            return draw(parse(Options, arguments, prog="elucidiff sample"))
+    except ConnectionAbortedError:
+        return 2

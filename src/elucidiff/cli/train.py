@@ -17,11 +17,11 @@ from elucidiff.cli.progress import Progress
 from elucidiff.cli.units import makes_pictures
 from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.launch.notices import failing_once, is_main_process
 from elucidiff.sampling.prepared import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
-from elucidiff.training.notices import failing_once, is_main_process
 from elucidiff.training.presets import PRESETS, preset
 
 

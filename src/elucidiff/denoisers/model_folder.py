@@ -23,7 +23,7 @@ from elucidiff import networks
 from elucidiff.denoisers.label_facts import label_examples
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.files import write_whole
+from elucidiff.files import sha256, write_whole
 
 FORMAT = "elucidiff-model"
 VERSION = 1
@@ -69,7 +69,7 @@ def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
         except SafetensorError as error:  # not an OSError, even where the disk is full
             raise OSError(f"cannot write {folder / 'model.safetensors'}: {error}") from error
         # Within the writing of the weights: a description that cannot be written leaves the old weights, too.
-        whole = {**description, "weights_sha256": _sha256(file)}
+        whole = {**description, "weights_sha256": sha256(file)}
         write_whole(folder / "model.json", json.dumps(whole, indent=2) + "\n")
 
     write_whole(folder / "model.safetensors", write_both)
@@ -98,7 +98,7 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
     denoiser = _build(description, len(weights), folder / "model.json")
     _check_weights(weights, denoiser.network.state_dict(), file)
     saved = description.get("weights_sha256")
-    if saved is not None and saved != _sha256(file):
+    if saved is not None and saved != sha256(file):
         raise ValueError(
             f"{file} is not what was saved with {folder / 'model.json'} (their SHA-256 differ): it is damaged, or "
             "saving was interrupted; save the model again"
@@ -111,6 +111,21 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
     return denoiser.eval()
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of all that decides what the denoiser of a model folder returns: its weights, and how they are used.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: the description is damaged.
+    """
+    folder = Path(path)
+    description = _read_description(folder / "model.json")
+    # Not how it came to be, nor what else is kept beside it.
+    decisive = {key: description.get(key) for key in ("network", "preconditioning", "data")}
+    text = json.dumps(decisive, sort_keys=True) + sha256(folder / "model.safetensors")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_description(file: Path) -> dict[str, Any]:
@@ -171,11 +186,6 @@ def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
             raise ValueError(f"{file}: the weight {name} holds {what}")
     if len(types) > 1:
         raise ValueError(f"{file} mixes weights of the types {', '.join(sorted(map(str, types)))}: save them in one")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _line(error: BaseException) -> str:

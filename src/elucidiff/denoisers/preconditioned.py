@@ -70,6 +70,12 @@ class Denoiser(nn.Module):
         none; None for classes, or if ``facts["data"]["label_examples"]`` has none."""
         return label_facts.label_examples(self.facts.get("data"), self.label_dim)
 
+    @property
+    def label_dropout(self) -> float | None:
+        """Share of training images whose labels the network did not see; None if it takes none, or does not say."""
+        share = getattr(self.network, "label_dropout", None) if self.label_dim else None
+        return None if share is None else float(share)
+
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest noise level that the network was trained for, in the type of ``sigma``."""
         return self.preconditioning.round_sigma(sigma)

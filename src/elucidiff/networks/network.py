@@ -23,6 +23,7 @@ class Network(nn.Module):
         in_channels: channels of ``x``.
         out_channels: channels of the output.
         label_dim: width of the class labels, 0 for none.
+        label_dropout: probability, in training, of replacing the labels of an item with zeros.
         augment_dim: width of the augmentation labels, 0 for none.
         downsampling: every side of ``x`` must be a multiple of this.
         config: JSON-able settings from which :func:`elucidiff.networks.build` makes the same network.
@@ -153,7 +154,8 @@ class Network(nn.Module):
             return like.new_zeros(1, self.label_dim)
         class_labels = class_labels.to(like.dtype)
         if self.training and self.label_dropout:
-            kept = torch.rand_like(class_labels[:, :1]) >= self.label_dropout
+            # In float32: half precision has so few numbers below 1 that small probabilities would be rounded.
+            kept = torch.rand_like(class_labels[:, :1], dtype=torch.float32) >= self.label_dropout
             class_labels = class_labels * kept
         return class_labels
 

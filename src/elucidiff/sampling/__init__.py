@@ -5,9 +5,15 @@ from __future__ import annotations
 from elucidiff.data.scaling import to_uint8
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.interpolation import slerp
+from elucidiff.sampling.likelihood import bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.named import NamedSampler, load_named, save_named
+from elucidiff.sampling.optimise import OptimisedSteps, optimise_steps
 from elucidiff.sampling.predictor_corrector import sample_predictor_corrector
+from elucidiff.sampling.restart import Restart
 from elucidiff.sampling.sampler import Sampler, SampleResult
 from elucidiff.sampling.sde import sample_sde
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
@@ -15,14 +21,27 @@ from elucidiff.sampling.seeds import SeededNoise, parse_seeds
 __all__ = [
     "Churn",
     "FixedBatch",
+    "NamedSampler",
+    "OptimisedSteps",
+    "Restart",
     "SampleResult",
     "Sampler",
     "SeededNoise",
     "Step",
+    "bits_per_dim",
     "clamp_range",
+    "decode",
+    "dequantise",
+    "encode",
+    "load_named",
+    "log_likelihood",
+    "optimise_steps",
     "parse_seeds",
+    "round_trip_error",
     "sample",
     "sample_predictor_corrector",
     "sample_sde",
+    "save_named",
+    "slerp",
     "to_uint8",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,12 @@ class FixedBatch:
         kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
         return kind
 
+    @property
+    def evaluations(self) -> Callable[[Tensor], Tensor]:
+        """What a call costs, if the denoiser counts it; see :func:`.evaluations_of`. Padding is not counted."""
+        counted: Callable[[Tensor], Tensor] = self.denoiser.evaluations
+        return counted
+
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest supported noise level; ``sigma`` itself if the denoiser does not say."""
         round_sigma = getattr(self.denoiser, "round_sigma", as_tensor)
@@ -88,4 +95,4 @@ def _rows_of(value: float | Tensor, rows: Tensor, batch: int) -> float | Tensor:
     """The part of a noise level or of labels that belongs to ``rows``; one value for all becomes one each."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    return value.expand(batch, *value.shape[1:])[rows]
+    return value.expand(batch, *value.shape[1:])[rows.to(value.device)]

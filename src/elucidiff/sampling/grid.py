@@ -1,10 +1,11 @@
-"""Everything about a run that is known before it starts: its times, noise levels and churn, on the CPU."""
+"""Everything about a run that is known before it starts: its times, noise levels, churn and restarts, on the CPU."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.restart import Restart
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Level:
         t_next: time at which the step ends; 0 for the last one.
         rescale: s(t_hat) / s(t).
         spread: standard deviation of the noise to add, scaling and noise inflation included; 0 without churn.
+        restarts: whether a restart raised the noise, so that what was known before is of no use.
     """
 
     t: float
@@ -36,10 +39,16 @@ class Level:
     t_next: float
     rescale: float
     spread: float
+    restarts: bool = False
 
 
 def noise_grid(
-    denoiser: Any, schedule: Schedule, sigmas: Sequence[float] | Tensor, churn: Churn | None, device: torch.device
+    denoiser: Any,
+    schedule: Schedule,
+    sigmas: Sequence[float] | Tensor,
+    churn: Churn | None,
+    device: torch.device,
+    restarts: Sequence[Restart] = (),
 ) -> list[Level]:
     """The steps between ``sigmas``, each noise level rounded as the denoiser wants, and taken to time and back.
 
@@ -49,9 +58,10 @@ def noise_grid(
         sigmas: noise levels (N + 1,), decreasing (repeats allowed), finite, the last 0 and the others positive.
         churn: how noise is raised, or None.
         device: where the denoiser lives.
+        restarts: parts of the run to repeat.
 
     Raises:
-        ValueError: the noise levels are not as above, or the schedule does not reach them.
+        ValueError: the noise levels are not as above, the schedule does not reach them, or a restart does not fit.
     """
     wanted = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
     _check(wanted)
@@ -70,7 +80,29 @@ def noise_grid(
         )
     t_next = torch.cat([t[1:], torch.zeros(1, dtype=torch.float64)])
     columns = (t, sigma, t_hat, sigma_hat, t_next, scale_hat / scale, spread)
-    return [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
+    levels = [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
+    # From the last one on, so that what is inserted does not move the others.
+    places = [(restart.bottom(wanted), restart) for restart in restarts]
+    for index, restart in sorted(places, key=itemgetter(0), reverse=True):
+        levels[index:index] = restart.repeats * _way_down(denoiser, schedule, levels[index], restart, device)
+    return levels
+
+
+def _way_down(
+    denoiser: Any, schedule: Schedule, bottom: Level, restart: Restart, device: torch.device
+) -> list[Level]:
+    """The steps of a restart: up from ``bottom`` by fresh noise, and down to it."""
+    t = schedule.time(_rounded(denoiser, restart.levels(bottom.sigma), device))
+    sigma, scale = schedule.sigma(t), schedule.scale(t)
+    if not bool(torch.stack([t, scale]).isfinite().all()) or float(sigma[0]) <= bottom.sigma:
+        raise ValueError(f"a restart from {bottom.sigma:g} cannot reach a noise level of {restart.sigma_max:g}")
+    times, sigmas = t.tolist(), sigma.tolist()
+    spread = math.sqrt(sigmas[0] ** 2 - bottom.sigma**2) * float(scale[0]) * restart.noise_scale
+    rescale = float(scale[0] / schedule.scale(bottom.t))
+    ends = [*times[1:], bottom.t]
+    up = Level(bottom.t, bottom.sigma, times[0], sigmas[0], ends[0], rescale, spread, restarts=True)
+    down = zip(times[1:], sigmas[1:], ends[1:], strict=True)
+    return [up, *(Level(time, level, time, level, end, 1.0, 0.0) for time, level, end in down)]
 
 
 def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[float, float]:
@@ -89,6 +121,26 @@ def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[floa
             f"the denoiser supports {lowest:g} to {highest:g}"
         )
     return low, high
+
+
+def given_levels(levels: Sequence[float], denoiser: Any) -> Tensor:
+    """Noise levels (N + 1,) that somebody chose, float64, unchanged.
+
+    Raises:
+        ValueError: they do not decrease to a final 0, or the denoiser does not support one of them.
+    """
+    sigmas = torch.tensor(levels, dtype=torch.float64)
+    _check(sigmas)
+    lowest, highest = (
+        float(getattr(denoiser, name, at)) for name, at in (("sigma_min", 0.0), ("sigma_max", math.inf))
+    )
+    low, high = float(sigmas[-2]), float(sigmas[0])
+    # Rounding may have moved what was clamped to the denoiser's range.
+    if low < lowest * (1 - 1e-9) or high > highest * (1 + 1e-9):
+        raise ValueError(
+            f"the noise levels go from {high:g} to {low:g}, but the denoiser supports {lowest:g} to {highest:g}"
+        )
+    return sigmas
 
 
 def _check(sigmas: Tensor) -> None:

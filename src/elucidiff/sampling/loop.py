@@ -11,8 +11,10 @@ from torch import Tensor
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.restart import Restart
 from elucidiff.sampling.seeds import noise_for
 from elucidiff.sampling.solvers import Heun, Solver
 
@@ -28,7 +30,7 @@ class Step:
         t: time at which the step starts.
         sigma: noise level there.
         x: the samples there, (B, C, *spatial).
-        t_hat: time after churn raised the noise; equal to ``t`` without churn, as are the next two.
+        t_hat: time after churn or a restart raised the noise; equal to ``t`` without, as are the next two.
         sigma_hat: noise level there.
         x_hat: the samples there, from which the solver starts.
         denoised: D(x_hat / s; sigma_hat), (B, C, *spatial).
@@ -55,6 +57,7 @@ def sample(
     solver: Solver = Heun(),  # noqa: B008 (frozen)
     schedule: Schedule = EDM(),  # noqa: B008 (frozen)
     churn: Churn | None = None,
+    restarts: Sequence[Restart] = (),
     labels: Tensor | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
@@ -72,11 +75,13 @@ def sample(
         sigmas: noise levels (N + 1,), decreasing, the last 0; see :mod:`elucidiff.design.steps`.
         solver: takes the steps; see :mod:`elucidiff.sampling.solvers`.
         schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows.
-        churn: noise to add before each step; None is the deterministic sampler.
+        churn: noise to add before each step; None for none.
+        restarts: parts of the run to repeat with fresh noise.
         labels: class indices (B,) or rows (B, label_dim).
         noise: called as ``noise(x, index)`` once a step for unit Gaussian noise like ``x``, also at steps outside
-            the churn's range, so that a generator advances evenly; never called if no step is raised. By default each
-            sample has its own generator, seeded by its latent; pass :class:`.SeededNoise` to choose the seeds.
+            the churn's range, so that a generator advances evenly; never called if no step is raised. A stochastic
+            solver's own noise is one more call at each step. By default each sample has its own generator, seeded by
+            its latent; pass :class:`.SeededNoise` to choose the seeds.
         callback: called with a :class:`Step` after each step.
         batch_size: number of samples in every call of a denoiser that is an ``nn.Module``, smaller batches padded, so
             that a sample's bits do not depend on the others: see :class:`.FixedBatch`. A larger one suits
@@ -91,12 +96,13 @@ def sample(
         ValueError: an argument is out of its range, not finite, or does not fit the others.
     """
     check_latents(latents)
-    if solver.adaptive:
-        sigmas, churn = _whole_interval(sigmas, churn)
-    grid = noise_grid(denoiser, schedule, sigmas, churn, latents.device)
+    check_combination(solver, churn, restarts)
+    sigmas = _whole_interval(sigmas) if solver.adaptive else sigmas
+    grid = noise_grid(denoiser, schedule, sigmas, churn, latents.device, restarts)
+    check_history(solver, grid)
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
-    stochastic = any(level.spread > 0 for level in grid)
-    noise = noise_for(latents) if stochastic and noise is None else noise
+    raised = any(level.spread > 0 for level in grid)
+    noise = noise_for(latents) if noise is None and (raised or solver.stochastic) else noise
     dtype = widest_type(latents.device, dtype)
 
     # x_0 ~ N(0, sigma(t_0)^2 s(t_0)^2 I)
@@ -105,16 +111,18 @@ def sample(
     for index, level in enumerate(grid):
         # Raise the noise level from t to t_hat (lines 4 to 6).
         x_hat = x
-        if stochastic and noise is not None:
+        if raised and noise is not None:
             epsilon = noise(x, index)
             if level.spread > 0:
                 x_hat = level.rescale * x + level.spread * epsilon
         # Step from t_hat to t_next (lines 7 to 11).
-        advance = solver.step(ode, x_hat, level.t_hat, level.t_next, state)
+        advance = solver.step(ode, x_hat, level.t_hat, level.t_next, None if level.restarts else state)
         if callback is not None:
             place = (level.t, level.sigma, x, level.t_hat, level.sigma_hat, x_hat)
             callback(Step(index, *place, advance.denoised, ode.evaluations.nfe))
         x, state = advance.x, advance.state
+        if solver.stochastic and noise is not None:
+            x = x + advance.spread * noise(x, index)
     return x
 
 
@@ -128,11 +136,9 @@ def check_latents(latents: Tensor) -> None:
         raise ValueError("latents hold values that are not finite")
 
 
-def _whole_interval(sigmas: Sequence[float] | Tensor, churn: Churn | None) -> tuple[Tensor, None]:
+def _whole_interval(sigmas: Sequence[float] | Tensor) -> Tensor:
     """The two steps of an adaptive solver: from the first to the last positive noise level, and from there to 0."""
-    if churn is not None and churn.amount > 0:
-        raise ValueError("an adaptive solver chooses its own steps, so it cannot be used with churn")
     levels = torch.as_tensor(sigmas, dtype=torch.float64)
     if levels.ndim != 1 or len(levels) < 3:
         raise ValueError("an adaptive solver needs at least two positive noise levels, to start and to end at")
-    return levels[[0, -2, -1]], None
+    return levels[[0, -2, -1]]

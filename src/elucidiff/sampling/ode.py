@@ -6,6 +6,7 @@ solver with fixed steps never waits for the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers.evaluations import evaluations_of, told
 from elucidiff.denoisers.shapes import check_label_count, label_rows
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import per_sample
@@ -28,13 +30,13 @@ class Evaluations:
     of_all: int = 0
     of_some: Tensor | None = None
 
-    def count(self, rows: Tensor | None, batch: int) -> None:
-        """Note one evaluation of every sample, or of those with the indices ``rows`` among ``batch``."""
-        if rows is None:
-            self.of_all += 1
+    def count(self, cost: Tensor, rows: Tensor | None, batch: int) -> None:
+        """Note ``cost`` evaluations, () or one a sample, of all samples or of the ``rows`` among ``batch``."""
+        if rows is None and cost.ndim == 0:
+            self.of_all += int(cost)
         else:
             self.of_some = torch.zeros(batch, dtype=torch.int64) if self.of_some is None else self.of_some
-            self.of_some[rows] += 1
+            self.of_some[slice(None) if rows is None else rows] += cost
 
     @property
     def nfe(self) -> int | Tensor:
@@ -69,19 +71,21 @@ class ProbabilityFlow:
         return replace(self, labels=labels, rows=rows)
 
     def denoise(self, x: Tensor, t: Time) -> Tensor:
-        """D(x/s; sigma) at time ``t`` in the type of ``x``: one network evaluation.
+        """D(x/s; sigma) at time ``t`` in the type of ``x``: one network evaluation, or as many as the denoiser says.
 
         D depends on sigma^2, so a sigma below 0, to which an odd schedule may lead, is asked for as -sigma.
 
         Raises:
             ValueError: the denoiser returned another shape than that of ``x``.
         """
-        sigma, scale = _at(t, self.schedule.sigma, self.schedule.scale)
-        sigma = _onto(sigma.abs(), x)
+        sigma, scale = at_times(t, self.schedule.sigma, self.schedule.scale)
+        sigma = sigma.abs().to(x.dtype)
+        cost = evaluations_of(self.denoiser, sigma)
+        sigma = told(self.denoiser, sigma, x)
         unscaled = x / coefficient(scale, x)
         arguments = (unscaled, sigma) if self.labels is None else (unscaled, sigma, self.labels)
         denoised = self.denoiser(*arguments)
-        self.evaluations.count(self.rows, self.batch)
+        self.evaluations.count(cost, self.rows, self.batch)
         if denoised.shape != x.shape:
             raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for {tuple(x.shape)}")
         return denoised.to(x.dtype)
@@ -89,9 +93,16 @@ class ProbabilityFlow:
     def slope(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """dx/dt at ``x`` and ``t``, given D(x/s; sigma) there."""
         s = self.schedule
-        sigma, sigma_dot, scale, scale_dot = _at(t, s.sigma, s.sigma_dot, s.scale, s.scale_dot)
+        sigma, sigma_dot, scale, scale_dot = at_times(t, s.sigma, s.sigma_dot, s.scale, s.scale_dot)
         pull = sigma_dot / sigma
         return coefficient(pull + scale_dot / scale, x) * x - coefficient(pull * scale, x) * denoised
+
+    def norm(self, values: Tensor) -> Tensor:
+        """The size of each sample of ``values``, (B,), by which an adaptive solver judges errors: root mean square.
+
+        Row by row, since the order in which a joint reduction sums depends on the size of the batch.
+        """
+        return torch.stack([torch.linalg.vector_norm(row.flatten()) for row in values]) / math.sqrt(values[0].numel())
 
 
 @dataclass(frozen=True)
@@ -102,11 +113,13 @@ class Advance:
         x: the samples at the end of the step.
         denoised: D at the start of the step.
         state: what the solver wants to be told at the next step; None for a one-step method.
+        spread: standard deviation of the fresh noise that the loop is to add to ``x``, scaling included.
     """
 
     x: Tensor
     denoised: Tensor
     state: Any = None
+    spread: float = 0.0
 
 
 def probability_flow(
@@ -146,7 +159,7 @@ def _onto(value: Tensor, x: Tensor) -> Tensor:
     return value.to(x.dtype).to(x.device, non_blocking=x.is_cuda)
 
 
-def _at(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:
+def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:
     """Values of functions of time.
 
     A vector of times is padded to whole multiples of the processor's vectors: elements beyond may be computed by

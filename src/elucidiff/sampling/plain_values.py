@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def to_plain(choices: Sampler) -> dict[str, Any]:
-    """All choices as JSON-able values; infinity becomes the string "inf"."""
-    return {name: "inf" if value == math.inf else value for name, value in asdict(choices).items()}
+    """All choices as JSON-able values; infinity becomes the string "inf", and a tuple a list."""
+    return {
+        name: "inf" if value == math.inf else list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(choices).items()
+    }
 
 
 def arguments_from(values: Mapping[str, Any], kind: type[Sampler]) -> dict[str, Any]:
@@ -35,9 +38,13 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     """``value`` if it is of the type that the field's annotation ``kind`` says, "inf" and integers made floats."""
     if value is None and "None" in kind:
         return None
+    if kind.startswith("tuple"):
+        if isinstance(value, list | tuple):
+            return tuple(_typed(name, entry, "float") for entry in value)
+        raise ValueError(f"sampling option {name} is {value!r}, but must be a list of numbers")
     if isinstance(value, str) and kind.startswith("str"):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and kind == "int":
+    if isinstance(value, int) and not isinstance(value, bool) and kind.startswith("int"):
         return value
     if kind.startswith("float"):
         if value == "inf":

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from elucidiff.design import schedules, steps
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.grid import clamp_range
-from elucidiff.sampling.rk45 import RK45
-from elucidiff.sampling.solvers import RK2, Euler, Heun, Solver
+from elucidiff.sampling.grid import clamp_range, given_levels
+from elucidiff.sampling.restart import Restart
+from elucidiff.sampling.solver_names import SOLVERS
+from elucidiff.sampling.solvers import Solver
 
 if TYPE_CHECKING:
     from elucidiff.sampling.sampler import Sampler
@@ -26,12 +27,14 @@ class Prepared:
         solver: takes the steps.
         schedule: sigma(t) and s(t).
         churn: noise to add.
+        restarts: parts of the run to repeat.
     """
 
     sigmas: Tensor
     solver: Solver
     schedule: schedules.Schedule
     churn: Churn
+    restarts: tuple[Restart, ...] = ()
 
 
 def range_for(sigma_data: float) -> tuple[float, float]:
@@ -51,10 +54,11 @@ def prepare(choices: Sampler, denoiser: Any) -> Prepared:
     """
     low, high = clamp_range(denoiser, *_range(choices))
     return Prepared(
-        _levels(choices, low, high),
-        _solver(choices),
+        _levels(choices, low, high, denoiser),
+        SOLVERS[choices.solver].build(choices),
         _schedule(choices, low, high),
         Churn(choices.churn, choices.churn_sigma_min, choices.churn_sigma_max, choices.noise_scale),
+        _restarts(choices),
     )
 
 
@@ -75,8 +79,10 @@ def _range(choices: Sampler) -> tuple[float, float]:
     )
 
 
-def _levels(choices: Sampler, low: float, high: float) -> Tensor:
+def _levels(choices: Sampler, low: float, high: float, denoiser: Any) -> Tensor:
     match choices.steps:
+        case "levels":
+            return given_levels(choices.levels or (), denoiser)
         case "karras":
             return steps.karras(choices.n, low, high, choices.rho)
         case "vp":
@@ -102,11 +108,8 @@ def _schedule(choices: Sampler, low: float, high: float) -> schedules.Schedule:
             return schedules.Flow(**scaling)
 
 
-def _solver(choices: Sampler) -> Solver:
-    solvers: dict[str, Solver] = {
-        "heun": Heun(),
-        "euler": Euler(),
-        "rk2": RK2(choices.alpha),
-        "rk45": RK45(choices.rtol, choices.atol),
-    }
-    return solvers[choices.solver]
+def _restarts(choices: Sampler) -> tuple[Restart, ...]:
+    """The restart, checked even if it is repeated 0 times."""
+    interval = (choices.restart_sigma_min, choices.restart_sigma_max)
+    restart = Restart(choices.restarts, *interval, choices.restart_steps, choices.noise_scale)
+    return (restart,) if restart.repeats else ()

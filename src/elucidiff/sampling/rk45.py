@@ -37,7 +37,7 @@ class RK45:
     with x = s(0) D(x/s; sigma): the exact solution of the ODE from sigma down to 0, whatever the schedule, for a
     denoised image that no longer changes. (At sigma = 0 itself dx/dt is 0/0.)
 
-    A step of size h is accepted when the root mean square over a sample's values of
+    A step of size h is accepted when the ODE's ``norm``, the root mean square over a sample's values, of
 
         error / (atol + rtol max(|x|, |x'|))
 
@@ -57,6 +57,9 @@ class RK45:
     atol: float = 1e-5
     order: ClassVar[int] = 5
     adaptive: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+    multistep: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 1e-13 <= self.rtol < math.inf:
@@ -84,14 +87,15 @@ class RK45:
         while len(rows):
             remaining = t_next - times
             smallest = 10 * (torch.nextafter(times, times + remaining) - times)
-            h = torch.where(h.abs() < smallest.abs(), smallest, h)
+            h = torch.where(h.abs() >= smallest.abs(), h, smallest)  # also for NaN
             h = torch.where(h.abs() > remaining.abs(), remaining, h)
             x_new, d_new, norm = self._attempt(ode, x, times, d, h)
             accepted = norm < 1
-            if bool((~accepted & (h.abs() <= smallest.abs())).any()):
+            stuck = ~accepted & (h.abs() <= smallest.abs())
+            if bool(stuck.any()):
                 raise ValueError(
-                    f"RK45 found no step size to meet rtol = {self.rtol:g}, atol = {self.atol:g}: "
-                    "loosen them, or look for NaN in the denoiser's output"
+                    f"RK45 found no step size to meet rtol = {self.rtol:g}, atol = {self.atol:g} for sample "
+                    f"{int(rows[stuck][0])} of the batch: loosen them, or look for NaN in the denoiser's output"
                 )
             arrived = accepted & (h == remaining)
             factor = (_SAFETY / _fifth_root(norm)).clamp(_SHRINK, _GROW)
@@ -122,20 +126,20 @@ class RK45:
             time = t + c * h
             slopes.append(ode.slope(x_new, time, ode.denoise(x_new, time)))
         tolerance = self.atol + self.rtol * torch.maximum(x.abs(), x_new.abs())
-        norm = _norm(size * _combine(_E, slopes) / tolerance)
+        norm = ode.norm(size * _combine(_E, slopes) / tolerance)
         return x_new, slopes[-1], norm.cpu().double()
 
     def _first_step(self, ode: ProbabilityFlow, x: Tensor, t: Tensor, d: Tensor, t_next: float) -> Tensor:
         """A first guess at each sample's step size, by the size of the first two derivatives."""
         interval = t_next - t
         tolerance = self.atol + self.rtol * x.abs()
-        size_x = _norm(x / tolerance).cpu().double()
-        size_d = _norm(d / tolerance).cpu().double()
+        size_x = ode.norm(x / tolerance).cpu().double()
+        size_d = ode.norm(d / tolerance).cpu().double()
         tiny = (size_x < 1e-5) | (size_d < 1e-5)
         probe = torch.where(tiny, 1e-6, 0.01 * size_x / size_d).minimum(interval.abs()) * interval.sign()
         x_probe = x + coefficient(probe, x) * d
         d_probe = ode.slope(x_probe, t + probe, ode.denoise(x_probe, t + probe))
-        curvature = _norm((d_probe - d) / tolerance).cpu().double() / probe.abs()
+        curvature = ode.norm((d_probe - d) / tolerance).cpu().double() / probe.abs()
         steepest = torch.maximum(size_d, curvature)
         guess = torch.where(steepest <= 1e-15, (probe.abs() * 1e-3).clamp_min(1e-6), _fifth_root(0.01 / steepest))
         return torch.minimum(guess, 100 * probe.abs()).minimum(interval.abs()) * interval.sign()
@@ -148,14 +152,6 @@ def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
         if weight:
             total = total + weight * slope
     return total
-
-
-def _norm(x: Tensor) -> Tensor:
-    """Root mean square over the values of each sample, (B,).
-
-    Row by row, since the order in which a joint reduction sums depends on the size of the batch.
-    """
-    return torch.stack([torch.linalg.vector_norm(row.flatten()) for row in x]) / math.sqrt(x[0].numel())
 
 
 def _fifth_root(values: Tensor) -> Tensor:

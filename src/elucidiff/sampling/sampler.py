@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers.guided import guided
+from elucidiff.denoisers.guided_checks import check_guidance
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
 from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.combining import check_combination, check_history
+from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.plain_values import arguments_from, to_plain
 from elucidiff.sampling.prepared import Prepared, prepare
 from elucidiff.sampling.seeds import SeededNoise
+from elucidiff.sampling.solver_names import SETTINGS, SOLVERS
+from elucidiff.suggest import suggestion
 
-STEPS = tuple(steps.NAMES)
+STEPS = (*steps.NAMES, "levels")
 SCHEDULES = tuple(schedules.NAMES)
-SOLVERS = ("heun", "euler", "rk2", "rk45")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Sampler:
     """All sampling choices of Karras et al. 2022, Table 1, and Algorithm 2, each independent of the others.
 
     Args:
-        steps: how noise levels are spaced: karras, vp, ve, iddpm or log_uniform.
+        steps: how noise levels are spaced: karras, vp, ve, iddpm or log_uniform; or levels, those given.
         n: number of steps N.
         sigma_min: lowest noise level before 0; by default that of the spacing. Clamped to the denoiser's range.
         sigma_max: highest noise level, likewise.
@@ -60,14 +65,31 @@ class Sampler:
         c2: offset of the iddpm table.
         schedule: the curve that the solver follows: edm, vp, ve or flow.
         scaling: none or vp; by default the schedule's own.
-        solver: heun, euler, rk2 or rk45.
+        solver: heun, euler, rk2, rk45; with one evaluation a step dpmpp_2m, dpmpp_3m, unipc, deis, ipndm; and with
+            noise dpmpp_1_sde, dpmpp_2m_sde, dpmpp_3m_sde, er_sde, sa_solver. See :mod:`elucidiff.sampling.solvers`.
         alpha: position of the second evaluation of rk2.
         rtol: relative tolerance of rk45.
         atol: absolute tolerance of rk45.
+        order: how many evaluations unipc, deis, ipndm, er_sde or sa_solver combine; by default the solver's own.
+        corrector_order: how many sa_solver's corrector combines; 0 for none.
+        variant: of unipc, bh1 or bh2.
+        eta: how fast dpmpp_*_sde replaces noise: 0 is the ODE, 1 the SDE.
+        tau: how much noise sa_solver adds: 0 is the ODE, 1 the SDE.
+        tau_sigma_min: lowest noise level at which it does.
+        tau_sigma_max: highest noise level at which it does.
         churn: S_churn, the amount of noise added over the run; 0 is deterministic.
         churn_sigma_min: S_tmin, lowest noise level that is raised.
         churn_sigma_max: S_tmax, highest noise level that is raised.
-        noise_scale: S_noise, standard deviation of the added noise.
+        restarts: how many times the run goes back up from restart_sigma_min to restart_sigma_max; see
+            :class:`.Restart`.
+        restart_steps: steps on each way down again.
+        restart_sigma_min: where it goes up, to the nearest noise level of the run.
+        restart_sigma_max: how far it goes up.
+        noise_scale: S_noise, standard deviation of the noise that churn or restarts add.
+        guidance: weight w of classifier-free guidance, or of autoguidance where there is a guide; 1 for none.
+        guidance_sigma_min: noise level above which guidance acts.
+        guidance_sigma_max: highest noise level at which it acts.
+        levels: the noise levels themselves (N + 1,), decreasing, the last 0; for steps "levels".
 
     Raises:
         ValueError: a name is unknown or a value is out of its range.
@@ -88,20 +110,43 @@ class Sampler:
     alpha: float = 1.0
     rtol: float = 1e-5
     atol: float = 1e-5
+    order: int | None = None
+    corrector_order: int | None = None
+    variant: str = "bh2"
+    eta: float = 1.0
+    tau: float = 1.0
+    tau_sigma_min: float = 0.05
+    tau_sigma_max: float = 1.0
     churn: float = 0.0
     churn_sigma_min: float = 0.0
     churn_sigma_max: float = math.inf
+    restarts: int = 0
+    restart_steps: int = 3
+    restart_sigma_min: float = 0.06
+    restart_sigma_max: float = 0.3
     noise_scale: float = 1.0
+    guidance: float = 1.0
+    guidance_sigma_min: float = 0.0
+    guidance_sigma_max: float = math.inf
+    levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("steps", STEPS), ("schedule", SCHEDULES), ("solver", SOLVERS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}")
+        for name, known in (("steps", STEPS), ("schedule", SCHEDULES), ("solver", SOLVERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is unknown; {suggestion(getattr(self, name), known)}"
+                )
+        if self.steps == "levels" and self.levels is None:
+            raise ValueError("steps is 'levels', but none are given: set levels to noise levels that end with 0")
         # Everything that can be wrong without a denoiser is found here, before any work starts.
         check_positive(rho=self.rho)
-        self.prepare(None)
-        if self.solver == "rk45" and self.churn > 0:
-            raise ValueError("solver rk45 chooses its own steps, so it cannot be used with churn")
+        check_guidance(self.guidance, self.guidance_sigma_min, self.guidance_sigma_max)
+        prepared = self.prepare(None)
+        check_combination(prepared.solver, prepared.churn, prepared.restarts)
+        grid = noise_grid(
+            None, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
+        )
+        check_history(prepared.solver, grid)
 
     @classmethod
     def from_table(cls, name: str, n: int = 18) -> Sampler:
@@ -137,15 +182,21 @@ class Sampler:
         """Those of the options ``given`` by name that have no effect beside the choices made here."""
         effective = {
             # An adaptive solver takes its range from the steps, and chooses what lies between.
-            "n": self.solver != "rk45",
+            "n": self.solver != "rk45" and self.steps != "levels",
+            # What levels leave of the range is that of the vp schedule, which is fitted to it.
+            **dict.fromkeys(("sigma_min", "sigma_max"), self.steps != "levels" or self.schedule == "vp"),
             "rho": self.steps == "karras" and self.solver != "rk45",
             "epsilon_s": "vp" in (self.steps, self.schedule),
             **dict.fromkeys(("m", "c1", "c2"), self.steps == "iddpm"),
-            "alpha": self.solver == "rk2",
-            **dict.fromkeys(("rtol", "atol"), self.solver == "rk45"),
-            **dict.fromkeys(("churn_sigma_min", "churn_sigma_max", "noise_scale"), self.churn > 0),
+            **{name: name in SOLVERS[self.solver].settings for name in SETTINGS},
+            **dict.fromkeys(("tau_sigma_min", "tau_sigma_max"), self.solver == "sa_solver" and self.tau > 0),
+            **dict.fromkeys(("churn_sigma_min", "churn_sigma_max"), self.churn > 0),
+            **dict.fromkeys(("restart_steps", "restart_sigma_min", "restart_sigma_max"), self.restarts > 0),
+            "noise_scale": self.churn > 0 or self.restarts > 0,
+            **dict.fromkeys(("guidance_sigma_min", "guidance_sigma_max"), self.guidance != 1),
+            "levels": self.steps == "levels",
         }
-        return [name for name, has_effect in effective.items() if name in given and not has_effect]
+        return [field.name for field in fields(self) if field.name in given and not effective.get(field.name, True)]
 
     def sigmas(self, denoiser: Any) -> Tensor:
         """The noise levels (N + 1,) for a denoiser, its range respected.
@@ -163,6 +214,19 @@ class Sampler:
         """
         return prepare(self, denoiser)
 
+    def guided(self, denoiser: Any, guide: Any | None = None) -> Any:
+        """The denoiser that these choices sample from: ``denoiser`` under guidance, or itself without.
+
+        Args:
+            denoiser: D.
+            guide: the worse model of autoguidance; None for classifier-free guidance.
+
+        Raises:
+            ValueError: the denoiser cannot be guided so, or the guide does not fit it; see :func:`.guided`.
+        """
+        interval = (self.guidance_sigma_min, self.guidance_sigma_max)
+        return guided(denoiser, self.guidance, interval, guide)
+
     def run(
         self,
         denoiser: Callable[..., Tensor],
@@ -173,6 +237,7 @@ class Sampler:
         batch_size: int = 16,
         callback: Callable[[Step], object] | None = None,
         device: torch.device | str | None = None,
+        guide: Callable[..., Tensor] | None = None,
     ) -> SampleResult:
         """Draw one sample a seed.
 
@@ -190,10 +255,13 @@ class Sampler:
             batch_size: number of samples in every call of the denoiser.
             callback: called with a :class:`.Step` after each step, about all samples at once.
             device: where to compute; a denoiser that is a module is moved there. By default where it is.
+            guide: the worse model of autoguidance, likewise; None for classifier-free guidance, or none.
 
         Raises:
-            ValueError: the labels or the shape do not fit, or the denoiser supports none of the noise levels.
+            ValueError: the labels or the shape do not fit, the denoiser supports none of the noise levels, or it
+                cannot be guided as asked for.
         """
+        denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)
         place = _device(denoiser) if device is None else torch.device(device)
@@ -221,6 +289,7 @@ class Sampler:
             solver=prepared.solver,
             schedule=prepared.schedule,
             churn=prepared.churn,
+            restarts=prepared.restarts,
             labels=rows,
             noise=noise,
             callback=watch,

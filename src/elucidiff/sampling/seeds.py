@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-MOST_SEEDS = 10_000_000
-"""As many as :func:`parse_seeds` expands: some hundred MB."""
+from elucidiff.sampling.seed_ranges import SeedRanges
 
 
 class SeededNoise:
@@ -75,14 +74,14 @@ def noise_for(latents: Tensor) -> SeededNoise:
     return SeededNoise(zlib.crc32(row.numpy().tobytes()) for row in latents.detach().cpu().double())
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Expand a list such as ``"0-63,70"``: numbers and ranges with both ends, in the given order, repeats kept.
+def parse_seeds(text: str) -> SeedRanges:
+    """Read a list such as ``"0-63,70"``: numbers and ranges with both ends, in the given order, repeats kept.
 
     Raises:
-        ValueError: a part is neither a number nor a range, a range runs backwards, a seed is 2^32 or more (for
-            :class:`SeededNoise` it would be the same as a smaller one), or there are more than ten million.
+        ValueError: a part is neither a number nor a range, a range runs backwards, or a seed is 2^32 or more (for
+            :class:`SeededNoise` it would be the same as a smaller one).
     """
-    seeds: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part, flags=re.ASCII)
         if match is None:
@@ -94,7 +93,5 @@ def parse_seeds(text: str) -> list[int]:
             raise ValueError(f"seeds {text!r}: the range {part.strip()} runs backwards")
         if last >= 2**32:
             raise ValueError(f"seeds {text!r}: {last} is too large, the largest seed is {2**32 - 1}")
-        if len(seeds) + last - first + 1 > MOST_SEEDS:
-            raise ValueError(f"seeds {text!r}: these are more than {MOST_SEEDS}, draw them in several runs")
-        seeds.extend(range(first, last + 1))
-    return seeds
+        ranges.append(range(first, last + 1))
+    return SeedRanges(ranges)

@@ -1,8 +1,8 @@
-"""Solvers of the probability-flow ODE with fixed steps: Karras et al. 2022, Algorithms 1 and 3.
+"""Solvers: the one-step methods of Karras et al. 2022, Algorithms 1 and 3, and the names of all others.
 
 A solver is a small frozen dataclass with the attributes and the method of :class:`Solver`. What a multistep method
 remembers travels from step to step as ``state``, so a solver object holds settings only and any number of runs may
-share it.
+share it. Noise is the loop's: a step is a function of its arguments.
 """
 
 from __future__ import annotations
@@ -14,18 +14,42 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
+from elucidiff.sampling.multistep.deis import DEIS
+from elucidiff.sampling.multistep.dpmpp import DPMpp1, DPMpp2M, DPMpp3M
+from elucidiff.sampling.multistep.er_sde import ERSDE
+from elucidiff.sampling.multistep.ipndm import IPNDM
+from elucidiff.sampling.multistep.sa_solver import SASolver
+from elucidiff.sampling.multistep.unipc import UniPC
 from elucidiff.sampling.ode import Advance, ProbabilityFlow
 from elucidiff.sampling.rk45 import RK45
 
-__all__ = ["RK2", "RK45", "Euler", "Heun", "Solver"]
+__all__ = [
+    "DEIS",
+    "ERSDE",
+    "IPNDM",
+    "RK2",
+    "RK45",
+    "DPMpp1",
+    "DPMpp2M",
+    "DPMpp3M",
+    "Euler",
+    "Heun",
+    "SASolver",
+    "Solver",
+    "UniPC",
+]
 
 
 class Solver(Protocol):
     """What the sampling loop asks of a solver.
 
     Attributes:
-        order: the global error falls with this power of the step size.
+        order: the global error falls with this power of the step size, for a multistep method once it knows enough
+            values.
         adaptive: whether it chooses its own steps. If so, the loop hands it the whole interval at once.
+        stochastic: whether it asks for noise, as :attr:`.Advance.spread`.
+        multistep: whether it uses the evaluations of earlier steps.
+        corrects: whether it corrects, at the start of a step, the end of the one before.
     """
 
     @property
@@ -33,6 +57,15 @@ class Solver(Protocol):
 
     @property
     def adaptive(self) -> bool: ...
+
+    @property
+    def stochastic(self) -> bool: ...
+
+    @property
+    def multistep(self) -> bool: ...
+
+    @property
+    def corrects(self) -> bool: ...
 
     def step(self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: Any) -> Advance:
         """Take ``x`` from time ``t`` to ``t_next``.
@@ -42,7 +75,7 @@ class Solver(Protocol):
             x: scaled samples (B, C, *spatial) at ``t``, noise just added included.
             t: start of the step. With churn it is not where the step before ended.
             t_next: end of the step; 0 for the last one, where dx/dt is 0/0 and must not be evaluated.
-            state: what the step before returned as ``state``; None on the first step.
+            state: what the step before returned as ``state``; None on the first step and after a restart.
         """
         ...
 
@@ -53,6 +86,9 @@ class Euler:
 
     order: ClassVar[int] = 1
     adaptive: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+    multistep: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
 
     def step(self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: None = None) -> Advance:
         """See :meth:`Solver.step`."""
@@ -81,6 +117,9 @@ class RK2:
     alpha: float
     order: ClassVar[int] = 2
     adaptive: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+    multistep: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < math.inf:

@@ -7,7 +7,6 @@ executes what it reads.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -21,7 +20,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from elucidiff.files import write_whole
+from elucidiff.files import sha256, write_whole
 
 _STATE = "state"  # the key of the JSON text in the header of the safetensors file
 
@@ -60,7 +59,7 @@ class CheckpointFolder:
         # A file of this name can be there: damaged, or of a run that was resumed from before it.
         _checksum_file(file).unlink(missing_ok=True)
         write_whole(file, lambda temporary: _write_tensors(tensors, temporary, metadata))
-        write_whole(_checksum_file(file), f"{_sha256(file)}  {file.name}\n")
+        write_whole(_checksum_file(file), f"{sha256(file)}  {file.name}\n")
         # Files from further on are damaged ones that this run was resumed from before: it will come there again.
         kept = [other for other in self._files() if other.name <= file.name][-self.keep :]
         for other in self._files():
@@ -94,7 +93,7 @@ def _read(file: Path) -> Checkpoint:
         raise ValueError("it was not finished") from None
     except (UnicodeDecodeError, IndexError):
         raise ValueError("its checksum is unreadable") from None
-    if _sha256(file) != expected:
+    if sha256(file) != expected:
         raise ValueError("its checksum does not match")
     try:
         with safe_open(file, "pt") as opened:
@@ -114,8 +113,3 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, s
 
 def _checksum_file(file: Path) -> Path:
     return file.with_suffix(".sha256")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -12,8 +12,8 @@ import yaml
 
 from elucidiff.augment.options import Options
 from elucidiff.files import write_whole
+from elucidiff.plain_data import from_dict, to_dict
 from elucidiff.training.learning_rate import Decay
-from elucidiff.training.plain_data import from_dict, to_dict
 
 Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -146,6 +146,9 @@ class TrainingConfig:
         part = self.device_batch_size
         divides = part is None or (part >= 1 and self.batch_size % part == 0)
         _require(divides, self, "device_batch_size", f"must divide batch_size {self.batch_size}")
+        _require(0 <= self.network.label_dropout < 1, self.network, "label_dropout", "must be a share in [0, 1)")
+        droppable = self.conditional or not self.network.label_dropout
+        _require(droppable, self.network, "label_dropout", "there are no labels to drop: set conditional, too")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as YAML."""

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.notices import failing_once
 from elucidiff.networks import normalise_weights
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import Draws, draw, seeded_layers
-from elucidiff.training.interrupt import Interrupt
 from elucidiff.training.learning_rate import learning_rate
-from elucidiff.training.notices import failing_once
 from elucidiff.training.precision import cuda_products
 from elucidiff.training.processes import joined
 from elucidiff.training.run import Run

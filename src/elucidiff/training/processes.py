@@ -7,7 +7,6 @@ exactly what it would without this file.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore
 
 from elucidiff.devices import choose_device
+from elucidiff.launch.notices import NoticeBoard, notice_board
+from elucidiff.launch.own_device import own_device
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.notices import NoticeBoard, notice_board
-from elucidiff.training.plain_data import first_difference
 
 
 class Processes:
@@ -86,15 +85,8 @@ class Processes:
         Raises:
             ValueError: this process has others than process 0.
         """
-        if self._board is None:
-            return
-        mine = json.dumps(facts)
-        if difference := first_difference(json.loads(self._board.from_main(mine)), json.loads(mine)):
-            name, theirs, own = difference
-            raise ValueError(
-                f"process {self.rank} has {name} {own}, but process 0 has {theirs}: all processes need the same "
-                "command line and data, and one run folder that they share"
-            )
+        if self._board is not None:
+            self._board.refuse_differences(facts)
 
     def wait_for_main(self) -> None:
         """Go on when process 0 has come here, however long it is busy."""
@@ -133,7 +125,7 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     if board is None or board.count == 1:
         yield Processes(board), choose_device(device)
         return
-    chosen = _own_device(device)
+    chosen = own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     # Imported here, because a process that is alone does without.
     from accelerate import PartialState
 
@@ -148,24 +140,6 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     board.meet()
     state.destroy_process_group()
     PartialState._reset_state()
-
-
-def _own_device(name: str) -> torch.device:
-    """The device of that name that is this process's alone."""
-    device = choose_device(name)
-    if device.type == "cpu":
-        return device
-    if device.type != "cuda":
-        raise ValueError(f"device {name!r} is one for all processes of a machine: use --device cpu, or one process")
-    if device.index is not None:
-        raise ValueError(f"device is {name!r}, but every process takes a GPU of its own: use --device cuda")
-    index = int(os.environ.get("LOCAL_RANK", "0"))
-    if index >= torch.cuda.device_count():
-        raise ValueError(
-            f"this machine has {torch.cuda.device_count()} GPUs, but process {index} of it needs one of its own: "
-            "start as many processes a machine as it has GPUs, or use --device cpu"
-        )
-    return torch.device("cuda", index)
 
 
 def _share_cores() -> None:

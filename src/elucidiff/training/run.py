@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.plain_data import first_difference, to_dict
 from elucidiff.training.agreement import Agreement
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks, Progress
 from elucidiff.training.checkpoint import Checkpoint, CheckpointFolder
 from elucidiff.training.checks import Checks
 from elucidiff.training.metrics import LossSummary, MetricsLog
-from elucidiff.training.plain_data import first_difference, to_dict
 from elucidiff.training.snapshots import save_snapshot
 from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch.distributed as dist
 
-from elucidiff.training import notices
-from elucidiff.training.notices import NoticeBoard, failing_once, is_main_process
+from elucidiff.launch import notices
+from elucidiff.launch.notices import NoticeBoard, failing_once, is_main_process
 
 
 def boards(count: int, attempt: int = 0, store: dist.HashStore | None = None) -> list[NoticeBoard]:
@@ -120,3 +120,32 @@ class TestFailingOnce:
         assert is_main_process()
         with pytest.raises(RuntimeError, match="gloo"), failing_once():
             raise RuntimeError("gloo")
+
+
+def test_numbers_notices_and_stopping() -> None:
+    main, one, two = boards(3)
+    assert [board.count_up("shards") for board in (one, main, two)] == [1, 2, 3]
+    assert main.count_up("shards", 0) == 3
+    one.post("first")
+    two.post("second")
+    assert list(main.posted()) == ["first", "second"]
+    assert list(main.posted()) == []
+    two.post("third")
+    assert list(main.posted()) == ["third"]
+    assert main.stopped() is None
+    one.stop("SIGTERM")
+    assert [board.stopped() for board in (main, one, two)] == ["SIGTERM"] * 3
+    assert two.first_to_fail()
+    with pytest.raises(ConnectionAbortedError, match="another process of the run failed"):
+        main.stopped()
+
+
+def test_differences_are_refused_where_they_are() -> None:
+    main, one = boards(2)
+    facts = {"seeds": "0-9", "sampler": {"n": 3}}
+    results = at_once(
+        lambda: main.refuse_differences(facts), lambda: one.refuse_differences({**facts, "sampler": {"n": 4}})
+    )
+    assert results[0] is None
+    assert isinstance(results[1], ValueError)
+    assert "process 1 has sampler.n 4, but process 0 has 3" in str(results[1])

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from elucidiff.plain_data import first_difference
+
 _GLANCE_S = 1.0  # who waits for long looks so often whether it is over
-_FAILED = "failed"
+_FAILED, _STOP = "failed", "stop"
 
 
 class NoticeBoard:
@@ -40,7 +44,7 @@ class NoticeBoard:
         self._lasting = store.underlying_store if isinstance(store, PrefixStore) else store
         self.store = PrefixStore(f"elucidiff {attempt}", store)
         self.rank, self.count = rank, count
-        self._turn = 0
+        self._turn = self._read = 0
 
     def from_main(self, text: str = "") -> str:
         """What process 0 says when it comes to the same call; the others wait for it, however long that takes.
@@ -65,6 +69,49 @@ class NoticeBoard:
         if self.store.add(f"{key} here", 1) == self.count:
             self.store.set(key, "all")
         self._wait(key)
+
+    def refuse_differences(self, facts: Mapping[str, Any]) -> None:
+        """Make sure that ``facts``, JSON-able, are the same in all processes.
+
+        Raises:
+            ValueError: this process has others than process 0.
+        """
+        mine = json.dumps(facts)
+        if difference := first_difference(json.loads(self.from_main(mine)), json.loads(mine)):
+            name, theirs, own = difference
+            raise ValueError(
+                f"process {self.rank} has {name} {own}, but process 0 has {theirs}: all processes need the same "
+                "command line and data, and one folder to write to that they share"
+            )
+
+    def count_up(self, name: str, amount: int = 1) -> int:
+        """Add to a number that all share, which begins at 0; what it is then."""
+        return int(self.store.add(name, amount))
+
+    def post(self, text: str) -> None:
+        """Leave a notice for process 0."""
+        self.store.set(f"post {self.store.add('posts', 1)}", text)
+
+    def posted(self) -> Iterator[str]:
+        """The notices that have been left since process 0 looked last."""
+        while self.store.check([key := f"post {self._read + 1}"]):
+            yield self.store.get(key).decode()
+            self.store.delete_key(key)
+            self._read += 1
+
+    def stop(self, why: str) -> None:
+        """Tell all that they are to stop."""
+        self.store.set(_STOP, why)
+
+    def stopped(self) -> str | None:
+        """Why all are to stop, if they are.
+
+        Raises:
+            ConnectionAbortedError: another process has failed meanwhile.
+        """
+        if self.store.check([_FAILED]):
+            raise ConnectionAbortedError("another process of the run failed")
+        return self.store.get(_STOP).decode() if self.store.check([_STOP]) else None
 
     def first_to_fail(self) -> bool:
         """Whether this process is the one to say what went wrong: the first that asked."""

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from elucidiff.training.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,206 @@
+"""``elucidiff interpolate MODEL``: the way from one sample to the next, through the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+import elucidiff
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.given_sample import read_given
+from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
+from elucidiff.cli.units import makes_pictures, range_of
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.shapes import label_rows
+from elucidiff.design import steps
+from elucidiff.devices import choose_device
+from elucidiff.sampling.encoding import decode, encode, round_trip_error
+from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.interpolation import mixed, path, stops
+from elucidiff.sampling.labels import labels_for
+from elucidiff.sampling.loop import sample
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seeds import SeededNoise, parse_seeds
+from elucidiff.sampling.solvers import RK45
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw the way between seeds, or between pictures, which the ODE first takes to their latents.
+
+    Latents turn along the sphere on which Gaussian noise lives. The frames at seeds are those of `elucidiff sample`.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A model folder: runs/.../model, as training writes it."""
+    seeds: str | None = None
+    """Seeds to go through: 0,1,2."""
+    images: tuple[Path, ...] = ()
+    """Pictures, or .npy files of samples, to go through instead."""
+    frames: int = 9
+    """Frames from one to the next, both of them included."""
+    labels: str | None = None
+    """Classes, or one label vector, or a .npy file: one for all frames, or one for each seed or picture; then the
+    rows of numbers that stand for labels are mixed in between. If it is left out, each seed draws its own class."""
+    out: Path = Path("interpolation")
+    """Folder to write to: a file a frame, sheet.png and interpolation.json."""
+    overwrite: bool = False
+    """Write into a folder that already holds files."""
+    n: int | None = None
+    """Between seeds: number of Heun steps (18)."""
+    tolerance: float | None = None
+    """Between pictures: tolerance of RK45 (1e-5)."""
+    batch_size: int = 16
+    """Samples in one call of the network."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The frames, and what there is to say about them.
+
+    Attributes:
+        x: (F, C, *spatial), on the CPU.
+        keys: what the way goes through.
+        places: for each frame the key before it, and the weight of the next.
+        labels: a row of labels a frame, or None.
+        facts: for the record.
+    """
+
+    x: Tensor
+    keys: list[str]
+    places: list[tuple[int, float]]
+    labels: Tensor | None
+    facts: dict[str, Any]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Draw the frames; see ``Options``."""
+    options = parse(Options, arguments, prog="elucidiff interpolate")
+    if (options.seeds is None) == (not options.images):
+        raise ValueError("give either --seeds or --images to go through")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size is {options.batch_size}, but must be at least 1")
+    device = choose_device(options.device)
+    denoiser = elucidiff.load(options.model).eval().to(device)
+    check_folder(options.out, options.overwrite)
+    way = (
+        _between_pictures(options, denoiser, device) if options.images else _between_seeds(options, denoiser, device)
+    )
+    if not bool(way.x.isfinite().all()):
+        raise ValueError(f"frame {int((~way.x.flatten(1).isfinite().all(1)).nonzero()[0])} holds values not finite")
+
+    pictures = makes_pictures(denoiser)
+    files = write_samples(options.out, [f"{k:04d}" for k in range(len(way.x))], way.x, pictures=pictures)
+    rows = [None] * len(files) if way.labels is None else way.labels.tolist()
+    facts = {
+        "elucidiff": elucidiff.__version__,
+        "model": str(options.model),
+        "checksum": checksum(options.model),
+        "through": way.keys,
+        **way.facts,
+        "frames": [
+            {"file": file, "after": way.keys[k], "weight_of_the_next": w, **({} if row is None else {"label": row})}
+            for file, (k, w), row in zip(files, way.places, rows, strict=True)
+        ],
+    }
+    # A row a stretch; the last frame of one is the first of the next.
+    stretches = range(0, len(way.x) - 1, options.frames - 1)
+    sheet = torch.cat([way.x[start : start + options.frames] for start in stretches])
+    write_account(options.out, "interpolation.json", sheet, options.frames, facts, pictures=pictures)
+    print(f"{len(files)} frames in {options.out}")
+    if way.labels is not None:
+        alike = bool((way.labels == way.labels[0]).all())
+        print("all frames have the same label" if alike else "labels are mixed between those of both ends")
+    if "round_trip_rms" in way.facts:
+        worst = max(way.facts["round_trip_rms"])
+        print(
+            f"pictures come back with a root mean square error of at most {worst:.2g} (values are {_span(denoiser)})"
+        )
+    return 0
+
+
+def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
+    assert options.seeds is not None
+    if options.tolerance is not None:
+        raise ValueError("--tolerance would have no effect between seeds: leave it out")
+    seeds = list(parse_seeds(options.seeds))
+    places = stops(len(seeds), options.frames)
+    sampler = Sampler() if options.n is None else Sampler(n=options.n)
+    sigmas = sampler.sigmas(denoiser)
+    asked = _asked(options, denoiser, len(seeds))
+    noise = SeededNoise(seeds)
+    latents, _ = path(noise.latents(denoiser.sample_shape), options.frames)
+    rows = labels_for(denoiser, noise, asked)
+    labels = None if rows is None else mixed(rows.expand(len(seeds), -1), places)
+    evaluations: list[Any] = []
+    x = sample(
+        denoiser,
+        latents.to(device),
+        sigmas,
+        labels=None if labels is None else labels.to(device),
+        batch_size=options.batch_size,
+        callback=lambda step: evaluations.append(step.nfe),
+    )
+    facts = {"sampler": sampler.to_dict(), "nfe": evaluations[-1]}
+    return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
+
+
+def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
+    if options.n is not None:
+        raise ValueError("--n would have no effect between pictures, where RK45 chooses its steps: give --tolerance")
+    places = stops(len(options.images), options.frames)
+    asked = _asked(options, denoiser, len(options.images))
+    if asked is None and denoiser.label_dim:
+        raise ValueError("the model takes labels: give that of the pictures with --labels, one for all or one each")
+    given = [read_given(file, denoiser) for file in options.images]
+    for file, x in zip(options.images, given, strict=True):
+        if tuple(x.shape) != denoiser.sample_shape:
+            raise ValueError(f"{file} has shape {tuple(x.shape)}, but the model makes {denoiser.sample_shape}")
+    tolerance = 1e-5 if options.tolerance is None else options.tolerance
+    solver = RK45(tolerance, tolerance)
+    sigmas = steps.karras(2, *clamp_range(denoiser, *range_of(denoiser)))
+    rows = None if asked is None else asked.expand(len(given), -1)
+    x = torch.stack(given).to(device)
+
+    def there(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.to(device)
+
+    size = options.batch_size
+    latents, nfe_up = encode(denoiser, x, sigmas, solver=solver, labels=there(rows), batch_size=size)
+    between, _ = path(latents, options.frames)
+    labels = None if rows is None else mixed(rows, places)
+    frames, nfe_down = decode(denoiser, between, sigmas, solver=solver, labels=there(labels), batch_size=size)
+    back = round_trip_error(x, frames[:: options.frames - 1])
+    facts = {
+        "tolerance": tolerance,
+        "sigma_max": float(sigmas[0]),
+        "sigma_min": float(sigmas[-2]),
+        "round_trip_rms": back.tolist(),
+        "nfe_encode": torch.as_tensor(nfe_up).tolist(),
+        "nfe_decode": torch.as_tensor(nfe_down).tolist(),
+    }
+    return _Way(frames.cpu(), [str(file) for file in options.images], places, labels, facts)
+
+
+def _asked(options: Options, denoiser: Denoiser, keys: int) -> Tensor | None:
+    """The rows of ``--labels``, (1, label_dim) or (K, label_dim)."""
+    if options.labels is None:
+        return None
+    rows = label_rows(labels_asked_for(options.labels, denoiser), denoiser.label_dim, denoiser.label_kind)
+    if len(rows) not in (1, keys):
+        raise ValueError(f"--labels {options.labels} are {len(rows)} for {keys}: give one for all, or one each")
+    return rows
+
+
+def _span(denoiser: Denoiser) -> str:
+    return "in [-1, 1]" if makes_pictures(denoiser) else "in the units of the training data"

@@ -1,0 +1,189 @@
+"""``elucidiff likelihood MODEL DATA``: how many bits the model needs for each value of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+import elucidiff
+from elucidiff import data
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.given_sample import check_range_of_values
+from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.model_data import Part, labels_of, part_of
+from elucidiff.cli.progress import Progress
+from elucidiff.cli.units import range_of
+from elucidiff.data.choosing import evenly_spread
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.scaling import to_unit
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.shapes import label_rows
+from elucidiff.devices import choose_device
+from elucidiff.sampling.likelihood.divergence import is_exact
+from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
+from elucidiff.sampling.likelihood.record import read_record, write_record
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the log-likelihood of data under a trained model, in bits for each value (bits/dim).
+
+    What was stopped goes on with the same command.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A model folder: runs/.../model, as training writes it."""
+    data: tyro.conf.Positional[str]
+    """A data set, as for training: digits, fashion-mnist:test, or a path."""
+    images: int = 100
+    """Number of images, evenly spread over the data; all if there are fewer."""
+    part: Part = "auto"
+    """Which images: those held out in training, those trained on, or all. auto: what was held out, where these are
+    the data that the model was trained on."""
+    labels: str | None = None
+    """Labels instead of the data's own: one for all images, or a .npy file with one for each."""
+    out: Path = Path("likelihood.json")
+    """File to write; if the same measurement was begun there, it goes on."""
+    overwrite: bool = False
+    """Begin anew."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+
+    repeats: int | None = None
+    """Measurements of each image, each with its own dequantisation and probes (1)."""
+    seed: int | None = None
+    """Of dequantisation and probes (0)."""
+    sigma_min: float | None = None
+    """Noise level at which the images are taken to be (0.002, or 0.004 of the spread of data that are not 8-bit)."""
+    sigma_max: float | None = None
+    """Noise level of the prior (80, or 160 times the spread of data that are not 8-bit)."""
+    solver: Literal["rk45", "heun"] | None = None
+    """rk45, with error control for each sample, or heun with fixed steps."""
+    n: int | None = None
+    """Number of steps of heun (64)."""
+    rtol: float | None = None
+    """Relative tolerance of rk45 (1e-4)."""
+    atol: float | None = None
+    """Absolute tolerance of rk45 (1e-4)."""
+    divergence: Literal["auto", "exact", "hutchinson"] | None = None
+    """How the trace of the Jacobian is found: exactly, with a backward pass for each value of a sample, or by random
+    probes. auto: exactly for up to 32 values."""
+    probe: Literal["rademacher", "gaussian"] | None = None
+    """Distribution of the probes."""
+    probes: int | None = None
+    """Probes of each repeat (1)."""
+    batch_size: int | None = None
+    """Samples in one call of the network (16)."""
+
+    def choices(self, denoiser: Denoiser) -> Likelihood:
+        """The choices that were made, and defaults for the others.
+
+        Raises:
+            ValueError: a value is out of its range, or would have no effect.
+        """
+        low, high = range_of(denoiser)
+        given = {entry.name: getattr(self, entry.name) for entry in fields(Likelihood)}
+        given = {name: value for name, value in given.items() if value is not None}
+        choices = Likelihood(**{"sigma_min": low, "sigma_max": high, **given})
+        exact = is_exact(choices.divergence, torch.Size(denoiser.sample_shape).numel())
+        unused = {"rtol", "atol"} if choices.solver == "heun" else {"n"}
+        unused |= {"probe", "probes"} if exact else set()
+        if wrong := sorted(unused & given.keys()):
+            flags = ", ".join(f"--{name}" for name in wrong)
+            raise ValueError(
+                f"{flags} would have no effect with solver {choices.solver} and "
+                f"{'exact divergence' if exact else 'probes'}: leave it out, or choose what uses it"
+            )
+        return choices
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure, and tell the mean and its standard error; see ``Options``."""
+    options = parse(Options, arguments, prog="elucidiff likelihood")
+    if options.images < 1:
+        raise ValueError(f"--images is {options.images}, but must be at least 1")
+    device = choose_device(options.device)
+    denoiser = elucidiff.load(options.model).eval().to(device)
+    choices = options.choices(denoiser)
+    choices.sigmas(denoiser)  # refuses a range that the model does not know
+    dataset = _checked(data.open(options.data), denoiser, options)
+    places, called = part_of(dataset, denoiser, options.part)
+    images = torch.from_numpy(evenly_spread(places.numpy(), options.images))
+    labels = _labels(options, dataset, denoiser, images)
+    shown = dataset.images(images)
+    if shown.is_floating_point():
+        check_range_of_values(options.data, to_unit(shown), denoiser)
+    facts: dict[str, Any] = {
+        "elucidiff": elucidiff.__version__,
+        "model": checksum(options.model),
+        "data": _sha256(shown),
+        "labels": None if labels is None else _sha256(labels),
+        "images": called,
+        "choices": asdict(choices),
+        "device": device.type,
+    }
+    done = [] if options.overwrite else read_record(options.out, facts)
+    known = {each.image for each in done}
+    todo = [k for k, image in enumerate(images.tolist()) if image not in known]
+    try:
+        with Progress("likelihood", len(images), "images") as progress:
+            progress.reach(len(done))
+            rows = None if labels is None else labels[todo]
+            for measured in measure(denoiser, dataset, images[todo].tolist(), choices, labels=rows, device=device):
+                done += measured
+                write_record(options.out, facts, done, len(images))
+                progress.reach(len(done))
+    except KeyboardInterrupt:
+        kept = f"{len(done)} of {len(images)} images are in {options.out}" if done else "nothing was measured yet"
+        print(f"stopped: {kept}; the same command goes on from here", file=sys.stderr)
+        return 130
+    _tell(options, choices, done, called, dataset.dtype == torch.uint8)
+    return 0
+
+
+def _checked(dataset: Dataset, denoiser: Denoiser, options: Options) -> Dataset:
+    if dataset.shape != denoiser.sample_shape:
+        raise ValueError(
+            f"the images of {options.data} have shape {dataset.shape}, but {options.model} knows samples of shape "
+            f"{denoiser.sample_shape}: choose the data that it was trained for"
+        )
+    return dataset
+
+
+def _labels(options: Options, dataset: Dataset, denoiser: Denoiser, images: Tensor) -> Tensor | None:
+    if options.labels is None:
+        return labels_of(dataset, denoiser, images, options.data)
+    asked = label_rows(labels_asked_for(options.labels, denoiser), denoiser.label_dim, denoiser.label_kind)
+    if len(asked) not in (1, len(images)):
+        raise ValueError(
+            f"--labels {options.labels} are {len(asked)} for {len(images)} images: give one, or one each"
+        )
+    return asked.expand(len(images), -1)
+
+
+def _sha256(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _tell(options: Options, choices: Likelihood, done: list[ImageBits], called: str, eight_bits: bool) -> None:
+    mean, error, of_an_image = summary(done)
+    count = len(done) * choices.repeats
+    evaluations = sum(each.nfe for each in done) / count
+    backward = sum(each.products for each in done) / count
+    density = "" if eight_bits else " (of a density in the data's own units: not comparable with 8-bit figures)"
+    print(
+        f"{mean:.4f}{'' if error is None else f' +- {error:.4f}'} bits/dim over {len(done)} {called} of "
+        f"{options.data}{density}"
+    )
+    if of_an_image is not None:
+        print(f"standard error of one image by its {choices.repeats} repeats: {of_an_image:.4f}")
+    print(f"{evaluations:.1f} network evaluations and {backward:.1f} backward passes a measurement; {options.out}")

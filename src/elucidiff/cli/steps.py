@@ -1,0 +1,256 @@
+"""``elucidiff steps optimise|measure MODEL``: samplers made for one model, with measured errors."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+import elucidiff
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.units import range_advice
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.devices import choose_device
+from elucidiff.launch.interrupt import Interrupt
+from elucidiff.sampling.named import NamedSampler, describe, load_named, names_beside, path_of, save_named
+from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
+from elucidiff.sampling.optimise.choices import (
+    CANDIDATES,
+    check_choices,
+    check_deterministic,
+    exact_range,
+    guided_alike,
+    name_of,
+)
+from elucidiff.sampling.optimise.steps import check_seeds
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.sampling.solver_names import SolverName
+from elucidiff.suggest import suggestion
+
+STANDARD = {"fast": 10, "default": None, "best": 35}
+"""Evaluations of the samplers that every model can carry; None: the paper's own, which is only measured."""
+
+
+@dataclass(frozen=True)
+class Optimise:
+    """Find noise levels that bring a solver as close to the model's exact ODE solution as a budget allows.
+
+    Needs no data. What is found is measured on seeds that the search never saw, beside karras steps with the rho that
+    is best for these very seeds, and kept as MODEL/samplers/NAME.json if it is better. `elucidiff sample MODEL
+    --sampler NAME` uses it. Ctrl-C ends the search soon: the best so far is measured, and kept likewise.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A model folder: runs/.../model, as training writes it."""
+    nfe: int | None = None
+    """Network evaluations per sample, at most."""
+    name: str | None = None
+    """Name of the sampler (nfe-8 for --nfe 8)."""
+    named: str | None = None
+    """Instead of --nfe, some of fast,default,best: at most 10 evaluations, the paper's Heun with 18 karras steps (35
+    evaluations; only measured), at most 35."""
+    solver: SolverName | None = None
+    """The solver. If this is left out, the best of several multistep solvers is found."""
+    order: int | None = None
+    """Its order, where it has a choice."""
+    guidance: float = 1.0
+    """Guidance under which samples will be drawn, as for `elucidiff sample`."""
+    guidance_sigma_min: float = 0.0
+    """Noise level above which guidance acts."""
+    guidance_sigma_max: float = math.inf
+    """Highest noise level at which guidance acts."""
+    sigma_min: float | None = None
+    """Lowest noise level allowed (0.002)."""
+    sigma_max: float | None = None
+    """Noise level at which the latents are, where sampling starts (80)."""
+    free_first: bool = False
+    """Let sampling start at a lower noise level than --sigma-max, with the same latents, if that is better."""
+    seeds: str = "1000000-1000031"
+    """Warm-up seeds, on which the error is minimised."""
+    fresh_seeds: str = "2000000-2000063"
+    """Other seeds, on which the result is measured."""
+    max_minutes: float | None = None
+    """Time for the search of one sampler, exact solutions and measurements not counted."""
+    batch_size: int = 16
+    """Samples in one call of the network."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    overwrite: bool = False
+    """Replace a sampler of that name."""
+
+    def __call__(self, command: str) -> int:
+        """Search, measure, keep and tell."""
+        plan, solvers = self._plan(), self._solvers()
+        seeds, fresh_seeds = parse_seeds(self.seeds), parse_seeds(self.fresh_seeds)
+        check_seeds(seeds, fresh_seeds)
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"--max-minutes is {self.max_minutes:g}, but must be positive")
+        for name in plan:
+            if path_of(self.model, name).exists() and not self.overwrite:
+                raise ValueError(f"{self.model} has a sampler {name!r} already: choose another, or add --overwrite")
+        denoiser, model = _load(self.model, self.device), checksum(self.model)
+        guided = guided_alike(solvers, denoiser)
+        for budget in plan.values():
+            low, high = check_choices(solvers, guided, 35 if budget is None else budget)
+        if advice := range_advice(solvers[0], denoiser):
+            print(advice, file=sys.stderr)
+
+        _say(f"solving the ODE exactly for {len(fresh_seeds)} fresh seeds")
+        fresh = warm_up = solve_exactly(guided, fresh_seeds, low, high, batch_size=self.batch_size)
+        if any(budget is not None for budget in plan.values()):
+            _say(f"solving the ODE exactly for {len(seeds)} warm-up seeds")
+            warm_up = solve_exactly(guided, seeds, low, high, batch_size=self.batch_size)
+        with Interrupt() as interrupt:
+            for name, budget in plan.items():
+                if interrupt.received:
+                    break
+                if budget is None:
+                    sampler = replace(solvers[0], solver="heun", order=None)
+                    made = describe(name, sampler, model, measure(fresh, sampler), fresh, command, None)
+                else:
+                    _say(f"{name}: searching for at most {budget} evaluations")
+                    stop = _Until(interrupt, self.max_minutes)
+                    found = optimise_on(
+                        warm_up, fresh, budget, solvers, free_first=self.free_first, stop=stop, tell=_say
+                    )
+                    made = describe(name, found.sampler, model, found.measured, fresh, command, str(seeds))
+                _keep(self.model, made)
+        return 130 if interrupt.received == "SIGINT" else 0
+
+    def _plan(self) -> dict[str, int | None]:
+        """The budget of each sampler that was asked for."""
+        if (self.nfe is None) == (self.named is None):
+            raise ValueError("say what for: --nfe 8 for one sampler, or --named fast,default,best for the usual ones")
+        if self.nfe is not None:
+            return {self.name or f"nfe-{self.nfe}": self.nfe}
+        if self.name is not None:
+            raise ValueError("--name goes with --nfe; --named has names already")
+        names = _split(self.named or "")
+        for name in names:
+            if name not in STANDARD:
+                raise ValueError(f"--named {self.named}: {name!r} is none of them; {suggestion(name, STANDARD)}")
+        return {name: STANDARD[name] for name in names}
+
+    def _solvers(self) -> tuple[Sampler, ...]:
+        """The candidates, under the guidance and within the range that were asked for."""
+        if self.order is not None and self.solver is None:
+            raise ValueError("--order goes with --solver: say of which")
+        solvers = CANDIDATES if self.solver is None else (Sampler(solver=self.solver, order=self.order),)
+        if unused := solvers[0].unused(["order"] if self.order is not None else []):
+            raise ValueError(f"--{unused[0]} would have no effect with solver {self.solver}: leave it out")
+        shared = ("guidance", "guidance_sigma_min", "guidance_sigma_max", "sigma_min", "sigma_max")
+        return tuple(replace(each, **{name: getattr(self, name) for name in shared}) for each in solvers)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure the samplers beside a model again, against the exact ODE solution from seeds that are new to them.
+
+    After more training the weights are others, and samplers that were made for the old ones are refused. Those that
+    are still better than the best karras steps are kept for the new weights; the rest are left as they are.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A model folder."""
+    samplers: str | None = None
+    """Names, or paths of files made for other models, with commas between them; left out for all beside the model."""
+    seeds: str = "3000000-3000063"
+    """Seeds, none of which the samplers were optimised on."""
+    batch_size: int = 16
+    """Samples in one call of the network."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+
+    def __call__(self, command: str) -> int:
+        """Measure, keep and tell."""
+        names = names_beside(self.model) if self.samplers is None else _split(self.samplers)
+        if not names:
+            raise ValueError(f"{self.model} has no samplers: make some with `elucidiff steps optimise {self.model}`")
+        chosen = [load_named(self.model, name, any_model=True) for name in names]
+        seeds = parse_seeds(self.seeds)
+        for named in chosen:
+            if named.warm_up_seeds is not None:
+                check_seeds(parse_seeds(named.warm_up_seeds), seeds)
+            check_deterministic(named.sampler)
+        denoiser, model = _load(self.model, self.device), checksum(self.model)
+        solved: dict[Any, ExactSolutions] = {}
+        for named in chosen:
+            sampler = named.sampler
+            guided = sampler.guided(denoiser)
+            low, high = exact_range(sampler, guided)
+            key = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max, low, high)
+            if key not in solved:
+                _say(f"solving the ODE exactly for {len(seeds)} seeds")
+                solved[key] = solve_exactly(guided, seeds, low, high, batch_size=self.batch_size)
+            measured = measure(solved[key], sampler)
+            _keep(
+                self.model, describe(named.name, sampler, model, measured, solved[key], command, named.warm_up_seeds)
+            )
+        return 0
+
+
+ACTIONS: dict[str, type[Optimise] | type[Measure]] = {"optimise": Optimise, "measure": Measure}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one of the two actions."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            f"usage: elucidiff steps {{{','.join(ACTIONS)}}} MODEL [options]\n\n"
+            "`elucidiff steps ACTION --help` explains each."
+        )
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in ACTIONS:
+        raise ValueError(f"unknown action {name!r}; {suggestion(name, ACTIONS)}")
+    kind: type[Any] = ACTIONS[name]
+    action = parse(kind, arguments[1:], prog=f"elucidiff steps {name}")
+    return int(action(f"elucidiff steps {shlex.join(arguments)}"))
+
+
+class _Until:
+    """A reason to end a search: Ctrl-C, SIGTERM, or that its time is over."""
+
+    def __init__(self, interrupt: Interrupt, minutes: float | None) -> None:
+        self._interrupt = interrupt
+        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+
+    def __call__(self) -> bool:
+        return self._interrupt.received is not None or time.monotonic() > self._end
+
+
+def _keep(model: Path, named: NamedSampler) -> None:
+    """Tell what was measured, and keep the sampler if it is worth it: those that were optimised must have gained."""
+    change = named.error / named.baseline_error - 1
+    print(
+        f"{named.name}: {name_of(named.sampler)}, {named.nfe} evaluations, error {named.error:.3g}, "
+        f"{abs(change):.0%} {'less' if change < 0 else 'more'} than the {named.baseline_error:.3g} of karras steps "
+        f"with their best rho ({named.baseline_rho:.3g}); the exact solution is known to {named.exact_error:.1g}"
+    )
+    if change < 0 or named.warm_up_seeds is None:
+        print(f"{named.name}: kept as {save_named(model, named)}")
+    else:
+        print(f"{named.name}: not kept, since karras steps are as good")
+
+
+def _load(model: Path, device: str) -> Denoiser:
+    place = choose_device(device)
+    return elucidiff.load(model).eval().to(place)
+
+
+def _split(names: str) -> list[str]:
+    """Names with commas between them, each once."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,256 @@
+"""Guidance: a denoiser led away from a worse one, by classifier-free guidance or by autoguidance.
+
+Both are denoisers themselves, so they nest, and anything that takes a denoiser takes them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.evaluations import evaluations_of, told
+from elucidiff.denoisers.guided_checks import check_conditional, check_guidance, check_guide
+from elucidiff.denoisers.shapes import LabelKind, rows_for
+from elucidiff.design.values import as_tensor, per_sample
+
+Interval = tuple[float, float]
+EVERYWHERE: Interval = (0.0, math.inf)
+
+
+class Guided(nn.Module):
+    """D_w(x; sigma) = G(x; sigma) + w (D(x; sigma) - G(x; sigma)) where low < sigma <= high, elsewhere D(x; sigma).
+
+    What G is, and from which labels, is up to the classes below. A weight of 1 is D itself and 0 is G; beyond 1 the
+    result is an extrapolation. Only what counts is evaluated: D alone outside the interval and with a weight of 1, G
+    alone inside it with a weight of 0.
+
+    The limited interval is that of Kynkaanniemi et al. 2024 (arXiv 2404.07724): guidance at high noise levels costs
+    variety, at low ones it does next to nothing.
+
+    Attributes:
+        denoiser: D.
+        guide: G.
+        scale: the guidance weight w.
+        interval: ``(low, high)``.
+    """
+
+    def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval) -> None:
+        super().__init__()
+        check_guidance(scale, *interval)
+        self.denoiser = denoiser
+        self.guide = guide
+        self.scale = scale
+        self.interval = interval
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest noise level that both denoisers support."""
+        return max(float(getattr(each, "sigma_min", 0.0)) for each in (self.denoiser, self.guide))
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest noise level that both denoisers support."""
+        return min(float(getattr(each, "sigma_max", math.inf)) for each in (self.denoiser, self.guide))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of a sample; empty if D does not state it."""
+        return tuple(getattr(self.denoiser, "sample_shape", ()))
+
+    @property
+    def label_dim(self) -> int:
+        """Width of the labels of D."""
+        return int(getattr(self.denoiser, "label_dim", 0))
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What the labels of D are; classes, unless it says otherwise."""
+        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
+        return kind
+
+    @property
+    def label_examples(self) -> Tensor | None:
+        """Label vectors of the training set, if D keeps some."""
+        examples: Tensor | None = getattr(self.denoiser, "label_examples", None)
+        return examples
+
+    @property
+    def label_dropout(self) -> float | None:
+        """Share of training images whose labels were dropped, of the denoiser that saw least; None if unknown."""
+        shares = [getattr(each, "label_dropout", None) for each in (self.denoiser, self.guide)]
+        return min((share for share in shares if share is not None), default=None)
+
+    def round_sigma(self, sigma: float | Tensor) -> Tensor:
+        """The noise level nearest to ``sigma`` that D supports."""
+        rounded: Tensor = getattr(self.denoiser, "round_sigma", as_tensor)(sigma)
+        return rounded
+
+    def evaluations(self, sigma: Tensor) -> Tensor:
+        """Network evaluations of each sample in a call at noise levels ``sigma``, () or (B,): integers of that shape.
+
+        An evaluation of the guide counts as much as one of D, however small its network may be.
+        """
+        alone, guide = evaluations_of(self.denoiser, sigma), evaluations_of(self.guide, sigma)
+        inside = guide if self.scale == 0 else alone + guide
+        return torch.where(self._inside(sigma), inside, alone)
+
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """D_w(x; sigma).
+
+        Args:
+            x: noisy samples (B, C, *spatial).
+            sigma: noise level in units of the data, a float, () or (B,). On the CPU it is looked at without waiting
+                for an accelerator.
+            labels: as D takes them.
+
+        Returns:
+            D_w(x; sigma) in the type in which D comes.
+
+        Raises:
+            ValueError: the labels or noise levels do not fit the batch or a denoiser.
+        """
+        sigma = torch.as_tensor(sigma, dtype=x.dtype)
+        inside = self._inside(sigma)
+        self._check_labels(labels)
+        if not bool(inside.any()):
+            return _call(self.denoiser, x, sigma, labels)
+        if self.scale == 0:
+            guided = self._worse(x, sigma, labels)
+        else:
+            better, worse = self._both(x, sigma, labels)
+            guided = worse + self.scale * (better - worse)
+        if bool(inside.all()):
+            return guided
+        # Some inside and some outside, as only an adaptive solver has them. D once more, alone as it would be without
+        # the others: bits must not depend on who else is inside. Like padding, this is not counted.
+        alone = _call(self.denoiser, x, sigma, labels)
+        return torch.where(per_sample(inside.to(x.device), x), guided, alone)
+
+    def _inside(self, sigma: Tensor) -> Tensor:
+        """Where guidance acts: booleans, shaped like ``sigma``, or () for all alike."""
+        if self.scale == 1:
+            return torch.zeros((), dtype=torch.bool, device=sigma.device)
+        if self.interval == EVERYWHERE:
+            return torch.ones((), dtype=torch.bool, device=sigma.device)
+        low, high = self.interval
+        return (sigma > low) & (sigma <= high)
+
+    @abstractmethod
+    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """D and G, in one type, at noise levels () or (B,) of the type of ``x``."""
+
+    @abstractmethod
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        """G alone."""
+
+    def _check_labels(self, labels: Tensor | None) -> None:
+        """Raise ValueError if guidance cannot do without labels that are missing."""
+
+
+class ClassifierFree(Guided):
+    """Classifier-free guidance, Ho and Salimans 2022 (arXiv 2207.12598), Eq. 6: away from what has no label.
+
+        D_w(x; sigma, c) = D(x; sigma, empty) + w (D(x; sigma, c) - D(x; sigma, empty))
+
+    with the empty label a row of zeros. (Their w is ours less 1.) The network has to know it: train with label
+    dropout.
+
+    Both branches go through the network in one batch of 2 B samples, since that was never slower. On one core of a
+    CPU it was 1.2 (preset digits) and 1.0 times (fashion-mnist) as fast as one after the other at B = 16, and 1.4
+    times at B = 1. The activations take twice the memory.
+
+    Args:
+        denoiser: D, which takes labels.
+        scale: w >= 0. 1 is D(x; sigma, c), 0 is D(x; sigma, empty).
+        interval: guidance acts where low < sigma <= high.
+
+    Raises:
+        ValueError: a value is out of its range, or D takes no labels, or says that it was trained without dropping
+            any (``label_dropout`` is 0): then the empty label means nothing to it.
+    """
+
+    def __init__(self, denoiser: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
+        check_conditional(denoiser)
+        super().__init__(denoiser, denoiser, scale, interval)
+
+    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        rows = self._rows(x, labels).expand(len(x), -1)
+        sigmas = sigma if sigma.numel() == 1 else sigma.reshape(-1).repeat(2)
+        both = _call(self.denoiser, torch.cat([x, x]), sigmas, torch.cat([rows, torch.zeros_like(rows)]))
+        better, worse = both.chunk(2)
+        return better, worse
+
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        return _call(self.denoiser, x, sigma, torch.zeros_like(self._rows(x, labels)))
+
+    def _rows(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None  # checked in forward
+        return rows_for(labels, self.label_dim, x, self.label_kind)
+
+    def _check_labels(self, labels: Tensor | None) -> None:
+        if labels is None and self.scale != 1:
+            raise ValueError("classifier-free guidance needs labels to guide to: give one a sample, or one for all")
+
+
+class Autoguided(Guided):
+    """Autoguidance, Karras et al. 2024 (arXiv 2406.02507), Eq. 3: away from a worse version of the same model.
+
+        D_w(x; sigma, c) = G(x; sigma, c) + w (D(x; sigma, c) - G(x; sigma, c))
+
+    G is a smaller network, or an earlier snapshot, trained for the same data and labels. An unconditional G is called
+    without labels: that is classifier-free guidance with a network of its own for the empty label (EDM2, Karras et
+    al. 2024, arXiv 2312.02696).
+
+    Args:
+        denoiser: D, with or without labels.
+        guide: G; takes the labels of D, or none.
+        scale: w >= 0. 1 is D, 0 is G.
+        interval: guidance acts where low < sigma <= high.
+
+    Raises:
+        ValueError: a value is out of its range, or the guide is D itself, or has other samples or labels.
+    """
+
+    def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
+        check_guide(denoiser, guide)
+        super().__init__(denoiser, guide, scale, interval)
+
+    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        better = _call(self.denoiser, x, sigma, labels)
+        return better, self._worse(x, sigma, labels).to(better.dtype)
+
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        takes_labels = getattr(self.guide, "label_dim", None) != 0
+        return _call(self.guide, x, sigma, labels if takes_labels else None)
+
+
+def guided(denoiser: Any, scale: float, interval: Interval = EVERYWHERE, guide: Any | None = None) -> Any:
+    """``denoiser`` under the guidance that plain values ask for.
+
+    Args:
+        denoiser: D.
+        scale: w; 1 for none.
+        interval: guidance acts where low < sigma <= high.
+        guide: G of autoguidance; None for classifier-free guidance.
+
+    Returns:
+        A :class:`Guided`, or ``denoiser`` itself for a weight of 1.
+
+    Raises:
+        ValueError: as :class:`ClassifierFree` and :class:`Autoguided`, or there is a guide that would do nothing.
+    """
+    if guide is not None and scale == 1:
+        raise ValueError("the guide would do nothing with guidance 1: choose more, such as 2, or leave the guide out")
+    if guide is not None:
+        return Autoguided(denoiser, guide, scale, interval)
+    return denoiser if scale == 1 else ClassifierFree(denoiser, scale, interval)
+
+
+def _call(denoiser: Any, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+    levels = told(denoiser, sigma, x)
+    denoised: Tensor = denoiser(x, levels) if labels is None else denoiser(x, levels, labels)
+    return denoised

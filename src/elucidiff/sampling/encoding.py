@@ -1,0 +1,143 @@
+"""From data to latents and back, along the probability-flow ODE."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.precision import widest_type
+from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.sampling.grid import noise_grid
+from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
+from elucidiff.sampling.solvers import RK2, RK45, Euler, Solver
+
+
+class Carried(NamedTuple):
+    """Where the ODE takes a batch.
+
+    Attributes:
+        x: latents of unit scale, or samples at sigma_min, (B, C, *spatial).
+        nfe: network evaluations of each sample: one number, or (B,) from an adaptive solver.
+    """
+
+    x: Tensor
+    nfe: int | Tensor
+
+
+@torch.no_grad()
+def encode(
+    denoiser: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Sequence[float] | Tensor,
+    *,
+    solver: Solver = RK45(),  # noqa: B008 (frozen)
+    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    labels: Tensor | None = None,
+    batch_size: int | None = 16,
+    dtype: torch.dtype = torch.float64,
+) -> Carried:
+    """Follow the ODE of Karras et al. 2022, Eq. 4, from data at sigma_min up to sigma_max (Song et al. 2021, 4.3).
+
+    The latents are those from which :func:`decode` leads back to ``x``, and :func:`~elucidiff.sampling.sample` to its
+    denoised version; over many samples of the data they are close to unit Gaussian noise.
+
+    Args:
+        denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.
+        x: samples (B, C, *spatial), finite, on the denoiser's device.
+        sigmas: noise levels (N + 1,) as for :func:`~elucidiff.sampling.sample`: decreasing from sigma_max to
+            sigma_min and then 0, which is not gone to. An adaptive solver needs only these three.
+        solver: a one-step solver: RK45, or Heun, RK2, Euler, which step from level to level.
+        schedule: sigma(t) and s(t), the curve that the solver follows.
+        labels: class indices (B,) or rows (B, label_dim).
+        batch_size: as for :func:`~elucidiff.sampling.sample`.
+        dtype: floating type of the state; float64 becomes float32 on a device without it.
+
+    Raises:
+        ValueError: an argument is out of its range, not finite, or does not fit the others; or the result is not
+            finite (the message names the sample).
+    """
+    check_samples(denoiser, x)
+    times = times_up(denoiser, schedule, sigmas, solver, x.device)
+    ode = probability_flow(denoiser, schedule, x, labels, batch_size)
+    state = x.to(widest_type(x.device, dtype)) * float(schedule.scale(times[0]))
+    end = follow(ode, solver, state, times)
+    latents = end / (float(schedule.sigma(times[-1])) * float(schedule.scale(times[-1])))
+    return Carried(_finite(latents), ode.evaluations.nfe)
+
+
+@torch.no_grad()
+def decode(
+    denoiser: Callable[..., Tensor],
+    latents: Tensor,
+    sigmas: Sequence[float] | Tensor,
+    *,
+    solver: Solver = RK45(),  # noqa: B008 (frozen)
+    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    labels: Tensor | None = None,
+    batch_size: int | None = 16,
+    dtype: torch.dtype = torch.float64,
+) -> Carried:
+    """Follow the ODE from latents at sigma_max down to sigma_min: the inverse of :func:`encode`, and its arguments.
+
+    It ends at sigma_min, where :func:`~elucidiff.sampling.sample` would take one more step, to 0: that step is
+    the denoiser itself and has no inverse.
+
+    Raises:
+        ValueError: as :func:`encode`.
+    """
+    check_samples(denoiser, latents)
+    times = times_up(denoiser, schedule, sigmas, solver, latents.device)[::-1]
+    ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
+    start = float(schedule.sigma(times[0])) * float(schedule.scale(times[0]))
+    end = follow(ode, solver, latents.to(widest_type(latents.device, dtype)) * start, times)
+    return Carried(_finite(end / float(schedule.scale(times[-1]))), ode.evaluations.nfe)
+
+
+def round_trip_error(x: Tensor, decoded: Tensor) -> Tensor:
+    """Root mean square difference of each sample, (B,), in units of the data."""
+    return (x.to(decoded) - decoded).flatten(1).square().mean(1).sqrt()
+
+
+def times_up(
+    denoiser: Any, schedule: Schedule, sigmas: Sequence[float] | Tensor, solver: Solver, device: torch.device
+) -> list[float]:
+    """The times from sigma_min up to sigma_max at which ``solver`` is to stop.
+
+    Raises:
+        ValueError: the noise levels are not as for a run, are fewer than two besides 0, or the solver remembers
+            earlier steps.
+    """
+    if not isinstance(solver, RK45 | RK2 | Euler):
+        raise ValueError(f"{type(solver).__name__} cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler")
+    times = [level.t for level in noise_grid(denoiser, schedule, sigmas, None, device)][::-1]
+    if len(times) < 2 or times[0] == times[-1]:
+        raise ValueError("at least two positive noise levels are needed, sigma_max and sigma_min, and then 0")
+    return [times[0], times[-1]] if solver.adaptive else times
+
+
+def follow(ode: ProbabilityFlow, solver: Solver, x: Tensor, times: Sequence[float]) -> Tensor:
+    """The state at the last of ``times``, for the state ``x`` at the first."""
+    for t, t_next in itertools.pairwise(times):
+        x = solver.step(ode, x, t, t_next, None).x
+    return x
+
+
+def check_samples(denoiser: Any, x: Tensor) -> None:
+    """Raise ValueError unless ``x`` is a finite floating-point batch, of the denoiser's shape if it states one."""
+    if x.ndim < 2 or not x.is_floating_point():
+        raise ValueError(f"samples must be floating point (B, C, *spatial), not {x.dtype} {tuple(x.shape)}")
+    _finite(x, "holds values that are not finite")
+    shape = tuple(getattr(denoiser, "sample_shape", ()))
+    if shape and tuple(x.shape[1:]) != shape:
+        raise ValueError(f"samples have shape {tuple(x.shape[1:])}, but the denoiser takes {shape}")
+
+
+def _finite(x: Tensor, else_says: str = "became not finite: look for NaN in the denoiser's output") -> Tensor:
+    broken = ~x.flatten(1).isfinite().all(1)
+    if bool(broken.any()):
+        raise ValueError(f"sample {int(broken.nonzero()[0])} of the batch {else_says}")
+    return x

@@ -1,0 +1,148 @@
+"""The denoiser given a measurement, by moment matching: Rozet et al. 2024 (arXiv 2405.13712)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.evaluations import evaluations_of, told
+from elucidiff.denoisers.shapes import LabelKind
+from elucidiff.design.values import as_tensor, per_sample
+from elucidiff.sampling.inverse.krylov import solve
+from elucidiff.sampling.inverse.measurements import Measurement, adjoint, check_measurement
+from elucidiff.sampling.jacobian import linearise
+
+
+class Posterior(nn.Module):
+    """E[x | x_t, y] for a measurement y = A x + noise: a denoiser, so every solver samples from p(x | y) with it.
+
+    Given x_t, the clean sample has mean D(x_t; sigma) and covariance V = sigma^2 dD/dx_t^T (Tweedie's formulas).
+    Taking that distribution for Gaussian (Rozet et al. 2024, Sections 3.1 and 3.2),
+
+        E[x | x_t, y] = D + V A^T (noise^2 I + A V A^T)^-1 (y - A D)
+
+    which is exact for Gaussian data. V is known by vector-Jacobian products only, and the system is solved
+    iteratively: see :func:`.krylov.solve`.
+
+    A call costs one evaluation of D with its graph kept, and ``iterations`` + 1 backward passes.
+
+    Args:
+        denoiser: D, differentiable.
+        measure: A, a linear function of a batch of samples, each by itself: :class:`.Mask`, :class:`.AveragePool`, or
+            any other made of operations that PyTorch differentiates.
+        y: what was measured, shaped like A of one sample, (1, ...); the same for all samples of a batch.
+        noise: standard deviation of the noise of y, in units of the data; > 0. Half a grey level of 8 bits is 0.004.
+        iterations: of the linear solver; exact data need as many as y has values, networks few.
+        tolerance: relative residual at which it ends earlier.
+        sample_shape: (C, *spatial); by default the denoiser's.
+
+    Raises:
+        ValueError: a value is out of its range or not finite, ``measure`` is not linear, or does not fit ``y``.
+    """
+
+    y: Tensor
+
+    def __init__(
+        self,
+        denoiser: Any,
+        measure: Measurement,
+        y: Tensor,
+        noise: float,
+        *,
+        iterations: int = 3,
+        tolerance: float = 1e-6,
+        sample_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        if not (0 < noise < math.inf):
+            raise ValueError(
+                f"noise is {noise}, but must be a finite number > 0 (0.004: half a grey level of 8 bits)"
+            )
+        if iterations < 1:
+            raise ValueError(f"iterations is {iterations}, but must be at least 1")
+        if not 0 <= tolerance < 1:
+            raise ValueError(f"tolerance is {tolerance}, but must be in [0, 1)")
+        if not y.is_floating_point() or not bool(y.isfinite().all()):
+            raise ValueError("y must be floating point and finite")
+        shape = tuple(getattr(denoiser, "sample_shape", ())) if sample_shape is None else tuple(sample_shape)
+        if not shape:
+            raise ValueError("the denoiser does not state the shape of its samples: give sample_shape=(C, *spatial)")
+        check_measurement(measure, y, shape)
+        self.denoiser = denoiser
+        self.measure = measure
+        self.noise = noise
+        self.iterations = iterations
+        self.tolerance = tolerance
+        self.sample_shape = shape
+        self.register_buffer("y", y)
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest supported noise level."""
+        return float(getattr(self.denoiser, "sigma_min", 0.0))
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest supported noise level."""
+        return float(getattr(self.denoiser, "sigma_max", math.inf))
+
+    @property
+    def label_dim(self) -> int:
+        """Width of the labels."""
+        return int(getattr(self.denoiser, "label_dim", 0))
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What the labels are; classes, unless the denoiser says otherwise."""
+        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
+        return kind
+
+    @property
+    def label_examples(self) -> Tensor | None:
+        """Label vectors of the training set, if the denoiser keeps some."""
+        examples: Tensor | None = getattr(self.denoiser, "label_examples", None)
+        return examples
+
+    @property
+    def products(self) -> int:
+        """Backward passes of each sample in a call."""
+        return self.iterations + 1
+
+    def round_sigma(self, sigma: float | Tensor) -> Tensor:
+        """The nearest supported noise level."""
+        rounded: Tensor = getattr(self.denoiser, "round_sigma", as_tensor)(sigma)
+        return rounded
+
+    def evaluations(self, sigma: Tensor) -> Tensor:
+        """Network evaluations of each sample in a call, backward passes not counted."""
+        return evaluations_of(self.denoiser, sigma)
+
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """E[x | x_t, y].
+
+        Args:
+            x: noisy samples x_t (B, C, *spatial).
+            sigma: noise level in units of the data, a float, () or (B,).
+            labels: as the denoiser takes them.
+
+        Raises:
+            ValueError: what the denoiser raises, or it has no gradient.
+        """
+        levels = told(self.denoiser, sigma, x)
+        given = (levels,) if labels is None else (levels, labels)
+        at = linearise(lambda noisy: self.denoiser(noisy, *given).to(x.dtype), x)
+        variance = per_sample(torch.as_tensor(sigma, dtype=x.dtype, device=x.device), x).square()
+        transposed = adjoint(self.measure, x)
+
+        def covariance(v: Tensor) -> Tensor:
+            """V A^T v."""
+            return variance * at.transposed(transposed(v))
+
+        missing = self.y.to(x) - self.measure(at.value)
+        solved = solve(
+            lambda v: self.noise**2 * v + self.measure(covariance(v)), missing, self.iterations, self.tolerance
+        )
+        return at.value + covariance(solved)

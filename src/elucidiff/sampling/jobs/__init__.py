@@ -1,0 +1,12 @@
+"""Sampling jobs: from one image to many millions, in any number of processes and sessions, with equal bits."""
+
+from __future__ import annotations
+
+from elucidiff.sampling.jobs.job import Job, Shard
+from elucidiff.sampling.jobs.monitor import Callbacks
+from elucidiff.sampling.jobs.outputs import OUTPUTS
+from elucidiff.sampling.jobs.running import Outcome, run_job
+from elucidiff.sampling.jobs.sizing import shard_size_for
+from elucidiff.sampling.jobs.task import Task
+
+__all__ = ["OUTPUTS", "Callbacks", "Job", "Outcome", "Shard", "Task", "run_job", "shard_size_for"]

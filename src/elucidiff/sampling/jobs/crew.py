@@ -1,0 +1,153 @@
+"""Processes of one machine that share a job, started and watched by the process that was asked to do it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import torch
+
+from elucidiff.sampling.jobs.task import Task
+from elucidiff.sampling.jobs.work import Event, StoppedError, work
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GLANCE_S = 0.2
+
+
+def work_in_crew(
+    prepare: Callable[[int], Task],
+    path: Path,
+    count: int,
+    take: Callable[[], int],
+    tell: Callable[[Event], object],
+    pause: Callable[[], object],
+) -> None:
+    """Do a job in processes of its own, which are spawned; see :func:`.work`.
+
+    A process asks for a shard when it has nothing to do, so that faster ones do more. When this process ends, however
+    that may be, the others notice at their next step, since their pipe to it is broken.
+
+    Args:
+        prepare: makes the task, in each process; it is called with the number of the process, and has to be a
+            function that another process can import.
+        path: folder of the job.
+        count: number of processes.
+        take: as in :func:`.work`.
+        tell: likewise.
+        pause: likewise.
+
+    Raises:
+        ValueError: as :func:`.work`, in any of the processes.
+        OSError: likewise; ChildProcessError: one of them ended without a word, or by an error of another kind.
+        StoppedError: ``pause`` did.
+    """
+    crew: dict[Connection, SpawnProcess] = {}
+    try:
+        with _deaf():
+            for index in range(count):
+                ours, theirs = get_context("spawn").Pipe()
+                crew[ours] = get_context("spawn").Process(
+                    target=_member, args=(theirs, prepare, path, index), name=f"elucidiff-{index}", daemon=True
+                )
+                crew[ours].start()
+                theirs.close()
+        while crew:
+            pause()
+            for end in connection.wait(list(crew), _GLANCE_S):
+                assert isinstance(end, Connection)
+                if _hear(end, crew[end], take, tell):
+                    crew.pop(end).join()
+    finally:
+        _dismiss(crew)
+
+
+def _hear(end: Connection, process: SpawnProcess, take: Callable[[], int], tell: Callable[[Event], object]) -> bool:
+    """Take one message of a process; whether it was the last."""
+    try:
+        message = end.recv()
+    except (EOFError, ConnectionError):
+        process.join()
+        code = process.exitcode or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise ChildProcessError(
+            f"process {process.name} {how}, and is no more; if that was for lack of memory, use fewer --processes. "
+            "The same command goes on"
+        ) from None
+    if isinstance(message, Event):
+        tell(message)
+    elif isinstance(message, Exception):
+        raise message
+    elif message == "done":
+        return True
+    else:
+        with contextlib.suppress(ConnectionError):  # it has died meanwhile, which the next look finds
+            end.send(take())
+    return False
+
+
+def _dismiss(crew: dict[Connection, SpawnProcess]) -> None:
+    """Let the processes that are left drop what they do, and end."""
+    for end in crew:
+        end.close()
+    try:
+        for process in crew.values():
+            process.join()
+    except BaseException:  # a second Ctrl-C
+        for process in crew.values():
+            process.kill()
+        raise
+
+
+def _member(end: Connection, prepare: Callable[[int], Task], path: Path, index: int) -> None:
+    """The life of a process of the crew."""
+    # Signals are for the process that was asked; a terminal sends them to all.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def take() -> int:
+        end.send("take")
+        shard: int = end.recv()
+        return shard
+
+    def pause() -> None:
+        if end.poll():  # nobody writes unasked: the other end is closed
+            raise StoppedError
+
+    try:
+        task = prepare(index)
+        torch.set_num_threads(task.job.threads)
+        work(task, task.folder(path), take, end.send, pause)
+        end.send("done")
+    except (StoppedError, EOFError, ConnectionError):
+        pass
+    except Exception as error:
+        if os.environ.get("ELUCIDIFF_TRACEBACK"):
+            traceback.print_exc()
+        with contextlib.suppress(ConnectionError):
+            end.send(_portable(error))
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that survives the way to another process, and is told there in one line."""
+    if type(error) is ValueError or isinstance(error, OSError):
+        return error
+    return ChildProcessError(f"a sampling process failed: {type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Put off signals, which processes that are started meanwhile never hear, while they are about to begin."""
+    resource_tracker.ensure_running()  # or the first start would end this
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

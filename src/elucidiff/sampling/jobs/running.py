@@ -1,0 +1,170 @@
+"""A sampling job from beginning to end, in one process or many, on one machine or many."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.lock import held
+from elucidiff.launch.notices import NoticeBoard, notice_board
+from elucidiff.sampling.jobs.crew import work_in_crew
+from elucidiff.sampling.jobs.folder import JobFolder
+from elucidiff.sampling.jobs.launched import work_launched
+from elucidiff.sampling.jobs.monitor import Callbacks, Monitor
+from elucidiff.sampling.jobs.sizing import processes_worthwhile
+from elucidiff.sampling.jobs.task import Task
+from elucidiff.sampling.jobs.work import StoppedError, work
+
+Prepare = Callable[[int | None], Task]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, as the process knows that was asked to do it (process 0, if a launcher started many).
+
+    Attributes:
+        folder: of the job.
+        done: samples that are there, whole and recorded.
+        drawn: samples drawn in this session.
+        seconds: time that this session took.
+        interrupted: ``"SIGINT"`` or ``"SIGTERM"`` if that ended it before all was done.
+    """
+
+    folder: JobFolder
+    done: int
+    drawn: int
+    seconds: float
+    interrupted: str | None
+
+
+def run_job(
+    prepare: Prepare,
+    path: str | os.PathLike[str],
+    *,
+    processes: int | None = None,
+    overwrite: bool = False,
+    callbacks: Callbacks | None = None,
+) -> Outcome | None:
+    """Draw the samples of a job that are not there yet.
+
+    The same job can be begun, stopped (by the first SIGINT or SIGTERM, or by a kill) and gone on with in any number
+    of processes, as long as the folder is the same: the files are the same to the bit. Where a launcher has started
+    the processes, all of them call this.
+
+    Args:
+        prepare: makes the task; called once in every process, with the number of the process on its machine if there
+            are several, else with None. With more than one process it has to be importable by the others.
+        path: folder of the job. It gets ``job.json``, ``log.txt``, ``records/`` and the samples; see
+            :class:`.JobFolder` and :mod:`.outputs`.
+        processes: how many to start on this machine; None starts what is worthwhile, see
+            :func:`.processes_worthwhile`. Not where a launcher has started some.
+        overwrite: forget what is in the folder.
+        callbacks: who is told how it goes.
+
+    Returns:
+        How it ended; None in a process that is not the first.
+
+    Raises:
+        ValueError: the folder holds something else, a sample is not finite, ``prepare`` refuses; or the processes do
+            not have all the same job.
+        OSError: something could not be written. What was written before is intact, and the same call goes on.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"--processes is {processes}, but must be at least 1, or auto")
+    board = notice_board()
+    board = None if board is None or board.count == 1 else board
+    if board is not None and processes is not None:
+        raise ValueError(f"a launcher started {board.count} processes: leave --processes out")
+    several = board is not None or (processes or 1) > 1
+    task = prepare(int(os.environ.get("LOCAL_RANK", "0")) if several else None)
+    folder = task.folder(Path(path))
+    main = board is None or board.rank == 0
+    if main and not overwrite:
+        folder.refuse_strangers()
+    if board is not None:
+        board.refuse_differences(task.job.identity())
+        board.meet()  # nothing is written before all have found everything right
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt(echoes=board is not None))
+        stack.enter_context(_threads(task))
+        if not main:
+            assert board is not None
+            board.from_main()
+            work_launched(board, task, folder.path, lambda event: None, interrupt)
+            return None
+        stack.enter_context(held(folder.path))
+        return _lead(board, prepare, task, folder, processes, overwrite, callbacks or Callbacks(), interrupt)
+
+
+def _lead(
+    board: NoticeBoard | None,
+    prepare: Prepare,
+    task: Task,
+    folder: JobFolder,
+    processes: int | None,
+    overwrite: bool,
+    callbacks: Callbacks,
+    interrupt: Interrupt,
+) -> Outcome:
+    """What the process does that was asked: begin, do its part or have it done, and end."""
+    begun, total = time.monotonic(), len(task.job.seeds)
+    for note in task.notes:
+        callbacks.on_note(note)
+    before = folder.begin(overwrite)
+    if board is not None:
+        board.from_main()
+    elif processes is None:
+        processes = processes_worthwhile(task, total - before)
+    crew = board.count if board is not None else min(processes or 1, task.job.shards)
+    how = f"{'goes on' if before else 'begins'} in {crew} process{'es' if crew > 1 else ''}"
+    folder.log(f"{how}: {before} of {total} samples are there; seeds {task.job.seeds}")
+    if before:
+        callbacks.on_note(f"going on: {before:,} of {total:,} samples are there")
+    monitor = Monitor(folder, before, callbacks)
+
+    def pause() -> None:
+        if interrupt.received:
+            raise StoppedError
+
+    stopped: str | None = None
+    shards = count()
+    try:
+        if board is not None:
+            stopped = work_launched(board, task, folder.path, monitor, interrupt)
+        elif crew > 1:
+            work_in_crew(prepare, folder.path, crew, lambda: next(shards), monitor, pause)
+        else:
+            work(task, folder, lambda: next(shards), monitor, pause)
+    except StoppedError:
+        stopped = interrupt.received
+    except (ValueError, OSError) as error:
+        with contextlib.suppress(OSError):  # the disk may be full
+            folder.log(f"failed: {error}")
+        raise
+    seconds, done = time.monotonic() - begun, folder.recorded()
+    if stopped is None:
+        folder.finish()
+        folder.log(f"finished: {total} samples")
+    else:
+        folder.log(f"stopped by {stopped}: {done} of {total} samples are there")
+    return Outcome(folder, done, monitor.drawn, seconds, stopped)
+
+
+@contextlib.contextmanager
+def _threads(task: Task) -> Iterator[None]:
+    """Compute with as many threads as the job says; on an accelerator that does not matter."""
+    before = torch.get_num_threads()
+    if task.device.type == "cpu":
+        torch.set_num_threads(task.job.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

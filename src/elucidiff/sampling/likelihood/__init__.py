@@ -1,0 +1,18 @@
+"""How probable a model finds given samples: log-densities, and bits/dim of 8-bit images."""
+
+from __future__ import annotations
+
+from elucidiff.sampling.likelihood.density import LogLikelihood, log_likelihood
+from elucidiff.sampling.likelihood.dequantisation import bits_per_dim, dequantise
+from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
+
+__all__ = [
+    "ImageBits",
+    "Likelihood",
+    "LogLikelihood",
+    "bits_per_dim",
+    "dequantise",
+    "log_likelihood",
+    "measure",
+    "summary",
+]

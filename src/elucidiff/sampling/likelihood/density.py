@@ -1,0 +1,151 @@
+"""The log-density of a sample, by the instantaneous change of variables along the probability-flow ODE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.precision import widest_type
+from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.sampling.encoding import check_samples, follow, times_up
+from elucidiff.sampling.jacobian import linearise
+from elucidiff.sampling.likelihood.divergence import Divergence, divergence_of
+from elucidiff.sampling.ode import Evaluations, ProbabilityFlow, Time, at_times, coefficient, probability_flow
+from elucidiff.sampling.seeds import SeededNoise, noise_for
+from elucidiff.sampling.solvers import RK45, Solver
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """What :func:`log_likelihood` returns.
+
+    Attributes:
+        log_prob: log p(x; sigma_min), (B,) in nats, of x in units of the data.
+        latents: where the ODE takes x, (B, C, *spatial), divided by sigma_max.
+        nfe: network evaluations of each sample: one number, or (B,) from an adaptive solver.
+        products: backward passes of each sample, likewise.
+    """
+
+    log_prob: Tensor
+    latents: Tensor
+    nfe: int | Tensor
+    products: int | Tensor
+
+
+@torch.no_grad()
+def log_likelihood(
+    denoiser: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Sequence[float] | Tensor,
+    *,
+    solver: Solver = RK45(),  # noqa: B008 (frozen)
+    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    labels: Tensor | None = None,
+    divergence: str = "auto",
+    probe: str = "rademacher",
+    probes: int = 1,
+    noise: SeededNoise | None = None,
+    batch_size: int | None = 16,
+    dtype: torch.dtype = torch.float64,
+) -> LogLikelihood:
+    """log p(x) under the distribution that following the ODE from N(0, sigma_max^2 I) to sigma_min samples from.
+
+    Along the ODE the density changes by its divergence (Chen et al. 2018, Theorem 1; Song et al. 2021, App. D.2).
+    With y = x / s, whatever the schedule and the scaling (Karras et al. 2022, Eq. 4),
+
+        log p(y; sigma_min) = log N(y(t_max); 0, sigma_max^2 I) + int (sigma' / sigma) [n - tr dD(y; sigma)/dy] dt
+
+    The prior is the one that :func:`~elucidiff.sampling.sample` starts from, without sigma_data^2 added to the
+    variance. So p is the density of what the model draws, it integrates to 1 for every sigma_max, and the bits/dim
+    that follow from it are a code length that can be reached. For the usual ranges the choice hardly matters: the
+    two priors differ by the order of n (sigma_data / sigma_max)^2 nats.
+
+    Args:
+        denoiser: D, differentiable; in evaluation mode, as dropout would make the density random.
+        x: samples (B, C, *spatial) at the noise level sigma_min, on the denoiser's device.
+        sigmas: noise levels (N + 1,) as for :func:`~elucidiff.sampling.sample`: decreasing from sigma_max to
+            sigma_min and then 0. An adaptive solver needs only these three.
+        solver: a one-step solver. With RK45 the log-density is under error control like the samples: an error of atol
+            in log p / n weighs as much as one of atol in all values of a sample.
+        schedule: sigma(t) and s(t), the curve that the solver follows.
+        labels: class indices (B,) or rows (B, label_dim).
+        divergence: ``"exact"``, ``"hutchinson"`` or ``"auto"``; see :func:`.divergence_of`.
+        probe: ``"rademacher"`` or ``"gaussian"``, for Hutchinson's estimate.
+        probes: number of probes.
+        noise: seeds of the probes; by default each sample's seed is a checksum of it. The estimate is unbiased for
+            log p, and depends on the sample and its own seed alone.
+        batch_size: as for :func:`~elucidiff.sampling.sample`.
+        dtype: floating type of the state; float64 becomes float32 on a device without it.
+
+    Raises:
+        ValueError: an argument is out of its range or does not fit the others, the denoiser has no gradient, or a
+            result is not finite (the message names the sample).
+    """
+    check_samples(denoiser, x)
+    times = times_up(denoiser, schedule, sigmas, solver, x.device)
+    noise = noise_for(x) if noise is None else noise
+    chosen = divergence_of(divergence, x, noise, probe, probes)
+    flow = probability_flow(denoiser, schedule, x, labels, batch_size)
+    joint = DensityFlow(
+        flow.denoiser, schedule, len(x), flow.labels, divergence=chosen, sample_shape=tuple(x.shape[1:])
+    )
+    start = (x.to(widest_type(x.device, dtype)) * float(schedule.scale(times[0]))).flatten(1)
+    end = follow(joint, solver, torch.cat([start, torch.zeros_like(start[:, :1])], dim=1), times)
+
+    sigma_max = float(schedule.sigma(times[-1]))
+    latents = end[:, :-1] / (sigma_max * float(schedule.scale(times[-1])))
+    size = latents.shape[1]
+    log_normal = -0.5 * (latents.square() + math.log(2 * math.pi * sigma_max**2))
+    log_prob = torch.stack([row.sum() for row in log_normal]) + size * end[:, -1]
+    if not bool(log_prob.isfinite().all()):
+        raise ValueError(
+            f"the log-likelihood of sample {int((~log_prob.isfinite()).nonzero()[0])} of the batch is not finite: "
+            "look for NaN in the denoiser's output, or take more steps"
+        )
+    return LogLikelihood(log_prob, latents.reshape(x.shape), joint.evaluations.nfe, joint.products.nfe)
+
+
+@dataclass(frozen=True)
+class DensityFlow(ProbabilityFlow):
+    """The probability-flow ODE joined by the log-density: what a solver sees as one state (B, n + 1).
+
+    The first n columns are the scaled samples, flattened. The last is the integral of (sigma' / sigma)(1 - tr J / n),
+    that is the change of log p per value of a sample, which is of the same order in all dimensions.
+
+    Args:
+        divergence: finds tr J with J = dD(y; sigma)/dy.
+        sample_shape: shape (C, *spatial) of a sample.
+        products: counts backward passes.
+    """
+
+    divergence: Divergence = field(kw_only=True)
+    sample_shape: tuple[int, ...] = field(kw_only=True)
+    products: Evaluations = field(default_factory=Evaluations, kw_only=True)
+
+    def select(self, rows: Tensor) -> DensityFlow:
+        """See :meth:`.ProbabilityFlow.select`. ``rows`` count from the whole batch."""
+        labels = super().select(rows).labels
+        return replace(self, labels=labels, rows=rows, divergence=self.divergence.select(rows))
+
+    def denoise(self, x: Tensor, t: Time) -> Tensor:
+        """D(y; sigma), flattened, and tr J / n as the last column, (B, n + 1)."""
+        (scale,) = at_times(t, self.schedule.scale)
+        denoise = super().denoise
+        at = linearise(lambda flat: denoise(flat.reshape(-1, *self.sample_shape), t).flatten(1), x[:, :-1])
+        trace = coefficient(scale, x[:, -1:]) * self.divergence.trace(at)[:, None]
+        self.products.count(torch.tensor(self.divergence.products), self.rows, self.batch)
+        return torch.cat([at.value, trace / at.value.shape[1]], dim=1)
+
+    def slope(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
+        """d/dt of the state."""
+        sigma, sigma_dot = at_times(t, self.schedule.sigma, self.schedule.sigma_dot)
+        change = coefficient(sigma_dot / sigma, x) * (1 - denoised[:, -1:])
+        return torch.cat([super().slope(x[:, :-1], t, denoised[:, :-1]), change], dim=1)
+
+    def norm(self, values: Tensor) -> Tensor:
+        """The size of the samples, or of the log-density if that is larger: each of the two meets the tolerance."""
+        return torch.maximum(super().norm(values[:, :-1]), values[:, -1].abs())

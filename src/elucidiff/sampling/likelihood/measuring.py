@@ -1,0 +1,226 @@
+"""bits/dim of the images of a data set, each as often as asked for, with standard errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.scaling import to_unit
+from elucidiff.design import steps
+from elucidiff.design.values import check_positive
+from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.likelihood.density import log_likelihood
+from elucidiff.sampling.likelihood.dequantisation import bits_per_dim, dequantise
+from elucidiff.sampling.likelihood.divergence import METHODS, PROBES
+from elucidiff.sampling.seeds import SeededNoise
+from elucidiff.sampling.solvers import RK45, Heun, Solver
+from elucidiff.suggest import suggestion
+
+SOLVERS = ("rk45", "heun")
+
+# Samples leave RK45 one by one. Several batches at a time keep the denoiser's batches full for longer.
+_BATCHES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """All choices of a measurement as plain values.
+
+    Args:
+        repeats: measurements of each image, each with its own dequantisation and probes.
+        seed: of all of them. Those of an image depend on the seed, the image's place in the data set and the number
+            of the repeat alone.
+        sigma_min: noise level at which the images are taken to be, in units of the data.
+        sigma_max: noise level of the prior.
+        solver: rk45, or heun with fixed steps.
+        n: number of steps of heun.
+        rtol: relative tolerance of rk45.
+        atol: absolute tolerance of rk45.
+        divergence: exact, hutchinson, or auto; see :func:`.divergence_of`.
+        probe: rademacher or gaussian.
+        probes: probes of each repeat.
+        batch_size: samples in a call of the denoiser.
+
+    Raises:
+        ValueError: a name is unknown or a value is out of its range.
+    """
+
+    repeats: int = 1
+    seed: int = 0
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    solver: str = "rk45"
+    n: int = 64
+    rtol: float = 1e-4
+    atol: float = 1e-4
+    divergence: str = "auto"
+    probe: str = "rademacher"
+    probes: int = 1
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("solver", SOLVERS), ("divergence", METHODS), ("probe", PROBES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; {suggestion(getattr(self, name), allowed)}")
+        for name, least in (("repeats", 1), ("probes", 1), ("batch_size", 1), ("seed", 0), ("n", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
+        check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        RK45(self.rtol, self.atol)
+
+    def sigmas(self, denoiser: Any) -> Tensor:
+        """The noise levels, within the denoiser's range.
+
+        Raises:
+            ValueError: nothing of the range is left.
+        """
+        return steps.karras(self.n, *clamp_range(denoiser, self.sigma_min, self.sigma_max))
+
+    def chosen_solver(self) -> Solver:
+        """The solver as an object."""
+        return Heun() if self.solver == "heun" else RK45(self.rtol, self.atol)
+
+
+@dataclass(frozen=True)
+class ImageBits:
+    """What was measured of one image.
+
+    Attributes:
+        image: its place in the data set.
+        bits: bits/dim of each repeat.
+        nfe: network evaluations of all repeats together.
+        products: backward passes of all repeats together.
+    """
+
+    image: int
+    bits: tuple[float, ...]
+    nfe: int
+    products: int
+
+    @property
+    def mean(self) -> float:
+        """bits/dim of the image: the mean of the repeats."""
+        return float(np.mean(self.bits))
+
+
+def measure(
+    denoiser: Any,
+    dataset: Dataset,
+    images: Sequence[int],
+    choices: Likelihood,
+    *,
+    labels: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[list[ImageBits]]:
+    """Measure images, some at a time.
+
+    Each comes out the same, to the bit, whichever are measured with it: see :class:`.FixedBatch`.
+
+    Args:
+        denoiser: on ``device``.
+        dataset: uint8 images, which are dequantised, or floating-point ones, which are taken as they are.
+        images: which ones.
+        choices: how.
+        labels: for the denoiser, one row (or class) for each of ``images``; None for a denoiser without labels.
+        device: where to compute.
+
+    Raises:
+        ValueError: the images or labels do not fit the denoiser, or a result is not finite; the message names the
+            image.
+    """
+    group = max(1, _BATCHES_AT_ONCE * choices.batch_size // choices.repeats)
+    for start in range(0, len(images), group):
+        part = images[start : start + group]
+        rows = None if labels is None else labels[start : start + group]
+        yield _measure_or_name(denoiser, dataset, part, choices, rows, device)
+
+
+def summary(measured: Sequence[ImageBits]) -> tuple[float, float | None, float | None]:
+    """Mean bits/dim over the images, its standard error, and that of a typical image.
+
+    The standard error of the mean is that of the images as draws from their distribution: their spread over the
+    square root of their number, which has in it what dequantisation and probes add. None for a single image.
+
+    That of an image is over its repeats; root mean square over the images, None for a single repeat.
+    """
+    means = [each.mean for each in measured]
+    error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
+    errors = [repeat_error(each) for each in measured]
+    known = [each for each in errors if each is not None]
+    return float(np.mean(means)), error, float(np.sqrt(np.mean(np.square(known)))) if known else None
+
+
+def repeat_error(measured: ImageBits) -> float | None:
+    """Standard error of an image's bits/dim over its repeats; None for a single one."""
+    count = len(measured.bits)
+    return float(np.std(measured.bits, ddof=1) / math.sqrt(count)) if count > 1 else None
+
+
+def _measure_or_name(
+    denoiser: Any,
+    dataset: Dataset,
+    images: Sequence[int],
+    choices: Likelihood,
+    labels: Tensor | None,
+    device: torch.device | str,
+) -> list[ImageBits]:
+    """:func:`_measure`, and if that fails each image by itself, so that the one that it fails for can be named."""
+    try:
+        return _measure(denoiser, dataset, images, choices, labels, device)
+    except ValueError as error:
+        if len(images) == 1:
+            raise ValueError(f"image {images[0]} of {dataset.name}: {error}") from None
+    rows: list[Tensor | None] = [None] * len(images) if labels is None else [row[None] for row in labels]
+    parts = zip(images, rows, strict=True)
+    return [_measure_or_name(denoiser, dataset, [image], choices, row, device)[0] for image, row in parts]
+
+
+def _measure(
+    denoiser: Any,
+    dataset: Dataset,
+    images: Sequence[int],
+    choices: Likelihood,
+    labels: Tensor | None,
+    device: torch.device | str,
+) -> list[ImageBits]:
+    stored = dataset.images(images)
+    eight_bits = stored.dtype == torch.uint8
+    # All repeats of an image follow each other.
+    stored = stored.repeat_interleave(choices.repeats, 0)
+    labels = None if labels is None else labels.repeat_interleave(choices.repeats, 0).to(device)
+    seeds = [_seeds(choices.seed, image, repeat) for image in images for repeat in range(choices.repeats)]
+    x = dequantise(stored, [seed for seed, _ in seeds]) if eight_bits else to_unit(stored).double()
+    found = log_likelihood(
+        denoiser,
+        x.to(device),
+        choices.sigmas(denoiser),
+        solver=choices.chosen_solver(),
+        labels=labels,
+        divergence=choices.divergence,
+        probe=choices.probe,
+        probes=choices.probes,
+        noise=SeededNoise(seed for _, seed in seeds),
+        batch_size=choices.batch_size,
+    )
+    bits = bits_per_dim(found.log_prob, x[0].numel(), eight_bits=eight_bits).reshape(len(images), -1)
+    nfe, products = (
+        torch.as_tensor(count).expand(len(x)).reshape(len(images), -1).sum(1) for count in (found.nfe, found.products)
+    )
+    columns = (bits.tolist(), nfe.tolist(), products.tolist())
+    return [
+        ImageBits(int(image), tuple(each), evaluations, backward)
+        for image, each, evaluations, backward in zip(images, *columns, strict=True)
+    ]
+
+
+def _seeds(seed: int, image: int, repeat: int) -> tuple[int, int]:
+    """Independent seeds for the dequantisation and for the probes of one measurement."""
+    dequantisation, probes = np.random.SeedSequence((seed, image, repeat)).generate_state(2).tolist()
+    return dequantisation, probes

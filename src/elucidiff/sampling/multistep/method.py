@@ -1,0 +1,135 @@
+"""What all multistep solvers share: the change of variables, the history, and how they end at noise level 0.
+
+In y = x / s, whatever the schedule and scaling, the probability-flow ODE (Karras et al. 2022, Eq. 4) is
+
+    dy / dsigma = (y - D(y; sigma)) / sigma.
+
+Every method here takes y to a linear combination of itself and values known from evaluations, D or the noise
+(y - D) / sigma, with coefficients that depend on the noise levels alone. So a solver only has to say these.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from elucidiff.design.schedules import Schedule
+from elucidiff.sampling.ode import Advance, ProbabilityFlow
+
+
+@dataclass(frozen=True)
+class Place:
+    """A time and its noise level sigma; above 0, but for where the last step ends."""
+
+    t: float
+    sigma: float
+
+    @property
+    def log_snr(self) -> float:
+        """lambda = -log(sigma): half the logarithm of the signal-to-noise ratio, which grows along a run."""
+        return -math.log(self.sigma)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value known from an evaluation: D or the noise (B, C, *spatial), and where it was evaluated."""
+
+    place: Place
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Move:
+    """y' = keep y + sum_j weights_j value_j + spread eps.
+
+    Attributes:
+        keep: what remains of y.
+        weights: one a value, the newest value first; older values than there are weights are not used.
+        spread: standard deviation of fresh noise; 0 for a deterministic move.
+    """
+
+    keep: float
+    weights: Sequence[float]
+    spread: float = 0.0
+
+
+class Multistep(ABC):
+    """A multistep solver, one evaluation a step; see :class:`~elucidiff.sampling.solvers.Solver`.
+
+    While fewer values are known than its order needs, it takes steps of as high an order as they allow. The last
+    step, to noise level 0, ends at s(0) D(x / s; sigma) unless the method interpolates noise: log-SNR is infinite
+    there, and this is the exact solution for a denoised image that no longer changes.
+
+    Attributes:
+        uses: what the method interpolates, D ("denoised") or (y - D) / sigma ("noise").
+        memory: how many values of earlier steps it wants to be given.
+    """
+
+    uses: ClassVar[Literal["denoised", "noise"]] = "denoised"
+    adaptive: ClassVar[bool] = False
+    multistep: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def memory(self) -> int: ...
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether its moves have a spread."""
+        return False
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it has a corrector."""
+        return False
+
+    @abstractmethod
+    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+        """How to get from ``places[0]`` to ``target``; the other places are those of earlier values, newest first."""
+
+    def correct(self, places: Sequence[Place], schedule: Schedule) -> Sequence[float]:
+        """Weights of all values in what is to be added to y at ``places[0]``, now that there is a value here."""
+        return ()
+
+    def finish(self, places: Sequence[Place], schedule: Schedule) -> Move:
+        """How to get from ``places[0]`` to noise level 0; by default to D there."""
+        return Move(0.0, (1.0,)) if self.uses == "denoised" else Move(1.0, (-places[0].sigma,))
+
+    def step(
+        self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: tuple[Known, ...] | None = None
+    ) -> Advance:
+        """See :meth:`.Solver.step`."""
+        schedule = ode.schedule
+        here, scale = _place(schedule, t), float(schedule.scale(t))
+        denoised = ode.denoise(x, t)
+        target = _place(schedule, t_next)
+        if target.sigma == here.sigma:
+            # Tables of noise levels repeat some. The next step is this one again.
+            return Advance(x, denoised, state)
+
+        y = x / scale
+        value = denoised if self.uses == "denoised" else (y - denoised) / here.sigma
+        history = (Known(here, value), *(state or ()))
+        places = [known.place for known in history]
+        if self.corrects and state:
+            y = _combined(y, self.correct(places, schedule), history)
+        move = self.predict(places, target, schedule) if target.sigma > 0 else self.finish(places, schedule)
+        scale_next = float(schedule.scale(t_next))
+        x_next = scale_next * _combined(move.keep * y, move.weights, history)
+        return Advance(x_next, denoised, history[: self.memory], scale_next * move.spread)
+
+
+def _place(schedule: Schedule, t: float) -> Place:
+    return Place(t, float(schedule.sigma(t)))
+
+
+def _combined(y: Tensor, weights: Sequence[float], history: Sequence[Known]) -> Tensor:
+    """y + sum_j weights_j value_j, without fused operations, whose last bits may depend on the place in the batch."""
+    for weight, known in zip(weights, history, strict=False):
+        y = y + weight * known.value
+    return y

@@ -1,0 +1,76 @@
+"""Weights with which values known at a few places integrate over a step, on steps of any sizes.
+
+A multistep method puts a polynomial through the values it knows and integrates that. With places tau_j, in units of
+the step from tau = 0 to tau = 1, its weights b_j are those that are right for 1, tau, tau^2, ...:
+
+    sum_j b_j tau_j^k = m_k,    m_k = int_0^1 w(tau) tau^k dtau.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Gauss-Legendre on panels of at most this length in log(sigma): functions of the noise level that are smooth in it
+# are integrated to rounding, since a schedule's nearest singularities lie at sigma = +-i times something.
+_PANEL = 1.0
+_TO_ZERO = 48.0  # in log(sigma): what is left of the integral of a constant is 1e-21 of it
+_NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(12))
+
+
+def polynomial_weights(places: Sequence[float], moments: Sequence[float]) -> list[float]:
+    """The b_j above: weights that integrate the polynomial through the values at ``places``.
+
+    Args:
+        places: different tau_j; 0 is the start of the step, 1 its end.
+        moments: m_0, m_1, ..., as many as there are places.
+    """
+    powers = np.vander(np.asarray(places, dtype=np.float64), increasing=True).T
+    weights: list[float] = np.linalg.solve(powers, np.asarray(moments, dtype=np.float64)).tolist()
+    return weights
+
+
+def exponential_moments(h: float, count: int) -> list[float]:
+    """m_k = int_0^1 h exp(-h (1 - tau)) tau^k dtau for k below ``count``: the integrals of exponential integrators.
+
+    They are h phi_1(-h), h phi_2(-h), 2 h phi_3(-h), ... with the phi-functions of Hochbruck and Ostermann 2010.
+    By parts m_k = 1 - k m_(k-1) / h; for small h, where that cancels, by the series h sum_n (-h)^n k! / (k + n + 1)!.
+
+    Args:
+        h: length of the step in log-SNR, >= 0.
+        count: how many are wanted.
+    """
+    if h < 1:
+        return [_series(h, k) for k in range(count)]
+    moments = [-math.expm1(-h)]
+    for k in range(1, count):
+        moments.append(1 - k * moments[-1] / h)
+    return moments
+
+
+def _series(h: float, k: int) -> float:
+    total, term = 0.0, h / (k + 1)
+    for n in range(20):
+        total += term
+        term *= -h / (k + n + 2)
+    return total
+
+
+def integral(function: Callable[[Tensor], Tensor], sigma: float, sigma_next: float) -> Tensor:
+    """int of ``function`` over the noise level from ``sigma`` > 0 to ``sigma_next`` >= 0.
+
+    Args:
+        function: takes noise levels (n,), float64 on the CPU, and returns (..., n). Towards 0 it may grow as a
+            power of log(sigma).
+    """
+    start = math.log(sigma)
+    end = math.log(sigma_next) if sigma_next > 0 else start - _TO_ZERO
+    panels = max(1, math.ceil(abs(end - start) / _PANEL))
+    half = (end - start) / panels / 2
+    centres = start + half * (2 * torch.arange(panels, dtype=torch.float64)[:, None] + 1)
+    levels = (centres + half * _NODES).exp().flatten()
+    return function(levels) @ (half * _WEIGHTS.repeat(panels) * levels)

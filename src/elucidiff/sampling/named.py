@@ -1,0 +1,184 @@
+"""Samplers with a name, kept beside the model that they were measured with: ``MODEL/samplers/NAME.json``.
+
+Noise levels that were optimised for one set of weights are not the best for another, and the errors that the file
+states hold for those weights alone. So the file holds the checksum of its model, and is refused by others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.files import write_whole
+from elucidiff.plain_data import from_dict
+from elucidiff.sampling.optimise import ExactSolutions, Measurement
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.suggest import suggestion
+
+FORMAT = "elucidiff-sampler"
+VERSION = 1
+FOLDER = "samplers"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class NamedSampler:
+    """A sampler and what was measured of it. Errors are root mean squares, in units of the data.
+
+    Attributes:
+        name: its name.
+        sampler: all sampling choices.
+        model: checksum of the model that it was measured with; see :func:`.model_folder.checksum`.
+        nfe: network evaluations per sample.
+        error: distance to the exact ODE solution.
+        exact_error: estimated error of what counted as the exact solution.
+        seeds: what the error was measured on, as text.
+        baseline_error: the same of as many karras steps with the same solver and the rho that is best for it.
+        baseline_rho: that rho.
+        warm_up_seeds: what the levels were optimised on, as text; None if they were not.
+        command: what made it.
+    """
+
+    name: str
+    sampler: Sampler
+    model: str
+    nfe: int
+    error: float
+    exact_error: float
+    seeds: str
+    baseline_error: float
+    baseline_rho: float
+    warm_up_seeds: str | None
+    command: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for name in ("error", "exact_error", "baseline_error", "baseline_rho"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}, which no measurement gives")
+
+
+def describe(
+    name: str,
+    sampler: Sampler,
+    model: str,
+    measured: Measurement,
+    exact: ExactSolutions,
+    command: str,
+    warm_up_seeds: str | None,
+) -> NamedSampler:
+    """What was measured of ``sampler`` against ``exact``, with a name; see :class:`NamedSampler`."""
+    seeds = str(SeedRanges(range(seed, seed + 1) for seed in exact.seeds))
+    return NamedSampler(
+        name,
+        sampler,
+        model,
+        measured.nfe,
+        measured.error,
+        exact.error,
+        seeds,
+        measured.baseline_error,
+        measured.baseline_rho,
+        warm_up_seeds,
+        command,
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless ``name`` can name a sampler, and a file everywhere."""
+    if not _NAME.fullmatch(name) or name.endswith(".json"):
+        raise ValueError(f"{name!r} cannot name a sampler: use letters, digits, '-', '_' and '.', without '.json'")
+
+
+def path_of(model: str | os.PathLike[str], name: str) -> Path:
+    """Where the sampler of that name is kept beside a model.
+
+    Raises:
+        ValueError: the name is impossible.
+    """
+    check_name(name)
+    return Path(model) / FOLDER / f"{name}.json"
+
+
+def save_named(model: str | os.PathLike[str], named: NamedSampler) -> Path:
+    """Write a sampler beside a model, whole or not at all, over one of the same name.
+
+    Raises:
+        ValueError: the name is impossible.
+        OSError: the file cannot be written.
+    """
+    values = {**vars(named), "sampler": named.sampler.to_dict()}
+    text = json.dumps({"format": FORMAT, "version": VERSION, **values}, indent=2, allow_nan=False)
+    return write_whole(path_of(model, named.name), text + "\n")
+
+
+def load_named(model: str | os.PathLike[str], which: str, *, any_model: bool = False) -> NamedSampler:
+    """Read the sampler of a name beside a model, or of a path.
+
+    Args:
+        model: the model folder.
+        which: a name, or the path of a file that ends in ``.json``.
+        any_model: whether one that was made for other weights will do.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: there is no sampler of that name (the nearest is suggested), the file is damaged, or it was made
+            for another model.
+    """
+    if not Path(model).is_dir():
+        raise FileNotFoundError(f"there is no model folder {model}")
+    if which.endswith(".json"):
+        named = read_named(Path(which))
+    else:
+        known = names_beside(model)
+        if which not in known:
+            if not known:
+                raise ValueError(
+                    f"{model} has no samplers yet, so none is called {which!r}: make some with "
+                    f"`elucidiff steps optimise {model}`"
+                )
+            raise ValueError(f"{model} has no sampler {which!r}; {suggestion(which, known)}")
+        named = read_named(path_of(model, which))
+    if not any_model and named.model != checksum(model):
+        raise ValueError(
+            f"the sampler {which} was made for other weights than those of {model}: measure it there with "
+            f"`elucidiff steps measure {model} --samplers {which}`, or add --any-model to use it as it is"
+        )
+    return named
+
+
+def names_beside(model: str | os.PathLike[str]) -> list[str]:
+    """The names of the samplers beside a model, in order."""
+    return sorted(path.stem for path in (Path(model) / FOLDER).glob("*.json") if _NAME.fullmatch(path.stem))
+
+
+def read_named(path: Path) -> NamedSampler:
+    """Read a file that :func:`save_named` wrote, whatever model it was made for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no sampler {path}")
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"{path} is no sampler: it does not say format {FORMAT!r}")
+    if values.get("version") != VERSION:
+        raise ValueError(f"{path} has version {values.get('version')!r}, but this program reads {VERSION}")
+    try:
+        return from_dict(
+            NamedSampler, {key: value for key, value in values.items() if key not in ("format", "version")}
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} describes no sampler: {error}") from None

@@ -1,0 +1,143 @@
+"""What the optimiser measures against: seeds, and where the exact ODE takes each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.shapes import Labels
+from elucidiff.design import steps
+from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.labels import labels_for
+from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.seeds import SeededNoise
+
+FINE_STEPS = 128
+_CHECKED = 16  # seeds whose solutions are compared with those of half as many steps
+PATH_EVERY, PATH_ROWS = 4, 8
+
+
+@dataclass(frozen=True)
+class Waypoint:
+    """Where the exact paths of a few seeds are at one noise level.
+
+    Attributes:
+        sigma: the noise level; 0 at the end.
+        x: the samples there, (B, C, *spatial), with sigma(t) = t and s(t) = 1.
+        denoised: D(x; sigma); ``x`` itself at the end.
+    """
+
+    sigma: float
+    x: Tensor
+    denoised: Tensor
+
+
+@dataclass(frozen=True)
+class ExactSolutions:
+    """Latents, labels, and the exact solution of the probability-flow ODE (Karras et al. 2022, Eq. 1) from each.
+
+    Every schedule and scaling leads to the same solution, so one set serves all solvers.
+
+    Attributes:
+        denoiser: D, called on batches of one size.
+        seeds: one a sample.
+        latents: unit Gaussian noise (B, C, *spatial).
+        labels: rows (B, label_dim) or (1, label_dim), or None.
+        sigma_min, sigma_max: range of noise levels between which a sampler may choose.
+        x: the solutions at sigma = 0, (B, C, *spatial).
+        path: waypoints of the first few seeds, from sigma_max to 0.
+        error: root mean square error of ``x``, estimated.
+    """
+
+    denoiser: FixedBatch
+    seeds: Sequence[int]
+    latents: Tensor
+    labels: Tensor | None
+    sigma_min: float
+    sigma_max: float
+    x: Tensor
+    path: tuple[Waypoint, ...]
+    error: float
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the solutions, all values taken together."""
+        return float(self.x.std())
+
+
+def solve_exactly(
+    denoiser: Any,
+    seeds: Sequence[int],
+    sigma_min: float,
+    sigma_max: float,
+    *,
+    labels: Labels | int | None = None,
+    shape: Sequence[int] | None = None,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+    fine_steps: int = FINE_STEPS,
+) -> ExactSolutions:
+    """Follow the ODE from each seed's latent with many Heun steps, which is as good as exactly.
+
+    The error of Heun's method falls with the square of the number of steps, so a third of what changed since half of
+    the steps estimates what is left.
+
+    Args:
+        denoiser: as for :meth:`.Sampler.run`; a module is used where it is.
+        seeds: one integer a sample; latents and labels are drawn from them as sampling does.
+        sigma_min: lowest noise level before 0.
+        sigma_max: the noise level at which the latents are.
+        labels: as for :meth:`.Sampler.run`.
+        shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
+        batch_size: samples in one call of the denoiser.
+        device: where the denoiser is; by default where its weights are.
+        fine_steps: number of steps; a multiple of 8.
+
+    Raises:
+        ValueError: shape or labels do not fit, there are no seeds, or the denoiser gave values that are not finite.
+    """
+    shape = getattr(denoiser, "sample_shape", ()) if shape is None else shape
+    if not shape:
+        raise ValueError("the denoiser does not state the shape of its samples: give shape=(C, *spatial)")
+    place = _place(denoiser) if device is None else device
+    noise = SeededNoise(seeds)
+    latents = noise.latents(shape).to(place)
+    rows = labels_for(denoiser, noise, labels)
+    rows = None if rows is None else rows.to(place)
+    batches = FixedBatch(denoiser, batch_size)
+    path: list[Waypoint] = []
+
+    def keep(step: Step) -> None:
+        check_finite(step.denoised, seeds, step.index, step.sigma)
+        if step.index % PATH_EVERY == 0:
+            path.append(Waypoint(step.sigma, step.x[:PATH_ROWS], step.denoised[:PATH_ROWS]))
+
+    x = sample(batches, latents, steps.karras(fine_steps, sigma_min, sigma_max), labels=rows, callback=keep)
+    check_finite(x, seeds, fine_steps, 0.0)
+    path.append(Waypoint(0.0, x[:PATH_ROWS], x[:PATH_ROWS]))
+    some = rows if rows is None or len(rows) == 1 else rows[:_CHECKED]
+    coarse = sample(batches, latents[:_CHECKED], steps.karras(fine_steps // 2, sigma_min, sigma_max), labels=some)
+    error = float((x[:_CHECKED] - coarse).square().mean().sqrt()) / 3
+    return ExactSolutions(batches, seeds, latents, rows, sigma_min, sigma_max, x, tuple(path), error)
+
+
+def check_finite(values: Tensor, seeds: Sequence[int], step: int, sigma: float) -> None:
+    """Raise ValueError that names the first seed and the step whose ``values`` (B, ...) are not finite."""
+    finite = values.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        seed = seeds[int(finite.logical_not().nonzero()[0])]
+        raise ValueError(
+            f"the denoiser gave values that are not finite for seed {seed} at step {step} (sigma = {sigma:g}): "
+            "check the model, or choose a smaller sigma_max"
+        )
+
+
+def _place(denoiser: Any) -> torch.device:
+    if isinstance(denoiser, nn.Module):
+        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
+            return tensor.device
+    return torch.device("cpu")

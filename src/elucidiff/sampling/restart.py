@@ -1,0 +1,66 @@
+"""Restart: Xu et al. 2023 (arXiv 2306.14878), parts of the run repeated with fresh noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from elucidiff.design.steps import karras
+from elucidiff.design.values import check_positive, check_range
+
+
+@dataclass(frozen=True)
+class Restart:
+    """When a run has come down to ``sigma_min``, it is taken back up to ``sigma_max`` by fresh noise, and down again.
+
+    Going up adds noise of standard deviation sqrt(sigma_max^2 - sigma_min^2) at once, which makes up for errors of
+    all steps before; coming down follows the ODE with few errors of its own (Xu et al. 2023, Algorithm 2).
+
+    Args:
+        repeats: how many times, K.
+        sigma_min: where it goes up: the noise level of the run that is nearest, on a logarithmic scale.
+        sigma_max: how far it goes up.
+        steps: steps on each way down, spaced as karras steps are.
+        noise_scale: standard deviation of the noise, S_noise.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    repeats: int
+    sigma_min: float
+    sigma_max: float
+    steps: int = 3
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 0:
+            raise ValueError(f"restarts is {self.repeats}, but must be at least 0")
+        if self.steps < 1:
+            raise ValueError(f"steps of a restart is {self.steps}, but must be at least 1")
+        check_range(self.sigma_min, self.sigma_max)
+        check_positive(noise_scale=self.noise_scale)
+
+    def bottom(self, sigmas: Tensor) -> int:
+        """The index of the step before which to restart, in a run with noise levels ``sigmas`` (N + 1,).
+
+        Raises:
+            ValueError: that is the run's highest noise level, or not below ``sigma_max``.
+        """
+        index = int((sigmas[:-1].log() - math.log(self.sigma_min)).abs().argmin())
+        nearest = float(sigmas[index])
+        if index == 0 or nearest >= self.sigma_max:
+            raise ValueError(
+                f"a restart from {self.sigma_min:g} to {self.sigma_max:g} does not fit into the run, whose nearest "
+                f"noise level is {nearest:g}{', its highest' if index == 0 else ''}: use more steps or another range"
+            )
+        return index
+
+    def levels(self, sigma: float) -> Tensor:
+        """The noise levels from ``sigma_max`` down to ``sigma``, without that: (steps,)."""
+        if self.steps == 1:
+            return torch.tensor([self.sigma_max], dtype=torch.float64)
+        return karras(self.steps + 1, sigma, self.sigma_max)[: self.steps]

@@ -1,0 +1,138 @@
+"""Samplers beside a model: there and back, only for their own weights, and nothing else believed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import elucidiff as ed
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.sampling import NamedSampler, Sampler, load_named, save_named
+from elucidiff.sampling.named import names_beside, path_of, read_named
+from tests.sampling.tiny_model import save_tiny_model
+
+LEVELS = (80.0, 5.5, 0.7, 0.03, 0.0)
+
+
+def named(model: str, name: str = "fast") -> NamedSampler:
+    sampler = Sampler(solver="ipndm", order=3, steps="levels", levels=LEVELS)
+    return NamedSampler(name, sampler, model, 4, 0.1, 1e-4, "9-12", 0.3, 8.5, "1-4", "elucidiff steps optimise")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def test_there_and_back(model: Path) -> None:
+    for sampler in (named("").sampler, Sampler(churn=3.0, guidance=1.5, guidance_sigma_max=2.0, scaling="vp")):
+        kept = dataclasses.replace(named(checksum(model)), sampler=sampler, warm_up_seeds=None)
+        assert save_named(model, kept) == model / "samplers" / "fast.json"
+        assert load_named(model, "fast") == kept
+        assert load_named(model, str(model / "samplers" / "fast.json")) == kept
+    save_named(model, named(checksum(model), "a-2.b"))
+    assert names_beside(model) == ["a-2.b", "fast"]
+    # A model folder is one all the same, and samples with the levels that are in the file.
+    sampler = load_named(model, "a-2.b").sampler
+    assert sampler.run(ed.load(model), [1]).sigmas.tolist() == list(LEVELS)
+
+
+def test_other_weights_are_refused(model: Path) -> None:
+    save_named(model, named(checksum(model)))
+    denoiser = ed.load(model)
+    denoiser.facts["provenance"]["images_seen"] = 1
+    denoiser.save(model)
+    assert load_named(model, "fast").nfe == 4  # the same weights
+    with torch.no_grad():
+        next(iter(denoiser.network.parameters())).add_(1e-3)
+    denoiser.save(model)
+    assert names_beside(model) == ["fast"]
+    with pytest.raises(ValueError, match=r"was made for other weights than those of .*--any-model") as caught:
+        load_named(model, "fast")
+    assert "\n" not in str(caught.value)
+    assert load_named(model, "fast", any_model=True).sampler.levels == LEVELS
+
+
+def test_unknown_names_and_paths(model: Path) -> None:
+    with pytest.raises(ValueError, match="has no samplers yet, so none is called 'fast': make some with"):
+        load_named(model, "fast")
+    save_named(model, named(checksum(model)))
+    with pytest.raises(ValueError, match="has no sampler 'fats'; did you mean 'fast'"):
+        load_named(model, "fats")
+    with pytest.raises(FileNotFoundError, match=r"there is no sampler elsewhere/x\.json"):
+        load_named(model, "elsewhere/x.json")
+    with pytest.raises(FileNotFoundError, match="there is no model folder"):
+        load_named(model / "nowhere", "fast")
+    for name in ("", "a/b", "../a", ".hidden", "a b", "x.json", "ü"):
+        with pytest.raises(ValueError, match="cannot name a sampler"):
+            path_of(model, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: {**values, "format": "x"}, "does not say format 'elucidiff-sampler'"),
+        (lambda values: [values], "does not say format"),
+        (lambda values: {**values, "version": 2}, "has version 2, but this program reads 1"),
+        (lambda values: {**values, "error": math.nan}, "error is nan"),
+        (lambda values: {**values, "error": "small"}, "error is 'small', but must be float"),
+        (lambda values: {**values, "nfe": 2.5}, "nfe is 2.5"),
+        (lambda values: {**values, "name": "../up"}, "cannot name a sampler"),
+        (lambda values: {**values, "eror": 1}, "unknown field 'eror'"),
+        (lambda values: {key: value for key, value in values.items() if key != "model"}, "'model' is missing"),
+        (lambda values: {**values, "sampler": 3}, "sampler is 3"),
+        (lambda values: {**values, "sampler": {"levels": [3.0, 5.0, 0.0], "steps": "levels"}}, "must decrease"),
+        (lambda values: {**values, "sampler": {"levels": [3.0, 1.0], "steps": "levels"}}, "the last of sigmas is 1"),
+        (lambda values: {**values, "sampler": {"steps": "levels"}}, "none are given"),
+    ],
+)
+def test_damaged_files(model: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    path = save_named(model, named(checksum(model)))
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_named(path)
+    assert str(path) in str(caught.value)
+
+
+def test_truncated_files(model: Path) -> None:
+    path = save_named(model, named(checksum(model)))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"fast\.json is damaged"):
+        load_named(model, "fast")
+
+
+def test_levels_of_a_sampler() -> None:
+    sampler = Sampler(steps="levels", levels=LEVELS)
+    assert Sampler.from_dict(json.loads(json.dumps(sampler.to_dict()))) == sampler
+    assert sampler.sigmas(None).tolist() == list(LEVELS)
+    assert sampler.unused(["n", "rho", "sigma_min", "sigma_max", "levels", "solver"]) == [
+        "n", "sigma_min", "sigma_max", "rho",
+    ]  # fmt: skip
+    assert Sampler().unused(["levels"]) == ["levels"]
+    # The vp schedule is fitted to the range, whatever the levels are.
+    assert dataclasses.replace(sampler, schedule="vp").unused(["sigma_min", "sigma_max"]) == []
+
+    class Limited:
+        sigma_min, sigma_max = 0.05, 100.0
+
+    with pytest.raises(
+        ValueError, match=r"the noise levels go from 80 to 0.03, but the denoiser supports 0.05 to 100"
+    ):
+        sampler.sigmas(Limited())
+    for levels, message in (
+        ((5.0,), "has shape"),
+        ((), "has shape"),
+        ((5.0, 1.0), "must be 0"),
+        ((1.0, 5.0, 0.0), "decrease"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Sampler(steps="levels", levels=levels)
+    with pytest.raises(ValueError, match="levels is 'x', but must be a list of numbers"):
+        Sampler.from_dict({"levels": "x"})

@@ -18,6 +18,7 @@ NAMES = """
     Denoiser ideal.DataPosterior ideal.GaussianMixture load sample
     solvers.Euler solvers.Heun solvers.RK2 solvers.RK45 Churn SeededNoise
     networks.UNet.ddpmpp networks.UNet.ncsnpp networks.ADM training.ema_beta training.train
+    sampling.optimise_steps sampling.load_named
     evaluation.frechet_distance interop.nvlabs.load interop.nvlabs.from_state_dict data.open augment.Augment
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -17,6 +18,8 @@ class Options:
     """The model folder."""
     batch_size: int = 16
     """Images in one call."""
+    solver: Literal["heun", "dpmpp_2m", "dpmpp_3m"] | None = None
+    """How a step is taken."""
 
 
 def test_fields_and_defaults() -> None:
@@ -29,6 +32,8 @@ def test_fields_and_defaults() -> None:
     [
         (["--batch-siez", "4"], r"Unrecognized options: --batch-siez.*did you mean --batch-size\?"),
         (["--batch-size", "four"], r"--batch-size: invalid literal for int.*'four'"),
+        (["--solver", "dpm++2m"], r"--solver 'dpm\+\+2m' is unknown; did you mean 'dpmpp_2m'\?"),
+        (["--solver", "zzz"], r"--solver 'zzz' is unknown; known: dpmpp_2m, dpmpp_3m, heun \("),
         (["--batch-size"], r"Missing value for argument '--batch-size'"),
     ],
 )

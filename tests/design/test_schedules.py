@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elucidiff.design import schedules
-from elucidiff.design.schedules import EDM, VE, VP, Flow, Schedule
+from elucidiff.design.schedules import EDM, VE, VP, Exponential, Flow, Schedule
 from tests.golden_files import cases, load
 
 ALL = [
     cls(scaling=scaling)
-    for cls, own in ((EDM, "none"), (VP, "vp"), (VE, "none"), (Flow, "flow"))
+    for cls, own in ((EDM, "none"), (VP, "vp"), (VE, "none"), (Flow, "flow"), (Exponential, "none"))
     for scaling in dict.fromkeys(("none", "vp", own))
 ]
 TIMES = torch.tensor([1e-3, 0.01, 0.1, 0.3, 0.7, 0.99], dtype=torch.float64)
@@ -113,7 +113,9 @@ def test_derivatives_agree_with_autograd(schedule: Schedule) -> None:
         torch.testing.assert_close(derivative(TIMES), slope, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [EDM(), VP(), VE(), Flow(), VP.fit(0.002, 80.0), VP(0.0, 3.0)], ids=repr)
+@pytest.mark.parametrize(
+    "schedule", [EDM(), VP(), VE(), Flow(), Exponential(), VP.fit(0.002, 80.0), VP(0.0, 3.0)], ids=repr
+)
 @given(st.floats(2e-3, 0.999))
 def test_time_inverts_sigma(schedule: Schedule, t: float) -> None:
     assert float(schedule.time(schedule.sigma(t))) == pytest.approx(t, rel=1e-9)
@@ -147,6 +149,15 @@ def test_vp_marginal_keeps_unit_variance() -> None:
     torch.testing.assert_close(mean.square() + std.square(), torch.ones(6, 1, dtype=torch.float64))
 
 
+def test_exponential_is_log_sigma_above_c_and_linear_below() -> None:
+    schedule = Exponential(0.02)
+    assert float(schedule.time(80.0) - schedule.time(8.0)) == pytest.approx(math.log(10), rel=3e-3)
+    assert float(schedule.time(2e-5)) == pytest.approx(1e-3, rel=1e-3)
+    for c in (0.0, math.inf):
+        with pytest.raises(ValueError, match=f"c is {c}"):
+            Exponential(c)
+
+
 def test_flow_ends_in_pure_noise() -> None:
     mean, std = Flow().marginal(torch.full((1, 2), 7.0), 1.0)
     assert torch.equal(mean, torch.zeros(1, 2))
@@ -164,8 +175,8 @@ def test_types_are_kept(schedule: Schedule) -> None:
 
 
 def test_names() -> None:
-    assert [type(make()) for make in schedules.NAMES.values()] == [EDM, VP, VE, Flow]
-    assert [make().scaling for make in schedules.NAMES.values()] == ["none", "vp", "none", "flow"]
+    assert [type(make()) for make in schedules.NAMES.values()] == [EDM, VP, VE, Flow, Exponential]
+    assert [make().scaling for make in schedules.NAMES.values()] == ["none", "vp", "none", "flow", "none"]
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_enlarging_keeps_the_means(elucidiff: Run, model: Path, given: Path, tmp
     np.save(tmp_path / "small.npy", (means / 127.5 - 1)[None].astype(np.float32))
     drawn = []
     for name, file in (("small", tmp_path / "small.npy"), ("large", given / "a.png")):
-        words = ("--upscale", "2", "--labels", "0", "--seeds", "1", "--n", "12", "--out", tmp_path / name)
+        words = ("--upscale", "2", "--labels", "0", "--seeds", "1", "--n", "8", "--out", tmp_path / name)
         said(elucidiff, "restore", model, file, *words)
         assert record(tmp_path / name / "restored.json")["samples"][0]["misfit_rms"] < 0.05
         drawn.append(np.asarray(Image.open(tmp_path / name / "00000001.png"), np.int16))

@@ -20,6 +20,7 @@ SCHEDULES: dict[str, Schedule] = {
     "vp, no scaling": schedules.VP(scaling="none"),
     "ve": schedules.VE(),
     "flow": schedules.Flow(),
+    "exponential": schedules.Exponential(),
     "sde": schedules.from_sde(lambda t: -0.5 * (0.1 + 5 * t), lambda t: (0.1 + 5 * t).sqrt(), 1.0),
 }
 SIGMA_MIN, SIGMA_MAX = 0.1, 3.0

@@ -193,7 +193,7 @@ def test_options_without_effect(values: dict[str, object], used: set[str]) -> No
         "alpha": 0.6,
         "rtol": 1e-2,
         "atol": 1e-2,
-        "order": 2,
+        "order": 1,
         "corrector_order": 2,
         "variant": "bh1",
         "eta": 0.5,

@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Solver] = {
     "rk45": RK45(1e-5, 1e-5),
     "dpmpp_2m": DPMpp2M(),
     "dpmpp_3m": DPMpp3M(),
-    "unipc": UniPC(3, "bh2"),
+    "unipc": UniPC(2, "bh2"),
     "deis": DEIS(4),
     "ipndm": IPNDM(4),
     "dpmpp_1_sde": DPMpp1(1.0),
@@ -54,14 +54,14 @@ def test_the_list_is_one() -> None:
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_what_a_name_stands_for(name: str) -> None:
     assert Sampler(solver=name).prepare(None).solver == DEFAULTS[name]
-    sampler = Sampler(solver=name, order=2 if "order" in SOLVERS[name].settings else None)
+    sampler = Sampler(solver=name, order=3 if "order" in SOLVERS[name].settings else None)
     assert Sampler.from_dict(sampler.to_dict()) == sampler
 
 
 @pytest.mark.parametrize(
     ("values", "solver"),
     [
-        ({"solver": "unipc", "order": 2, "variant": "bh1"}, UniPC(2, "bh1")),
+        ({"solver": "unipc", "order": 3, "variant": "bh1"}, UniPC(3, "bh1")),
         ({"solver": "deis", "order": 2}, DEIS(2)),
         ({"solver": "ipndm", "order": 3}, IPNDM(3)),
         ({"solver": "er_sde", "order": 1}, ERSDE(1)),

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import tyro
 
+from elucidiff.suggest import suggestion
+
 T = TypeVar("T")
 
 
@@ -69,4 +71,8 @@ def _one_line(box: str) -> str:
             flag = next((row.split()[0].rstrip(",") for row in parts[at + 1 :] if row.startswith("--")), "")
             parts = [*parts[:at], *([f"did you mean {flag}?"] if flag else [])]
             break
-    return " ".join(parts).replace(" ,", ",") or "the arguments could not be read"
+    text = " ".join(parts).replace(" ,", ",")
+    if choice := re.search(r"invalid choice '(.*)' for argument '(\S+)'. Expected one of \((.*)\)", text):
+        known = sorted(set(re.findall(r"'([^']*)'", choice[3])) - {"None"})
+        return f"{choice[2]} {choice[1]!r} is unknown; {suggestion(choice[1], known)}"
+    return text or "the arguments could not be read"

@@ -18,6 +18,7 @@ from elucidiff.cli.labels import labels_asked_for
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.units import makes_pictures, range_of
 from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import label_rows
 from elucidiff.design import steps
@@ -170,7 +171,7 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
     solver = RK45(tolerance, tolerance)
     sigmas = steps.karras(2, *clamp_range(denoiser, *range_of(denoiser)))
     rows = None if asked is None else asked.expand(len(given), -1)
-    x = torch.stack(given).to(device)
+    x = torch.stack(given).to(device, widest_type(device))
 
     def there(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.to(device)

@@ -19,6 +19,7 @@ from elucidiff.cli.sample_folder import check_folder, write_account, write_sampl
 from elucidiff.cli.units import makes_pictures
 from elucidiff.data.decoding import decode
 from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
@@ -75,7 +76,9 @@ def run(arguments: Sequence[str]) -> int:
     denoiser = elucidiff.load(options.model).eval().to(device)
     labels = _labels(options, denoiser, len(seeds))
     measure, y, shown = _known(options, denoiser)
-    posterior = Posterior(denoiser, measure, y, options.noise, iterations=options.iterations).to(device)
+    posterior = Posterior(
+        denoiser, measure, y.to(device, widest_type(device)), options.noise, iterations=options.iterations
+    )
     check_folder(options.out, options.overwrite)
 
     result = sampler.run(posterior, seeds, labels, batch_size=options.batch_size, device=device)

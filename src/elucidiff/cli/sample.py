@@ -88,7 +88,7 @@ class Options:
     """Bound of the iddpm table (0.001)."""
     c2: float | None = None
     """Offset of the iddpm table (0.008)."""
-    schedule: Literal["edm", "vp", "ve", "flow"] | None = None
+    schedule: Literal["edm", "vp", "ve", "flow", "exponential"] | None = None
     """sigma(t) and s(t), the curve that the solver follows."""
     scaling: Literal["none", "vp"] | None = None
     """s(t), if not the schedule's own."""
@@ -102,11 +102,11 @@ class Options:
     atol: float | None = None
     """Absolute tolerance of rk45 (1e-5)."""
     order: int | None = None
-    """How many evaluations unipc (3), deis (4), ipndm (4), er_sde (3) or sa_solver (3) combine."""
+    """How many evaluations unipc (2), deis (4), ipndm (4), er_sde (3) or sa_solver (3) combine."""
     corrector_order: int | None = None
     """How many sa_solver's corrector combines (3); 0 for none."""
     variant: Literal["bh1", "bh2"] | None = None
-    """Of unipc: bh1 suits few steps without guidance (bh2)."""
+    """Of unipc: B(h), h or 1 - exp(-h) (bh2)."""
     eta: float | None = None
     """How fast dpmpp_*_sde replaces noise: 0 is the ODE, 1 the SDE (1)."""
     tau: float | None = None

@@ -133,9 +133,9 @@ class Guided(nn.Module):
     def _inside(self, sigma: Tensor) -> Tensor:
         """Where guidance acts: booleans, shaped like ``sigma``, or () for all alike."""
         if self.scale == 1:
-            return torch.zeros((), dtype=torch.bool, device=sigma.device)
+            return torch.zeros((), dtype=torch.bool)
         if self.interval == EVERYWHERE:
-            return torch.ones((), dtype=torch.bool, device=sigma.device)
+            return torch.ones((), dtype=torch.bool)
         low, high = self.interval
         return (sigma > low) & (sigma <= high)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.quadrature import IntegratedSDE
-from elucidiff.design.values import Value, as_tensor, check_range, per_sample
+from elucidiff.design.values import Value, as_tensor, check_positive, check_range, per_sample
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,44 @@ class Flow(Schedule):
 
 
 @dataclass(frozen=True)
+class Exponential(Schedule):
+    """sigma(t) = c (exp(t) - 1), s(t) = 1: t is log(sigma) well above c, and sigma / c well below.
+
+    Along the ODE the denoised image changes smoothly with log(sigma), which has no end at noise level 0; this time
+    ends there, at t = 0. That makes it the time for :class:`~elucidiff.sampling.solvers.DEIS` with few steps.
+
+    Args:
+        c: where it changes from one to the other, in units of the data. Anything from a few times the lowest noise
+            level to a tenth of the data's standard deviation does about equally well.
+
+    Raises:
+        ValueError: ``c`` is not positive and finite, or the scaling is unknown.
+    """
+
+    c: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(c=self.c)
+
+    def sigma(self, t: Value) -> Tensor:
+        """sigma(t) = c (exp(t) - 1)."""
+        return self.c * as_tensor(t).expm1()
+
+    def sigma_dot(self, t: Value) -> Tensor:
+        """sigma'(t) = c exp(t), also at t = 0."""
+        return self.c * as_tensor(t).exp()
+
+    def variance_dot(self, t: Value) -> Tensor:
+        """2 sigma' sigma = 2 c^2 exp(t) (exp(t) - 1)."""
+        return 2 * self.sigma_dot(t) * self.sigma(t)
+
+    def time(self, sigma: Value) -> Tensor:
+        """t = log(1 + sigma / c)."""
+        return (as_tensor(sigma) / self.c).log1p()
+
+
+@dataclass(frozen=True)
 class SDE(Schedule):
     """The schedule of a given SDE, made by :func:`from_sde`. Its own scaling, exp(int f), is called ``"sde"``."""
 
@@ -293,5 +331,5 @@ def from_sde(
     return SDE(IntegratedSDE.integrate(f, g, t_max), scaling=scaling)
 
 
-NAMES: dict[str, Callable[[], Schedule]] = {"edm": EDM, "vp": VP, "ve": VE, "flow": Flow}
+NAMES: dict[str, Callable[[], Schedule]] = {"edm": EDM, "vp": VP, "ve": VE, "flow": Flow, "exponential": Exponential}
 """The schedules that need no settings, by name."""

@@ -96,7 +96,7 @@ def _levels(choices: Sampler, low: float, high: float, denoiser: Any) -> Tensor:
 
 
 def _schedule(choices: Sampler, low: float, high: float) -> schedules.Schedule:
-    scaling = {} if choices.scaling is None else {"scaling": choices.scaling}
+    scaling: dict[str, Any] = {} if choices.scaling is None else {"scaling": choices.scaling}
     match choices.schedule:
         case "edm":
             return schedules.EDM(**scaling)
@@ -104,8 +104,10 @@ def _schedule(choices: Sampler, low: float, high: float) -> schedules.Schedule:
             return schedules.VP.fit(low, high, choices.epsilon_s, **scaling)
         case "ve":
             return schedules.VE(**scaling)
-        case _:
+        case "flow":
             return schedules.Flow(**scaling)
+        case _:
+            return schedules.Exponential(**scaling)
 
 
 def _restarts(choices: Sampler) -> tuple[Restart, ...]:

@@ -63,7 +63,7 @@ class Sampler:
         m: length of the iddpm table.
         c1: bound of the iddpm table.
         c2: offset of the iddpm table.
-        schedule: the curve that the solver follows: edm, vp, ve or flow.
+        schedule: the curve that the solver follows: edm, vp, ve, flow or exponential.
         scaling: none or vp; by default the schedule's own.
         solver: heun, euler, rk2, rk45; with one evaluation a step dpmpp_2m, dpmpp_3m, unipc, deis, ipndm; and with
             noise dpmpp_1_sde, dpmpp_2m_sde, dpmpp_3m_sde, er_sde, sa_solver. See :mod:`elucidiff.sampling.solvers`.

@@ -67,6 +67,9 @@ def test_an_image_depends_on_no_other_and_repeats_differ() -> None:
         assert again == [together[image] for image in chosen]
     once = next(measure(target(), dataset, [3], replace(choices, repeats=1)))
     assert once[0].bits == together[3].bits[:1]
+    twins = Dataset("twins", ArraySource(dataset.images([3, 3]).numpy()))
+    first, second = next(measure(target(), twins, [0, 1], CHOICES))
+    assert first.bits != second.bits
     other = next(measure(target(), dataset, [3], replace(choices, seed=1)))
     assert other[0].bits != together[3].bits
 

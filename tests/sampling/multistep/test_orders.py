@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy.integrate import quad
 from torch import Tensor
 
 from elucidiff.design import steps
@@ -155,6 +156,33 @@ def test_the_last_step_ends_at_the_denoised_image(name: str, schedule: str) -> N
     assert bool(x.isfinite().all())
     assert record[-1].nfe == len(record) == len(levels(5, 2)) - 1
     assert sample(mixture(), LATENTS, [1.0, 0.0], solver=ALL[name], schedule=chosen).isfinite().all()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("schedule", ["edm", "vp", "ve", "flow", "exponential"])
+def test_deis_is_exact_for_noise_that_is_a_polynomial_in_time(schedule: str, order: int) -> None:
+    """On steps of any sizes, the last one included: dx = eps dsigma, whatever x is."""
+    chosen = SCHEDULES[schedule]
+    coefficients = (0.7, -1.1, 0.4, 2.0)[:order]
+
+    def noise(sigma: float | Tensor) -> Tensor:
+        t = chosen.time(sigma)
+        return sum((c * t**k for k, c in enumerate(coefficients)), torch.zeros_like(t))
+
+    record: list[Step] = []
+    sigmas = [3.0, 2.9, 1.1, 0.7, 0.1, 0.0]
+    x = sample(
+        lambda x, sigma: x - sigma * noise(sigma),
+        LATENTS,
+        sigmas,
+        solver=DEIS(order),
+        schedule=chosen,
+        callback=record.append,
+    )
+    places = [*(step.x / float(chosen.scale(step.t)) for step in record), x]
+    for i in range(order - 1, len(sigmas) - 1):
+        gone = quad(lambda sigma: float(noise(sigma)), sigmas[i], sigmas[i + 1], epsabs=1e-12)[0]
+        torch.testing.assert_close(places[i + 1] - places[i], torch.full_like(x, gone), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not ALL[name].stochastic])

@@ -49,3 +49,9 @@ def test_integrals_over_the_noise_level(start: float, end: float) -> None:
         0.5 * math.log((1 + end**2) / (1 + start**2)),
     ]
     assert got == pytest.approx(expected, rel=1e-13)
+
+
+def test_integrals_down_to_no_noise() -> None:
+    """Polynomials, and powers of log(sigma), for which int_0^s log(sigma / s)^k dsigma = (-1)^k k! s."""
+    got = integral(lambda s: torch.stack([s**0, s**3, (s / 0.3).log(), (s / 0.3).log() ** 2]), 0.3, 0.0).tolist()
+    assert got == pytest.approx([-0.3, -(0.3**4) / 4, 0.3, -0.6], rel=1e-12)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
+from elucidiff.denoisers.precision import widest_type
 from elucidiff.design import steps
 from elucidiff.design.values import check_positive
 from elucidiff.sampling.grid import clamp_range
@@ -117,7 +118,7 @@ def measure(
     choices: Likelihood,
     *,
     labels: Tensor | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device = torch.device("cpu"),  # noqa: B008 (a constant)
 ) -> Iterator[list[ImageBits]]:
     """Measure images, some at a time.
 
@@ -169,7 +170,7 @@ def _measure_or_name(
     images: Sequence[int],
     choices: Likelihood,
     labels: Tensor | None,
-    device: torch.device | str,
+    device: torch.device,
 ) -> list[ImageBits]:
     """:func:`_measure`, and if that fails each image by itself, so that the one that it fails for can be named."""
     try:
@@ -188,7 +189,7 @@ def _measure(
     images: Sequence[int],
     choices: Likelihood,
     labels: Tensor | None,
-    device: torch.device | str,
+    device: torch.device,
 ) -> list[ImageBits]:
     stored = dataset.images(images)
     eight_bits = stored.dtype == torch.uint8
@@ -199,7 +200,7 @@ def _measure(
     x = dequantise(stored, [seed for seed, _ in seeds]) if eight_bits else to_unit(stored).double()
     found = log_likelihood(
         denoiser,
-        x.to(device),
+        x.to(device, widest_type(device)),
         choices.sigmas(denoiser),
         solver=choices.chosen_solver(),
         labels=labels,

@@ -48,10 +48,6 @@ class IPNDM(Multistep):
         """All that is combined but the newest value."""
         return self.order - 1
 
-    def finish(self, places: Sequence[Place], schedule: Schedule) -> Move:
-        """See :meth:`.Multistep.finish`."""
-        return self.predict(places, Place(0.0, 0.0), schedule)
-
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
         way = target.sigma - places[0].sigma

@@ -61,9 +61,9 @@ class Move:
 class Multistep(ABC):
     """A multistep solver, one evaluation a step; see :class:`~elucidiff.sampling.solvers.Solver`.
 
-    While fewer values are known than its order needs, it takes steps of as high an order as they allow. The last
-    step, to noise level 0, ends at s(0) D(x / s; sigma) unless the method interpolates noise: log-SNR is infinite
-    there, and this is the exact solution for a denoised image that no longer changes.
+    While fewer values are known than its order needs, it takes steps of as high an order as they allow. Methods that
+    interpolate D end, at noise level 0, at s(0) D(x / s; sigma): log-SNR is infinite there, and this is the exact
+    solution for a denoised image that no longer changes. Those that interpolate the noise do so to the end.
 
     Attributes:
         uses: what the method interpolates, D ("denoised") or (y - D) / sigma ("noise").
@@ -96,10 +96,6 @@ class Multistep(ABC):
         """Weights of all values in what is to be added to y at ``places[0]``, now that there is a value here."""
         return ()
 
-    def finish(self, places: Sequence[Place], schedule: Schedule) -> Move:
-        """How to get from ``places[0]`` to noise level 0; by default to D there."""
-        return Move(0.0, (1.0,)) if self.uses == "denoised" else Move(1.0, (-places[0].sigma,))
-
     def step(
         self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: tuple[Known, ...] | None = None
     ) -> Advance:
@@ -111,6 +107,8 @@ class Multistep(ABC):
         if target.sigma == here.sigma:
             # Tables of noise levels repeat some. The next step is this one again.
             return Advance(x, denoised, state)
+        if t_next == 0 and self.uses == "denoised":
+            return Advance(denoised * float(schedule.scale(0.0)), denoised)
 
         y = x / scale
         value = denoised if self.uses == "denoised" else (y - denoised) / here.sigma
@@ -118,7 +116,7 @@ class Multistep(ABC):
         places = [known.place for known in history]
         if self.corrects and state:
             y = _combined(y, self.correct(places, schedule), history)
-        move = self.predict(places, target, schedule) if target.sigma > 0 else self.finish(places, schedule)
+        move = self.predict(places, target, schedule)
         scale_next = float(schedule.scale(t_next))
         x_next = scale_next * _combined(move.keep * y, move.weights, history)
         return Advance(x_next, denoised, history[: self.memory], scale_next * move.spread)

@@ -18,7 +18,7 @@ from torch import Tensor
 # Gauss-Legendre on panels of at most this length in log(sigma): functions of the noise level that are smooth in it
 # are integrated to rounding, since a schedule's nearest singularities lie at sigma = +-i times something.
 _PANEL = 1.0
-_TO_ZERO = 48.0  # in log(sigma): what is left of the integral of a constant is 1e-21 of it
+_TO_ZERO = 40.0  # in log(sigma): what is left of the integral of a constant is 4e-18 of it
 _NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(12))
 
 

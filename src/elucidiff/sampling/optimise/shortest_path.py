@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.ode import ProbabilityFlow, Time, probability_flow
 from elucidiff.sampling.optimise.exact import ExactSolutions, Waypoint
 from elucidiff.sampling.solvers import Solver
+
+_MOST_STEPS = 12
 
 
 @torch.no_grad()
@@ -74,8 +77,14 @@ def shortest_path(costs: Tensor, edges: int) -> list[int]:
 
 
 def guess(exact: ExactSolutions, costs: Tensor, n: int) -> Tensor:
-    """The noise levels (n + 1,) of the cheapest ``n`` steps along the waypoints."""
-    return torch.tensor([exact.path[k].sigma for k in shortest_path(costs, n)], dtype=torch.float64)
+    """Noise levels (n + 1,) of the cheapest ``n`` steps along the waypoints.
+
+    The waypoints are too coarse for more than a dozen steps: then the levels of fewer are stretched over ``n``.
+    """
+    few = min(n, _MOST_STEPS)
+    levels = np.log([exact.path[k].sigma for k in shortest_path(costs, few)[:-1]])
+    stretched = np.interp(np.linspace(0, few - 1, n), np.arange(few), levels)
+    return torch.cat([torch.from_numpy(np.exp(stretched)), torch.zeros(1, dtype=torch.float64)])
 
 
 @dataclass(frozen=True)

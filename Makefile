@@ -24,8 +24,8 @@ demo: setup ## train on real digits, sample, write runs/demo/report.html (about 
 test: setup ## the fast tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup ## the slow tests
-	$(BIN)/python -m pytest -m slow
+test-slow: setup ## the slow tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
 
 lint: setup ## ruff, mypy (strict), import arrows
 	$(BIN)/ruff check .

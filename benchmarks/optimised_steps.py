@@ -10,9 +10,7 @@ done, so what was interrupted goes on.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import io
 import json
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from torch import Tensor
 
 import elucidiff as ed
 from benchmarks.judging_garments import BLOCK, frechet, judge, spread
+from benchmarks.tables import write_table
 from elucidiff.data import to_unit
 from elucidiff.demo.measures import Judge
 from elucidiff.denoisers.model_folder import checksum
@@ -35,7 +34,7 @@ from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, so
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
 
-RUNS, RESULTS = Path("runs/optimised-steps"), Path("docs/results")
+RUNS = Path("runs/optimised-steps")
 WARM_UP, FRESH = 1_000_000, 2_000_000
 SOLVERS = {
     "euler": Sampler(solver="euler"),
@@ -168,15 +167,7 @@ def table(name: str) -> None:
     """Write what was measured as Markdown and as CSV."""
     found = json.loads((RUNS / f"{name}.json").read_text())
     rows = [_cells(row) for row in sorted(found["rows"].values(), key=lambda row: ("cut" in row, row["nfe"]))]
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
-    text = NOTES.format(**found) + "".join(f"| {line} |\n" for line in lines)
-    sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(RESULTS / f"optimised-steps-{name}.md", text)
-    write_whole(RESULTS / f"optimised-steps-{name}.csv", sheet.getvalue())
-    print(text)
+    print(write_table(f"optimised-steps-{name}", NOTES.format(**found), rows))
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

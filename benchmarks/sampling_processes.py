@@ -9,44 +9,21 @@ their speeds (above 1: processes are faster). Wants a machine whose cores are id
 from __future__ import annotations
 
 import argparse
-from multiprocessing import get_context
+from itertools import pairwise
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 import torch
 
 import elucidiff as ed
+from benchmarks.processes import Side
 from benchmarks.timing import interleaved, ratio
 from elucidiff.launch.cores import physical_cores
 
 
-class Side:
-    """Processes that draw their part of the samples whenever they are told to."""
-
-    def __init__(self, model: str, samples: int, processes: int, threads: int) -> None:
-        context = get_context("spawn")
-        self._ends: list[Connection] = []
-        self._processes: list[SpawnProcess] = []
-        for index in range(processes):
-            ours, theirs = context.Pipe()
-            seeds = range(index * samples // processes, (index + 1) * samples // processes)
-            self._processes.append(context.Process(target=_draw, args=(theirs, model, seeds, threads), daemon=True))
-            self._processes[-1].start()
-            self._ends.append(ours)
-
-    def __call__(self) -> None:
-        """Have them draw."""
-        for end in self._ends:
-            end.send("go")
-        for end in self._ends:
-            end.recv()
-
-    def end(self) -> None:
-        """Let them go."""
-        for end in self._ends:
-            end.send("")
-        for process in self._processes:
-            process.join()
+def _side(model: str, samples: int, processes: int, threads: int) -> Side:
+    """Processes that draw their part of the samples."""
+    ends = [index * samples // processes for index in range(processes + 1)]
+    return Side(_draw, [(model, range(start, stop), threads) for start, stop in pairwise(ends)])
 
 
 def _draw(end: Connection, model: str, seeds: range, threads: int) -> None:
@@ -69,8 +46,8 @@ def main() -> None:
     threaded = f"one process, {options.processes} threads"
     split = f"{options.processes} processes, one thread each"
     sides = {
-        threaded: Side(options.model, options.samples, 1, options.processes),
-        split: Side(options.model, options.samples, options.processes, 1),
+        threaded: _side(options.model, options.samples, 1, options.processes),
+        split: _side(options.model, options.samples, options.processes, 1),
     }
     seconds = interleaved(sides, options.rounds)
     for side in sides.values():

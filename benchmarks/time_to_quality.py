@@ -11,9 +11,7 @@ machine with two threads: so a run may share the machine with others, and be int
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import statistics
 import sys
@@ -24,6 +22,7 @@ import torch
 
 import elucidiff as ed
 from benchmarks.judging_garments import BLOCK, frechet, held_out_loss, judge, spread
+from benchmarks.tables import write_table
 from benchmarks.timing import interleaved
 from elucidiff.augment.options import Options
 from elucidiff.data import to_unit
@@ -37,7 +36,7 @@ from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.presets import preset
 from elucidiff.training.state import TrainingState
 
-RUNS, RESULTS = Path("runs/time-to-quality"), Path("docs/results")
+RUNS = Path("runs/time-to-quality")
 BLOCKS, STEPS = 2, 9
 
 PAPER = TrainingConfig(
@@ -200,24 +199,13 @@ def table() -> None:
         }
         for row in found
     ]
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
-    text = NOTES.format(
+    notes = NOTES.format(
         blocks=found[0]["blocks"],
         size=BLOCK,
         real=f"{found[0]['frechet_real']:.2f} ± {found[0]['frechet_real_error']:.2f}",
         accuracy=f"{found[0]['label_accuracy_real']:.1%}",
     )
-    write_whole(RESULTS / "time-to-quality.md", text + "".join(f"| {line} |\n" for line in lines))
-    write_whole(RESULTS / "time-to-quality.csv", _csv(rows))
-    print("".join(f"| {line} |\n" for line in lines))
-
-
-def _csv(rows: list[dict[str, str]]) -> str:
-    sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return sheet.getvalue()
+    print(write_table("time-to-quality", notes, rows))
 
 
 if __name__ == "__main__":

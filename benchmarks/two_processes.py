@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 import torch
 from torch.distributed import TCPStore
 
+from benchmarks.processes import Side
 from benchmarks.timing import interleaved, ratio
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
@@ -29,36 +28,6 @@ from elucidiff.training.state import TrainingState
 SHAPES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 
 
-class Side:
-    """``count`` processes that train together whenever they are told to."""
-
-    def __init__(self, network: str, batch: int, steps: int, count: int) -> None:
-        context = get_context("spawn")
-        self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self._ends: list[Connection] = []
-        self._processes: list[SpawnProcess] = []
-        for rank in range(count):
-            ours, theirs = context.Pipe()
-            arguments = (theirs, network, batch, steps, rank, count, self._store.port)
-            self._processes.append(context.Process(target=_train, args=arguments, daemon=True))
-            self._processes[-1].start()
-            self._ends.append(ours)
-
-    def __call__(self) -> None:
-        """Have them do their steps."""
-        for end in self._ends:
-            end.send("go")
-        for end in self._ends:
-            end.recv()
-
-    def end(self) -> None:
-        """Let them go."""
-        for end in self._ends:
-            end.send("")
-        for process in self._processes:
-            process.join()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=SHAPES, default="fashion-mnist")
@@ -67,9 +36,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
+    counts = {"one process, two threads": 1, "two processes": 2}
+    # Where they meet; it serves as long as it is kept.
+    stores = {name: TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for name in counts}
+    shared = (options.network, options.batch, options.steps)
     sides = {
-        name: Side(options.network, options.batch, options.steps, count)
-        for name, count in (("one process, two threads", 1), ("two processes", 2))
+        name: Side(_train, [(*shared, rank, count, stores[name].port) for rank in range(count)])
+        for name, count in counts.items()
     }
     seconds = interleaved(sides, options.rounds)
     for side in sides.values():

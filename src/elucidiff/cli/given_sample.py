@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.cli.npy import read_npy
 from elucidiff.cli.units import of_8_bits
 from elucidiff.data.decoding import SUFFIXES, decode
 from elucidiff.data.scaling import to_unit
@@ -56,10 +57,7 @@ def check_range_of_values(what: str, x: Tensor, denoiser: Denoiser) -> None:
 
 
 def _array(path: Path) -> Tensor:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise ValueError(f"{path} is damaged, or holds Python objects, which are never unpickled") from None
+    array = read_npy(path, str(path))
     if not isinstance(array, np.ndarray) or (array.dtype != np.uint8 and array.dtype.kind != "f"):
         raise ValueError(f"{path} must hold one array, uint8 or floating point")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.cli.npy import read_npy
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.sampling.seeds import parse_seeds
 
@@ -82,11 +83,8 @@ def _vector(text: str) -> npt.NDArray[np.float64]:
 
 
 def _read(path: Path) -> npt.NDArray[Any]:
-    try:
-        # Mapped, so that labels for millions of samples need not be in memory; written to by nobody.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, EOFError):
-        raise ValueError(f"--labels {path} is damaged, or holds Python objects, which are never unpickled") from None
+    # Mapped, so that labels for millions of samples need not be in memory.
+    array = read_npy(path, f"--labels {path}", mmap_mode="c")
     if not isinstance(array, np.ndarray):
         raise ValueError(f"--labels {path} is not a .npy file")
     return array

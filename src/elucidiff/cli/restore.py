@@ -15,6 +15,7 @@ import elucidiff
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.given_sample import read_given
 from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.npy import read_npy
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.units import makes_pictures
 from elucidiff.data.decoding import decode
@@ -68,8 +69,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, prog="elucidiff restore")
     if (options.mask is None) == (options.upscale is None):
         raise ValueError("give either --mask or --upscale, to say what is known of the picture")
-    seeds = list(parse_seeds(options.seeds))
-    if len(set(seeds)) < len(seeds):
+    seeds = parse_seeds(options.seeds)
+    if seeds.first_repeated() is not None:
         raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
     sampler = Sampler(n=options.n)
     device = choose_device(options.device)
@@ -147,10 +148,7 @@ def _known(options: Options, denoiser: Denoiser) -> tuple[Mask | AveragePool, Te
 def _to_paint(file: Path, sides: tuple[int, ...]) -> Tensor:
     """Where the mask is white, or true."""
     if file.suffix.lower() == ".npy":
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError):
-            raise ValueError(f"{file} is damaged, or holds Python objects, which are never unpickled") from None
+        array = read_npy(file, str(file))
         if not isinstance(array, np.ndarray) or array.dtype != np.bool_:
             raise ValueError(f"{file} must hold booleans, true where something is to be painted")
     else:

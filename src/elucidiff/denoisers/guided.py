@@ -10,18 +10,19 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elucidiff.denoisers.evaluations import evaluations_of, told
 from elucidiff.denoisers.guided_checks import check_conditional, check_guidance, check_guide
-from elucidiff.denoisers.shapes import LabelKind, rows_for
-from elucidiff.design.values import as_tensor, per_sample
+from elucidiff.denoisers.shapes import rows_for
+from elucidiff.denoisers.wrapped import Wrapped
+from elucidiff.design.values import per_sample
 
 Interval = tuple[float, float]
 EVERYWHERE: Interval = (0.0, math.inf)
 
 
-class Guided(nn.Module):
+class Guided(Wrapped):
     """D_w(x; sigma) = G(x; sigma) + w (D(x; sigma) - G(x; sigma)) where low < sigma <= high, elsewhere D(x; sigma).
 
     What G is, and from which labels, is up to the classes below. A weight of 1 is D itself and 0 is G; beyond 1 the
@@ -39,9 +40,8 @@ class Guided(nn.Module):
     """
 
     def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval) -> None:
-        super().__init__()
+        super().__init__(denoiser)
         check_guidance(scale, *interval)
-        self.denoiser = denoiser
         self.guide = guide
         self.scale = scale
         self.interval = interval
@@ -57,37 +57,10 @@ class Guided(nn.Module):
         return min(float(getattr(each, "sigma_max", math.inf)) for each in (self.denoiser, self.guide))
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape (C, *spatial) of a sample; empty if D does not state it."""
-        return tuple(getattr(self.denoiser, "sample_shape", ()))
-
-    @property
-    def label_dim(self) -> int:
-        """Width of the labels of D."""
-        return int(getattr(self.denoiser, "label_dim", 0))
-
-    @property
-    def label_kind(self) -> LabelKind:
-        """What the labels of D are; classes, unless it says otherwise."""
-        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
-        return kind
-
-    @property
-    def label_examples(self) -> Tensor | None:
-        """Label vectors of the training set, if D keeps some."""
-        examples: Tensor | None = getattr(self.denoiser, "label_examples", None)
-        return examples
-
-    @property
     def label_dropout(self) -> float | None:
         """Share of training images whose labels were dropped, of the denoiser that saw least; None if unknown."""
         shares = [getattr(each, "label_dropout", None) for each in (self.denoiser, self.guide)]
         return min((share for share in shares if share is not None), default=None)
-
-    def round_sigma(self, sigma: float | Tensor) -> Tensor:
-        """The noise level nearest to ``sigma`` that D supports."""
-        rounded: Tensor = getattr(self.denoiser, "round_sigma", as_tensor)(sigma)
-        return rounded
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call at noise levels ``sigma``, () or (B,): integers of that shape.

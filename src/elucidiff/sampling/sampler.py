@@ -15,14 +15,13 @@ from elucidiff.denoisers.guided_checks import check_guidance
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
+from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid
-from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.plain_values import arguments_from, to_plain
 from elucidiff.sampling.prepared import Prepared, prepare
-from elucidiff.sampling.seeds import SeededNoise
 from elucidiff.sampling.solver_names import SETTINGS, SOLVERS
 from elucidiff.suggest import suggestion
 
@@ -264,15 +263,7 @@ class Sampler:
         denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)
-        place = _device(denoiser) if device is None else torch.device(device)
-        shape = getattr(denoiser, "sample_shape", ()) if shape is None else shape
-        if not shape:
-            raise ValueError("the denoiser does not state the shape of its samples: give shape=(C, *spatial)")
-
-        noise = SeededNoise(seeds)
-        latents = noise.latents(shape).to(place)
-        rows = labels_for(denoiser, noise, labels)
-        rows = None if rows is None else rows.to(place)
+        beginning = begin(denoiser, seeds, labels, shape, device)
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0
 
@@ -284,22 +275,14 @@ class Sampler:
 
         x = sample(
             FixedBatch(denoiser, batch_size),
-            latents,
+            beginning.latents,
             prepared.sigmas,
             solver=prepared.solver,
             schedule=prepared.schedule,
             churn=prepared.churn,
             restarts=prepared.restarts,
-            labels=rows,
-            noise=noise,
+            labels=beginning.labels,
+            noise=beginning.noise,
             callback=watch,
         )
-        return SampleResult(x, nfe, noise.seeds, rows, prepared.sigmas)
-
-
-def _device(denoiser: object) -> torch.device:
-    """Where a module's first parameter or buffer is; the CPU for anything else."""
-    if isinstance(denoiser, nn.Module):
-        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
-            return tensor.device
-    return torch.device("cpu")
+        return SampleResult(x, nfe, beginning.noise.seeds, beginning.labels, prepared.sigmas)

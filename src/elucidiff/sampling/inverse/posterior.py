@@ -6,17 +6,17 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elucidiff.denoisers.evaluations import evaluations_of, told
-from elucidiff.denoisers.shapes import LabelKind
-from elucidiff.design.values import as_tensor, per_sample
+from elucidiff.denoisers.wrapped import Wrapped
+from elucidiff.design.values import per_sample
 from elucidiff.sampling.inverse.krylov import solve
 from elucidiff.sampling.inverse.measurements import Measurement, adjoint, check_measurement
 from elucidiff.sampling.jacobian import linearise
 
 
-class Posterior(nn.Module):
+class Posterior(Wrapped):
     """E[x | x_t, y] for a measurement y = A x + noise: a denoiser, so every solver samples from p(x | y) with it.
 
     Given x_t, the clean sample has mean D(x_t; sigma) and covariance V = sigma^2 dD/dx_t^T (Tweedie's formulas).
@@ -56,7 +56,7 @@ class Posterior(nn.Module):
         tolerance: float = 1e-6,
         sample_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(denoiser)
         if not (0 < noise < math.inf):
             raise ValueError(
                 f"noise is {noise}, but must be a finite number > 0 (0.004: half a grey level of 8 bits)"
@@ -67,54 +67,25 @@ class Posterior(nn.Module):
             raise ValueError(f"tolerance is {tolerance}, but must be in [0, 1)")
         if not y.is_floating_point() or not bool(y.isfinite().all()):
             raise ValueError("y must be floating point and finite")
-        shape = tuple(getattr(denoiser, "sample_shape", ())) if sample_shape is None else tuple(sample_shape)
-        if not shape:
+        self._shape = super().sample_shape if sample_shape is None else tuple(sample_shape)
+        if not self._shape:
             raise ValueError("the denoiser does not state the shape of its samples: give sample_shape=(C, *spatial)")
-        check_measurement(measure, y, shape)
-        self.denoiser = denoiser
+        check_measurement(measure, y, self._shape)
         self.measure = measure
         self.noise = noise
         self.iterations = iterations
         self.tolerance = tolerance
-        self.sample_shape = shape
         self.register_buffer("y", y)
 
     @property
-    def sigma_min(self) -> float:
-        """Smallest supported noise level."""
-        return float(getattr(self.denoiser, "sigma_min", 0.0))
-
-    @property
-    def sigma_max(self) -> float:
-        """Largest supported noise level."""
-        return float(getattr(self.denoiser, "sigma_max", math.inf))
-
-    @property
-    def label_dim(self) -> int:
-        """Width of the labels."""
-        return int(getattr(self.denoiser, "label_dim", 0))
-
-    @property
-    def label_kind(self) -> LabelKind:
-        """What the labels are; classes, unless the denoiser says otherwise."""
-        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
-        return kind
-
-    @property
-    def label_examples(self) -> Tensor | None:
-        """Label vectors of the training set, if the denoiser keeps some."""
-        examples: Tensor | None = getattr(self.denoiser, "label_examples", None)
-        return examples
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of a sample."""
+        return self._shape
 
     @property
     def products(self) -> int:
         """Backward passes of each sample in a call."""
         return self.iterations + 1
-
-    def round_sigma(self, sigma: float | Tensor) -> Tensor:
-        """The nearest supported noise level."""
-        rounded: Tensor = getattr(self.denoiser, "round_sigma", as_tensor)(sigma)
-        return rounded
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call, backward passes not counted."""

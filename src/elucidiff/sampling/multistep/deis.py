@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
 from elucidiff.sampling.multistep.weights import integral, polynomial_weights
 
 
@@ -38,13 +38,7 @@ class DEIS(Multistep):
     uses: ClassVar[Literal["denoised", "noise"]] = "noise"
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3, 4):
-            raise ValueError(f"order of deis is {self.order}, but must be 1, 2, 3 or 4")
-
-    @property
-    def memory(self) -> int:
-        """All that is interpolated but the newest value."""
-        return self.order - 1
+        check_order("deis", self.order, 4)
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""

@@ -43,7 +43,6 @@ class DPMpp1(_DPMpp):
     """
 
     order: ClassVar[int] = 1
-    memory: ClassVar[int] = 0
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
@@ -66,13 +65,12 @@ class DPMpp2M(_DPMpp):
     """
 
     order: ClassVar[int] = 2
-    memory: ClassVar[int] = 1
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
         start = places[0]
         if len(places) == 1:
-            return move(adams_weights(places, start, target, self.eta), start, target, self.eta)
+            return DPMpp1(self.eta).predict(places, target, schedule)
         size = -math.expm1(-(1 + self.eta) * length(start, target))
         _, before = relative(places, start, target)
         extrapolation = -size / (2 * before)
@@ -95,7 +93,6 @@ class DPMpp3M(_DPMpp):
     """
 
     order: ClassVar[int] = 3
-    memory: ClassVar[int] = 2
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
 from elucidiff.sampling.multistep.weights import integral, polynomial_weights
 
 _ROUNDING = 1e-12  # of a share of the variance
@@ -47,13 +47,7 @@ class ERSDE(Multistep):
     stochastic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise ValueError(f"order of er_sde is {self.order}, but must be 1, 2 or 3")
-
-    @property
-    def memory(self) -> int:
-        """All that is interpolated but the newest value."""
-        return self.order - 1
+        check_order("er_sde", self.order, 3)
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
 
 # Adams-Bashforth for equal steps (Hairer, Norsett and Wanner 1993, Section III.1), newest value first.
 _ADAMS = (
@@ -40,13 +40,7 @@ class IPNDM(Multistep):
     uses: ClassVar[Literal["denoised", "noise"]] = "noise"
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3, 4):
-            raise ValueError(f"order of ipndm is {self.order}, but must be 1, 2, 3 or 4")
-
-    @property
-    def memory(self) -> int:
-        """All that is combined but the newest value."""
-        return self.order - 1
+        check_order("ipndm", self.order, 4)
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""

@@ -76,7 +76,12 @@ class Multistep(ABC):
 
     @property
     @abstractmethod
-    def memory(self) -> int: ...
+    def order(self) -> int: ...
+
+    @property
+    def memory(self) -> int:
+        """All that its order takes but the newest value, unless a method says otherwise."""
+        return self.order - 1
 
     @property
     def stochastic(self) -> bool:
@@ -120,6 +125,14 @@ class Multistep(ABC):
         scale_next = float(schedule.scale(t_next))
         x_next = scale_next * _combined(move.keep * y, move.weights, history)
         return Advance(x_next, denoised, history[: self.memory], scale_next * move.spread)
+
+
+def check_order(solver: str, order: int, highest: int) -> None:
+    """Raise ValueError unless ``order`` is one of 1 to ``highest``."""
+    orders = range(1, highest + 1)
+    if order not in orders:
+        known = f"{', '.join(map(str, orders[:-1]))} or {highest}"
+        raise ValueError(f"order of {solver} is {order}, but must be {known}")
 
 
 def _place(schedule: Schedule, t: float) -> Place:

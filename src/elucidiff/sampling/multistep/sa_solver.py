@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.multistep.exponential import adams_weights, move
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class SASolver(Multistep):
     tau_sigma_max: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.predictor_order not in (1, 2, 3, 4):
-            raise ValueError(f"order of sa_solver is {self.predictor_order}, but must be 1, 2, 3 or 4")
+        check_order("sa_solver", self.predictor_order, 4)
         if self.corrector_order not in (0, 1, 2, 3, 4):
             raise ValueError(f"corrector_order of sa_solver is {self.corrector_order}, but must be 0 to 4")
         if not 0 <= self.tau < math.inf:

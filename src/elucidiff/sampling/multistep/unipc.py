@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.multistep.exponential import adams_weights, length, move, relative
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
 
 VARIANTS = ("bh1", "bh2")
 
@@ -44,8 +44,7 @@ class UniPC(Multistep):
     corrects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.p not in (1, 2, 3, 4):
-            raise ValueError(f"order of unipc is {self.p}, but must be 1, 2, 3 or 4")
+        check_order("unipc", self.p, 4)
         if self.variant not in VARIANTS:
             raise ValueError(f"variant of unipc is {self.variant!r}, but must be {' or '.join(VARIANTS)}")
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
+from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.seeds import SeededNoise
 
 FINE_STEPS = 128
 _CHECKED = 16  # seeds whose solutions are compared with those of half as many steps
@@ -100,14 +99,8 @@ def solve_exactly(
     Raises:
         ValueError: shape or labels do not fit, there are no seeds, or the denoiser gave values that are not finite.
     """
-    shape = getattr(denoiser, "sample_shape", ()) if shape is None else shape
-    if not shape:
-        raise ValueError("the denoiser does not state the shape of its samples: give shape=(C, *spatial)")
-    place = _place(denoiser) if device is None else device
-    noise = SeededNoise(seeds)
-    latents = noise.latents(shape).to(place)
-    rows = labels_for(denoiser, noise, labels)
-    rows = None if rows is None else rows.to(place)
+    beginning = begin(denoiser, seeds, labels, shape, device)
+    latents, rows = beginning.latents, beginning.labels
     batches = FixedBatch(denoiser, batch_size)
     path: list[Waypoint] = []
 
@@ -134,10 +127,3 @@ def check_finite(values: Tensor, seeds: Sequence[int], step: int, sigma: float) 
             f"the denoiser gave values that are not finite for seed {seed} at step {step} (sigma = {sigma:g}): "
             "check the model, or choose a smaller sigma_max"
         )
-
-
-def _place(denoiser: Any) -> torch.device:
-    if isinstance(denoiser, nn.Module):
-        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
-            return tensor.device
-    return torch.device("cpu")

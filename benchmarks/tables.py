@@ -1,0 +1,24 @@
+"""Results as files: a Markdown page and a CSV sheet of the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from elucidiff.files import write_whole
+
+RESULTS = Path("docs/results")
+
+
+def write_table(name: str, notes: str, rows: list[dict[str, str]]) -> str:
+    """Write ``rows`` as docs/results/NAME.md, below ``notes``, and as docs/results/NAME.csv; the Markdown."""
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
+    text = notes + "".join(f"| {line} |\n" for line in lines)
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(RESULTS / f"{name}.md", text)
+    write_whole(RESULTS / f"{name}.csv", sheet.getvalue())
+    return text

@@ -44,7 +44,7 @@ class Payoff:
         return seconds * (1 - 1 / self.gain) >= 2 * self.seconds
 
 
-PAYOFF = {"cpu": Payoff(120.0, 1.1), "cuda": Payoff(60.0, 1.25)}
+PAYOFF = {"cpu": Payoff(120.0, 1.2), "cuda": Payoff(60.0, 1.25)}
 """By type of device; on others auto means no."""
 
 

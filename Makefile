@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train on real digits, sample, write runs/demo/report.html (about 4 minutes on 2 cores)
 	$(BIN)/elucidiff demo
 
-test: setup ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+test: setup ## the fast tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: setup ## the slow tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
@@ -42,6 +42,7 @@ pictures: setup ## make the README's pictures again (half an hour, and `make dem
 	$(BIN)/elucidiff train fashion-mnist
 	$(BIN)/elucidiff sample runs/fashion-mnist/model --seeds 0-99 --labels 0-9 --grid --out runs/fashion-mnist/grid
 	cp runs/fashion-mnist/grid/grid.png docs/images/fashion-mnist.png
+	$(BIN)/python -m benchmarks.restored_picture runs/fashion-mnist/model
 	cp runs/demo/figures/grid.png docs/images/digits.png
 
 clean: ## remove .venv and caches; runs/ stays

@@ -1,10 +1,10 @@
 """Noise levels optimised for a model against the best rho of karras steps: errors and Frechet distances.
 
-    python -m benchmarks.optimised_steps measure MODEL --solvers ipndm-3 heun --budgets 5 8 12   # can be interrupted
+    python -m benchmarks.optimised_steps measure MODEL --solvers ipndm-3 heun reference   # can be interrupted
     python -m benchmarks.optimised_steps table digits         # writes docs/results/optimised-steps-digits.md and .csv
 
 The model is one of scikit-learn's digits or of Fashion-MNIST. Each row is kept in runs/optimised-steps/ once it is
-done, so what was interrupted goes on.
+done, so what was interrupted goes on. The row "reference" is Heun's method with 18 karras steps.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
+from benchmarks.errors import Estimate, ratio, root_mean, squares
 from benchmarks.judging_garments import BLOCK, frechet, judge, spread
 from benchmarks.tables import write_table
 from elucidiff.data import to_unit
@@ -30,7 +31,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
+from elucidiff.sampling.optimise import ExactSolutions, optimise_on, solve_exactly
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
 
@@ -44,16 +45,17 @@ SOLVERS = {
     "dpmpp_3m": Sampler(solver="dpmpp_3m"),
     "unipc-2": Sampler(solver="unipc", order=2),
 }
-REFERENCE = "heun, 18 karras steps"
+REFERENCE = "reference"
 
 NOTES = """# Optimised noise levels on {data}
 
-`{command}`, then `table`. The error is the root mean square distance to the exact solution of the ODE (Heun's method
-with 128 steps, itself off by {exact_error:.1g}) over {fresh} seeds that the optimisation never saw;
-it saw {warm_up} others. "karras" is the best rho of Karras et al. 2022, Eq. 5, for these very {fresh} seeds, with the
-same solver and number of steps. The Frechet distance is that of {features}: {blocks} blocks of {size} samples, equal
-seeds on both sides, mean and standard error over the blocks. Seconds are those of the search and the measurement of
-the error, on one thread of a busy machine.
+`{command}`, then `table`. The error is the root mean square distance to the exact solution of the ODE (itself off by
+less than {exact_error:.1g}) over {fresh} seeds that the optimisation never saw; it saw {warm_up} others. "karras" is
+the best rho of Karras et al. 2022, Eq. 5, for these very {fresh} seeds, with the same solver and number of steps, so
+it has the advantage. Standard errors are over seeds, that of "less by" over pairs. The Frechet distance is that of
+{features}: {blocks} blocks of {size} samples, equal seeds on both sides; "change" is the mean and standard error over
+the blocks. Seconds are those of the search and the measurement of the error, on one thread of a busy machine. The
+reference is Heun's method with 18 karras steps, rho 7.
 
 """
 
@@ -116,27 +118,32 @@ def run(options: argparse.Namespace, command: str) -> None:
     }
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     if found["rows"] and any(found[key] != value for key, value in about.items()):
-        raise ValueError(f"{path} is about another model or other numbers of samples: remove it to begin anew")
+        raise SystemExit(f"{path} is about another model or other numbers of samples: remove it to begin anew")
     found |= {**about, "command": command}
     solved = [
         solve_exactly(task.denoiser, range(first, first + count), 0.002, 80.0, batch_size=options.batch_size)
         for first, count in ((WARM_UP, options.warm_up), (FRESH, options.fresh))
     ]
     found["exact_error"] = max(part.error for part in solved)
-    if REFERENCE not in found["rows"]:
-        measured = measure(solved[1], Sampler())
-        found["rows"][REFERENCE] = {
-            "solver": REFERENCE, "nfe": measured.nfe, "error": measured.error,
-            "frechet": _frechet(task, Sampler(), options.batch_size),
-        }  # fmt: skip
-        write_whole(path, json.dumps(found, indent=1) + "\n")
-    for budget in options.budgets:
-        for name in options.solvers:
-            if f"{name} {budget}" not in found["rows"]:
-                row = _row(task, solved, name, budget, options.batch_size)
-                found["rows"][f"{name} {budget}"] = row
-                write_whole(path, json.dumps(found, indent=1) + "\n")
-                print(json.dumps({key: value for key, value in row.items() if key != "sigmas"}), flush=True)
+    names = [(name, budget) for budget in options.budgets for name in options.solvers if name != REFERENCE]
+    if REFERENCE in options.solvers:
+        names.append((REFERENCE, 35))
+    for name, budget in names:
+        if f"{name} {budget}" not in found["rows"]:
+            make = _reference if name == REFERENCE else _row
+            row = make(task, solved, name, budget, options.batch_size)
+            found["rows"][f"{name} {budget}"] = row
+            write_whole(path, json.dumps(found, indent=1) + "\n")
+            print(json.dumps(_cells(row)), flush=True)
+
+
+def _reference(task: Task, solved: list[ExactSolutions], name: str, nfe: int, batch_size: int) -> dict[str, Any]:
+    return {
+        "solver": name,
+        "nfe": nfe,
+        "squares": squares(solved[1], Sampler()),
+        "frechet": _frechet(task, Sampler(), batch_size),
+    }
 
 
 def _row(task: Task, solved: list[ExactSolutions], name: str, budget: int, batch_size: int) -> dict[str, Any]:
@@ -146,8 +153,10 @@ def _row(task: Task, solved: list[ExactSolutions], name: str, budget: int, batch
     karras = dataclasses.replace(SOLVERS[name], n=len(found.sigmas) - 1, rho=found.measured.baseline_rho)
     return {
         "solver": name,
-        **dataclasses.asdict(found.measured),
-        "cut": found.measured.cut,
+        "nfe": found.measured.nfe,
+        "squares": squares(solved[1], found.sampler),
+        "baseline_squares": squares(solved[1], karras),
+        "baseline_rho": karras.rho,
         "frechet": _frechet(task, found.sampler, batch_size),
         "baseline_frechet": _frechet(task, karras, batch_size),
         "seconds": seconds,
@@ -166,26 +175,35 @@ def _frechet(task: Task, sampler: Sampler, batch_size: int) -> list[float]:
 def table(name: str) -> None:
     """Write what was measured as Markdown and as CSV."""
     found = json.loads((RUNS / f"{name}.json").read_text())
-    rows = [_cells(row) for row in sorted(found["rows"].values(), key=lambda row: ("cut" in row, row["nfe"]))]
+    rows = [_cells(row) for row in sorted(found["rows"].values(), key=lambda row: ("seconds" in row, row["nfe"]))]
     print(write_table(f"optimised-steps-{name}", NOTES.format(**found), rows))
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
-    optimised = "cut" in row
+    error = f"{root_mean(row['squares']):.4f}"
+    if "seconds" not in row:
+        return {
+            "solver": row["solver"], "evaluations": str(row["nfe"]),
+            "error, karras": error, "error, optimised": "", "less by": "",
+            "Frechet, karras": _mean(row["frechet"]), "Frechet, optimised": "", "change": "", "seconds": "",
+        }  # fmt: skip
+    left = ratio(row["squares"], row["baseline_squares"])
+    changes = [new - old for new, old in zip(row["frechet"], row["baseline_frechet"], strict=True)]
     return {
         "solver": row["solver"],
         "evaluations": str(row["nfe"]),
-        "error, karras": f"{row['baseline_error']:.4f} (rho {row['baseline_rho']:.3g})" if optimised else "",
-        "error, optimised": f"{row['error']:.4f}" if optimised else f"({row['error']:.4f})",
-        "less by": f"{row['cut']:.0%}" if optimised else "",
-        "Frechet, karras": _spread(row["baseline_frechet"]) if optimised else "",
-        "Frechet, optimised": _spread(row["frechet"]) if optimised else f"({_spread(row['frechet'])})",
-        "seconds": f"{row['seconds']:.0f}" if optimised else "",
+        "error, karras": f"{root_mean(row['baseline_squares']):.4f} (rho {row['baseline_rho']:.3g})",
+        "error, optimised": error,
+        "less by": f"{Estimate(1 - left.value, left.standard_error):.0%}",
+        "Frechet, karras": _mean(row["baseline_frechet"]),
+        "Frechet, optimised": _mean(row["frechet"]),
+        "change": f"{Estimate(*spread(changes)):+.3f}".replace("± +", "± ") if len(changes) > 1 else "",
+        "seconds": f"{row['seconds']:.0f}",
     }
 
 
-def _spread(values: list[float]) -> str:
-    return "{:.3f} ± {:.3f}".format(*spread(values)) if values else "not measured"
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.3f}" if values else "not measured"
 
 
 def main() -> None:
@@ -194,11 +212,12 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     measuring = verbs.add_parser("measure")
     measuring.add_argument("model", type=Path)
-    measuring.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
+    names = [*SOLVERS, REFERENCE]
+    measuring.add_argument("--solvers", nargs="+", choices=names, default=names)
     measuring.add_argument("--budgets", nargs="+", type=int, default=[5, 8, 12])
-    measuring.add_argument("--warm-up", type=int, default=32)
-    measuring.add_argument("--fresh", type=int, default=64)
-    measuring.add_argument("--blocks", type=int, default=3, help="of samples for the Frechet distance; 0 for none")
+    measuring.add_argument("--warm-up", type=int, default=16)
+    measuring.add_argument("--fresh", type=int, default=32)
+    measuring.add_argument("--blocks", type=int, default=2, help="of samples for the Frechet distance; 0 for none")
     measuring.add_argument("--batch-size", type=int, default=16)
     verbs.add_parser("table").add_argument("name")
     options = parser.parse_args()

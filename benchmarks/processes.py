@@ -28,12 +28,11 @@ class Side:
             self._processes[-1].start()
             self._ends.append(ours)
 
-    def __call__(self) -> None:
-        """Have them work once."""
+    def __call__(self) -> list[Any]:
+        """Have them work once; what each of them sends."""
         for end in self._ends:
             end.send("go")
-        for end in self._ends:
-            end.recv()
+        return [end.recv() for end in self._ends]
 
     def end(self) -> None:
         """Let them go."""

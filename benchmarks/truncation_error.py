@@ -1,147 +1,206 @@
 """How far solvers end from the exact ODE solution, against the evaluations they take: ours, diffusers' and azula's.
 
-    python -m benchmarks.truncation_error MODEL [--samples 64] [--out docs/results/truncation-error-MODEL]
+    python -m benchmarks.truncation_error MODEL [--screening 6] [--final 48]
 
-All start from the same latents, of seeds 0, 1, ..., with the same labels, and call the same network. The error is the
-root mean square distance of a value to the solution by 512 steps of Heun's method. Steps are karras steps with rho 7
-from 80 to 0.002 for all. Every solver is tried with two ends, and the better one counts at each budget:
+All start from the same latents with the same labels and call the same network. The error is the root mean square
+distance of a value to the exact solution of the ODE. Steps are karras steps with rho 7 from 80 to 0.002 for all.
+Every solver is tried with two ends, and the better one counts at each budget:
 
     evaluated    the last evaluation is at the lowest noise level, and gives the sample;
     beyond       there is one step more, and the last evaluation is at the level before the lowest: ours go on from
                  there to 0, the others to the lowest, their own end.
 
-Writes OUT.csv, row by row, so that a run that was stopped goes on, and OUT.md.
+A few seeds show all solvers, and choose one solver and end for each library and budget. These are then measured again
+on many other seeds, all on the same ones, so that what was chosen for its luck has none there.
+
+Each run is kept in runs/truncation-error/ once it is done, so what was interrupted goes on. Writes
+docs/results/truncation-error-DATA.md and .csv, after the name of the model's data.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import elucidiff as ed
+from benchmarks.errors import Estimate, ratio, root_mean
 from benchmarks.other_solvers import of_azula, of_diffusers
+from benchmarks.tables import markdown, write_results
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.files import write_whole
-from elucidiff.sampling.optimise.exact import ExactSolutions, solve_exactly
+from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
 from elucidiff.sampling.solvers import Solver
 
+RUNS = Path("runs/truncation-error")
 BUDGETS = (5, 8, 10, 12, 15, 20, 35)
 LOW, HIGH = 0.002, 80.0
-EXACT_STEPS = 512
 ENDS = ("evaluated", "beyond")
+LIBRARIES = ("elucidiff", "diffusers", "azula")
+FINAL_SEEDS = 1_000
+BATCH = 16
 
+NOTES = """# Truncation error on {data}
 
-@dataclass(frozen=True)
-class Row:
-    """One run: its error, and what it was a run of."""
+Root mean square distance of a value to the exact ODE solution, whose own error is below {exact:.0e}; the values of
+the solutions spread by {spread:.2f}. Karras steps with rho 7 from 80 to 0.002 for all, and two ends, the better one
+counting (see `benchmarks/truncation_error.py`). All solvers on {screening} seeds chose one for each library and
+budget; these are compared on {final} other seeds, with standard errors over seeds, that of the ratio over pairs.
 
-    model: str
-    samples: int
-    library: str
-    solver: str
-    budget: int
-    nfe: int
-    end: str
-    error: float
+    python -m benchmarks.truncation_error MODEL --screening {screening} --final {final}
+
+"""
+
+SCREENING = """
+## All solvers, {screening} seeds
+
+The smallest of a column is bold; standard errors are about {relative:.0%}, but all solvers have the same seeds. Heun
+takes one evaluation less than an even budget.
+
+"""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A solver under its name; ``run(budget, end)`` gives samples and the evaluations they took."""
+    """A solver under its name; ``run(exact, budget, end)`` gives samples and the evaluations they took."""
 
     library: str
     solver: str
-    run: Callable[[int, str], tuple[Tensor, int]]
+    run: Callable[[ExactSolutions, int, str], tuple[Tensor, int]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a contender reached at a budget with its better end, over some seeds."""
+
+    contender: Contender
+    budget: int
+    end: str
+    nfe: int
+    squares: tuple[float, ...]
+    """Mean square error of each seed."""
+
+    @property
+    def error(self) -> Estimate:
+        return root_mean(self.squares)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--out", type=Path, help="default: docs/results/truncation-error-MODEL")
+    parser.add_argument("--screening", type=int, default=6, help="seeds on which all solvers are tried")
+    parser.add_argument("--final", type=int, default=48, help="other seeds, for the best of each library")
     options = parser.parse_args()
-    out = options.out or Path("docs/results") / f"truncation-error-{options.model.resolve().name}"
+    denoiser = ed.load(options.model).eval()
+    data = str(denoiser.facts["data"]["name"])
+    kept = Kept(RUNS / f"{data}.json", checksum(options.model))
 
-    exact = solve_exactly(
-        ed.load(options.model).eval(), range(options.samples), LOW, HIGH, fine_steps=EXACT_STEPS, batch_size=16
+    exact = _solve(denoiser, range(options.screening))
+    screened = {
+        (each.library, each.solver, budget): kept.better(exact, each, budget, ENDS)
+        for each in contenders()
+        for budget in BUDGETS
+    }
+    chosen = {
+        (library, budget): min(
+            (row for key, row in screened.items() if key[0] == library and key[2] == budget),
+            key=lambda row: row.error.value,
+        )
+        for library in LIBRARIES
+        for budget in BUDGETS
+    }
+    unseen = _solve(denoiser, range(FINAL_SEEDS, FINAL_SEEDS + options.final))
+    final = {key: kept.better(unseen, row.contender, row.budget, (row.end,)) for key, row in chosen.items()}
+
+    facts = {"data": data, "exact": unseen.error, "spread": unseen.spread, **vars(options)}
+    relative = sorted(row.error.standard_error / row.error.value for row in screened.values())[len(screened) // 2]
+    text = (
+        NOTES.format(**facts)
+        + markdown(list(_compared(final)))
+        + SCREENING.format(relative=relative, **facts)
+        + markdown(list(_all_solvers(screened)))
     )
-    print(f"exact to about {exact.error:.1e}", flush=True)
-    rows = list(measured(exact, checksum(options.model), out.with_suffix(".csv")))
-    text = report(rows, options.model.resolve().name, exact)
-    write_whole(out.with_suffix(".md"), text)
+    sheet = [_sheet_row("screening", row) for row in screened.values()]
+    sheet += [_sheet_row("final", row) for row in final.values()]
+    write_results(f"truncation-error-{data}", text, sheet)
     print(text)
 
 
-def measured(exact: ExactSolutions, model: str, path: Path) -> Iterator[Row]:
-    """All rows: those that the file has, and the others, which are added to it."""
-    known = {(r.model, r.samples, r.library, r.solver, r.budget, r.end): r for r in _read(path)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = len(exact.latents)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        if not known:
-            writer.writeheader()
-        for contender in contenders(exact):
-            for budget in BUDGETS:
-                for end in ENDS:
-                    key = (model, samples, contender.library, contender.solver, budget, end)
-                    if key not in known:
-                        x, nfe = contender.run(budget, end)
-                        error = float((x - exact.x).square().mean().sqrt())
-                        known[key] = Row(*key[:5], nfe, end, error)
-                        writer.writerow(asdict(known[key]))
-                        file.flush()
-                    yield known[key]
+def _solve(denoiser: ed.Denoiser, seeds: range) -> ExactSolutions:
+    exact = solve_exactly(denoiser, seeds, LOW, HIGH, batch_size=min(len(seeds), BATCH))
+    print(f"{len(seeds)} seeds from {seeds[0]}: exact to about {exact.error:.1e}", flush=True)
+    return exact
 
 
-def _read(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    kinds = {"samples": int, "budget": int, "nfe": int, "error": float}
-    with path.open(newline="") as file:
-        return [
-            Row(**{name: kinds.get(name, str)(value) for name, value in row.items()}) for row in csv.DictReader(file)
-        ]
+class Kept:
+    """Runs that are done, in a file.
+
+    Args:
+        path: where.
+        model: checksum of the model that they are of.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path = path
+        self.found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"model": model}
+        if self.found["model"] != model:
+            raise SystemExit(f"{path} is about another model: remove it to begin anew")
+
+    def better(self, exact: ExactSolutions, contender: Contender, budget: int, ends: tuple[str, ...]) -> Row:
+        """The row of the better one of the ends; they are run if they are not there."""
+        rows = [Row(contender, budget, end, *self._squares(exact, contender, budget, end)) for end in ends]
+        return min(rows, key=lambda row: row.error.value)
+
+    def _squares(
+        self, exact: ExactSolutions, contender: Contender, budget: int, end: str
+    ) -> tuple[int, tuple[float, ...]]:
+        seeds = f"{exact.seeds[0]}-{exact.seeds[-1]}"
+        key = " | ".join((seeds, contender.library, contender.solver, str(budget), end))
+        if key not in self.found:
+            x, nfe = contender.run(exact, budget, end)
+            self.found[key] = (nfe, (x - exact.x).square().flatten(1).mean(1).tolist())
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, json.dumps(self.found) + "\n")
+        nfe, squares = self.found[key]
+        return nfe, tuple(squares)
 
 
-def contenders(exact: ExactSolutions) -> Iterator[Contender]:
-    """Every deterministic solver with fixed steps: ours, then theirs."""
+def contenders() -> Iterator[Contender]:
+    """Deterministic solvers with fixed steps, of the orders that are any good: ours, then all of theirs."""
     s = ed.solvers
     edm: dict[str, Solver] = {
         "heun": s.Heun(),
         "euler": s.Euler(),
         "dpmpp_2m": s.DPMpp2M(),
         "dpmpp_3m": s.DPMpp3M(),
-        **{f"unipc, order {p}, {variant}": s.UniPC(p, variant) for p in (2, 3) for variant in ("bh1", "bh2")},
-        **{f"ipndm, order {order}": s.IPNDM(order) for order in (2, 3, 4)},
+        "unipc, order 2": s.UniPC(2),
+        "unipc, order 3": s.UniPC(3),
+        "ipndm, order 3": s.IPNDM(3),
+        "ipndm, order 4": s.IPNDM(4),
         "sa_solver, tau 0": s.SASolver(tau=0),
+        "deis, order 4, edm": s.DEIS(4),
     }
     for name, solver in edm.items():
-        yield Contender("elucidiff", name, _ours(exact, solver, ed.schedules.EDM()))
-    schedules = {
-        "edm": ed.schedules.EDM(),
-        "vp": ed.schedules.VP.fit(LOW, HIGH),
-        "flow": ed.schedules.Flow(),
-        "exponential": ed.schedules.Exponential(),
-    }
-    for name, schedule in schedules.items():
-        for order in (2, 3, 4):
-            yield Contender("elucidiff", f"deis, order {order}, {name}", _ours(exact, s.DEIS(order), schedule))
+        yield Contender("elucidiff", name, _ours(solver, ed.schedules.EDM()))
+    yield Contender("elucidiff", "deis, order 4, vp", _ours(s.DEIS(4), ed.schedules.VP.fit(LOW, HIGH)))
+    for order in (3, 4):
+        yield Contender("elucidiff", f"deis, order {order}, flow", _ours(s.DEIS(order), ed.schedules.Flow()))
+        yield Contender(
+            "elucidiff", f"deis, order {order}, exponential", _ours(s.DEIS(order), ed.schedules.Exponential())
+        )
     for library, solvers in (("diffusers", of_diffusers()), ("azula", of_azula())):
         for name, run in solvers.items():
-            yield Contender(library, name, _theirs(exact, run))
+            yield Contender(library, name, _theirs(run))
 
 
-def _ours(
-    exact: ExactSolutions, solver: Solver, schedule: ed.schedules.Schedule
-) -> Callable[..., tuple[Tensor, int]]:
-    def run(budget: int, end: str) -> tuple[Tensor, int]:
+def _ours(solver: Solver, schedule: ed.schedules.Schedule) -> Callable[..., tuple[Tensor, int]]:
+    def run(exact: ExactSolutions, budget: int, end: str) -> tuple[Tensor, int]:
         steps = (budget + 1) // 2 if isinstance(solver, ed.solvers.Heun) else budget
         sigmas = ed.steps.karras(steps, LOW, HIGH)
         if end == "beyond":
@@ -161,9 +220,9 @@ def _ours(
     return run
 
 
-def _theirs(exact: ExactSolutions, solver: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
+def _theirs(solver: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     @torch.no_grad()
-    def run(budget: int, end: str) -> tuple[Tensor, int]:
+    def run(exact: ExactSolutions, budget: int, end: str) -> tuple[Tensor, int]:
         calls = 0
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -180,36 +239,40 @@ def _theirs(exact: ExactSolutions, solver: Callable[..., Tensor]) -> Callable[..
     return run
 
 
-def report(rows: list[Row], model: str, exact: ExactSolutions) -> str:
-    """The Markdown: a row a solver, the best of each budget bold; then the best of ours over the best of theirs."""
-    errors: dict[tuple[str, str], dict[int, float]] = {}
-    for row in rows:
-        of_solver = errors.setdefault((row.library, row.solver), {})
-        of_solver[row.budget] = min(row.error, of_solver.get(row.budget, float("inf")))
-    best = {budget: min(values[budget] for values in errors.values()) for budget in BUDGETS}
-    ours, theirs = (
-        {n: min(values[n] for key, values in errors.items() if (key[0] == "elucidiff") is mine) for n in BUDGETS}
-        for mine in (True, False)
-    )
-    lines = [
-        f"# Truncation error on {model}",
-        "",
-        f"Root mean square distance of a value to the exact ODE solution: {len(exact.latents)} samples, values",
-        f"spread by {exact.spread:.2f}, the solution's own error about {exact.error:.0e}. Karras steps with rho 7",
-        "from 80 to 0.002 for all, and two ends (see `benchmarks/truncation_error.py`), the better one counting.",
-        "Heun takes one evaluation less than an even budget.",
-        "",
-        f"    python -m benchmarks.truncation_error MODEL --samples {len(exact.latents)}",
-        "",
-        "| library | solver | " + " | ".join(f"NFE {budget}" for budget in BUDGETS) + " |",
-        "|---|---|" + "---|" * len(BUDGETS),
-    ]
-    for (library, solver), values in errors.items():
-        cells = [f"**{values[n]:.5f}**" if values[n] == best[n] else f"{values[n]:.5f}" for n in BUDGETS]
-        lines.append(f"| {library} | {solver} | {' | '.join(cells)} |")
-    ratios = " | ".join(f"{ours[n] / theirs[n]:.2f}" for n in BUDGETS)
-    lines.append(f"| our best / their best | | {ratios} |")
-    return "\n".join(lines) + "\n"
+def _compared(final: dict[tuple[str, int], Row]) -> Iterator[dict[str, str]]:
+    for budget in BUDGETS:
+        rows = [final[library, budget] for library in LIBRARIES]
+        ours, theirs = rows[0], min(rows[1:], key=lambda row: row.error.value)
+        yield {
+            "NFE": str(budget),
+            **{row.contender.library: f"{row.error:.5f} ({row.contender.solver})" for row in rows},
+            "ours / the better of theirs": f"{ratio(ours.squares, theirs.squares):.2f}",
+        }
+
+
+def _all_solvers(screened: dict[tuple[str, str, int], Row]) -> Iterator[dict[str, str]]:
+    errors = {key: row.error.value for key, row in screened.items()}
+    least = {n: min(error for key, error in errors.items() if key[2] == n) for n in BUDGETS}
+    for library, solver in dict.fromkeys(key[:2] for key in errors):
+        cells = {n: f"{errors[library, solver, n]:.5f}" for n in BUDGETS}
+        shown = {
+            f"NFE {n}": f"**{cells[n]}**" if errors[library, solver, n] == least[n] else cells[n] for n in BUDGETS
+        }
+        yield {"library": library, "solver": solver, **shown}
+
+
+def _sheet_row(part: str, row: Row) -> dict[str, str]:
+    return {
+        "part": part,
+        "library": row.contender.library,
+        "solver": row.contender.solver,
+        "budget": str(row.budget),
+        "nfe": str(row.nfe),
+        "end": row.end,
+        "seeds": str(len(row.squares)),
+        "error": repr(row.error.value),
+        "standard error": repr(row.error.standard_error),
+    }
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elucidiff import augment, data, evaluation, interop, networks, sampling, training
     from elucidiff.denoisers import adapters, guided, ideal
+    from elucidiff.denoisers.backends import with_backend
     from elucidiff.denoisers.model_folder import load
     from elucidiff.denoisers.preconditioned import Denoiser
     from elucidiff.design import objectives, preconditioning, schedules, steps, table
@@ -54,6 +55,7 @@ __all__ = [
     "steps",
     "table",
     "training",
+    "with_backend",
 ]
 
 _MODULES = {
@@ -83,6 +85,7 @@ _OBJECTS = {
     "SeededNoise": "sampling.seeds",
     "load": "denoisers.model_folder",
     "sample": "sampling.loop",
+    "with_backend": "denoisers.backends",
 }
 
 

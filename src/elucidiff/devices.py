@@ -1,8 +1,9 @@
-"""Which device to compute on."""
+"""Which device to compute on, and how values get there."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,3 +22,11 @@ def choose_device(name: str) -> torch.device:
     if (device.index or 0) >= available.get(device.type, 0):
         raise ValueError(f"there is no device {name!r} on this machine: use cpu or auto")
     return device
+
+
+def onto(value: Tensor, device: torch.device) -> Tensor:
+    """``value``, a CPU tensor or one that is there already, on ``device``, without waiting for its work to end.
+
+    CUDA has taken its copy of ordinary memory when the call returns; MPS reads it later, when it may have changed.
+    """
+    return value.to(device, non_blocking=device.type not in ("cpu", "mps"))

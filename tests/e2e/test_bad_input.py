@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import elucidiff as ed
 from tests.e2e.conftest import TINY, Run
+from tests.sampling.tiny_model import save_tiny_model
 
 
 def refused(run: Run, *words: str | Path) -> str:
@@ -87,6 +90,34 @@ def test_damaged_models(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
         (folder / "model.json").write_text(text)
         assert str(folder) in refused(elucidiff, "sample", folder, "--out", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("sample", "MODEL", "--seeds", "7-8", "--processes", "1"), "seed 7 (and 1 of the 1 drawn with it) gave"),
+        (("restore", "MODEL", "PICTURE", "--upscale", "2", "--seeds", "7"), "seed 7 gave"),
+        (("interpolate", "MODEL", "--seeds", "7,8", "--frames", "3"), "frame 0, at seed 7, gave"),
+        (("steps", "optimise", "MODEL", "--nfe", "5", "--fresh-seeds", "7"), "not finite for seed 7 at step 1"),
+    ],
+)
+def test_a_network_that_overflows(elucidiff: Run, tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    """Seed and step are named; this can only be found at work, so other lines may come before."""
+    denoiser = ed.load(save_tiny_model(tmp_path / "model"))
+    with torch.no_grad():
+        for parameter in list(denoiser.parameters())[-2:]:
+            parameter.fill_(3e38)
+    denoiser.save(tmp_path / "overflowing")
+    (tmp_path / "small.png").write_bytes(_picture((4, 4)))
+    paths = {"MODEL": tmp_path / "overflowing", "PICTURE": tmp_path / "small.png"}
+    out = () if words[0] == "steps" else ("--n", "3", "--out", tmp_path / "out")
+    done = elucidiff(*(paths.get(word, word) for word in words), *out, "--device", "cpu")
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    line = done.stderr.strip().splitlines()[-1]
+    assert says in line
+    assert "not finite" in line
+    assert "step 1" in line
+    assert not list(tmp_path.glob("out/*.png"))
 
 
 def _picture(size: tuple[int, int] = (8, 8), mode: str = "L") -> bytes:

@@ -55,8 +55,9 @@ def record(path: Path) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_likelihood_goes_on_where_it_was_stopped(
-    elucidiff: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    elucidiff: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     words = ("likelihood", model, "digits", "--images", "6", "--repeats", "2", "--batch-size", "2", *FEW)
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
@@ -73,12 +74,12 @@ def test_likelihood_goes_on_where_it_was_stopped(
         nonlocal measured
         measured += 1
         if measured == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return true(*arguments, **options)
 
     monkeypatch.setattr(measuring, "log_likelihood", interrupted)
     stopped = elucidiff(*words, "--out", parts)
-    assert stopped.returncode == 130
+    assert stopped.returncode == code
     assert f"4 of 6 images are in {parts}; the same command goes on from here" in stopped.stderr
     assert record(parts)["summary"]["images"] == 4
     said(elucidiff, *words, "--out", parts)
@@ -126,7 +127,7 @@ def test_frames_at_seeds_are_the_samples(elucidiff: Run, model: Path, tmp_path: 
     assert frames[1]["label"][1] == pytest.approx(2 / 3)
     assert frames[1]["label"][7] == pytest.approx(1 / 3)
     with Image.open(tmp_path / "way" / "sheet.png") as sheet:
-        assert sheet.size == (4 * 18 - 2, 16)  # pixels twice as wide, with gaps
+        assert sheet.size == (4 * 72 - 8, 64)  # pixels 8 times as wide, with gaps
 
 
 def test_pictures_come_back(elucidiff: Run, model: Path, given: Path, tmp_path: Path) -> None:

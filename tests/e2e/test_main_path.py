@@ -37,7 +37,7 @@ def test_samples_images_and_record_agree(elucidiff: Run, trained: Path, tmp_path
     with Image.open(tmp_path / "out" / "00000005.png") as image:
         np.testing.assert_array_equal(np.asarray(image), ed.sampling.to_uint8(expected.x)[0, 0].numpy())
     with Image.open(tmp_path / "out" / "grid.png") as image:
-        assert image.size == (3 * 16 + 2 * 2, 2 * 16 + 2)
+        assert image.size == (3 * 64 + 2 * 8, 2 * 64 + 8)  # 8 times as wide, with gaps
 
     again = elucidiff("sample", trained / "model", "--out", tmp_path / "out", *words)
     assert again.returncode == 2

@@ -94,6 +94,11 @@ def test_a_constant_channel_takes_the_place_of_biases():
     assert not [name for name, _ in network.named_parameters() if "bias" in name]
 
 
+def unit(layer, x):
+    """What a layer without a gain would return."""
+    return layer(x) / layer.gain
+
+
 @pytest.mark.parametrize(("encoder", "resample"), [(True, None), (True, "down"), (False, None), (False, "up")])
 @pytest.mark.parametrize("out_channels", [6, 4])
 def test_block_by_definition(encoder, resample, out_channels):
@@ -116,8 +121,8 @@ def test_block_by_definition(encoder, resample, out_channels):
     if encoder:
         expected = skip(expected)
         expected = expected / (expected.square().mean(1, keepdim=True) + 1e-4).sqrt()
-    branch = block.conv1(mp_silu(expected)) * (1 + 0.7 * block.embed(embedding))[:, :, None, None]
-    branch = block.conv2(mp_silu(branch))
+    branch = unit(block.conv1, mp_silu(expected)) * (1 + 0.7 * block.embed(embedding))[:, :, None, None]
+    branch = unit(block.conv2, mp_silu(branch))
     if not encoder:
         expected = skip(expected)
     expected = (0.7 * expected + 0.3 * branch) / math.sqrt(0.7**2 + 0.3**2)
@@ -135,7 +140,7 @@ def test_attention_by_definition():
     logits = torch.einsum("bihc,bjhc->bhij", q, k) / 8
     assert logits.abs().max() <= 8, "a cosine times sqrt(64)"
     mixed = torch.einsum("bhij,bjhc->bihc", logits.softmax(-1), v).flatten(2)
-    branch = attention.out(mixed).transpose(1, 2).reshape(x.shape)
+    branch = unit(attention.out, mixed).transpose(1, 2).reshape(x.shape)
     expected = (0.7 * x + 0.3 * branch) / math.sqrt(0.58)
     torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-12)
 

@@ -30,9 +30,9 @@ def magnitude(x):
     return float(x.detach().double().square().mean().sqrt())
 
 
-def layer(in_channels, out_channels, kernel, seed=0):
+def layer(in_channels, out_channels, kernel, seed=0, gain=1.0):
     torch.manual_seed(seed)
-    return UnitLayer(in_channels, out_channels, kernel).double()
+    return UnitLayer(in_channels, out_channels, kernel, gain).double()
 
 
 def test_magnitude_of_silu():
@@ -58,24 +58,24 @@ def test_unit_inputs_give_unit_outputs(kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_definition(kernel):
-    unit = layer(4, 6, kernel)
+    unit = layer(4, 6, kernel, gain=1.7)
     with torch.no_grad():
         unit.weight.copy_(random(*unit.weight.shape, seed=3) * 7)
     x = random(2, 4, *[6] * len(kernel))
     norms = unit.weight.flatten(1).square().sum(1).sqrt().reshape(-1, *[1] * (unit.weight.ndim - 1))
     weight = unit.weight / norms
     expected = CONVOLVE[len(kernel)](x, weight, padding=kernel[0] // 2) if kernel else x @ weight.T
-    torch.testing.assert_close(unit(x, gain=1.7), 1.7 * expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(unit(x), 1.7 * expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_gradients(kernel):
-    unit = layer(2, 3, kernel)
+    unit = layer(2, 3, kernel, gain=0.8)
     x = random(2, 2, *[4] * len(kernel)).requires_grad_()
     weight = unit.weight.detach().clone().requires_grad_()
 
     def run(x, weight):
-        return torch.func.functional_call(unit, {"weight": weight}, (x, 0.8))
+        return torch.func.functional_call(unit, {"weight": weight}, (x,))
 
     assert torch.autograd.gradcheck(run, (x, weight))
     assert torch.autograd.gradgradcheck(run, (x, weight))

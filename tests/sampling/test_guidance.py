@@ -222,18 +222,6 @@ class TestSampler:
         assert not watched.calls
 
 
-def test_never_waits_for_the_device() -> None:
-    """On the meta device there are no values: a decision that needed one would raise an error."""
-    better, worse = model().to("meta"), model(base_channels=4).to("meta")
-    for guided in (
-        ClassifierFree(better, 2.0, (0.1, 20.0)),
-        Autoguided(ClassifierFree(better, 2.0, (0.1, 20.0)), worse, 2.0, (0.1, 20.0)),
-    ):
-        latents, labels, steps = torch.empty(4, 1, 4, 4, device="meta"), torch.empty(4, 3, device="meta"), []
-        assert ed.sample(guided, latents, ed.steps.karras(4), labels=labels, callback=steps.append).is_meta
-        assert steps[-1].nfe > 7
-
-
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
     """A network in float32 that says that it knows the empty label."""

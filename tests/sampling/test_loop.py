@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning, schedules, steps
-from elucidiff.sampling import Churn, SeededNoise, Step, clamp_range, sample, sample_predictor_corrector, sample_sde
-from elucidiff.sampling.solvers import RK2, Euler, Heun, Solver
+from elucidiff.sampling import Churn, SeededNoise, Step, clamp_range, sample
+from elucidiff.sampling.solvers import Euler
 
 
 class TinyNetwork(nn.Module):
@@ -37,32 +37,6 @@ def tiny() -> Denoiser:
 def posterior() -> DataPosterior:
     points = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return DataPosterior(points, torch.tensor([0, 1, 0, 1, 2]))
-
-
-@pytest.mark.parametrize("solver", [Euler(), Heun(), RK2(0.5), RK2(1.1)], ids=repr)
-@pytest.mark.parametrize("schedule", [schedules.EDM(), schedules.VP(), schedules.VE(), schedules.Flow()], ids=repr)
-def test_never_waits_for_the_device(solver: Solver, schedule: schedules.Schedule) -> None:
-    """On the meta device there are no values: reading one back, by item(), bool() or cpu(), raises an error."""
-    denoiser = tiny().to("meta")
-    x = sample(
-        denoiser,
-        torch.empty(4, 2, 4, 4, device="meta"),
-        steps.karras(4),
-        solver=solver,
-        schedule=schedule,
-        churn=Churn(4),
-        labels=torch.empty(4, 3, device="meta"),
-        noise=lambda x, _: torch.empty_like(x),
-        callback=lambda step: None,
-    )
-    assert x.is_meta
-    assert x.dtype == torch.float64
-
-
-def test_the_baselines_never_wait_for_the_device_either() -> None:
-    for draw in (sample_sde, sample_predictor_corrector):
-        latents = torch.empty(4, 2, 4, 4, device="meta")
-        assert draw(tiny().to("meta"), latents, steps.karras(4), noise=lambda x, _: torch.empty_like(x)).is_meta
 
 
 def test_callback_sees_each_step() -> None:

@@ -15,7 +15,7 @@ import torch
 import elucidiff as ed
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.sampling import NamedSampler, Sampler, load_named, save_named
-from elucidiff.sampling.named import names_beside, path_of, read_named
+from elucidiff.sampling.named import Quality, names_beside, path_of, read_named
 from tests.sampling.tiny_model import save_tiny_model
 
 LEVELS = (80.0, 5.5, 0.7, 0.03, 0.0)
@@ -42,6 +42,15 @@ def test_there_and_back(model: Path) -> None:
     # A model folder is one all the same, and samples with the levels that are in the file.
     sampler = load_named(model, "a-2.b").sampler
     assert sampler.run(ed.load(model), [1]).sigmas.tolist() == list(LEVELS)
+
+
+def test_one_that_adds_noise_has_a_quality_instead_of_an_error(model: Path) -> None:
+    quality = Quality("fid", 0.23, 0.01, 0.28, None, "20-39", 2)
+    kept = NamedSampler("s", Sampler(churn=3.0), checksum(model), 35, *[None] * 5, "1-4", "search", quality)  # type: ignore[arg-type]
+    save_named(model, kept)
+    assert load_named(model, "s") == kept
+    with pytest.raises(ValueError, match="base_value is inf"):
+        dataclasses.replace(kept, quality=dataclasses.replace(quality, base_value=math.inf))
 
 
 def test_other_weights_are_refused(model: Path) -> None:

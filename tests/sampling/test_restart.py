@@ -106,7 +106,7 @@ def test_what_does_not_fit() -> None:
     for values, message in (
         ((-1, 0.1, 1.0), "restarts is -1"),
         ((1, 0.1, 1.0, 0), "steps of a restart is 0"),
-        ((1, 1.0, 0.1), "sigma_min 1.0 is not below"),
+        ((1, 1.0, 0.1), "restart range is 1.0 to 0.1, but must satisfy 0 < sigma_min < sigma_max"),
         ((1, 0.1, 1.0, 3, 0.0), "noise_scale is 0.0"),
     ):
         with pytest.raises(ValueError, match=message):

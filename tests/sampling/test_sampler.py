@@ -276,7 +276,7 @@ def test_shape_and_range_of_other_denoisers() -> None:
         ({"corrector_order": 5, "solver": "sa_solver"}, "corrector_order of sa_solver is 5"),
         ({"restarts": -1}, "restarts is -1"),
         ({"restarts": 1, "restart_steps": 0}, "steps of a restart is 0"),
-        ({"restarts": 1, "restart_sigma_min": 1.0}, "sigma_min 1.0 is not below sigma_max 0.3"),
+        ({"restarts": 1, "restart_sigma_min": 1.0}, "restart range is 1.0 to 0.3"),
         (
             {"restarts": 1, "n": 3, "restart_sigma_min": 1.0, "restart_sigma_max": 1.1},
             "restart from 1 to 1.1 does not fit",

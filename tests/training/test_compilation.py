@@ -139,7 +139,7 @@ def test_without_a_compiler(setting: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("InvalidCxxCompiler: No working\nC++ compiler found")
 
-    monkeypatch.setattr(compilation, "_try_compiler", fail)
+    monkeypatch.setattr(compilation, "try_compiler", fail)
     state = TrainingState(config(compile=setting), (1, 8, 8), 10, CPU)
     before = {name: value.clone() for name, value in state.denoiser.state_dict().items()}
     state.compiled = True
@@ -168,7 +168,7 @@ def test_trying_the_compiled_network_leaves_no_trace(monkeypatch: pytest.MonkeyP
             for parameter in state.denoiser.parameters():
                 parameter.add_(1)
 
-    monkeypatch.setattr(compilation, "_try_compiler", lambda device: None)
+    monkeypatch.setattr(compilation, "try_compiler", lambda device: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
     monkeypatch.setattr(compilation, "_run_once", run_and_change)
     random = torch.get_rng_state()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from elucidiff.augment.options import Options
 from elucidiff.training import state as state_module
@@ -19,47 +18,9 @@ from elucidiff.training.config import NetworkConfig, TrainingConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.state import TrainingState
+from tests.waiting import OnDevice, Waits
 
 CPU = torch.device("cpu")
-# What makes the processor wait for a device: reading a number, or shapes that depend on the values.
-WAITING = (
-    "_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "unique_consecutive",
-    "bincount", "repeat_interleave.Tensor",
-)  # fmt: skip
-
-
-class Waits(TorchDispatchMode):
-    """Lists the operations that would wait, and refuses nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func).removeprefix("aten.")
-        masks = [x for arg in args if isinstance(arg, list | tuple) for x in arg if _is_mask(x)]
-        if name.startswith(WAITING) or (name.startswith("index") and masks):
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-class OnDevice(Tensor):
-    """Stands for a tensor on an accelerator: lists the calls that would fetch it. What is made of it is one, too."""
-
-    fetched: ClassVar[list[str]] = []
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__
-        fetches = name in ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__")
-        shaped = name in ("nonzero", "unique", "masked_select", "equal", "allclose")
-        if fetches or shaped or (name == "__getitem__" and _is_mask(args[1])):
-            cls.fetched.append(name)
-        return super().__torch_function__(func, types, args, kwargs or {})
-
-
-def _is_mask(value: object) -> bool:
-    return isinstance(value, Tensor) and value.dtype == torch.bool
 
 
 def _config(data: str = "-", **settings: Any) -> TrainingConfig:
@@ -104,23 +65,6 @@ def test_update_and_batches(precision: str, pictures: str, monkeypatch: pytest.M
             assert labels is not None
     assert waits.found == []
     assert state.step == 3
-
-
-def test_the_watch_sees_what_waits() -> None:
-    x = torch.arange(3.0)
-    with Waits() as waits:
-        x.sum().item()
-        bool(x.sum() > 1)
-        x[x > 1]
-        x.nonzero()
-    assert len(waits.found) == 4
-    OnDevice.fetched.clear()
-    y = x.as_subclass(OnDevice) * 2
-    y.max().item()
-    y.cpu()
-    if y.sum() > 1:
-        y[y > 1].tolist()
-    assert OnDevice.fetched == ["item", "cpu", "__bool__", "__getitem__", "tolist"]
 
 
 def test_augmentation_reads_no_pixels() -> None:

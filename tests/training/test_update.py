@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -111,6 +112,21 @@ class TestAgainstTheReferenceRun:
                         atol=2e-5,
                         msg=lambda text, name=name: f"{name}: {text}",
                     )
+
+
+def test_gains_learn_at_their_own_rate() -> None:
+    """And everything learns in one of the groups."""
+    config = tiny(lr=1e-2, lr_gains=0.25, learned_loss_weighting=True)
+    state = trained(dataclasses.replace(config, network=dataclasses.replace(config.network, architecture="edm2")), 2)
+    others, gains = ({id(weight) for weight in group["params"]} for group in state.optimiser.param_groups)
+    named = dict(state.trained.named_parameters())
+    assert gains == {
+        id(weight) for name, weight in named.items() if weight.shape == (1,) and name.startswith("network.")
+    }
+    assert len(gains) > 3
+    assert others == {id(weight) for weight in named.values()} - gains
+    assert [group["lr"] for group in state.optimiser.param_groups] == pytest.approx([1e-2, 0.25e-2])
+    assert [group["lr"] for group in trained(tiny(lr=1e-2, lr_gains=0.25), 2).optimiser.param_groups] == [1e-2]
 
 
 def test_parts_of_a_batch_give_the_whole_batchs_update() -> None:

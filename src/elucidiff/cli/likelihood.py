@@ -28,6 +28,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import label_rows
 from elucidiff.devices import choose_device
+from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
 from elucidiff.sampling.likelihood.record import read_record, write_record
@@ -107,7 +108,10 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure, and tell the mean and its standard error; see ``Options``."""
+    """Measure, and tell the mean and its standard error; see ``Options``.
+
+    Ctrl-C and SIGTERM end it at once, with 130 and 0; what was measured is kept.
+    """
     options = parse(Options, arguments, prog="elucidiff likelihood")
     if options.images < 1:
         raise ValueError(f"--images is {options.images}, but must be at least 1")
@@ -135,17 +139,17 @@ def run(arguments: Sequence[str]) -> int:
     known = {each.image for each in done}
     todo = [k for k, image in enumerate(images.tolist()) if image not in known]
     try:
-        with Progress("likelihood", len(images), "images") as progress:
+        with sigterm_raises(), Progress("likelihood", len(images), "images") as progress:
             progress.reach(len(done))
             rows = None if labels is None else labels[todo]
             for measured in measure(denoiser, dataset, images[todo].tolist(), choices, labels=rows, device=device):
                 done += measured
                 write_record(options.out, facts, done, len(images))
                 progress.reach(len(done))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         kept = f"{len(done)} of {len(images)} images are in {options.out}" if done else "nothing was measured yet"
         print(f"stopped: {kept}; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 0 if isinstance(stopped, Terminated) else 130
     _tell(options, choices, done, called, dataset.dtype == torch.uint8)
     return 0
 

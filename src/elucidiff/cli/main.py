@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from elucidiff import __version__
+from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.suggest import suggestion
 
 VERBS = {
@@ -20,8 +21,14 @@ VERBS = {
     "interpolate": "draw the way between seeds or pictures",
     "restore": "complete or sharpen a picture: samples that agree with what is known of it",
     "likelihood": "measure how probable a model finds data, in bits/dim",
+    "search": "find the sampling options that make the best samples, by trying them",
+    "evaluate": "measure how good samples or pictures are: FID and the like, each with its error",
+    "ablate": "fill the paper's tables for your data: what each choice of sampling or training is worth",
     "figure": "draw a figure: trajectory, steps or grid",
 }
+
+COMPUTING = frozenset(VERBS) - {"data", "ema"}
+"""Verbs that run a network many times, where freed memory is worth keeping."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise ValueError(f"unknown verb {verb!r}; {suggestion(verb, VERBS)}")
+        if verb in COMPUTING:
+            keep_freed_memory()
         return int(importlib.import_module(f"elucidiff.cli.{verb}").run(rest) or 0)
     except (ValueError, OSError) as error:
         if os.environ.get("ELUCIDIFF_TRACEBACK"):

@@ -55,10 +55,15 @@ class Options:
     grid: bool = False
     """Also write grid.png, all samples in one image: a column for each of --labels, or about square. Signals are
     drawn as lines, volumes by their central slices."""
-    batch_size: int = 16
-    """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not."""
+    batch_size: str = "16"
+    """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not. auto
+    measures for some seconds which number is fastest here, says it, and keeps it for the whole job."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
+    backend: Literal["auto", "eager", "compile", "onnx"] = "auto"
+    """What computes the network: PyTorch (eager), code that it compiles for minutes first, or ONNX Runtime, which
+    takes seconds to begin and `pip install elucidiff[onnx]`. auto chooses by the amount of work, and says what. It
+    changes a sample's last bits."""
 
     named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
     """A sampler that is kept beside the model, such as fast, or the path of one, instead of all choices below; see

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,8 @@ import elucidiff
 from elucidiff.cli.images import write_sheet
 from elucidiff.cli.labels import labels_asked_for
 from elucidiff.cli.progress import Progress
+from elucidiff.cli.sample_backend import BackendSetting
+from elucidiff.cli.sample_batch import batch_size_for
 from elucidiff.cli.units import makes_pictures, range_advice, units
 from elucidiff.data.scaling import to_unit
 from elucidiff.devices import choose_device
@@ -39,11 +42,15 @@ def draw(options: Options) -> int:
         ValueError: something of what was asked for is wrong, or does not fit the rest.
         OSError: something cannot be read or written.
     """
-    with _Watch() as watch:
+    with _Watch() as watch, tempfile.TemporaryDirectory(prefix="elucidiff-") as scratch:
+        processes = _processes(options.processes)
+        # Measured with the backend eager: another may take minutes for every size that is tried.
+        trial = functools.partial(task_for, options, BackendSetting(Path(scratch), "eager"))
+        size = batch_size_for(options, processes, trial)
         outcome = run_job(
-            functools.partial(task_for, options),
+            functools.partial(task_for, options, BackendSetting(Path(scratch)), size),
             options.out,
-            processes=_processes(options.processes),
+            processes=processes,
             overwrite=options.overwrite,
             callbacks=watch if is_main_process() else None,
         )
@@ -61,11 +68,13 @@ def draw(options: Options) -> int:
     return 0
 
 
-def task_for(options: Options, index: int | None) -> Task:
+def task_for(options: Options, setting: BackendSetting, batch_size: int, index: int | None) -> Task:
     """What one process has to do; everything is checked here, before anything is written.
 
     Args:
         options: what was asked for.
+        setting: what the first process has settled.
+        batch_size: samples in each call of the network.
         index: the number of the process on its machine; None if it is the only one.
 
     Raises:
@@ -86,14 +95,14 @@ def task_for(options: Options, index: int | None) -> Task:
     # Refuses guidance that the models are not made for, and a range that they do not know.
     sigmas = sampler.sigmas(sampler.guided(denoiser, guide)).tolist()
     if options.shard_size is None:
-        shard_size = shard_size_for(options.format, len(seeds), options.batch_size)
+        shard_size = shard_size_for(options.format, len(seeds), batch_size)
     else:
         shard_size = options.shard_size
     job = Job(
         sampler,
         seeds,
         _labels(options.labels, denoiser, len(seeds)),
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         threads=options.threads,
         device=device.type,
         pictures=makes_pictures(denoiser),
@@ -111,7 +120,8 @@ def task_for(options: Options, index: int | None) -> Task:
     if not job.pictures:
         about["values"] = f"float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}"
     advice = range_advice(sampler, denoiser)
-    return Task(job, denoiser, device, about, notes=(advice,) if advice else (), guide=guide)
+    task = Task(job, denoiser, device, about, notes=(advice,) if advice else (), guide=guide)
+    return setting.apply(options, task)
 
 
 def _labels(asked: str | None, denoiser: Denoiser, seeds: int) -> Tensor | None:
@@ -149,6 +159,7 @@ def _finish(options: Options, outcome: Outcome) -> None:
             "batch_size": job.batch_size,
             "threads": job.threads,
             "device": job.device,
+            "backend": job.facts["backend"],
             "seconds": round(outcome.seconds, 3),
             "nfe": {"per_sample_mean": mean, "total": total},
         }

@@ -21,7 +21,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.sampling.named import NamedSampler, describe, load_named, names_beside, path_of, save_named
-from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
+from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.choices import (
     CANDIDATES,
     check_choices,
@@ -113,17 +113,18 @@ class Optimise:
             for name, budget in plan.items():
                 if interrupt.received:
                     break
+                chosen_on: str | None = None
                 if budget is None:
                     sampler = replace(solvers[0], solver="heun", order=None)
-                    made = describe(name, sampler, model, measure(fresh, sampler), fresh, command, None)
+                    measured = measure(fresh, sampler)
                 else:
                     _say(f"{name}: searching for at most {budget} evaluations")
                     stop = _Until(interrupt, self.max_minutes)
                     found = optimise_on(
                         warm_up, fresh, budget, solvers, free_first=self.free_first, stop=stop, tell=_say
                     )
-                    made = describe(name, found.sampler, model, found.measured, fresh, command, str(seeds))
-                _keep(self.model, made)
+                    sampler, measured, chosen_on = found.sampler, found.measured, str(seeds)
+                _keep(self.model, describe(name, sampler, model, measured, fresh, command, chosen_on), measured)
         return 130 if interrupt.received == "SIGINT" else 0
 
     def _plan(self) -> dict[str, int | None]:
@@ -176,6 +177,11 @@ class Measure:
         if not names:
             raise ValueError(f"{self.model} has no samplers: make some with `elucidiff steps optimise {self.model}`")
         chosen = [load_named(self.model, name, any_model=True) for name in names]
+        if self.samplers is None:
+            # A search may have found samplers that add noise, so that there is nothing to measure them by.
+            chosen = [named for named in chosen if named.error is not None]
+            if not chosen:
+                raise ValueError(f"all samplers of {self.model} add noise: `elucidiff search` measures such")
         seeds = parse_seeds(self.seeds)
         for named in chosen:
             if named.warm_up_seeds is not None:
@@ -192,9 +198,9 @@ class Measure:
                 _say(f"solving the ODE exactly for {len(seeds)} seeds")
                 solved[key] = solve_exactly(guided, seeds, low, high, batch_size=self.batch_size)
             measured = measure(solved[key], sampler)
-            _keep(
-                self.model, describe(named.name, sampler, model, measured, solved[key], command, named.warm_up_seeds)
-            )
+            made = describe(named.name, sampler, model, measured, solved[key], command, named.warm_up_seeds)
+            # What other weights' samples were like says nothing of these.
+            _keep(self.model, replace(made, quality=named.quality if named.model == model else None), measured)
         return 0
 
 
@@ -228,15 +234,15 @@ class _Until:
         return self._interrupt.received is not None or time.monotonic() > self._end
 
 
-def _keep(model: Path, named: NamedSampler) -> None:
+def _keep(model: Path, named: NamedSampler, measured: Measurement) -> None:
     """Tell what was measured, and keep the sampler if it is worth it: those that were optimised must have gained."""
-    change = named.error / named.baseline_error - 1
+    cut, baseline = measured.cut, measured.baseline_error
     print(
-        f"{named.name}: {name_of(named.sampler)}, {named.nfe} evaluations, error {named.error:.3g}, "
-        f"{abs(change):.0%} {'less' if change < 0 else 'more'} than the {named.baseline_error:.3g} of karras steps "
-        f"with their best rho ({named.baseline_rho:.3g}); the exact solution is known to {named.exact_error:.1g}"
+        f"{named.name}: {name_of(named.sampler)}, {named.nfe} evaluations, error {measured.error:.3g}, "
+        f"{abs(cut):.0%} {'less' if cut > 0 else 'more'} than the {baseline:.3g} of karras steps "
+        f"with their best rho ({measured.baseline_rho:.3g}); the exact solution is known to {named.exact_error:.1g}"
     )
-    if change < 0 or named.warm_up_seeds is None:
+    if cut > 0 or named.warm_up_seeds is None:
         print(f"{named.name}: kept as {save_named(model, named)}")
     else:
         print(f"{named.name}: not kept, since karras steps are as good")

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.devices import onto
+
 
 def evaluations_of(denoiser: Any, sigma: Tensor) -> Tensor:
     """Network evaluations, of each sample, that one call of ``denoiser`` at these noise levels costs.
@@ -31,8 +33,7 @@ def told(denoiser: Any, sigma: float | Tensor, x: Tensor) -> Tensor:
     they are, which is on the CPU in a sampler, so that it need not wait for an accelerator.
     """
     levels = torch.as_tensor(sigma, dtype=x.dtype)
-    # CUDA takes a CPU tensor without being waited for.
-    return levels if _counts_itself(denoiser) else levels.to(x.device, non_blocking=x.is_cuda)
+    return levels if _counts_itself(denoiser) else onto(levels, x.device)
 
 
 def _counts_itself(denoiser: Any) -> bool:

@@ -17,6 +17,7 @@ from elucidiff.denoisers.guided_checks import check_conditional, check_guidance,
 from elucidiff.denoisers.shapes import rows_for
 from elucidiff.denoisers.wrapped import Wrapped
 from elucidiff.design.values import per_sample
+from elucidiff.devices import onto
 
 Interval = tuple[float, float]
 EVERYWHERE: Interval = (0.0, math.inf)
@@ -101,7 +102,7 @@ class Guided(Wrapped):
         # Some inside and some outside, as only an adaptive solver has them. D once more, alone as it would be without
         # the others: bits must not depend on who else is inside. Like padding, this is not counted.
         alone = _call(self.denoiser, x, sigma, labels)
-        return torch.where(per_sample(inside.to(x.device), x), guided, alone)
+        return torch.where(per_sample(onto(inside, x.device), x), guided, alone)
 
     def _inside(self, sigma: Tensor) -> Tensor:
         """Where guidance acts: booleans, shaped like ``sigma``, or () for all alike."""

@@ -1,11 +1,13 @@
-"""Ctrl-C and SIGTERM as a wish to stop soon, rather than at once."""
+"""Ctrl-C and SIGTERM as a wish to stop soon; or SIGTERM at once, as Ctrl-C is."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -53,3 +55,27 @@ class Interrupt:
             # None stands for a handler that was not set by Python and cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
+
+
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM raises within :func:`sigterm_raises`."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM raise :class:`Terminated`, as Ctrl-C raises KeyboardInterrupt: for work that keeps what it has.
+
+    Outside the main thread, where Python takes no signal handlers, this does nothing.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -87,8 +87,10 @@ class EDM2(Network):
         kernel = (3,) * self.dims
 
         self.noise_features = FourierEmbedding(base_channels, scale=1.0)
-        self.embed_noise = UnitLayer(base_channels, embedding_channels)
-        self.embed_labels = UnitLayer(label_dim, embedding_channels) if label_dim else None
+        # sin^2 + cos^2 = 1: times the square root of 2, the features have magnitude 1.
+        self.embed_noise = UnitLayer(base_channels, embedding_channels, gain=math.sqrt(2))
+        # The norm of one-hot labels is 1, their magnitude 1/sqrt(label_dim).
+        self.embed_labels = UnitLayer(label_dim, embedding_channels, gain=math.sqrt(label_dim)) if label_dim else None
         self.embed_augment = UnitLayer(augment_dim, embedding_channels) if augment_dim else None
         self.augment_gain = nn.Parameter(torch.zeros(1)) if augment_dim else None
 
@@ -115,12 +117,9 @@ class EDM2(Network):
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
         """See :meth:`.Network.embed`."""
         dtype = self.embed_noise.weight.dtype
-        # sin^2 + cos^2 = 1: times the square root of 2, the features have magnitude 1.
-        e: Tensor = self.embed_noise(self.noise_features(noise_labels).to(dtype), math.sqrt(2))
+        e: Tensor = self.embed_noise(self.noise_features(noise_labels).to(dtype))
         if self.embed_labels is not None:
-            # The norm of one-hot labels is 1, their magnitude 1/sqrt(label_dim).
-            labels = self.embed_labels(self.class_labels_or_zeros(class_labels, e), math.sqrt(self.label_dim))
-            e = mp_sum(e, labels, LABEL_SHARE)
+            e = mp_sum(e, self.embed_labels(self.class_labels_or_zeros(class_labels, e)), LABEL_SHARE)
         if self.embed_augment is not None and augment_labels is not None:
             e = e + self.embed_augment(augment_labels.to(dtype)) * self.augment_gain
         return silu(e) / SILU_MAGNITUDE

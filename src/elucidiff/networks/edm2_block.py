@@ -51,10 +51,13 @@ class EDM2Block(nn.Module):
         self.dropout, self.encoder = dropout, encoder
         self.resample = Resample(resample, dims, (1, 1)) if resample else None
         self.skip = UnitLayer(in_channels, out_channels, (1,) * dims) if in_channels != out_channels else None
-        self.conv1 = UnitLayer(out_channels if encoder else in_channels, out_channels, (3,) * dims)
+        _, branch_weight = sum_weights(BRANCH_SHARE)
+        self.conv1 = UnitLayer(
+            out_channels if encoder else in_channels, out_channels, (3,) * dims, gain=1 / SILU_MAGNITUDE
+        )
         self.embed = UnitLayer(embedding_channels, out_channels)
         self.embed_gain = nn.Parameter(torch.zeros(1))
-        self.conv2 = UnitLayer(out_channels, out_channels, (3,) * dims)
+        self.conv2 = UnitLayer(out_channels, out_channels, (3,) * dims, gain=branch_weight / SILU_MAGNITUDE)
         self.attention = CosineAttention(out_channels) if attention else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -63,20 +66,20 @@ class EDM2Block(nn.Module):
             x = x if self.resample is None else self.resample(x)
             x = x if self.skip is None else self.skip(x)
             x = unit_magnitude(x, dim=1)
-            h: Tensor = self.conv1(F.silu(x), 1 / SILU_MAGNITUDE)
+            h: Tensor = self.conv1(F.silu(x))
         else:
             h = F.silu(x)
             if self.resample is None:
-                h = self.conv1(h, 1 / SILU_MAGNITUDE)
+                h = self.conv1(h)
             else:
                 # Copies of neighbours and their activation commute.
-                h = self.resample.then(h, self.conv1.unit_weight(1 / SILU_MAGNITUDE))
+                h = self.resample.then(h, self.conv1.unit_weight())
                 x = self.resample(x)
             x = x if self.skip is None else self.skip(x)
         scale = 1 + self.embed(embedding) * self.embed_gain
         h = silu(h * scale.reshape(*scale.shape, *[1] * (x.ndim - 2)))
-        trunk_weight, branch_weight = sum_weights(BRANCH_SHARE)
-        h = self.conv2(F.dropout(h, self.dropout, self.training), branch_weight / SILU_MAGNITUDE)
+        trunk_weight, _ = sum_weights(BRANCH_SHARE)
+        h = self.conv2(F.dropout(h, self.dropout, self.training))
         # In place: nothing keeps the output of a convolution for the backward pass.
         h.add_(x, alpha=trunk_weight)
         return h if self.attention is None else self.attention(h)
@@ -98,13 +101,14 @@ class CosineAttention(nn.Module):
         most = max(1, channels // CHANNELS_PER_HEAD)
         self.heads = max(heads for heads in range(1, most + 1) if channels % heads == 0)
         self.qkv = UnitLayer(channels, 3 * channels)
-        self.out = UnitLayer(channels, channels)
+        _, branch_weight = sum_weights(BRANCH_SHARE)
+        self.out = UnitLayer(channels, channels, gain=branch_weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend among the positions of ``(B, C, *spatial)``."""
         tokens = self.qkv(x.flatten(2).transpose(1, 2)).unflatten(2, (3, self.heads, -1))
         # (B, heads, positions, c) with c contiguous: PyTorch's fused kernels then apply.
         q, k, v = unit_magnitude(tokens, dim=-1).permute(2, 0, 3, 1, 4)
-        trunk_weight, branch_weight = sum_weights(BRANCH_SHARE)
-        tokens = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), branch_weight)
+        trunk_weight, _ = sum_weights(BRANCH_SHARE)
+        tokens = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return torch.add(tokens.transpose(1, 2).view_as(x), x, alpha=trunk_weight)

@@ -31,30 +31,45 @@ class UnitLayer(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel: sides of the kernel, one for each spatial dimension; empty for a linear layer on the last dimension.
+        gain: a constant factor on the output, which costs nothing here.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int] = ()) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int] = (), gain: float = 1.0) -> None:
         super().__init__()
+        self.gain = gain
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel))
         normalise_weights(self)
 
-    def unit_weight(self, gain: float = 1.0) -> Tensor:
+    def unit_weight(self) -> Tensor:
         """``gain * w_i / |w_i|``, computed in float32 at least, in the type of the parameter; 0 where w_i = 0."""
-        weights = _wide(self.weight.flatten(1))
-        lengths = torch.linalg.vector_norm(weights, dim=1, keepdim=True).clamp(min=1e-6)
-        unit: Tensor = weights * (gain / lengths)
-        return unit.to(self.weight.dtype).view_as(self.weight)
+        return _of_length(self.weight, self.gain)
 
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """``gain`` times the layer's output; zero padding keeps the sides.
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero padding keeps the sides.
 
         Args:
             x: ``(B, in_channels, *spatial)``, or ``(..., in_channels)`` for a linear layer.
-            gain: a constant factor, which costs nothing here.
         """
-        weight = self.unit_weight(gain)
+        weight = self.unit_weight()
         dims = weight.ndim - 2
         return CONVOLVE[dims](x, weight, padding=weight.shape[-1] // 2) if dims else F.linear(x, weight)
+
+
+class FoldedLayer(UnitLayer):
+    """A :class:`UnitLayer` whose weights are divided by their norms once and for all, and cannot be trained.
+
+    Args:
+        layer: whose place it takes.
+    """
+
+    def __init__(self, layer: UnitLayer) -> None:
+        nn.Module.__init__(self)
+        self.gain = layer.gain
+        self.weight = nn.Parameter(layer.unit_weight().detach(), requires_grad=False)
+
+    def unit_weight(self) -> Tensor:
+        """``gain * w_i / |w_i|`` of the layer that this was made of."""
+        return self.weight
 
 
 @torch.no_grad()
@@ -65,7 +80,7 @@ def normalise_weights(module: nn.Module) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, UnitLayer):
-            layer.weight.copy_(layer.unit_weight(math.sqrt(math.prod(layer.weight.shape[1:]))))
+            layer.weight.copy_(_of_length(layer.weight, math.sqrt(math.prod(layer.weight.shape[1:]))))
 
 
 def sum_weights(t: float) -> tuple[float, float]:
@@ -99,6 +114,14 @@ def unit_magnitude(x: Tensor, dim: int, eps: float = 1e-4) -> Tensor:
     wide = _wide(x)
     square = (wide * wide).mean(dim, keepdim=True)
     return x * (square + eps).rsqrt().to(x.dtype)
+
+
+def _of_length(weight: Tensor, length: float) -> Tensor:
+    """Every vector of ``weight`` brought to a Euclidean length; 0 stays 0."""
+    vectors = _wide(weight.flatten(1))
+    lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp(min=1e-6)
+    scaled: Tensor = vectors * (length / lengths)
+    return scaled.to(weight.dtype).view_as(weight)
 
 
 def _wide(x: Tensor) -> Tensor:

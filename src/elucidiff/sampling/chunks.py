@@ -43,14 +43,11 @@ class FixedBatch:
 
     def __call__(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         """D(x; sigma); see the denoiser."""
-        batch = len(x)
-        given = [sigma] if labels is None else [sigma, labels]
+        given = [x, sigma] if labels is None else [x, sigma, labels]
         outputs = []
-        for start in range(0, batch, self.size):
-            # Padding repeats the last sample. Full chunks are copied too, so that all are laid out alike in memory.
-            rows = torch.arange(start, start + self.size, device=x.device).clamp_max(batch - 1)
-            outputs.append(self.denoiser(x[rows], *(_rows_of(value, rows, batch) for value in given)))
-        return torch.cat(outputs)[:batch]
+        for start in range(0, len(x), self.size):
+            outputs.append(self.denoiser(*(_rows_of(value, start, self.size, len(x)) for value in given)))
+        return torch.cat(outputs)[: len(x)]
 
     @property
     def sigma_min(self) -> float:
@@ -91,8 +88,12 @@ class FixedBatch:
         return rounded
 
 
-def _rows_of(value: float | Tensor, rows: Tensor, batch: int) -> float | Tensor:
-    """The part of a noise level or of labels that belongs to ``rows``; one value for all becomes one each."""
+def _rows_of(value: float | Tensor, start: int, size: int, batch: int) -> float | Tensor:
+    """``size`` rows of samples, noise levels or labels, the last repeated as needed; one for all becomes one each.
+
+    Full chunks are copied too, so that all are laid out alike in memory.
+    """
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    return value.expand(batch, *value.shape[1:])[rows.to(value.device)]
+    rows = torch.arange(start, start + size, device=value.device).clamp_max(batch - 1)
+    return value.expand(batch, *value.shape[1:])[rows]

@@ -43,7 +43,8 @@ def encode(
     """Follow the ODE of Karras et al. 2022, Eq. 4, from data at sigma_min up to sigma_max (Song et al. 2021, 4.3).
 
     The latents are those from which :func:`decode` leads back to ``x``, and :func:`~elucidiff.sampling.sample` to its
-    denoised version; over many samples of the data they are close to unit Gaussian noise.
+    denoised version. Over many samples of the data with noise of sigma_min they are close to unit Gaussian noise;
+    without that noise they are nearly 0 where all data are alike, as in the background of pictures.
 
     Args:
         denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.

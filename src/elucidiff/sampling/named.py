@@ -29,8 +29,33 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
+class Quality:
+    """A figure of a sampler's samples, from seeds that it was not chosen by.
+
+    Attributes:
+        metric: what figure, with all that it depends on, such as extractor and reference.
+        value: its mean over blocks of seeds.
+        error: standard error of the mean; None for one block.
+        base_value: the mean for the sampler that the search began with, on the same seeds.
+        base_error: its standard error.
+        seeds: as text.
+        blocks: how many blocks of equal size they are.
+    """
+
+    metric: str
+    value: float
+    error: float | None
+    base_value: float
+    base_error: float | None
+    seeds: str
+    blocks: int
+
+
+@dataclass(frozen=True)
 class NamedSampler:
     """A sampler and what was measured of it. Errors are root mean squares, in units of the data.
+
+    One that adds noise has no error, since there is no exact solution to come close to.
 
     Attributes:
         name: its name.
@@ -42,27 +67,30 @@ class NamedSampler:
         seeds: what the error was measured on, as text.
         baseline_error: the same of as many karras steps with the same solver and the rho that is best for it.
         baseline_rho: that rho.
-        warm_up_seeds: what the levels were optimised on, as text; None if they were not.
+        warm_up_seeds: what the levels were optimised on, or the sampler searched on, as text; None for neither.
         command: what made it.
+        quality: how good its samples are, where that was measured.
     """
 
     name: str
     sampler: Sampler
     model: str
     nfe: int
-    error: float
-    exact_error: float
-    seeds: str
-    baseline_error: float
-    baseline_rho: float
+    error: float | None
+    exact_error: float | None
+    seeds: str | None
+    baseline_error: float | None
+    baseline_rho: float | None
     warm_up_seeds: str | None
     command: str
+    quality: Quality | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for name in ("error", "exact_error", "baseline_error", "baseline_rho"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}, which no measurement gives")
+        measured = {name: getattr(self, name) for name in ("error", "exact_error", "baseline_error", "baseline_rho")}
+        for name, value in (measured | ({} if self.quality is None else vars(self.quality))).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}, which no measurement gives")
 
 
 def describe(
@@ -114,7 +142,8 @@ def save_named(model: str | os.PathLike[str], named: NamedSampler) -> Path:
         ValueError: the name is impossible.
         OSError: the file cannot be written.
     """
-    values = {**vars(named), "sampler": named.sampler.to_dict()}
+    quality = None if named.quality is None else vars(named.quality)
+    values = {**vars(named), "sampler": named.sampler.to_dict(), "quality": quality}
     text = json.dumps({"format": FORMAT, "version": VERSION, **values}, indent=2, allow_nan=False)
     return write_whole(path_of(model, named.name), text + "\n")
 

@@ -18,6 +18,7 @@ from elucidiff.denoisers.evaluations import evaluations_of, told
 from elucidiff.denoisers.shapes import check_label_count, label_rows
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import per_sample
+from elucidiff.devices import onto
 from elucidiff.sampling.chunks import FixedBatch
 
 Time = float | Tensor  # one time for the batch, or a CPU tensor (B,) with one a sample
@@ -67,7 +68,7 @@ class ProbabilityFlow:
         """The same ODE for the samples with the indices ``rows`` (on the CPU) alone; evaluations count here too."""
         labels = self.labels
         if labels is not None and len(labels) == self.batch:
-            labels = labels[rows.to(labels.device)]
+            labels = labels[onto(rows, labels.device)]
         return replace(self, labels=labels, rows=rows)
 
     def denoise(self, x: Tensor, t: Time) -> Tensor:
@@ -155,8 +156,8 @@ def coefficient(value: Tensor, x: Tensor) -> Tensor:
 
 
 def _onto(value: Tensor, x: Tensor) -> Tensor:
-    """A CPU tensor in the type and on the device of ``x``. CUDA takes it without being waited for."""
-    return value.to(x.dtype).to(x.device, non_blocking=x.is_cuda)
+    """A CPU tensor in the type and on the device of ``x``."""
+    return onto(value.to(x.dtype), x.device)
 
 
 def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:

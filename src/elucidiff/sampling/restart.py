@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.steps import karras
-from elucidiff.design.values import check_positive, check_range
+from elucidiff.design.values import check_positive
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Restart:
             raise ValueError(f"restarts is {self.repeats}, but must be at least 0")
         if self.steps < 1:
             raise ValueError(f"steps of a restart is {self.steps}, but must be at least 1")
-        check_range(self.sigma_min, self.sigma_max)
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"restart range is {self.sigma_min} to {self.sigma_max}, but must satisfy 0 < sigma_min < sigma_max"
+            )
         check_positive(noise_scale=self.noise_scale)
 
     def bottom(self, sigmas: Tensor) -> int:

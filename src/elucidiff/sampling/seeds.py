@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from elucidiff.devices import onto
 from elucidiff.sampling.seed_ranges import SeedRanges
 
 
@@ -60,7 +61,7 @@ class SeededNoise:
         """
         if len(x) != len(self.seeds):
             raise ValueError(f"there are {len(self.seeds)} seeds for {len(x)} samples")
-        return self._draw(tuple(x.shape[1:]), torch.float64).to(x.dtype).to(x.device)
+        return onto(self._draw(tuple(x.shape[1:]), torch.float64).to(x.dtype), x.device)
 
     def _draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.stack([torch.randn(shape, dtype=dtype, generator=generator) for generator in self._generators])

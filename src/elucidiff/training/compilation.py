@@ -8,14 +8,13 @@ measurement, and is kept in the checkpoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
-from torch.utils.flop_counter import FlopCounterMode
 
 from elucidiff import networks
+from elucidiff.networks.computing import Payoff, forward_flops, in_one_line, try_compiler
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import seeded_layers
 from elucidiff.training.state import TrainingState
@@ -25,24 +24,6 @@ from elucidiff.training.state import TrainingState
 _CPU_SPEED = {"AVX512": 100e9, "AVX2": 60e9}
 _OTHER_CPU_SPEED = 30e9
 _CUDA_SPEED = {"fp32": 10e12, "fp16": 50e12, "bf16": 50e12}
-
-
-@dataclass(frozen=True)
-class Payoff:
-    """What compiling costs and gains.
-
-    Attributes:
-        seconds: time to compile.
-        gain: how many times faster a step is then.
-    """
-
-    seconds: float
-    gain: float
-
-    def worth(self, seconds: float) -> bool:
-        """Whether a run of so many ``seconds`` saves at least twice what compiling costs."""
-        return seconds * (1 - 1 / self.gain) >= 2 * self.seconds
-
 
 PAYOFF = {"cpu": Payoff(120.0, 1.2), "cuda": Payoff(60.0, 1.25)}
 """By type of device; on others auto means no."""
@@ -54,10 +35,7 @@ def training_flops(network: Mapping[str, Any]) -> int:
     Args:
         network: its settings, see :func:`elucidiff.networks.build`.
     """
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        built = networks.build(network)
-        built(torch.empty(1, *built.sample_shape), torch.empty(1))
-    return 3 * int(counter.get_total_flops())
+    return 3 * forward_flops(network)
 
 
 def eager_seconds(config: TrainingConfig, flops: int, device: torch.device, processes: int = 1) -> float:
@@ -121,24 +99,18 @@ def _compile(state: TrainingState) -> str | None:
         return "its weights are split over the processes"
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     try:
-        _try_compiler(state.device)
+        try_compiler(state.device)
         # Every batch has the same shape. PyTorch's own generators are slower for dropout, but draw what eager draws.
         network.compile(dynamic=False, options={"fallback_random": True})
         _run_once(state)
     except Exception as error:  # a compiler can fail in any way, and training needs none
         network._compiled_call_impl = None  # there is no public way back
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return in_one_line(error)
     finally:
         # Networks may change their weights when they run, and are not to have run.
         network.load_state_dict(weights)
         state.optimiser.zero_grad(set_to_none=True)
     return None
-
-
-def _try_compiler(device: torch.device) -> None:
-    """Fail in seconds rather than minutes where there is no working compiler."""
-    x = torch.ones(8, device=device, requires_grad=True)
-    torch.autograd.backward(torch.compile(lambda x: (x.sin() + 1).sum(), dynamic=False)(x))
 
 
 def _run_once(state: TrainingState) -> None:

@@ -86,6 +86,9 @@ class TrainingConfig:
     """Images after which inverse-sqrt begins to fall."""
     lr_cooldown: float = 0.3
     """Share of the run over which cooldown falls; 1 for all of it."""
+    lr_gains: float = 1.0
+    """Learning rate of EDM2's gains as a share of lr. Each is one number that scales a whole block or the output, and
+    nothing bounds it: at a high rate a few odd batches can drive them off together."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Adam's memories of the gradient and of its square."""
     adam_eps: float = 1e-8
@@ -128,7 +131,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "duration_images", "log_images", "checkpoint_images", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
-        for name in ("lr", "sigma_data", "p_std", "adam_eps", "lr_decay_images"):
+        for name in ("lr", "lr_gains", "sigma_data", "p_std", "adam_eps", "lr_decay_images"):
             _require(0 < getattr(self, name) < math.inf, self, name, "must be a positive number")
         for name in (
             "lr_ramp_images", "ema_half_life_images", "validation_images", "memorisation_samples", "data_workers",

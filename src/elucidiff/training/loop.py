@@ -152,7 +152,7 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
         cooldown=config.lr_cooldown,
     )
     for group in state.optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["share"]
     state.optimiser.zero_grad(set_to_none=True)
     for batch in batches:
         layers = seeded_layers(config.seed, state.step, batch.first, state.device)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 from elucidiff import networks
 from elucidiff.augment import Augment
@@ -55,6 +57,15 @@ def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(config.seed, "loss weighting"))
         return LossWeighting()
+
+
+def parameter_groups(trained: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """What the optimiser changes, in groups by their ``share`` of the learning rate: EDM2's gains, and all else."""
+    named = list(trained.named_parameters())
+    gains = [parameter for name, parameter in named if name.endswith("_gain")]
+    others = [parameter for name, parameter in named if not name.endswith("_gain")]
+    groups = [{"params": others, "share": 1.0}, {"params": gains, "share": config.lr_gains}]
+    return [group for group in groups if group["params"]]
 
 
 def make_augment(config: TrainingConfig, sample_shape: Sequence[int]) -> Augment | None:

@@ -73,6 +73,7 @@ FASHION_MNIST = Preset(
         max_minutes=30.0,
         batch_size=32,
         lr=6e-2,
+        lr_gains=0.1,
         lr_ramp_images=6_400,
         lr_decay="cosine",
         ema_half_life_images=64_000,

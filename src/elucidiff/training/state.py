@@ -22,6 +22,7 @@ from elucidiff.training.parts import (
     make_network,
     make_objective,
     make_preconditioning,
+    parameter_groups,
 )
 from elucidiff.training.posthoc_ema import PowerFunction
 from elucidiff.training.precision import Arithmetic, check_precision
@@ -104,7 +105,7 @@ class TrainingState:
         if self.processes.count > 1:
             self._spread()
         self.optimiser = torch.optim.Adam(
-            self.trained.parameters(), lr=0.0, betas=config.adam_betas, eps=config.adam_eps, fused=True
+            parameter_groups(self.trained, config), lr=0.0, betas=config.adam_betas, eps=config.adam_eps, fused=True
         )
         self.meter = LossMeter(device, self.processes)
         self.step = 0

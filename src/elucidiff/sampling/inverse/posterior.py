@@ -11,6 +11,7 @@ from torch import Tensor
 from elucidiff.denoisers.evaluations import evaluations_of, told
 from elucidiff.denoisers.wrapped import Wrapped
 from elucidiff.design.values import per_sample
+from elucidiff.devices import onto
 from elucidiff.sampling.inverse.krylov import solve
 from elucidiff.sampling.inverse.measurements import Measurement, adjoint, check_measurement
 from elucidiff.sampling.jacobian import linearise
@@ -105,7 +106,7 @@ class Posterior(Wrapped):
         levels = told(self.denoiser, sigma, x)
         given = (levels,) if labels is None else (levels, labels)
         at = linearise(lambda noisy: self.denoiser(noisy, *given).to(x.dtype), x)
-        variance = per_sample(torch.as_tensor(sigma, dtype=x.dtype, device=x.device), x).square()
+        variance = per_sample(onto(torch.as_tensor(sigma, dtype=x.dtype), x.device), x).square()
         transposed = adjoint(self.measure, x)
 
         def covariance(v: Tensor) -> Tensor:

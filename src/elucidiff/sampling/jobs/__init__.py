@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elucidiff.sampling.jobs.batch_size import BatchSize, fastest_batch_size
 from elucidiff.sampling.jobs.job import Job, Shard
 from elucidiff.sampling.jobs.monitor import Callbacks
 from elucidiff.sampling.jobs.outputs import OUTPUTS
@@ -9,4 +10,15 @@ from elucidiff.sampling.jobs.running import Outcome, run_job
 from elucidiff.sampling.jobs.sizing import shard_size_for
 from elucidiff.sampling.jobs.task import Task
 
-__all__ = ["OUTPUTS", "Callbacks", "Job", "Outcome", "Shard", "Task", "run_job", "shard_size_for"]
+__all__ = [
+    "OUTPUTS",
+    "BatchSize",
+    "Callbacks",
+    "Job",
+    "Outcome",
+    "Shard",
+    "Task",
+    "fastest_batch_size",
+    "run_job",
+    "shard_size_for",
+]

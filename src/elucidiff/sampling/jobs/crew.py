@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.sampling.jobs.task import Task
 from elucidiff.sampling.jobs.work import Event, StoppedError, work
 
@@ -111,6 +112,7 @@ def _member(end: Connection, prepare: Callable[[int], Task], path: Path, index: 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    keep_freed_memory()
 
     def take() -> int:
         end.send("take")

@@ -181,6 +181,20 @@ class JobFolder:
         return self.path / "records" / f"{index:06d}.json"
 
 
+def job_begun_in(path: Path) -> dict[str, Any] | None:
+    """What ``job.json`` of a folder says is drawn there, as :meth:`.Job.identity`; None if there is none.
+
+    Raises:
+        ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    description = path / "job.json"
+    if not description.exists():
+        return None
+    begun: dict[str, Any] = _described(description)["job"]
+    return begun
+
+
 def _described(path: Path) -> dict[str, Any]:
     try:
         described = json.loads(path.read_bytes())

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-
-import torch
 
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.lock import held
@@ -94,7 +92,7 @@ def run_job(
         board.meet()  # nothing is written before all have found everything right
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt(echoes=board is not None))
-        stack.enter_context(_threads(task))
+        stack.enter_context(task.computing())
         if not main:
             assert board is not None
             board.from_main()
@@ -156,15 +154,3 @@ def _lead(
     else:
         folder.log(f"stopped by {stopped}: {done} of {total} samples are there")
     return Outcome(folder, done, monitor.drawn, seconds, stopped)
-
-
-@contextlib.contextmanager
-def _threads(task: Task) -> Iterator[None]:
-    """Compute with as many threads as the job says; on an accelerator that does not matter."""
-    before = torch.get_num_threads()
-    if task.device.type == "cpu":
-        torch.set_num_threads(task.job.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,17 @@ class Task:
     def folder(self, path: Path) -> JobFolder:
         """Where the samples of this job go."""
         return JobFolder(path, self.job, self.about)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute with as many threads as the job says; on an accelerator that does not matter."""
+        before = torch.get_num_threads()
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.job.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def draw(self, seeds: Sequence[int], labels: Tensor | None, callback: Callable[[Step], object]) -> SampleResult:
         """Samples for some of the seeds; see :meth:`.Sampler.run`."""

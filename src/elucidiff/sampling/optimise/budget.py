@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from elucidiff.design import steps
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.counting import count_evaluations
+from elucidiff.sampling.prepared import Prepared
 from elucidiff.sampling.solvers import Solver
 
 
@@ -21,7 +18,7 @@ def steps_within(
 ) -> int:
     """The largest number of karras steps that cost at most ``budget`` evaluations per sample.
 
-    They are counted, on one number instead of an image and without the network.
+    They are counted without the network, see :func:`.count_evaluations`.
 
     Args:
         budget: evaluations per sample.
@@ -35,14 +32,8 @@ def steps_within(
     """
 
     def cost(n: int) -> int:
-        counted: list[int] = []
-
-        def count(step: Step) -> None:
-            counted.append(int(torch.as_tensor(step.nfe).max()))
-
         levels = steps.karras(n, sigma_min, sigma_max)
-        sample(_CostOnly(denoiser), torch.zeros(1, 1), levels, solver=solver, schedule=schedule, callback=count)
-        return counted[-1]
+        return count_evaluations(Prepared(levels, solver, schedule, Churn(0.0)), denoiser)
 
     if budget < 1:
         raise ValueError(f"a budget of {budget} network evaluations is none: choose 5 or more")
@@ -53,19 +44,3 @@ def steps_within(
             f"{cost(2)}, for two steps"
         )
     return n
-
-
-@dataclass(frozen=True)
-class _CostOnly:
-    """A denoiser that answers 0, at the cost of another one."""
-
-    denoiser: Any
-
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        return torch.zeros_like(x)
-
-    @property
-    def evaluations(self) -> Callable[[Tensor], Tensor]:
-        """See :func:`.evaluations_of`; there is none where the other has none."""
-        counted: Callable[[Tensor], Tensor] = self.denoiser.evaluations
-        return counted

@@ -1,0 +1,188 @@
+"""``elucidiff ablate sampling|churn|alpha``: one model, many ways to sample from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tyro
+
+import elucidiff
+from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
+from elucidiff.data import Dataset, to_unit
+from elucidiff.denoisers.ideal import DataPosterior
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.ablation import (
+    SamplingAblation,
+    SamplingConfiguration,
+    alpha_configurations,
+    churn_configurations,
+    open_judge,
+    sampling_configurations,
+)
+from elucidiff.sampling import Churn, load_named
+
+IDEAL = "ideal"
+
+
+@dataclass(frozen=True)
+class OfSampling:
+    model: tyro.conf.Positional[str]
+    """A model folder; or ideal, for the exact denoiser of --data: the posterior mean over all of its images."""
+    data: str | None = None
+    """Name or path of the data set by which samples are judged. Left out: what the model was trained on."""
+    nfe: str = "11,35,79"
+    """Network evaluations per sample, with commas between them."""
+    seeds: int = 3
+    """Blocks of images, each with seeds of its own, for a mean and its standard error."""
+    images: int = 512
+    """Images in each block."""
+    exact_images: int = 64
+    """So many of them are compared with exact solutions of the ODE, where no noise is added; 0 for none."""
+    extractor: str = "pca-20"
+    """What describes samples, to compare them with the data, as for `elucidiff evaluate`: pca-20 for principal
+    components of small images; none for the truncation error alone."""
+    metrics: str = "fid"
+    """Figures of quality, with commas between them: fid, kid, precision, recall, is."""
+    only: str | None = None
+    """Some of the configurations, by name, with commas between them."""
+    sigma_min: float | None = None
+    """Lowest noise level of the paper's steps (0.002)."""
+    sigma_max: float | None = None
+    """Highest noise level of the paper's steps (80)."""
+    first_seed: int = 0
+    """Seed of the first image. Choose seeds on which nothing was searched or optimised."""
+    batch_size: int = 64
+    """Images in one call of the network."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    out: Path | None = None
+    """Folder of the table and of all measurements (ablations/KIND-MODEL). What is there is not measured again."""
+    plan: bool = False
+    """Say what there is to do and about how long it takes, and do nothing."""
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+
+    def run(self, rows: Sequence[SamplingConfiguration], reference: str) -> int:
+        """Measure what is missing, and print the table."""
+        names = chosen_from({each.name: each.what for each in rows}, self.only)
+        chosen, budgets = [each for each in rows if each.name in names], numbers("nfe", self.nfe, int)
+        place = choose_device(self.device)
+        denoiser: Any = None if self.model == IDEAL else elucidiff.load(self.model).eval().to(place)
+        dataset = self._dataset(denoiser)
+        if denoiser is None:
+            denoiser = DataPosterior(to_unit(dataset.in_memory().images())).to(place)
+        elif dataset.shape != denoiser.sample_shape:
+            raise ValueError(
+                f"{self.model} makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
+                f"{dataset.shape}: choose the data that it was trained on with --data"
+            )
+        judge = open_judge(self.extractor, dataset, words(self.metrics), self.images, place, self.batch_size)
+        ablation = SamplingAblation(
+            denoiser,
+            chosen,
+            budgets,
+            blocks=self.seeds,
+            images=self.images,
+            exact_images=self.exact_images,
+            judge=judge,
+            first_seed=self.first_seed,
+            batch_size=self.batch_size,
+        )
+        name = f"{IDEAL}-{Path(dataset.name).name}" if self.model == IDEAL else _name_of(Path(self.model))
+        facts = {
+            "kind": self.kind,
+            "model": IDEAL if self.model == IDEAL else checksum(self.model),
+            "data": {"name": dataset.name, "count": len(dataset), "shape": dataset.shape},
+            **{field: getattr(self, field) for field in ("images", "exact_images", "first_seed", "batch_size")},
+        }
+        report = Report(
+            f"{self.title}: {name}, {self.images} samples a seed",
+            names,
+            {each.name: reference for each in rows if each.name != reference},
+            judge,
+            facts,
+            {each.name: {"method": each.method, **each.sampler.to_dict()} for each in chosen},
+            self.out or Path("ablations") / f"{self.kind}-{name}",
+        )
+        return carry_out(ablation, report, only_plan=self.plan)
+
+    def _dataset(self, denoiser: Any) -> Dataset:
+        """The data that samples are judged by; for the exact denoiser, those that it knows."""
+        if self.data is not None:
+            return elucidiff.data.open(self.data)
+        facts = {} if denoiser is None else denoiser.facts.get("data")
+        name = facts.get("name") if isinstance(facts, dict) else None
+        if not isinstance(name, str):
+            raise ValueError(f"{self.model} does not tell what data it is of: name them with --data")
+        return elucidiff.data.open(name)
+
+
+@dataclass(frozen=True)
+class SamplingTable(OfSampling):
+    """Deterministic sampling (Karras et al. 2022, Table 3): VP, VE and DDIM as they were, then with Heun and the
+    paper's steps, then with sigma = t and s = 1, at the same numbers of network evaluations."""
+
+    kind: ClassVar[str] = "sampling"
+    title: ClassVar[str] = "Deterministic sampling (Table 3)"
+
+    def __call__(self) -> int:
+        """See the class."""
+        return self.run(sampling_configurations(self.sigma_min, self.sigma_max), "edm")
+
+
+@dataclass(frozen=True)
+class ChurnTable(OfSampling):
+    """Stochastic sampling (Karras et al. 2022, Tables 4 and 5): what S_churn, S_tmin and S_tmax, and S_noise add to
+    the deterministic sampler, beside the samplers of Song et al. `elucidiff search` finds settings for a model."""
+
+    churn: float = 30.0
+    """S_churn."""
+    churn_sigma_min: float = 0.05
+    """S_tmin."""
+    churn_sigma_max: float = 1.0
+    """S_tmax."""
+    noise_scale: float = 1.007
+    """S_noise."""
+    sampler: str | None = None
+    """Take these four from a sampler beside the model, by its name or path, instead."""
+
+    kind: ClassVar[str] = "churn"
+    title: ClassVar[str] = "Stochastic sampling (Tables 4 and 5)"
+
+    def __call__(self) -> int:
+        """See the class."""
+        churn = Churn(self.churn, self.churn_sigma_min, self.churn_sigma_max, self.noise_scale)
+        if self.sampler is not None:
+            if self.model == IDEAL:
+                raise ValueError("--sampler is for a model folder: the exact denoiser has no samplers beside it")
+            churn = load_named(self.model, self.sampler).sampler.prepare(None).churn
+        return self.run(churn_configurations(churn, self.sigma_min, self.sigma_max), "deterministic")
+
+
+@dataclass(frozen=True)
+class AlphaTable(OfSampling):
+    """Second-order methods (Karras et al. 2022, App. D.2) by where their second evaluation lies: 0.5 is the midpoint
+    method, 1 Heun's."""
+
+    alphas: str = "0.5,0.6,0.7,0.8,0.9,1"
+    """The values of alpha, with commas between them."""
+
+    kind: ClassVar[str] = "alpha"
+    title: ClassVar[str] = "Second-order methods (App. D.2)"
+
+    def __call__(self) -> int:
+        """See the class."""
+        rows = alpha_configurations(numbers("alphas", self.alphas, float), self.sigma_min, self.sigma_max)
+        names = [row.name for row in rows]
+        return self.run(rows, "alpha-1" if "alpha-1" in names else names[-1])
+
+
+def _name_of(model: Path) -> str:
+    """What to call a model: the run that its folder is in, unless it has a name of its own."""
+    path = model.resolve()
+    return path.parent.name if path.name == "model" else path.name

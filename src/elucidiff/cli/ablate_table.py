@@ -1,0 +1,231 @@
+"""Filling and printing the table of ``elucidiff ablate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from elucidiff.cli.progress import Progress
+from elucidiff.evaluation.ablation import (
+    Ablation,
+    Cell,
+    Column,
+    FileLedger,
+    Measured,
+    StoppedError,
+    Table,
+    fill,
+    markdown,
+    missing_cells,
+    to_csv,
+)
+from elucidiff.evaluation.quality import Judge
+from elucidiff.evaluation.quality.metrics import title
+from elucidiff.files import write_whole
+from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.lock import held
+from elucidiff.plain_data import first_difference
+from elucidiff.suggest import suggestion
+
+T = TypeVar("T", int, float)
+
+SETTINGS, RESULTS, MARKDOWN, CSV = "ablation.json", "results.csv", "table.md", "table.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is made of the measurements, and where.
+
+    Attributes:
+        title: of the table.
+        rows: name and description of each configuration.
+        references: for each configuration the one it is compared with.
+        judge: of quality, or None; it decides the figures, too.
+        facts: what else decides the figures. A folder in which others were measured is refused.
+        settings: of each configuration, by name, likewise.
+        folder: where everything is kept.
+    """
+
+    title: str
+    rows: Mapping[str, str]
+    references: Mapping[str, str]
+    judge: Judge | None
+    facts: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
+    folder: Path
+
+    def tables(self, ablation: Ablation, ledger: FileLedger) -> list[Table]:
+        """What has been measured so far: a table for each metric, or one for all if there is a single budget."""
+        cells = ablation.cells()
+        metrics = list(dict.fromkeys(name for cell in cells for name in ablation.metrics(cell)))
+        budgets = list(dict.fromkeys(cell.nfe for cell in cells))
+        seeds = {cell.seed for cell in cells}
+        if len(budgets) == 1:
+            return [self._table("", {self._title(metric): (metric, budgets[0]) for metric in metrics}, seeds, ledger)]
+        return [
+            self._table(
+                self._title(metric), {f"{budget} evaluations": (metric, budget) for budget in budgets}, seeds, ledger
+            )
+            for metric in metrics
+        ]
+
+    def _table(
+        self, title: str, columns: Mapping[str, tuple[str, int]], seeds: Collection[int], ledger: FileLedger
+    ) -> Table:
+        """One table; of each column, by its title, the metric and the budget."""
+        lower_is_better = {} if self.judge is None else self.judge.metrics
+        values = {
+            (row, heading): {
+                seed: value for seed, value in ledger.values(row, budget, metric).items() if seed in seeds
+            }
+            for heading, (metric, budget) in columns.items()
+            for row in self.rows
+        }
+        values = {place: found for place, found in values.items() if found}
+        rows = {row: what for row, what in self.rows.items() if any(row == other for other, _ in values)}
+        return Table(
+            title,
+            rows,
+            [Column(heading, lower_is_better.get(metric, True)) for heading, (metric, _) in columns.items()],
+            values,
+            {row: other for row, other in self.references.items() if row in rows and other in rows},
+        )
+
+    def kept(self) -> dict[str, Any]:
+        """All that decides the figures, as JSON gives it back."""
+        judge: dict[str, str | None] = {"extractor": None, "reference": None}
+        if self.judge is not None:
+            judge = {"extractor": self.judge.extractor.id, "reference": self.judge.reference.id}
+        return dict(json.loads(json.dumps({**self.facts, **judge, "configurations": dict(self.settings)})))
+
+    def _title(self, metric: str) -> str:
+        """What a column is called; figures of quality, with what describes the images."""
+        if self.judge is None or metric not in self.judge.metrics:
+            return _words(metric).capitalize()
+        name, extractor = title(metric, self.judge.extractor), self.judge.extractor.name
+        return name if extractor in name else f"{name} ({extractor})"
+
+
+def carry_out(ablation: Ablation, report: Report, *, only_plan: bool) -> int:
+    """Measure what is missing, print the table, and return the exit code.
+
+    Raises:
+        ValueError: something else was measured in the folder, or another process is at it.
+        OSError: the folder cannot be written.
+    """
+    with nullcontext() if only_plan else held(report.folder):
+        merged = _checked(report)
+        ledger = FileLedger(report.folder / RESULTS)
+        cells, missing = ablation.cells(), missing_cells(ablation, ledger)
+        _say(f"{len(cells) - len(missing)} of {len(cells)} measurements are there already, in {report.folder}")
+        if missing:
+            minutes = sum(ablation.seconds(cell) for cell, _ in missing) / 60
+            _say(f"{len(missing)} to make: about {_minutes(minutes)} on this machine, as fast as it is just now")
+        if only_plan:
+            return 0
+        write_whole(report.folder / SETTINGS, json.dumps(merged, indent=1))
+        stopped = _measure(ablation, ledger, {cell: ablation.work(cell) for cell, _ in missing})
+        tables = report.tables(ablation, ledger)
+        text = markdown(report.title, tables)
+        write_whole(report.folder / MARKDOWN, text)
+        write_whole(report.folder / CSV, to_csv(tables))
+    print(text)
+    if stopped is not None:
+        _say(f"stopped by {stopped}, what was measured is kept; the same command goes on from here")
+    return 130 if stopped == "SIGINT" else 0
+
+
+def chosen_from(rows: Mapping[str, str], only: str | None) -> dict[str, str]:
+    """Those of the rows, names and descriptions, that ``--only`` names; all without.
+
+    Raises:
+        ValueError: one is unknown; the message suggests the nearest.
+    """
+    if only is None:
+        return dict(rows)
+    names = words(only)
+    for name in names:
+        if name not in rows:
+            raise ValueError(f"--only {only}: there is no configuration {name!r}; {suggestion(name, rows)}")
+    if not names:
+        raise ValueError(f"--only {only!r} names no configuration: choose some of {', '.join(rows)}")
+    return {name: what for name, what in rows.items() if name in names}
+
+
+def words(text: str) -> list[str]:
+    """Names with commas between them, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def numbers(flag: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    """The numbers in ``text``, with commas between them.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{flag} is {text!r}, but must be numbers with commas between them") from None
+
+
+def _measure(ablation: Ablation, ledger: FileLedger, work: Mapping[Cell, float]) -> str | None:
+    """Fill the ledger; the signal that ended it before its time, if any."""
+    finished = 0.0
+    with Progress("ablate", sum(work.values()), ablation.unit) as bar, Interrupt() as interrupt:
+
+        def tick(cell: Cell, share: float) -> None:
+            if interrupt.received is not None:
+                raise StoppedError(interrupt.received)
+            bar.reach(finished + share * work[cell], f"{cell.configuration} @ {cell.nfe}, seed {cell.seed}")
+
+        def done(cell: Cell, measured: Measured) -> None:
+            nonlocal finished
+            finished += work[cell]
+            figures = ", ".join(f"{_words(name)} {value:.4g}" for name, value in measured.figures.items())
+            bar.say(f"{cell.configuration} @ {measured.nfe}, seed {cell.seed}: {figures} ({measured.seconds:.0f} s)")
+
+        try:
+            fill(ablation, ledger, tick=tick, done=done)
+        except StoppedError as error:
+            return error.signal
+    return None
+
+
+def _checked(report: Report) -> dict[str, Any]:
+    """The settings to keep: those of earlier commands, which must agree, and of this one."""
+    path = report.folder / SETTINGS
+    now = report.kept()
+    if not path.exists():
+        return now
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        known = dict(before["configurations"])
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
+    shared = {name: settings for name, settings in now["configurations"].items() if name in known}
+    alike = {**before, "configurations": {name: known[name] for name in shared}}
+    if difference := first_difference(alike, {**now, "configurations": shared}):
+        name, old, new = difference
+        raise ValueError(
+            f"{report.folder} holds an ablation with {name} {old}, now it is {new}: change it back, or choose "
+            "another --out"
+        )
+    return {**now, "configurations": {**known, **now["configurations"]}}
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.1f} minutes" if minutes < 100 else f"{minutes / 60:,.1f} hours"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,198 @@
+"""``elucidiff evaluate MODEL|IMAGES REFERENCE``: figures of quality, each with its error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+import elucidiff
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.evaluate_reference import chosen_metrics, open_both
+from elucidiff.cli.evaluate_subject import Subject, subject_of
+from elucidiff.cli.progress import Progress
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.quality import Judge, Quality, describe, markdown, repeated
+from elucidiff.evaluation.quality.describing import Described
+from elucidiff.files import remove_unfinished, write_whole
+from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.lock import held
+from elucidiff.plain_data import first_difference
+from elucidiff.sampling import Sampler
+
+RESULTS, TABLE, FEATURES = "results.json", "results.md", "features"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure how good samples or pictures are, against reference data: FID and the like, each with its error.
+
+    A model's samples are made as they are needed and not kept; their features are, so what was begun and stopped or
+    killed goes on with the same command.
+    """
+
+    what: tyro.conf.Positional[str]
+    """A model folder; or pictures: a folder, zip, .npy, .npz or .parquet, samples, or the name of a data set."""
+    reference: tyro.conf.Positional[str]
+    """What to compare with: a data set, such as fashion-mnist:test or a path; or a .npz of statistics (mu and sigma),
+    as NVlabs publishes them."""
+    extractor: str = "inception-v3"
+    """What describes pictures: inception-v3 for the FID of papers; dinov2; efficientnet-lite0, which needs no
+    download; clip-vit-b-32 and other networks of torch-fidelity; pca-20, with any number, for data of any kind; or
+    the path of a TorchScript file, which is a program: take only what you trust."""
+    weights: Path | None = None
+    """File with the weights of the extractor, where they are not to be fetched."""
+    metrics: str | None = None
+    """Some of fid, fid_infinity (extrapolated to infinitely many images), kid, precision, recall and is (inception
+    score), with commas between them (fid,kid; for a .npz of statistics fid alone)."""
+    repeats: int = 1
+    """Split seeds or pictures into so many blocks and judge each: the error is then that of the mean over blocks."""
+    out: Path = Path("evaluation")
+    """Folder for results.json, results.md and the features of samples."""
+    overwrite: bool = False
+    """Write over the results of another evaluation. Features that fit are used all the same."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    extractor_batch_size: int = 16
+    """Pictures in one call of the extractor. It changes features in their last bits."""
+    cache: Path | None = None
+    """Folder for features of data sets (evaluation, beside the named data sets)."""
+
+    images: int | None = None
+    """Of pictures: take so many, evenly spread over them (all)."""
+    seeds: str | None = None
+    """Of a model: seeds, one sample each, such as 0-49999 (0-9999)."""
+    labels: str | None = None
+    """Of a model: classes, taken in turn, such as 0-9; or a label vector, or a .npy of rows. If this is left out,
+    each seed draws its own."""
+    named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
+    """Of a model: a sampler that is kept beside it, such as fast, or the path of one, instead of --sampling."""
+    any_model: bool = False
+    """Take --sampler even if it was made for other weights."""
+    sampling: Sampler = field(default_factory=Sampler)
+    """Of a model: all sampling choices, as for `elucidiff sample`."""
+    guide: Path | None = None
+    """Of a model: folder of a worse model of the same data, to lead samples away from."""
+    batch_size: int | None = None
+    """Of a model: samples in one call of the network (16). It changes a sample's last bits."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Judge, print the table, and write it; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0."""
+    options = parse(Options, arguments, prog="elucidiff evaluate")
+    device = choose_device(options.device)
+    subject = subject_of(options, device)
+    metrics = chosen_metrics(options.metrics, options.reference)
+    count = _count_of_each(len(subject.images), options.repeats)
+    with Interrupt() as interrupt, held(options.out):
+
+        def stop_if_asked(_: object = None) -> None:
+            if interrupt.received:
+                raise _StoppedError
+
+        try:
+            extractor, reference = open_both(options, metrics, subject, count, device, stop_if_asked)
+            judge = Judge(extractor, reference, metrics)
+            judge.check(subject.shape, subject.dtype, count)
+            facts = _facts(options, subject, judge)
+            _refuse_others(options, facts)
+            described = _describe(options, subject, judge, stop_if_asked)
+            quality = _judge(judge, described, count, stop_if_asked)
+        except _StoppedError:
+            print(
+                f"stopped by {interrupt.received}, the features so far are kept; the same command goes on from here",
+                file=sys.stderr,
+            )
+            return 130 if interrupt.received == "SIGINT" else 0
+        text = _report(subject, quality, described)
+        results = {**quality.to_dict(), **subject.cost(described), "facts": facts}
+        write_whole(options.out / TABLE, text)
+        write_whole(options.out / RESULTS, json.dumps(results, indent=1) + "\n")
+    print(text, end="")
+    return 0
+
+
+def _count_of_each(total: int, repeats: int) -> int:
+    if repeats < 1:
+        raise ValueError(f"--repeats is {repeats}, but must be at least 1")
+    if total % repeats:
+        raise ValueError(f"{total} images cannot be split into {repeats} equal blocks: choose another --repeats")
+    return total // repeats
+
+
+def _facts(options: Options, subject: Subject, judge: Judge) -> dict[str, Any]:
+    """What decides the results, as JSON-able values."""
+    facts = {
+        "elucidiff": elucidiff.__version__,
+        "torch": torch.__version__,
+        **subject.facts,
+        "reference": judge.reference.sha256,
+        "extractor": judge.extractor.id,
+        "extractor_batch_size": judge.extractor.batch_size,
+        "metrics": list(judge.metrics),
+        "repeats": options.repeats,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def _refuse_others(options: Options, facts: dict[str, Any]) -> None:
+    path = options.out / RESULTS
+    if options.overwrite or not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text())["facts"]
+        found = first_difference(before, facts)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ValueError(f"{path} is damaged: delete it, or add --overwrite") from None
+    if found is not None:
+        name, old, new = found
+        raise ValueError(
+            f"{options.out} holds the results of another evaluation ({name} was {old}, now {new}): choose another "
+            "--out, or add --overwrite"
+        )
+
+
+def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: Any) -> Described:
+    """Features of all images, those of a model in the folder of results, others where those of references are."""
+    store = subject.store(options.out / FEATURES, judge.extractor, options.cache)
+    with Progress(subject.doing, len(subject.images), "images") as bar:
+
+        def tick(images: int) -> None:
+            bar.advance(images)
+            stop_if_asked()
+
+        if subject.is_model and store.folder.is_dir():
+            remove_unfinished(store.folder)
+        return describe(subject.ready(stop_if_asked), judge.extractor, store, tick)
+
+
+def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Any) -> Quality:
+    rows = described.rows
+    starts = range(0, len(rows), count)
+    # With repeats the error is found from them alone.
+    with Progress("judging", len(starts), "blocks") if len(starts) > 1 else nullcontext() as bar:
+        found = []
+        for start in starts:
+            part = rows[start : start + count]
+            found.append(judge.quality(part, stop_if_asked, errors=len(starts) == 1))
+            if bar is not None:
+                bar.advance(1)
+            stop_if_asked()
+    return repeated(found)
+
+
+def _report(subject: Subject, quality: Quality, described: Described) -> str:
+    """The table and what it is of, the same each time."""
+    return f"# {subject.title}\n\n{subject.about(described)}\n\n{markdown(quality)}"
+
+
+class _StoppedError(Exception):
+    """Ctrl-C or SIGTERM."""

@@ -1,0 +1,9 @@
+"""Ways to compute a denoiser's network while sampling: PyTorch as it is, compiled, or ONNX Runtime."""
+
+from __future__ import annotations
+
+from elucidiff.denoisers.backends.building import BACKENDS, Backend, with_backend
+from elucidiff.denoisers.backends.choosing import Choice, choose
+from elucidiff.denoisers.backends.compiled import require_compiler
+
+__all__ = ["BACKENDS", "Backend", "Choice", "choose", "require_compiler", "with_backend"]

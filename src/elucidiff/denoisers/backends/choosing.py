@@ -1,0 +1,106 @@
+"""Which backend to draw samples with, by the amount of work.
+
+The choice is a function of the work alone and never of a measurement, since a job that is gone on with, or shared by
+processes, must compute all of its samples alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from elucidiff.denoisers.backends.building import Backend
+from elucidiff.denoisers.backends.onnx import is_installed
+from elucidiff.networks import Network
+from elucidiff.networks.computing import Payoff, forward_flops
+
+SPEEDS = {"cpu": 60e9, "cuda": 10e12}
+"""Floating-point operations a second of a CPU's thread and of an accelerator in float32: rough, and of no machine."""
+
+SMALL, NARROW = 0.1e9, 0.5e9
+"""Operations for one sample below which a network in two dimensions is small, or narrow: see :func:`payoffs`."""
+
+_ONNX, _ONNX_NARROW = Payoff(12.0, 1.4), Payoff(12.0, 1.1)
+_COMPILE, _COMPILE_CUDA = Payoff(90.0, 1.25), Payoff(60.0, 1.25)
+_BEST = {"cpu": _ONNX, "cuda": _COMPILE_CUDA}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, and why it was chosen.
+
+    Attributes:
+        backend: its name.
+        why: in a few words.
+    """
+
+    backend: Backend
+    why: str
+
+
+def payoffs(device: str, dims: int, flops: int) -> dict[Backend, Payoff]:
+    """What other backends than ``eager`` cost and gain; those that are not there gain nothing.
+
+    Measured on one core with AVX2 (PyTorch 2.14, ONNX Runtime 1.32). Where a network spends its time on convolutions
+    of many channels, all backends compute these at the processor's peak. ONNX Runtime wins where that is not so, and
+    loses by half in three dimensions. The figures of CUDA are those of training.
+
+    Args:
+        device: its type.
+        dims: spatial dimensions of a sample.
+        flops: operations of the network for one sample.
+    """
+    if device == "cuda":
+        return {"compile": _COMPILE_CUDA}
+    if device != "cpu" or dims == 3:
+        return {}
+    if dims == 1 or flops < SMALL:
+        return {"onnx": _ONNX, "compile": _COMPILE}
+    return {"onnx": _ONNX_NARROW} if flops < NARROW else {}
+
+
+def choose(denoiser: Any, evaluations: float, device: str, threads: int = 1) -> Choice:
+    """The backend that saves most time, and ``eager`` if none saves at least twice the time that it takes to make.
+
+    Args:
+        denoiser: whose network is to be computed.
+        evaluations: of the network in the whole of the work: samples times network evaluations of each.
+        device: type of the device.
+        threads: of a CPU.
+    """
+    network = getattr(denoiser, "network", None)
+    if not isinstance(network, Network):
+        return Choice("eager", f"what its {type(network).__name__} network costs is not known")
+    if device not in SPEEDS:
+        return Choice("eager", f"others are not tried on {device}")
+    speed = SPEEDS[device] * (threads if device == "cpu" else 1)
+    # Counting takes a second, for what the counter imports. So first what it cannot exceed but by attention: all
+    # weights at every position.
+    at_most = _most_flops(network) * evaluations / speed
+    if not _BEST[device].worth(at_most):
+        return Choice("eager", f"{_duration(at_most)} of computing at most, too little for another to pay")
+    flops = forward_flops(network.config)
+    seconds = flops * evaluations / speed
+    work = f"about {_duration(seconds)} of computing"
+    known = payoffs(device, network.dims, flops)
+    if not known:
+        return Choice("eager", "no other is faster for such a network")
+    missing = "" if "onnx" not in known or is_installed() else "; for onnx, pip install 'elucidiff[onnx]'"
+    there = {name: payoff for name, payoff in known.items() if name != "onnx" or is_installed()}
+    worth = {name: payoff for name, payoff in there.items() if payoff.worth(seconds)}
+    if not worth:
+        return Choice("eager", f"{work}, too little for another to pay{missing}")
+    best = max(worth, key=lambda name: worth[name].saved(seconds) - worth[name].seconds)
+    gain = worth[best].gain
+    return Choice(best, f"{work}, which it does {gain:g} times as fast once made{missing}")
+
+
+def _most_flops(network: Network) -> int:
+    return 2 * sum(weight.numel() for weight in network.parameters()) * math.prod(network.sample_shape[1:])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.0f} h"

@@ -1,0 +1,58 @@
+"""The backend ``compile``: machine code made for the network by ``torch.compile``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.backends.eager import eager
+from elucidiff.denoisers.backends.ready import Compute, one_a_sample
+from elucidiff.networks.computing import in_one_line, try_compiler
+
+
+@functools.cache
+def require_compiler(device: torch.device) -> None:
+    """Raise ValueError if there is no compiler that works; it takes seconds to try."""
+    try:
+        try_compiler(device)
+    except Exception as error:  # a compiler can fail in any way
+        raise ValueError(
+            f"cannot compile networks here ({in_one_line(error)}): use the backend eager, or install a C++ compiler"
+        ) from error
+
+
+def compiled(network: nn.Module, device: torch.device) -> Compute:
+    """The network compiled for every size of batch in which it is called, when it is first called so: in minutes.
+
+    Args:
+        network: F, as it is loaded; it stays as it is.
+        device: where it is.
+
+    Raises:
+        ValueError: there is no compiler that works.
+    """
+    require_compiler(device)
+    # One graph or none: what falls back to eager in silence would be slow without a word. Freezing lets the compiler
+    # lay out the weights of a CPU's convolutions, which it does for constants alone.
+    return _Compiled(
+        torch.compile(
+            eager(network, device),
+            fullgraph=True,
+            dynamic=False,
+            options={"freezing": True} if device.type == "cpu" else None,
+        )
+    )
+
+
+class _Compiled(nn.Module):
+    """Calls the compiled network with arguments of one form, since another form would be compiled anew."""
+
+    def __init__(self, network: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None) -> Tensor:
+        return self.network(*one_a_sample(x, noise_labels, class_labels))

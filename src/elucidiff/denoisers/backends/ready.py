@@ -1,0 +1,64 @@
+"""What all backends have in common: a network that is ready for inference, and for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+Compute = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""From ``x`` (B, C, *spatial), ``noise_labels`` (B,) or (1,), and ``class_labels`` (B or 1, label_dim) or None."""
+
+
+class ReadyNetwork(nn.Module):
+    """A network F that cannot be trained, differentiated or saved: the one that it was made of can.
+
+    Args:
+        compute: what a backend has made of ``network``.
+        network: what it says of itself, this one says too.
+        device: where it computes.
+    """
+
+    def __init__(self, compute: Compute, network: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.compute = compute
+        self.sample_shape = tuple(getattr(network, "sample_shape", ()))
+        self.label_dim = int(getattr(network, "label_dim", 0))
+        self.label_dropout: float | None = getattr(network, "label_dropout", None)
+        # Whoever asks a module for its device looks at its tensors, and a backend may have none.
+        self.register_buffer("place", torch.empty(0, device=device), persistent=False)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output F; see :meth:`.Network.forward`.
+
+        Raises:
+            ValueError: there are augmentation labels, which belong to training.
+        """
+        if augment_labels is not None:
+            raise ValueError(
+                "a network that was made ready for sampling takes no augmentation labels: leave them out"
+            )
+        return self.compute(x, noise_labels, class_labels)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever ``mode`` is."""
+        return super().train(False)
+
+
+def one_a_sample(
+    x: Tensor, noise_labels: Tensor, class_labels: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The arguments of :data:`Compute` with a row for every sample, contiguous: always of the same form."""
+    batch = len(x)
+    rows = None if class_labels is None else class_labels.expand(batch, -1).contiguous()
+    return x.contiguous(), noise_labels.expand(batch).contiguous(), rows

@@ -1,0 +1,69 @@
+"""How long an evaluation or a training image takes on this machine, measured in a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from elucidiff.devices import choose_device
+from elucidiff.training.batches import TrainingData
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.draws import draw
+from elucidiff.training.loop import noisy_batches, update
+from elucidiff.training.state import TrainingState
+
+# A batch that takes longer than this is not timed again for the sake of a better figure.
+_ENOUGH_S = 0.5
+_BATCH = 64
+
+
+@torch.no_grad()
+def seconds_per_evaluation(denoiser: Any, batch_size: int) -> float:
+    """Time of one evaluation of the network for one sample, in batches of ``batch_size``."""
+    device = next((tensor.device for tensor in _tensors(denoiser)), torch.device("cpu"))
+    x = torch.zeros(batch_size, *denoiser.sample_shape, device=device)
+    width = getattr(denoiser, "label_dim", 0)
+    labels = {"labels": torch.eye(width, device=device)[torch.arange(batch_size) % width]} if width else {}
+
+    def evaluate() -> None:
+        denoiser(x, torch.ones((), device=device), **labels)
+
+    return _seconds(evaluate, device) / batch_size
+
+
+def seconds_per_training_image(config: TrainingConfig, data: TrainingData) -> float:
+    """Time of one image of a training: augmentation, forward, backward, and its share of the optimiser's step."""
+    device = choose_device(config.device)
+    size = min(config.batch_size, _BATCH)
+    small = replace(config, batch_size=size, device_batch_size=None)
+    state = TrainingState(small, data.shape, data.label_dim, device)
+    images, _, labels, _ = state.blank(size)
+
+    def step() -> None:
+        draws = draw(small.seed, state.step, images.shape, state.objective.noise, state.augment, device)
+        update(state, noisy_batches(state, images, labels, draws))
+
+    return _seconds(step, device) / size
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The time that ``work`` takes once it is warm, or the first time, if that is long."""
+    took = 0.0
+    for _ in range(3):
+        begun = time.monotonic()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took = time.monotonic() - begun
+        if took > _ENOUGH_S:
+            break
+    return took
+
+
+def _tensors(denoiser: Any) -> list[torch.Tensor]:
+    return [*denoiser.parameters(), *denoiser.buffers()] if isinstance(denoiser, nn.Module) else []

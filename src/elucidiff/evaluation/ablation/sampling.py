@@ -1,0 +1,151 @@
+"""How to sample, one configuration a row: Karras et al. 2022, Tables 3 to 5, and the sweep of alpha in App. D.2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from elucidiff.design.values import check_range
+from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.optimise.budget import steps_within
+from elucidiff.sampling.optimise.choices import exact_range
+from elucidiff.sampling.sampler import Sampler
+
+Method = Literal["sampler", "sde", "predictor-corrector"]
+
+
+@dataclass(frozen=True)
+class SamplingConfiguration:
+    """One row of a table about sampling.
+
+    Attributes:
+        name: in tables, files and on the command line.
+        what: what it is, in a few words.
+        sampler: its choices. How many steps it takes is settled by a budget of evaluations.
+        method: who takes the steps: the sampling loop with a solver; or, as baselines from before the paper, the
+            reverse SDE of Song et al. 2021 by Euler and Maruyama, or their predictor and corrector, on the steps and
+            the schedule of ``sampler``.
+    """
+
+    name: str
+    what: str
+    sampler: Sampler
+    method: Method = "sampler"
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it follows the ODE, so that there is an exact solution to compare with."""
+        return self.method == "sampler" and self.sampler.churn == 0
+
+    def within(self, budget: int, denoiser: Any) -> SamplingConfiguration:
+        """The same with as many steps as ``budget`` network evaluations per sample pay for.
+
+        Raises:
+            ValueError: they do not pay for two steps, or ``denoiser`` supports none of the noise levels.
+        """
+        if self.method == "sampler":
+            prepared = self.sampler.prepare(denoiser)
+            low, high = exact_range(self.sampler, denoiser)
+            n = steps_within(budget, prepared.solver, prepared.schedule, denoiser, low, high)
+        else:
+            # A predictor and a corrector are evaluated at each step, save that the last one is not corrected.
+            n = budget if self.method == "sde" else (budget + 1) // 2
+        if n < 2:
+            raise ValueError(f"a budget of {budget} evaluations is too small for {self.name}: choose 5 or more")
+        return replace(self, sampler=replace(self.sampler, n=n))
+
+
+def sampling_configurations(
+    sigma_min: float | None = None, sigma_max: float | None = None
+) -> tuple[SamplingConfiguration, ...]:
+    """Deterministic sampling, Table 3: from each original sampler in two strides to the paper's.
+
+    Theirs are the columns of Table 1. First the solver and the steps are replaced, while the solver still follows the
+    original sigma(t) and s(t); then these are, which leads all to the last row. DDIM has sigma = t and s = 1 already.
+
+    Args:
+        sigma_min: lowest noise level of the paper's steps (0.002); the originals have ranges of their own.
+        sigma_max: highest noise level of the paper's steps (80).
+    """
+    ours = _ours(sigma_min, sigma_max)
+    vp, ve, ddim = (Sampler.from_table(name) for name in ("vp", "ve", "iddpm"))
+    return (
+        SamplingConfiguration("vp", "Song et al.'s VP: Euler, their steps and schedule", vp),
+        SamplingConfiguration("vp-heun", "VP schedule, with Heun and our steps", replace(ours, schedule="vp")),
+        SamplingConfiguration("ve", "Song et al.'s VE: Euler, their steps and schedule", ve),
+        SamplingConfiguration("ve-heun", "VE schedule, with Heun and our steps", replace(ours, schedule="ve")),
+        SamplingConfiguration("ddim", "DDIM: Euler, the iDDPM's steps, sigma = t, s = 1", ddim),
+        SamplingConfiguration("edm-euler", "our steps, sigma = t, s = 1, but Euler", replace(ours, solver="euler")),
+        SamplingConfiguration("edm", "Heun, our steps, sigma = t, s = 1", ours),
+    )
+
+
+def churn_configurations(
+    churn: Churn, sigma_min: float | None = None, sigma_max: float | None = None
+) -> tuple[SamplingConfiguration, ...]:
+    """Stochastic sampling, Tables 4 and 5: what each setting of Algorithm 2 adds, beside the original samplers.
+
+    Args:
+        churn: S_churn, S_tmin, S_tmax and S_noise, as a search found them for the model.
+        sigma_min: lowest noise level of the paper's steps (0.002); the originals have ranges of their own.
+        sigma_max: highest noise level of the paper's steps (80).
+
+    Raises:
+        ValueError: a setting changes nothing, so that two rows would be the same.
+    """
+    if churn.amount == 0:
+        raise ValueError("S_churn is 0, which is no stochastic sampling: choose a positive amount")
+    if churn.noise_scale == 1:
+        raise ValueError("S_noise is 1, so it cannot be left out: choose another, such as 1.007")
+    if churn.sigma_min == 0 and churn.sigma_max == math.inf:
+        raise ValueError("S_tmin is 0 and S_tmax is infinite, so they cannot be left out: choose a range")
+    ours = _ours(sigma_min, sigma_max)
+    alone = replace(ours, churn=churn.amount)
+    within = replace(alone, churn_sigma_min=churn.sigma_min, churn_sigma_max=churn.sigma_max)
+    amount, span = f"S_churn {churn.amount:g}", f"S_tmin {churn.sigma_min:g}, S_tmax {churn.sigma_max:g}"
+    noise = f"S_noise {churn.noise_scale:g}"
+    return (
+        SamplingConfiguration("deterministic", "Heun, our steps, sigma = t, s = 1", ours),
+        SamplingConfiguration("churn", amount, alone),
+        SamplingConfiguration("churn-range", f"{amount}, {span}", within),
+        SamplingConfiguration("churn-noise", f"{amount}, {noise}", replace(alone, noise_scale=churn.noise_scale)),
+        SamplingConfiguration("all", f"{amount}, {span}, {noise}", replace(within, noise_scale=churn.noise_scale)),
+        SamplingConfiguration("vp-sde", "Song et al.'s reverse VP SDE", Sampler.from_table("vp"), "sde"),
+        SamplingConfiguration(
+            "ve-pc", "Song et al.'s VE predictor-corrector", Sampler.from_table("ve"), "predictor-corrector"
+        ),
+    )
+
+
+def alpha_configurations(
+    alphas: Sequence[float], sigma_min: float | None = None, sigma_max: float | None = None
+) -> tuple[SamplingConfiguration, ...]:
+    """The second-order methods of Algorithm 3 by where their second evaluation lies, App. D.2.
+
+    Args:
+        alphas: 1/2 is the midpoint method, 2/3 Ralston's, 1 Heun's.
+        sigma_min: lowest noise level (0.002).
+        sigma_max: highest noise level (80).
+
+    Raises:
+        ValueError: an alpha is not positive and finite, is there twice, or there are none.
+    """
+    if not alphas or len(set(alphas)) < len(alphas):
+        raise ValueError(f"alphas are {tuple(alphas)}: choose some, each once")
+    names = {0.5: "the midpoint method", 1.0: "Heun's method"}
+    return tuple(
+        SamplingConfiguration(
+            f"alpha-{alpha:g}",
+            names.get(alpha, f"second evaluation at {alpha:g} of the step"),
+            replace(_ours(sigma_min, sigma_max), solver="rk2", alpha=alpha),
+        )
+        for alpha in alphas
+    )
+
+
+def _ours(sigma_min: float | None, sigma_max: float | None) -> Sampler:
+    if sigma_min is not None or sigma_max is not None:
+        check_range(0.002 if sigma_min is None else sigma_min, 80.0 if sigma_max is None else sigma_max)
+    return Sampler(sigma_min=sigma_min, sigma_max=sigma_max)

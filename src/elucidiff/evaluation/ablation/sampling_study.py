@@ -1,0 +1,124 @@
+"""Ablations of sampling: one model, many ways to sample from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Judge, Measured, Tick
+from elucidiff.evaluation.ablation.cost import seconds_per_evaluation
+from elucidiff.evaluation.ablation.judging import judge_images
+from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
+from elucidiff.evaluation.ablation.truncation import TruncationErrors
+from elucidiff.sampling.optimise.exact import FINE_STEPS
+from elucidiff.sampling.seed_ranges import SeedRanges
+
+
+class SamplingAblation:
+    """Some configurations at some budgets, on blocks of seeds that all of them share.
+
+    Args:
+        denoiser: D, which states its ``sample_shape``; used where it is.
+        configurations: the rows.
+        budgets: network evaluations per sample.
+        blocks: how many blocks of seeds there are; a spread needs two.
+        images: in each block.
+        exact_images: how many of them are compared with exact solutions, which cost 128 evaluations each; 0 for none.
+        judge: figures of quality; None for the truncation error alone.
+        first_seed: of the first block.
+        batch_size: images in every call of the denoiser.
+
+    Raises:
+        ValueError: there is nothing to measure, a number is out of its range, or a budget is too small.
+    """
+
+    unit = "evaluations"
+
+    def __init__(
+        self,
+        denoiser: Any,
+        configurations: Sequence[SamplingConfiguration],
+        budgets: Sequence[int],
+        *,
+        blocks: int = 3,
+        images: int = 512,
+        exact_images: int = 64,
+        judge: Judge | None = None,
+        first_seed: int = 0,
+        batch_size: int = 16,
+    ) -> None:
+        if not configurations or not budgets or len(set(budgets)) < len(budgets):
+            raise ValueError(f"budgets are {tuple(budgets)}: choose some numbers of evaluations, each once")
+        if blocks < 1 or images < 2 or not 0 <= exact_images <= images:
+            raise ValueError(
+                f"{blocks} blocks of {images} images, {exact_images} of them compared with exact solutions, make no "
+                "measurement: choose at least 1 block, 2 images, and no more exact ones"
+            )
+        if judge is None and not exact_images:
+            raise ValueError("there is neither a judge nor a truncation error to measure: choose one")
+        self._denoiser, self._judge, self._batch_size = denoiser, judge, batch_size
+        self._budgets, self._blocks = tuple(budgets), blocks
+        self._images, self._exact_images, self._first_seed = images, exact_images, first_seed
+        self.configurations = tuple(configurations)
+        self._made = {
+            (each.name, budget): each.within(budget, denoiser) for each in configurations for budget in budgets
+        }
+        self._truncation = TruncationErrors(denoiser, batch_size)
+
+    def cells(self) -> list[Cell]:
+        """See :class:`.Ablation`."""
+        return [
+            Cell(each.name, budget, seed)
+            for seed in range(self._blocks)
+            for each in self.configurations
+            for budget in self._budgets
+        ]
+
+    def metrics(self, cell: Cell) -> list[str]:
+        """See :class:`.Ablation`."""
+        exact = self._exact_images and self._made[cell.configuration, cell.nfe].deterministic
+        return [*([TRUNCATION] if exact else []), *(self._judge.metrics if self._judge else ())]
+
+    def seeds_of(self, cell: Cell) -> SeedRanges:
+        """The seeds of a cell's images."""
+        start = self._first_seed + cell.seed * self._images
+        return SeedRanges([range(start, start + self._images)])
+
+    def measure(self, cell: Cell, metrics: Sequence[str], tick: Tick) -> Measured:
+        """See :class:`.Ablation`.
+
+        Raises:
+            ValueError: the denoiser gave values that are not finite where an exact solution was wanted.
+        """
+        begun = time.monotonic()
+        configuration, seeds = self._made[cell.configuration, cell.nfe], self.seeds_of(cell)
+        figures: dict[str, float] = {}
+        nfe = 0
+        tick(0.0)
+        if TRUNCATION in metrics:
+            run = self._truncation(configuration, seeds[: self._exact_images])
+            figures[TRUNCATION], nfe = run.error, run.nfe
+        if self._judge is not None and any(name in metrics for name in self._judge.metrics):
+            found, nfe = judge_images(self._judge, configuration, self._denoiser, seeds, self._batch_size, tick)
+            figures |= found
+        return Measured(figures, nfe, time.monotonic() - begun)
+
+    def work(self, cell: Cell) -> float:
+        """See :class:`.Ablation`. The cells of a seed that have the same range share their exact solutions."""
+        evaluations = float(cell.nfe * self._images if self._judge else 0)
+        if TRUNCATION in self.metrics(cell):
+            followers = [each for each in self._made.values() if each.deterministic]
+            ranges = {self._truncation.range_of(each) for each in followers}
+            share = len(ranges) / len(followers)
+            evaluations += self._exact_images * (cell.nfe + share * FINE_STEPS)
+        return evaluations
+
+    def seconds(self, cell: Cell) -> float:
+        """See :class:`.Ablation`."""
+        return self.work(cell) * self._seconds_per_evaluation
+
+    @cached_property
+    def _seconds_per_evaluation(self) -> float:
+        return seconds_per_evaluation(self._denoiser, self._batch_size)

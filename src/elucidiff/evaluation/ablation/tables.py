@@ -1,0 +1,182 @@
+"""An ablation as tables: means with standard errors, the best in bold, and differences at equal seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from elucidiff.evaluation.ablation.summary import Spread, paired
+
+Values = Mapping[int, float]
+"""What was measured, by seed."""
+
+TIE = 0.05
+"""Chance of telling two equal configurations apart, at which they count as distinguishable."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is measured in a column.
+
+    Attributes:
+        title: such as ``frechet @ 35``.
+        lower_is_better: or higher.
+    """
+
+    title: str
+    lower_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """What an ablation has measured so far.
+
+    Attributes:
+        title: what it is about; may be empty.
+        rows: name and description of each configuration, in order.
+        columns: in order.
+        values: by name of the configuration and title of the column; what is missing has not been measured, or is
+            not defined.
+        references: for each configuration the one that it is compared with, by name; none for those left out.
+    """
+
+    title: str
+    rows: Mapping[str, str]
+    columns: Sequence[Column]
+    values: Mapping[tuple[str, str], Values]
+    references: Mapping[str, str]
+
+    def spread(self, row: str, column: Column) -> Spread | None:
+        """Mean and standard error of a cell; None if it is empty."""
+        values = self.values.get((row, column.title))
+        return Spread.of(list(values.values())) if values else None
+
+    def difference(self, row: str, column: Column, reference: str) -> Spread | None:
+        """Mean and standard error of a cell's difference to that of ``reference``, over the seeds of both."""
+        values, others = (self.values.get((name, column.title)) for name in (row, reference))
+        return paired(values, others) if values and others and row != reference else None
+
+    def best(self, column: Column) -> str | None:
+        """The name of the configuration with the best mean; None if there is nothing to compare."""
+        means = {row: spread.mean for row in self.rows if (spread := self.spread(row, column)) is not None}
+        finite = {row: mean for row, mean in means.items() if math.isfinite(mean)}
+        if len(finite) < 2:
+            return None
+        return min(finite, key=lambda row: finite[row] if column.lower_is_better else -finite[row])
+
+    def tied(self, column: Column) -> frozenset[str]:
+        """Those that cannot be told from the best one: a paired t-test, two-sided, with a chance of error of 5%."""
+        best = self.best(column)
+        if best is None:
+            return frozenset()
+        differences = {row: self.difference(row, column, best) for row in self.rows}
+        return frozenset(row for row, each in differences.items() if each is not None and _may_be_zero(each))
+
+
+def markdown(title: str, tables: Sequence[Table]) -> str:
+    """Tables for people, under one heading."""
+    return "\n".join([f"## {title}", "", *(line for table in tables for line in _markdown(table))])
+
+
+def _markdown(table: Table) -> list[str]:
+    heading = ["configuration", "what it is", *(column.title for column in table.columns)]
+    best = {column.title: table.best(column) for column in table.columns}
+    tied = {column.title: table.tied(column) for column in table.columns}
+
+    def cell(row: str, column: Column) -> str:
+        spread = table.spread(row, column)
+        if spread is None:
+            return "–"
+        text = spread.text()
+        if row == best[column.title]:
+            return f"**{text}**"
+        return f"{text} ≈" if row in tied[column.title] else text
+
+    lines = [*([f"### {table.title}", ""] if table.title else []), *_rows(heading)]
+    for row, what in table.rows.items():
+        lines.append(_line([f"`{row}`", what, *(cell(row, column) for column in table.columns)]))
+    lines += ["", _legend(table), ""]
+    if table.references and any(_differences(table, row) for row in table.rows):
+        lines += ["Differences at equal seeds, mean ± standard error:", ""]
+        lines += _rows(["configuration", "minus", *(column.title for column in table.columns)])
+        lines += [
+            _line([f"`{row}`", f"`{table.references[row]}`", *_differences(table, row)])
+            for row in table.rows
+            if row in table.references and any(text != "–" for text in _differences(table, row))
+        ]
+        lines.append("")
+    return lines
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """Tables for programs: a line a cell, with empty fields for what is not defined."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        [
+            "table", "configuration", "column", "seeds", "mean", "standard_error", "best", "tied_with_best",
+            "reference", "difference", "difference_standard_error",
+        ]
+    )  # fmt: skip
+    for table in tables:
+        writer.writerows(_cells(table))
+    return file.getvalue()
+
+
+def _cells(table: Table) -> Iterator[list[object]]:
+    """A line of the CSV file for each cell that is not empty."""
+    for column in table.columns:
+        best, tied = table.best(column), table.tied(column)
+        for row in table.rows:
+            spread = table.spread(row, column)
+            if spread is None:
+                continue
+            reference = table.references.get(row, "")
+            difference = table.difference(row, column, reference)
+            place = [table.title, row, column.title]
+            marks = [int(row == best), int(row in tied)]
+            yield [*place, spread.count, *_digits(spread), *marks, reference, *_digits(difference)]
+
+
+def _digits(spread: Spread | None) -> list[str]:
+    """Mean and standard error with all their digits; nothing for what is not a number."""
+    numbers = (math.nan, math.nan) if spread is None else (spread.mean, spread.error)
+    return ["" if math.isnan(number) else repr(number) for number in numbers]
+
+
+def _differences(table: Table, row: str) -> list[str]:
+    reference = table.references.get(row)
+    if reference is None:
+        return []
+    found = [table.difference(row, column, reference) for column in table.columns]
+    return ["–" if each is None else each.text(sign=True) for each in found]
+
+
+def _legend(table: Table) -> str:
+    counts = {len(values) for values in table.values.values()}
+    seeds = "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
+    text = f"Mean ± standard error over {seeds} seed{'' if seeds == '1' else 's'}; the best in bold"
+    if any(table.tied(column) for column in table.columns):
+        text += "; ≈ marks what cannot be told from it (paired t-test, 5%)"
+    return text + "."
+
+
+def _may_be_zero(difference: Spread) -> bool:
+    """Whether a mean difference is compatible with none. Of a single one nothing can be said."""
+    if difference.count < 2 or not math.isfinite(difference.mean):
+        return False
+    limit = float(stats.t.ppf(1 - TIE / 2, difference.count - 1))
+    return abs(difference.mean) <= limit * difference.error
+
+
+def _rows(heading: Sequence[str]) -> list[str]:
+    return [_line(heading), _line(["---"] * len(heading))]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

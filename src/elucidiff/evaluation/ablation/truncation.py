@@ -1,0 +1,49 @@
+"""How far deterministic samplers are from the exact solutions of the ODE that they solve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
+from elucidiff.sampling.optimise.end_error import EndError, Run
+from elucidiff.sampling.optimise.exact import ExactSolutions, solve_exactly
+
+
+class TruncationErrors:
+    """Root mean square distances to the exact solution from the same latents, in units of the data.
+
+    A sampler is compared with the solution between its own highest and lowest noise level. So what is measured is how
+    well it solves its ODE; what another range does to the samples is up to figures of quality.
+
+    Args:
+        denoiser: D.
+        batch_size: samples in one call of it.
+    """
+
+    def __init__(self, denoiser: Any, batch_size: int = 16) -> None:
+        self._denoiser, self._batch_size = denoiser, batch_size
+        self._seeds: list[int] = []
+        self._solved: dict[tuple[float, float], ExactSolutions] = {}
+
+    def __call__(self, configuration: SamplingConfiguration, seeds: Sequence[int]) -> Run:
+        """Measure a deterministic configuration; see :meth:`.SamplingConfiguration.within`.
+
+        The exact solutions are kept until they are asked for with other seeds.
+
+        Raises:
+            ValueError: the denoiser gave values that are not finite.
+        """
+        if list(seeds) != self._seeds:
+            self._seeds, self._solved = list(seeds), {}
+        prepared, (low, high) = configuration.sampler.prepare(self._denoiser), self.range_of(configuration)
+        if (low, high) not in self._solved:
+            self._solved[low, high] = solve_exactly(
+                self._denoiser, self._seeds, low, high, batch_size=self._batch_size
+            )
+        return EndError(self._solved[low, high], prepared.solver, prepared.schedule)(prepared.sigmas)
+
+    def range_of(self, configuration: SamplingConfiguration) -> tuple[float, float]:
+        """The lowest and the highest noise level of a configuration."""
+        sigmas = configuration.sampler.sigmas(self._denoiser)
+        return float(sigmas[-2]), float(sigmas[0])

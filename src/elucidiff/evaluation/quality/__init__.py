@@ -1,0 +1,29 @@
+"""Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
+
+from elucidiff.evaluation.quality.describing import OfDataset, describe
+from elucidiff.evaluation.quality.extractors import Extractor, open_extractor
+from elucidiff.evaluation.quality.judge import Judge
+from elucidiff.evaluation.quality.pictures import open_images
+from elucidiff.evaluation.quality.principal import principal_components
+from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
+from elucidiff.evaluation.quality.reference import Reference, open_reference
+from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.evaluation.quality.store import BlockStore
+
+__all__ = [
+    "BlockStore",
+    "Extractor",
+    "Judge",
+    "Measured",
+    "OfDataset",
+    "OfModel",
+    "Quality",
+    "Reference",
+    "describe",
+    "markdown",
+    "open_extractor",
+    "open_images",
+    "open_reference",
+    "principal_components",
+    "repeated",
+]

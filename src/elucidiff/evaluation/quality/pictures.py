@@ -1,0 +1,64 @@
+"""Pictures that are to be judged: a data set in any form, or what ``elucidiff sample`` wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from elucidiff import data
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.images import ImageFiles, image_names
+from elucidiff.data.trees import Folder, Tree
+from elucidiff.evaluation.quality.shards import Shards, Tar
+from elucidiff.sampling.jobs.folder import LISTING
+
+
+def open_images(source: str | os.PathLike[str]) -> Dataset:
+    """Open images, without labels.
+
+    Of a folder of samples those in its list are taken, and the sheet that shows them all is not. A ``.tar`` and a
+    folder of ``.tar`` or ``.zip`` shards are opened, too. All else goes to :func:`elucidiff.data.open`.
+
+    Raises:
+        OSError: nothing is there, or it cannot be read.
+        ValueError: it is damaged, or not a data set; the message names the file.
+    """
+    path = Path(source).expanduser()
+    if (path / LISTING).is_file():
+        return _dataset(path, Folder(path), _listed(path))
+    if path.suffix.lower() == ".tar" and path.is_file():
+        archive = Tar(path)
+        return _dataset(path, archive, image_names(archive))
+    for suffix in (".tar", ".zip"):
+        shards = sorted(path.glob(f"*{suffix}")) if path.is_dir() else []
+        if shards:
+            joined = Shards(path, shards)
+            return _dataset(path, joined, image_names(joined))
+    return data.open(source, labels=False)
+
+
+def _dataset(path: Path, tree: Tree, names: list[str]) -> Dataset:
+    images = ImageFiles(tree, names)
+    images.check_alike()
+    return Dataset(path.resolve().stem, images)
+
+
+def _listed(folder: Path) -> list[str]:
+    """The files in a folder of samples, in the order of the seeds as they were asked for."""
+    listing = folder / LISTING
+    try:
+        names = [str(entry["file"]) for entry in json.loads(listing.read_text())["samples"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{listing} is damaged ({error!r}): draw the samples again") from None
+    if not names:
+        raise ValueError(f"{listing} lists no samples: draw them again")
+    if names[0].endswith(".npy"):
+        raise ValueError(
+            f"{folder} holds arrays in files of their own: put them into one .npy file (N, C, *spatial), or "
+            "judge the model itself"
+        )
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{listing} lists {missing[0]}, which is not there: draw the samples again")
+    return names

@@ -1,0 +1,103 @@
+"""Principal components as features: no network, no weights, and data of any dimension."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elucidiff.data.choosing import evenly_spread
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.scaling import to_unit
+from elucidiff.evaluation.quality.extractors import DEFAULT_BATCH_SIZE, Rows
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+
+# Principal components are known well from so many images.
+_IMAGES = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """The first principal components of a data set; see :class:`.Extractor`. They suit small images, and tell how
+    well samples match the data in their coarse structure, not whether they look right.
+
+    Attributes:
+        name: such as ``pca-20``.
+        id: name and checksum.
+        components: fitted to the data set.
+        shape: of an image, (C, *spatial).
+        dtype: of the images.
+    """
+
+    name: str
+    id: str
+    components: PCA
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __call__(self, images: Tensor) -> Rows:
+        """Components (B, D), float64, of images (B, C, *spatial) as the data set holds them."""
+        self.check(images.shape[1:], images.dtype)
+        rows: Rows = self.components.transform(to_unit(images).flatten(1).double().cpu().numpy())
+        return rows
+
+    @property
+    def dim(self) -> int:
+        """Number of components."""
+        return int(self.components.n_components_)
+
+    @property
+    def classes(self) -> int:
+        """There are no logits."""
+        return 0
+
+    @property
+    def batch_size(self) -> int:
+        """Images are described one by one."""
+        return DEFAULT_BATCH_SIZE
+
+    @property
+    def key(self) -> str:
+        """See :class:`.Extractor`."""
+        decides = json.dumps([self.id, np.__version__])
+        return f"{self.id}-{hashlib.sha256(decides.encode()).hexdigest()[:8]}"
+
+    def check(self, shape: Sequence[int], dtype: torch.dtype) -> None:
+        """See :class:`.Extractor`."""
+        if tuple(shape) != self.shape or dtype.is_floating_point != self.dtype.is_floating_point:
+            raise ValueError(
+                f"{self.name} was fitted to {str(self.dtype).removeprefix('torch.')} images of shape {self.shape}, "
+                f"not {str(dtype).removeprefix('torch.')} {tuple(shape)}: compare images of one kind"
+            )
+
+    def features_only(self) -> PrincipalComponents:
+        """Itself."""
+        return self
+
+
+def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponents:
+    """Fit ``count`` components to a data set, or to 10,000 images evenly spread over it.
+
+    Raises:
+        ValueError: there are fewer images, or values in an image, than components.
+    """
+    from sklearn.decomposition import PCA  # takes a second
+
+    places = evenly_spread(np.arange(len(dataset)), _IMAGES)
+    rows = to_unit(dataset.images(places)).flatten(1).double().numpy()
+    if not 1 <= count < min(rows.shape):
+        raise ValueError(
+            f"{count} principal components of {rows.shape[0]} images with {rows.shape[1]} values cannot be had: "
+            "choose fewer"
+        )
+    components = PCA(count, svd_solver="full").fit(rows)
+    digest = hashlib.sha256(components.mean_.tobytes() + components.components_.tobytes()).hexdigest()
+    return PrincipalComponents(f"pca-{count}", f"pca-{count}-{digest[:8]}", components, dataset.shape, dataset.dtype)

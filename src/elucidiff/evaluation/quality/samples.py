@@ -1,0 +1,101 @@
+"""Images that a model makes when they are asked for, and nobody writes to files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from elucidiff.data.scaling import to_uint8
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seed_ranges import SeedRanges
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, eq=False)
+class OfModel:
+    """The samples of some seeds; see :class:`.Images`.
+
+    Attributes:
+        denoiser: D, which states its ``sample_shape``; used where it is.
+        sampler: all sampling choices.
+        seeds: one a sample.
+        labels: as for :meth:`.Sampler.run`, taken in turn; None if each seed draws its own.
+        batch_size: samples in one call of the denoiser.
+        guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
+        rounded: whether samples are pictures in [-1, 1], to be rounded to 8 bits; else they become float32.
+        between: called before each batch; may raise to end the work.
+    """
+
+    denoiser: Any
+    sampler: Sampler
+    seeds: Sequence[int]
+    labels: Tensor | None = None
+    batch_size: int = 16
+    guide: Any = None
+    rounded: bool = True
+    between: Callable[[], object] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def block(self, places: range) -> tuple[Tensor, npt.NDArray[np.float64]]:
+        """Samples, and the network evaluations of each.
+
+        Raises:
+            ValueError: a sample is not finite; the message names its seed.
+        """
+        images, nfe = [], []
+        for start in range(places.start, places.stop, self.batch_size):
+            self.between()
+            part = range(start, min(start + self.batch_size, places.stop))
+            seeds = [self.seeds[place] for place in part]
+            labels = None if self.labels is None else self.labels[torch.tensor(list(part)) % len(self.labels)]
+            drawn = self.sampler.run(self.denoiser, seeds, labels, batch_size=self.batch_size, guide=self.guide)
+            broken = ~drawn.x.flatten(1).isfinite().all(1)
+            if bool(broken.any()):
+                raise ValueError(
+                    f"the sample of seed {seeds[int(broken.nonzero()[0])]} is not finite: the model or the sampler's "
+                    "settings are broken"
+                )
+            images.append((to_uint8(drawn.x) if self.rounded else drawn.x.float()).cpu())
+            cost = torch.as_tensor(drawn.nfe, dtype=torch.float64).cpu()
+            nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))
+        return torch.cat(images), np.concatenate(nfe)
+
+    def name(self, places: range) -> str:
+        """See :class:`.Images`: the seeds of the block, and which labels it begins with."""
+        seeds = str(SeedRanges(range(self.seeds[place], self.seeds[place] + 1) for place in places))
+        text = seeds if self.labels is None else f"{seeds}@{places.start % len(self.labels)}"
+        return text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def facts(self, model: str, guide: str | None) -> dict[str, Any]:
+        """What decides a sample beside its seed, as JSON-able values.
+
+        Args:
+            model: checksum of the model.
+            guide: of the guide.
+        """
+        labels = None if self.labels is None else _sha256(self.labels)
+        facts = {
+            "model": model,
+            "guide": guide,
+            "sampler": self.sampler.to_dict(),
+            "labels": labels,
+            "batch_size": self.batch_size,
+            "torch": torch.__version__,
+            "rounded": self.rounded,
+        }
+        return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
+
+
+def _sha256(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,30 @@
+"""The best sampling options for a model, found by trying: Optuna proposes, an objective measures."""
+
+from elucidiff.evaluation.search.halving import rungs
+from elucidiff.evaluation.search.objectives import Figure, Objective, OfSamples, TruncationError
+from elucidiff.evaluation.search.options import CHURN, PAPER_GRID, Interval, Values, parse_options
+from elucidiff.evaluation.search.results import best_samplers, measure_afresh, rows
+from elucidiff.evaluation.search.running import Search, StoppedError, work
+from elucidiff.evaluation.search.space import Space
+from elucidiff.evaluation.search.storage import open_storage
+
+__all__ = [
+    "CHURN",
+    "PAPER_GRID",
+    "Figure",
+    "Interval",
+    "Objective",
+    "OfSamples",
+    "Search",
+    "Space",
+    "StoppedError",
+    "TruncationError",
+    "Values",
+    "best_samplers",
+    "measure_afresh",
+    "open_storage",
+    "parse_options",
+    "rows",
+    "rungs",
+    "work",
+]

@@ -1,0 +1,154 @@
+"""The batch size with which a job takes the least time, as measured on its own network."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from elucidiff.denoisers.evaluations import evaluations_of
+from elucidiff.denoisers.precision import widest_type
+from elucidiff.design.schedules import EDM
+from elucidiff.launch.memory import MemoryTaken, available_memory
+from elucidiff.sampling.beginning import begin
+from elucidiff.sampling.jobs.task import Task
+from elucidiff.sampling.ode import probability_flow
+
+LARGEST = 4096
+"""The largest batch that is tried."""
+
+_TIE = 1.03
+_CALLS, _CANDIDATE_S, _ALL_S = 2, 0.25, 30.0
+_SHARE = 0.5  # of the memory that is left
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """What was chosen, and of what.
+
+    Attributes:
+        size: samples in each call of the network.
+        rates: samples through the network in a second, in one process, for each size that was tried.
+        ended: why no larger one was tried.
+    """
+
+    size: int
+    rates: Mapping[int, float]
+    ended: str
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{rate:,.{0 if rate >= 10 else 2}f} with {size}" for size, rate in self.rates.items())
+        return f"batch size {self.size}: one process evaluates {tried} in a second; {self.ended}"
+
+
+def fastest_batch_size(task: Task, processes: int) -> BatchSize:
+    """Measure calls of the denoiser on 1, 2, 4, ... samples, for some seconds, and take the fastest size.
+
+    Fastest is what does all of the job in the least time: a batch that is not full costs as much as one that is, and
+    processes that have no batch left wait for the others. Of sizes within 3% the smallest is taken. Larger ones are
+    tried as long as they gain, and as twice the memory that the last one took is less than half of what is left.
+
+    Each time is the shortest of several calls, in one process. With others beside it each is slower, but not their
+    order by much.
+
+    Args:
+        task: what is to be done; its batch size does not matter.
+        processes: how many will do it.
+
+    Raises:
+        ValueError: a single sample does not fit into the memory of an accelerator.
+    """
+    call, taken, memory = _caller(task), _taken(task.device), _memory(task.device, processes)
+    samples = len(task.job.seeds)
+    enough = math.ceil(samples / processes)
+    seconds: dict[int, float] = {}
+    begun, size, ended = time.monotonic(), 1, ""
+    with torch.no_grad(), task.computing():
+        while not ended:
+            try:
+                call(size)  # the first call of a size takes longer
+                seconds[size] = _shortest(call, size)
+            except torch.OutOfMemoryError:
+                ended = f"{size} do not fit into the memory"
+                break
+            ended = _ended(seconds, enough, time.monotonic() - begun, taken() / memory)
+            size *= 2
+        if not seconds:
+            raise ValueError(f"a single sample does not fit into the memory of {task.device}: use --device cpu")
+
+        def whole(size: int) -> float:
+            return math.ceil(math.ceil(samples / size) / processes) * seconds[size]
+
+        # What was close is measured once more: the machine may have been busy in between.
+        for close in [size for size in seconds if whole(size) < 1.2 * min(map(whole, seconds))]:
+            seconds[close] = min(seconds[close], _shortest(call, close))
+    chosen = next(size for size in seconds if whole(size) <= _TIE * min(map(whole, seconds)))
+    return BatchSize(chosen, {size: size / each for size, each in seconds.items()}, ended)
+
+
+def _ended(seconds: Mapping[int, float], enough: int, spent: float, filled: float) -> str:
+    """Why no larger size is worth trying; empty if one is."""
+    size = max(seconds)
+    rates = [each / seconds[each] for each in seconds]
+    if size >= enough:
+        return "more is not to be drawn"
+    if size >= LARGEST:
+        return "larger ones are not tried"
+    if len(rates) > 3 and max(rates[-2:]) < _TIE * max(rates[:-2]):
+        return "larger ones gain nothing"
+    if spent + 2 * (1 + _CALLS) * seconds[size] > _ALL_S:
+        return "larger ones take too long to try"
+    if 2 * filled > _SHARE:
+        return "larger ones might need more than half of the memory"
+    return ""
+
+
+def _caller(task: Task) -> Callable[[int], None]:
+    """A function that evaluates the denoiser once for so many samples, as a solver does, and waits for it."""
+    job = task.job
+    denoiser = job.sampler.guided(task.denoiser, task.guide)
+    sigmas = job.sampler.sigmas(denoiser)[:-1].float()
+    # Where guidance evaluates most networks.
+    sigma = float(sigmas[int(evaluations_of(denoiser, sigmas).argmax())])
+    beginning = begin(denoiser, job.seeds[:1], job.labels_of(0, 1), None, task.device)
+    x = beginning.latents.to(widest_type(task.device))
+
+    def call(size: int) -> None:
+        samples = (x * sigma).expand(size, *x.shape[1:]).contiguous()
+        probability_flow(denoiser, EDM(), samples, beginning.labels, size).denoise(samples, sigma)
+        if task.device.type != "cpu":
+            torch.accelerator.synchronize(task.device)
+
+    return call
+
+
+def _shortest(call: Callable[[int], None], size: int) -> float:
+    """Seconds of the shortest of some calls."""
+    begun = time.monotonic()
+    seconds: list[float] = []
+    while len(seconds) < _CALLS or time.monotonic() - begun < _CANDIDATE_S:
+        start = time.perf_counter()
+        call(size)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _taken(device: torch.device) -> Callable[[], int]:
+    """A function that tells how much memory this process has taken at most since now, in bytes."""
+    if device.type != "cuda":
+        memory = MemoryTaken()
+        return lambda: memory.peak
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    return lambda: torch.cuda.max_memory_allocated(device) - before
+
+
+def _memory(device: torch.device, processes: int) -> float:
+    """Bytes that are left for each process; infinite if nobody tells."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    left = available_memory() if device.type == "cpu" else None
+    return math.inf if left is None else left / processes

@@ -1,0 +1,141 @@
+"""Filling a table about sampling: figures of the right seeds, exact solutions of the right range, nothing twice."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.ideal import GaussianMixture
+from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell
+from elucidiff.evaluation.ablation.running import fill, missing_cells
+from elucidiff.evaluation.ablation.sampling import churn_configurations, sampling_configurations
+from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.sampling import Churn, Sampler
+from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
+from tests.sampling.optimise.mixtures import mixture
+
+
+def rows(*names: str) -> list[object]:
+    every = (*sampling_configurations(), *churn_configurations(Churn(30, 0.05, 1, 1.007)))
+    return [row for row in every if row.name in names]
+
+
+def study(
+    *names: str, denoiser: GaussianMixture | None = None, judged: bool = True, **settings: int
+) -> SamplingAblation:
+    numbers = {"blocks": 2, "images": 6, "exact_images": 2, "first_seed": 100, "batch_size": 4, **settings}
+    return SamplingAblation(
+        denoiser or mixture(), rows(*names), [5, 9], judge=MeanJudge() if judged else None, **numbers
+    )
+
+
+def test_figures_are_of_the_seeds_of_the_block() -> None:
+    ledger = MemoryLedger()
+    fill(study("edm", "all"), ledger)
+    assert len(ledger.figures) == 2 * 2 * 2 * 2 + 2 * 2
+    for budget, n in ((5, 3), (9, 5)):
+        x = Sampler(n=n).run(mixture(), range(106, 112), batch_size=4).x
+        assert ledger.figures[Cell("edm", budget, 1), "mean"] == pytest.approx(float(x.mean()), rel=1e-12)
+        assert ledger.figures[Cell("edm", budget, 1), "count"] == 6
+        exact = Sampler(n=512).run(mixture(), range(106, 108)).x
+        error = float((x[:2] - exact).square().mean().sqrt())
+        assert ledger.figures[Cell("edm", budget, 1), TRUNCATION] == pytest.approx(error, rel=1e-3)
+    assert (Cell("all", 9, 0), TRUNCATION) not in ledger.figures
+
+
+def test_each_range_has_its_own_exact_solution() -> None:
+    ledger = MemoryLedger()
+    fill(study("vp", "ve", "ddim", "edm", judged=False, blocks=1), ledger)
+    for name, sampler in (("vp", Sampler.from_table("vp", 9)), ("ve", Sampler.from_table("ve", 9))):
+        sigmas = sampler.sigmas(mixture())
+        exact = Sampler(n=512, sigma_min=float(sigmas[-2]), sigma_max=float(sigmas[0])).run(mixture(), [100, 101]).x
+        x = sampler.run(mixture(), [100, 101]).x
+        error = float((x - exact).square().mean().sqrt())
+        assert ledger.figures[Cell(name, 9, 0), TRUNCATION] == pytest.approx(error, rel=1e-3)
+
+
+class Dying(Exception):
+    """Stands for a kill."""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_table() -> None:
+    whole = MemoryLedger()
+    fill(study("edm", "all"), whole)
+    broken, deaths = MemoryLedger(), 0
+    for moment in range(100):
+        left = moment % 7
+
+        def tick(cell: Cell, share: float) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Dying
+
+        try:
+            fill(study("edm", "all"), broken, tick=tick)
+        except Dying:
+            deaths += 1
+            continue
+        break
+    assert deaths > 3
+    assert broken.figures == whole.figures
+
+
+def test_only_what_is_missing_is_measured() -> None:
+    ledger = MemoryLedger()
+    fill(study("edm", judged=False), ledger)
+    before = dict(ledger.figures)
+    assert {TRUNCATION} == {name for _, name in before}
+    done: list[Cell] = []
+    fill(study("edm", "all", blocks=3), ledger, done=lambda cell, measured: done.append(cell))
+    assert all(ledger.figures[key] == value for key, value in before.items())
+    assert len(done) == 12
+    assert not missing_cells(study("edm", "all", blocks=3), ledger)
+
+
+def test_work_is_the_evaluations_that_are_made() -> None:
+    class Counting(GaussianMixture):
+        evaluated = 0
+
+        def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+            self.evaluated += len(x)
+            return super().forward(x, sigma, labels)
+
+    means, covariances = torch.tensor([[[0.5, 0.1]], [[-0.5, 0.2]]]), 0.1 * torch.eye(2).expand(2, 2, 2)
+    counting = Counting(means, covariances, torch.ones(2))
+    ablation = study("vp", "edm", "vp-heun", "all", denoiser=counting, images=8, exact_images=4, batch_size=4)
+    fill(ablation, MemoryLedger())
+    work = sum(map(ablation.work, ablation.cells()))
+    # Beside them, half as many steps check each exact solution.
+    checks = 2 * 2 * 4 * 64
+    assert counting.evaluated - checks == pytest.approx(work, rel=1e-12)
+
+
+def test_samples_that_are_not_finite_are_no_figure() -> None:
+    class Broken(GaussianMixture):
+        def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+            return torch.full_like(x, math.nan)
+
+    broken = Broken(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))
+    ledger = MemoryLedger()
+    fill(study("edm", denoiser=broken, exact_images=0), ledger)
+    assert all(math.isnan(value) for value in ledger.figures.values())
+    with pytest.raises(ValueError, match="not finite for seed 100"):
+        fill(study("edm", denoiser=broken), MemoryLedger())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"blocks": 0}, "0 blocks"),
+        ({"images": 1, "exact_images": 0}, "1 images"),
+        ({"exact_images": 7}, "7 of them"),
+        ({"exact_images": 0, "judged": False}, "neither a judge"),
+    ],
+)
+def test_nothing_to_measure(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study("edm", **settings)

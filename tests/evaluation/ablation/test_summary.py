@@ -1,0 +1,47 @@
+"""Means, standard errors and paired differences, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from elucidiff.evaluation.ablation.summary import Spread, paired
+
+
+def test_spread() -> None:
+    spread = Spread.of([1.0, 2.0, 6.0])
+    # Variance (4 + 1 + 9) / 2 = 7.
+    assert (spread.mean, spread.count) == (3.0, 3)
+    assert spread.error == pytest.approx(math.sqrt(7 / 3))
+    alone = Spread.of([0.25])
+    assert alone.mean == 0.25
+    assert math.isnan(alone.error)
+    assert math.isnan(Spread.of([1.0, math.inf]).mean)
+
+
+def test_what_seeds_have_in_common_cancels() -> None:
+    values, reference = {0: 1.1, 1: 2.1, 2: 3.2, 7: 100.0}, {0: 1.0, 1: 2.0, 2: 3.0, 8: -100.0}
+    difference = paired(values, reference)
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.4 / 3)
+    assert difference.error == pytest.approx(0.1 / 3)
+    assert difference.count == 3
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("spread", "sign", "text"),
+    [
+        (Spread(0.123456, 0.0056, 3), False, "0.1235 ± 0.0056"),
+        (Spread(123.456, 1.26, 3), False, "123.5 ± 1.3"),
+        (Spread(1234.5, 210.0, 3), False, "1234 ± 210"),
+        (Spread(0.0004321, math.nan, 1), False, "0.000432"),
+        (Spread(0.05, 0.2, 3), True, "+0.05 ± 0.20"),
+        (Spread(-0.05, 0.2, 3), True, "-0.05 ± 0.20"),
+        (Spread(2.0, 0.0, 2), False, "2.00 ± 0.00"),
+        (Spread(math.nan, math.nan, 2), False, "not finite"),
+    ],
+)
+def test_text(spread: Spread, sign: bool, text: str) -> None:
+    assert spread.text(sign) == text

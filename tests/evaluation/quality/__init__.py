@@ -1,0 +1,1 @@
+"""Quality figures: extractors, references, errors, and what can go wrong."""

@@ -1,0 +1,50 @@
+"""Memory by what Linux tells of the machine, of a container and of a process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from elucidiff.launch.memory import MemoryTaken, available_memory
+
+MIB = 2**20
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    (tmp_path / "meminfo").write_text("MemTotal:  16384 kB\nMemFree:  1024 kB\nMemAvailable:  8192 kB\n")
+    return tmp_path
+
+
+def test_the_machine_alone(proc: Path) -> None:
+    assert available_memory(proc, proc / "none") == 8 * MIB
+    assert available_memory(proc / "none", proc / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "usage", "cache"),
+    [
+        (".", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_container_has_what_it_is_given(proc: Path, folder: str, limit: str, usage: str, cache: str) -> None:
+    group = proc / "cgroup" / folder
+    group.mkdir(parents=True)
+    (group / usage).write_text(f"{5 * MIB}\n")
+    (group / "memory.stat").write_text(f"anon {3 * MIB}\n{cache} {2 * MIB}\nactive_file 7\n")
+    # What files take in memory gives way.
+    for most, left in ((6 * MIB, 3 * MIB), (2 * MIB, 0), (100 * MIB, 8 * MIB), ("max", 8 * MIB)):
+        (group / limit).write_text(f"{most}\n")
+        assert available_memory(proc, proc / "cgroup") == left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_process_knows_its_peak() -> None:
+    b"x" * (200 * MIB)
+    taken = MemoryTaken()
+    assert taken.peak < 20 * MIB, "what was before does not count"
+    b"x" * (100 * MIB)
+    assert taken.peak == pytest.approx(100 * MIB, rel=0.2), "though it is free again"

@@ -102,6 +102,20 @@ def test_budgets_and_seeds_are_added(elucidiff: Run, blurs: Path, tmp_path: Path
     assert values["alpha-1", "9"] <= values["alpha-1", "7"] < values["alpha-1", "5"]
 
 
+def test_settings_that_an_older_program_did_not_know(elucidiff: Run, blurs: Path, tmp_path: Path) -> None:
+    """They had their defaults then; with another value, it would be another ablation."""
+    words = ("ablate", "alpha", "ideal", "--data", blurs, "--alphas=0.5,1", "--out", tmp_path, *QUICK)
+    assert elucidiff(*words).returncode == 0
+    path = tmp_path / "ablation.json"
+    kept = json.loads(path.read_text())
+    for name, code in (("eta", 0), ("alpha", 2)):
+        older = {row: {k: v for k, v in each.items() if k != name} for row, each in kept["configurations"].items()}
+        path.write_text(json.dumps({**kept, "configurations": older}))
+        done = elucidiff(*words)
+        assert done.returncode == code, done.stderr
+    assert "alpha-0.5.alpha 1.0, now it is 0.5" in done.stderr
+
+
 def test_a_model_is_judged_by_its_samples(elucidiff: Run, model: Path, blurs: Path, tmp_path: Path) -> None:
     words = ("ablate", "sampling", model, "--data", blurs, "--only=edm", "--out", tmp_path, *QUICK)
     done = elucidiff(*words, "--nfe=5", "--seeds=1", "--exact-images=0")

@@ -63,6 +63,10 @@ def test_other_weights(elucidiff: Run, model: Path, tmp_path: Path) -> None:
     assert elucidiff(*sample, "--overwrite").returncode == 0
     kept = json.loads((other / "samplers" / "nfe-5.json").read_text())
     assert (kept["seeds"], kept["warm_up_seeds"]) == ("300-301", "100-101")
+    theirs = model / "samplers" / "nfe-5.json"
+    line = refused(elucidiff, "steps", "measure", other, "--samplers", theirs, *seeds)
+    assert "has its own sampler 'nfe-5': rename or remove" in line
+    assert json.loads((other / "samplers" / "nfe-5.json").read_text()) == kept
 
 
 @pytest.mark.parametrize(

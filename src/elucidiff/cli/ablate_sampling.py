@@ -23,7 +23,7 @@ from elucidiff.evaluation.ablation import (
     open_judge,
     sampling_configurations,
 )
-from elucidiff.sampling import Churn, load_named
+from elucidiff.sampling import Churn, Sampler, load_named
 
 IDEAL = "ideal"
 
@@ -107,6 +107,7 @@ class OfSampling:
             judge,
             facts,
             {each.name: {"method": each.method, **each.sampler.to_dict()} for each in chosen},
+            Sampler().to_dict(),
             self.out or Path("ablations") / f"{self.kind}-{name}",
         )
         return carry_out(ablation, report, only_plan=self.plan)

@@ -48,6 +48,7 @@ class Report:
         judge: of quality, or None; it decides the figures, too.
         facts: what else decides the figures. A folder in which others were measured is refused.
         settings: of each configuration, by name, likewise.
+        defaults: of these settings: what an older program did not know yet, and so did not write down.
         folder: where everything is kept.
     """
 
@@ -57,6 +58,7 @@ class Report:
     judge: Judge | None
     facts: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
+    defaults: Mapping[str, Any]
     folder: Path
 
     def tables(self, ablation: Ablation, ledger: FileLedger) -> list[Table]:
@@ -205,8 +207,9 @@ def _checked(report: Report) -> dict[str, Any]:
         return now
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        known = dict(before["configurations"])
-    except (ValueError, TypeError, KeyError):
+        defaults = json.loads(json.dumps(dict(report.defaults)))
+        known = {name: _filled(settings, defaults) for name, settings in before["configurations"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
     shared = {name: settings for name, settings in now["configurations"].items() if name in known}
     alike = {**before, "configurations": {name: known[name] for name in shared}}
@@ -217,6 +220,15 @@ def _checked(report: Report) -> dict[str, Any]:
             "another --out"
         )
     return {**now, "configurations": {**known, **now["configurations"]}}
+
+
+def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings``, with the default of each one that is missing."""
+    filled = {**defaults, **settings}
+    for name, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(filled[name], default)
+    return filled
 
 
 def _words(metric: str) -> str:

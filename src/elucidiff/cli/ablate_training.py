@@ -124,6 +124,7 @@ class OfTraining(ABC):
             facts,
             # Where data and device are may change.
             {name: {**to_dict(config), "data": None, "device": None} for name, config in configs.items()},
+            to_dict(TrainingConfig(data="")),
             folder,
         )
         return carry_out(ablation, report, only_plan=self.plan)

@@ -94,5 +94,5 @@ def run(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError:
         raise ValueError("a search needs Optuna: pip install 'elucidiff[search]'") from None
     # What follows imports it.
-    search_result = importlib.import_module("elucidiff.cli.search_result")
-    return int(search_result.carry_out(options, arguments))
+    search_trials = importlib.import_module("elucidiff.cli.search_trials")
+    return int(search_trials.carry_out(options, arguments))

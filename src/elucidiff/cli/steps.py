@@ -177,6 +177,10 @@ class Measure:
         if not names:
             raise ValueError(f"{self.model} has no samplers: make some with `elucidiff steps optimise {self.model}`")
         chosen = [load_named(self.model, name, any_model=True) for name in names]
+        for which, named in zip(names, chosen, strict=True):
+            own = path_of(self.model, named.name)
+            if which.endswith(".json") and own.exists() and not own.samefile(which):
+                raise ValueError(f"{self.model} has its own sampler {named.name!r}: rename or remove {own} first")
         if self.samplers is None:
             # A search may have found samplers that add noise, so that there is nothing to measure them by.
             chosen = [named for named in chosen if named.error is not None]

@@ -132,7 +132,7 @@ def test_repeats(judge: Judge, digits: Dataset) -> None:
     assert together.figures["fid"].value == pytest.approx(np.mean(values))
     assert together.figures["fid"].error == pytest.approx(np.std(values, ddof=1) / 3**0.5)
     text = markdown(together)
-    assert "3 x 200" in text
+    assert "3 x 50" in text
     assert f"{np.mean(values):.3f}"[:5] in text
     assert repeated(parts[:1]) is parts[0]
     other = judge.quality(judge.extractor(digits.images(range(1000, 1100))), errors=False)

@@ -1,6 +1,6 @@
 """Sampling against the reference's way: equal closeness to the exact ODE solution, and equal solver and steps.
 
-    python -m benchmarks.sampling_speed MODEL [MODEL ...] [--seconds 8] [--rounds 7] [--backends eager onnx]
+    python -m benchmarks.sampling_speed MODEL [MODEL ...] [--seconds 6] [--rounds 5] [--backends eager onnx]
 
 The reference's way (`benchmarks/plain.py`): the same weights in eager float32, NCHW, batches of 64, one process with
 as many threads as there are cores, glibc's allocator as it comes, Heun's method with 18 steps. Ours is what
@@ -99,8 +99,8 @@ class Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=float, default=8, help="about so long for a round of the reference's way")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=6, help="about so long for a round of the reference's way")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backends", nargs="+", default=["eager", "onnx"], help="eager is one of them")
     parser.add_argument("--processes", type=int, default=physical_cores())
     options = parser.parse_args()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,8 +59,8 @@ class Options:
     """Write over the results of another evaluation. Features that fit are used all the same."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
-    extractor_batch_size: int = 16
-    """Pictures in one call of the extractor. It changes features in their last bits."""
+    extractor_batch_size: int | None = None
+    """Pictures in one call of the extractor (8 on a CPU, 64 elsewhere). It changes features in their last bits."""
     cache: Path | None = None
     """Folder for features of data sets (evaluation, beside the named data sets)."""
 
@@ -93,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     count = _count_of_each(len(subject.images), options.repeats)
     with Interrupt() as interrupt, held(options.out):
 
-        def stop_if_asked(_: object = None) -> None:
+        def stop_if_asked() -> None:
             if interrupt.received:
                 raise _StoppedError
 
@@ -160,7 +159,7 @@ def _refuse_others(options: Options, facts: dict[str, Any]) -> None:
         )
 
 
-def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: Any) -> Described:
+def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: Callable[[], object]) -> Described:
     """Features of all images, those of a model in the folder of results, others where those of references are."""
     store = subject.store(options.out / FEATURES, judge.extractor, options.cache)
     with Progress(subject.doing, len(subject.images), "images") as bar:
@@ -174,18 +173,21 @@ def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: A
         return describe(subject.ready(stop_if_asked), judge.extractor, store, tick)
 
 
-def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Any) -> Quality:
+def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Callable[[], object]) -> Quality:
     rows = described.rows
     starts = range(0, len(rows), count)
-    # With repeats the error is found from them alone.
-    with Progress("judging", len(starts), "blocks") if len(starts) > 1 else nullcontext() as bar:
+    alone = len(starts) == 1  # else errors are found from the repeats
+    with Progress("judging", judge.steps if alone else len(starts), "steps") as bar:
+
+        def tick() -> None:
+            bar.advance(1)
+            stop_if_asked()
+
         found = []
         for start in starts:
-            part = rows[start : start + count]
-            found.append(judge.quality(part, stop_if_asked, errors=len(starts) == 1))
-            if bar is not None:
-                bar.advance(1)
-            stop_if_asked()
+            found.append(judge.quality(rows[start : start + count], tick, errors=alone))
+            if not alone:
+                tick()
     return repeated(found)
 
 

@@ -32,9 +32,11 @@ def judge(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Judge:
 def test_a_stream_and_its_rows_have_the_same_figures(judge: Judge, digits: Dataset) -> None:
     rest = digits.images(range(1000, 1060))
     rows = judge.extractor(rest)
+    ticks: list[None] = []
     every = Judge(judge.extractor, judge.reference, ("recall", "kid", "fid"))
-    whole, streamed = every.quality(rows), every.measure(rest.split(16))
-    assert whole == streamed == every.quality(rows)
+    whole, streamed = every.quality(rows, lambda: ticks.append(None)), every.measure(rest.split(16))
+    assert whole == streamed
+    assert len(ticks) == every.steps == 30
     assert {name: each.value for name, each in whole.figures.items()} == every.figures(rows)
     assert (whole.count, whole.reference_count) == (60, 600)
     assert list(every.metrics.items()) == [("fid", True), ("kid", True), ("recall", False)]

@@ -51,13 +51,15 @@ def warnings_for(metrics: Collection[str], count: int, dim: int, reference_count
 
 
 def _too_few(number: int, what: str, dim: int) -> str:
+    of_reference = what != "images"
     if number <= dim:
         return (
-            f"{number:,} {what.upper()} ARE FAR TOO FEW FOR {dim:,} FEATURES: their covariance is singular, and the "
-            f"Frechet distance is mostly bias. Use at least {2 * dim:,}, better {_SAFE * dim:,}, or kid, which "
-            "has none"
+            f"{number:,} {what.upper()} ARE FAR TOO FEW FOR {dim:,} FEATURES: their covariance is singular, and "
+            f"the Frechet distance is mostly bias. Use {2 * dim:,}, better {_SAFE * dim:,}, or kid, which has none"
         )
+    compare = "against this very reference" if of_reference else "of the same number"
+    instead = "" if of_reference else ", or fid_infinity"
     return (
         f"{number:,} {what.upper()} ARE FEW FOR {dim:,} FEATURES: the Frechet distance has a bias that falls with "
-        f"their number. Compare it only with figures of the same number, use {_SAFE * dim:,}, or fid_infinity"
+        f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
     )

@@ -48,6 +48,12 @@ class Judge:
         """The figures by name, and for each whether lower is better."""
         return {name: figures_of.LOWER_IS_BETTER[name] for name in self._names}
 
+    @property
+    def steps(self) -> int:
+        """How often :meth:`quality` calls ``tick``."""
+        smooth = figures_of.of_rows([name for name in self._names if name in _SMOOTH], self.reference, 0)
+        return BLOCKS * (len(smooth) + ("kid" in self._names))
+
     def check(self, shape: Sequence[int], dtype: torch.dtype, count: int) -> None:
         """Find what is wrong with images before they are made or read.
 
@@ -96,7 +102,7 @@ class Judge:
 
         Args:
             features: as :meth:`describe` makes them.
-            tick: called 10 times for most figures; may raise to end the work.
+            tick: called :attr:`steps` times; may raise to end the work.
             errors: False to leave errors out (NaN), where :func:`.repeated` is to find them.
 
         Raises:

@@ -15,7 +15,7 @@ from torch import Tensor
 from elucidiff.data.choosing import evenly_spread
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
-from elucidiff.evaluation.quality.extractors import DEFAULT_BATCH_SIZE, Rows
+from elucidiff.evaluation.quality.extractors import Rows
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
@@ -62,7 +62,7 @@ class PrincipalComponents:
     @property
     def batch_size(self) -> int:
         """Images are described one by one."""
-        return DEFAULT_BATCH_SIZE
+        return 1
 
     @property
     def key(self) -> str:

@@ -73,7 +73,7 @@ class DPMpp2M(_DPMpp):
             return DPMpp1(self.eta).predict(places, target, schedule)
         size = -math.expm1(-(1 + self.eta) * length(start, target))
         _, before = relative(places, start, target)
-        extrapolation = -size / (3 * before)
+        extrapolation = -size / (2 * before)
         return move([size + extrapolation, -extrapolation], start, target, self.eta)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.launch.memory import MemoryTaken, available_memory
+from elucidiff.launch.memory import available_memory
 
 MIB = 2**20
 PEAKS = """

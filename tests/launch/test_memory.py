@@ -52,7 +52,7 @@ def test_a_container_has_what_it_is_given(proc: Path, folder: str, limit: str, u
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 def test_a_process_knows_its_peak() -> None:
-    """In a process of its own, whose allocator gives back what is free: another test may have had this one keep it."""
+    """In a process of its own, whose allocator gives back what is free: a test may have had this one keep it."""
     told = subprocess.run([sys.executable, "-c", PEAKS], check=True, capture_output=True, text=True).stdout.split()
     before, after = (int(peak) for peak in told)
     assert before < 20 * MIB, "what was before does not count"

@@ -134,6 +134,37 @@ def test_killed_at_any_write_it_ends_with_the_same_table(tmp_path: Path) -> None
     assert rows(done.study, wanted, 16) == rows(work(wanted, InMemoryStorage(), "s", parabola).study, wanted, 16)
 
 
+def test_a_trial_that_another_worker_has_finished_meanwhile_is_left_to_it() -> None:
+    storage, wanted = InMemoryStorage(), search(trials=6)
+    asked = 0
+
+    def overtaken(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            storage.set_trial_state_values(0, TrialState.COMPLETE, [parabola(sampler, SEEDS).value])
+        return parabola(sampler, seeds)
+
+    done = work(wanted, storage, "s", overtaken)
+    assert [trial.number for trial in done.study.trials] == list(range(6))
+    assert all(trial.state.is_finished() for trial in done.study.trials)
+
+
+def test_a_trial_that_was_put_back_meanwhile_is_done_again() -> None:
+    storage, wanted = InMemoryStorage(), search(trials=3, rungs=(90,))
+    asked: list[float] = []
+
+    def taken_for_dead(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+        asked.append(sampler.rho)
+        if len(asked) == 1:
+            storage.set_trial_state_values(0, TrialState.WAITING)
+        return parabola(sampler, seeds)
+
+    done = work(wanted, storage, "s", taken_for_dead)
+    assert asked[0] == asked[1]
+    assert rows(done.study, wanted, 3) == rows(work(wanted, InMemoryStorage(), "s", parabola).study, wanted, 3)
+
+
 def killed_after(calls: int, seconds: float) -> Objective:
     """An objective whose process is killed so many seconds after it was asked so many times."""
     left = calls

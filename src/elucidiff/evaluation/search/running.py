@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna import Study, Trial
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -138,6 +139,9 @@ def work(
         try:
             with Beating(trial):
                 _measure(search, study, trial, objective, workers, stop)
+        except UpdateFinishedTrialError:
+            # Two workers thought that the one before had died, and the other one was faster with the same result.
+            pass
         except BaseException:
             workers.put_back(trial.number)
             raise

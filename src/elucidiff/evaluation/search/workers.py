@@ -58,7 +58,7 @@ class Workers:
         """
         while True:
             for trial in self._trials():
-                if trial.state is TrialState.RUNNING and self._is_dead(trial):
+                if trial.state is TrialState.RUNNING and self._is_dead(trial) and self._is_as_seen(trial):
                     self.put_back(trial.number)
             trials = self._trials()
             waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
@@ -118,6 +118,11 @@ class Workers:
             self._heard[trial.number] = (beat, now, before is not None)
             return False
         return now - since > self._grace
+
+    def _is_as_seen(self, trial: FrozenTrial) -> bool:
+        """Whether no other worker has put it back, or taken it, since it was read."""
+        now = self._storage.get_trial(self._trial_id(trial.number))
+        return (now.state, now.user_attrs.get(WORKER)) == (trial.state, trial.user_attrs.get(WORKER))
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
         return _runs_here(trial) or self._heard.get(trial.number, (None, 0.0, False))[2]

@@ -9,18 +9,17 @@ stage in processor time, as a table in Markdown.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
 import elucidiff as ed
+from benchmarks.stages import watched
 from elucidiff.denoisers.backends import BACKENDS, with_backend
 from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.sampling import Sampler, sampler
@@ -61,10 +60,9 @@ class Clock:
         return wrapper
 
 
-@contextlib.contextmanager
-def watched(clock: Clock, denoiser: ed.Denoiser) -> Iterator[None]:
-    """Time the stages of a job while this context is active."""
-    watch: list[tuple[object, str, str]] = [
+def stages_of(denoiser: ed.Denoiser) -> list[tuple[object, str, str]]:
+    """The stages of a job: owner and name of each function, and what to call its time."""
+    return [
         (denoiser.network, "forward", "network"),
         (type(denoiser), "forward", "preconditioning"),
         (FixedBatch, "__call__", "chunks"),
@@ -73,12 +71,6 @@ def watched(clock: Clock, denoiser: ed.Denoiser) -> Iterator[None]:
         (drawing, "encoded", "PNG"),
         (Archives, "write", "files"),
     ]
-    with contextlib.ExitStack() as stack:
-        for owner, name, stage in watch:
-            function = clock.timed(stage, getattr(owner, name))
-            # A plain function, so that it becomes a method again.
-            stack.enter_context(mock.patch.object(owner, name, lambda *a, _f=function, **k: _f(*a, **k)))
-        yield
 
 
 def profile(denoiser: ed.Denoiser, choices: Sampler, images: int, batch: int) -> dict[str, float]:
@@ -87,7 +79,7 @@ def profile(denoiser: ed.Denoiser, choices: Sampler, images: int, batch: int) ->
     with tempfile.TemporaryDirectory() as folder:
         run_job(lambda index: Task(job, denoiser, torch.device("cpu")), Path(folder) / "warm", processes=1)
         clock = Clock()
-        with watched(clock, denoiser):
+        with watched(clock.timed, stages_of(denoiser)):
             run_job(lambda index: Task(job, denoiser, torch.device("cpu")), Path(folder) / "timed", processes=1)
         clock.turn()
     total = sum(clock.seconds.values())

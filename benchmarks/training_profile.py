@@ -10,18 +10,18 @@ its images.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 
+from benchmarks.stages import watched
 from elucidiff.data.importing import import_dataset
 from elucidiff.training import batches as batches_module
 from elucidiff.training import loop
@@ -56,22 +56,15 @@ class Clock:
         return wrapper
 
 
-@contextlib.contextmanager
-def watched(clock: Clock, state: TrainingState) -> Iterator[None]:
-    """Time the stages of :func:`elucidiff.training.loop.update` while this context is active."""
-    watch: list[tuple[object, str, str]] = [
+def stages_of(state: TrainingState) -> list[tuple[object, str, str]]:
+    """The stages of :func:`elucidiff.training.loop.update`: owner and name of each function, and its stage."""
+    return [
         (type(state.objective), "loss", "forward and loss"),
         (Arithmetic, "backward", "backward"),
         (Arithmetic, "step", "optimiser"),
         (WeightAverage, "update", "EMA"),
         (LossMeter, "add", "metrics"),
     ]
-    with contextlib.ExitStack() as stack:
-        for owner, name, stage in watch:
-            function = clock.timed(stage, getattr(owner, name))
-            # A plain function, so that it becomes a method again.
-            stack.enter_context(mock.patch.object(owner, name, lambda *a, _f=function, **k: _f(*a, **k)))
-        yield
 
 
 def profile(config: TrainingConfig, steps: int, warm: int) -> tuple[dict[str, float], float]:
@@ -80,7 +73,7 @@ def profile(config: TrainingConfig, steps: int, warm: int) -> tuple[dict[str, fl
     state = TrainingState(config, data.shape, data.label_dim, torch.device("cpu"))
     batches = data.batches(config, 0, state.device)
     clock, start = Clock(), 0.0
-    with watched(clock, state):
+    with watched(clock.timed, stages_of(state)):
         for step in range(warm + steps):
             if step == warm:
                 clock.seconds.clear()

@@ -24,6 +24,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until an accelerator has done all that it was given, to measure time."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def onto(value: Tensor, device: torch.device) -> Tensor:
     """``value``, a CPU tensor or one that is there already, on ``device``, without waiting for its work to end.
 

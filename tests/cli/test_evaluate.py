@@ -267,7 +267,6 @@ def test_a_full_disk(evaluate: Run, model: Path, monkeypatch: pytest.MonkeyPatch
         return true(path, content)
 
     monkeypatch.setattr("elucidiff.evaluation.quality.store.write_whole", full)
-    monkeypatch.setattr("elucidiff.evaluation.quality.reference.write_whole", full)
     words = (model, "digits", *FEW, "--seeds", "0-39", "--metrics", "fid")
     said = refused(evaluate, *words)
     assert "No space left on device: " in said

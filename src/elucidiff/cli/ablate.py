@@ -8,6 +8,7 @@ from typing import Any
 from elucidiff.cli.ablate_sampling import AlphaTable, ChurnTable, SamplingTable
 from elucidiff.cli.ablate_training import AugmentTable, TrainingTable
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.usage import listed
 from elucidiff.suggest import suggestion
 
 TABLES: dict[str, type[Any]] = {
@@ -31,8 +32,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage() -> str:
-    width = max(map(len, TABLES))
-    rows = "\n".join(f"  {name:<{width}}  {table.title}" for name, table in TABLES.items())
+    rows = listed({name: table.title for name, table in TABLES.items()})
     return (
         f"usage: elucidiff ablate TABLE [options]\n\ntables of Karras et al. 2022:\n{rows}\n\n"
         "`elucidiff ablate TABLE --help` explains each."

@@ -11,6 +11,7 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
+from elucidiff.cli.model_data import data_name
 from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.model_folder import checksum
@@ -116,9 +117,8 @@ class OfSampling:
         """The data that samples are judged by; for the exact denoiser, those that it knows."""
         if self.data is not None:
             return elucidiff.data.open(self.data)
-        facts = {} if denoiser is None else denoiser.facts.get("data")
-        name = facts.get("name") if isinstance(facts, dict) else None
-        if not isinstance(name, str):
+        name = None if denoiser is None else data_name(denoiser)
+        if name is None:
             raise ValueError(f"{self.model} does not tell what data it is of: name them with --data")
         return elucidiff.data.open(name)
 

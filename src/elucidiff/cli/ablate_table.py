@@ -17,7 +17,6 @@ from elucidiff.evaluation.ablation import (
     Column,
     FileLedger,
     Measured,
-    StoppedError,
     Table,
     fill,
     markdown,
@@ -27,7 +26,7 @@ from elucidiff.evaluation.ablation import (
 from elucidiff.evaluation.quality import Judge
 from elucidiff.evaluation.quality.metrics import title
 from elucidiff.files import write_whole
-from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference
 from elucidiff.suggest import suggestion
@@ -182,8 +181,7 @@ def _measure(ablation: Ablation, ledger: FileLedger, work: Mapping[Cell, float])
     with Progress("ablate", sum(work.values()), ablation.unit) as bar, Interrupt() as interrupt:
 
         def tick(cell: Cell, share: float) -> None:
-            if interrupt.received is not None:
-                raise StoppedError(interrupt.received)
+            interrupt.stop_if_asked()
             bar.reach(finished + share * work[cell], f"{cell.configuration} @ {cell.nfe}, seed {cell.seed}")
 
         def done(cell: Cell, measured: Measured) -> None:

@@ -14,14 +14,14 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
-from elucidiff.cli.evaluate_reference import chosen_metrics, open_both
+from elucidiff.cli.evaluate_reference import chosen_metrics, judge_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.progress import Progress
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality import Judge, Quality, describe, markdown, repeated
 from elucidiff.evaluation.quality.describing import Described
 from elucidiff.files import remove_unfinished, write_whole
-from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference
 from elucidiff.sampling import Sampler
@@ -91,25 +91,19 @@ def run(arguments: Sequence[str]) -> int:
     metrics = chosen_metrics(options.metrics, options.reference)
     count = _count_of_each(len(subject.images), options.repeats)
     with Interrupt() as interrupt, held(options.out):
-
-        def stop_if_asked() -> None:
-            if interrupt.received:
-                raise _StoppedError
-
+        stop_if_asked = interrupt.stop_if_asked
         try:
-            extractor, reference = open_both(options, metrics, subject, count, device, stop_if_asked)
-            judge = Judge(extractor, reference, metrics)
-            judge.check(subject.shape, subject.dtype, count)
+            judge = judge_for(options, metrics, subject, count, device, stop_if_asked)
             facts = _facts(options, subject, judge)
             _refuse_others(options, facts)
             described = _describe(options, subject, judge, stop_if_asked)
             quality = _judge(judge, described, count, stop_if_asked)
-        except _StoppedError:
+        except StoppedError as stopped:
             print(
-                f"stopped by {interrupt.received}, the features so far are kept; the same command goes on from here",
+                f"stopped by {stopped.signal}, the features so far are kept; the same command goes on from here",
                 file=sys.stderr,
             )
-            return 130 if interrupt.received == "SIGINT" else 0
+            return 130 if stopped.signal == "SIGINT" else 0
         text = _report(subject, quality, described)
         results = {**quality.to_dict(), **subject.cost(described), "facts": facts}
         write_whole(options.out / TABLE, text)
@@ -194,7 +188,3 @@ def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Callab
 def _report(subject: Subject, quality: Quality, described: Described) -> str:
     """The table and what it is of, the same each time."""
     return f"# {subject.title}\n\n{subject.about(described)}\n\n{markdown(quality)}"
-
-
-class _StoppedError(Exception):
-    """Ctrl-C or SIGTERM."""

@@ -1,8 +1,7 @@
-"""What ``elucidiff evaluate`` judges by: the extractor and the reference."""
+"""What ``elucidiff evaluate`` judges by: the extractor, the reference and the metrics."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,10 @@ from elucidiff.cli.evaluate_subject import Subject
 from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset
 from elucidiff.evaluation.quality import (
-    Extractor,
-    Reference,
-    open_extractor,
+    Judge,
+    extractor_by_name,
     open_images,
     open_reference,
-    principal_components,
 )
 from elucidiff.evaluation.quality.checks import check_images
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, check_metrics
@@ -46,15 +43,15 @@ def chosen_metrics(text: str | None, reference: str) -> list[str]:
     return names
 
 
-def open_both(
+def judge_for(
     options: Options,
     metrics: list[str],
     subject: Subject,
     count: int,
     device: torch.device,
     stop_if_asked: Callable[[], object],
-) -> tuple[Extractor, Reference]:
-    """The extractor, and the reference as it describes it. Everything is checked before anything is described.
+) -> Judge:
+    """What images are judged by. Everything is checked before anything is described.
 
     Raises:
         ValueError: something does not fit the rest, or a file is damaged.
@@ -62,7 +59,13 @@ def open_both(
     """
     statistics = _holds_statistics(options.reference)
     source: Any = Path(options.reference) if statistics else open_images(options.reference)
-    extractor = _extractor(options, source, device)
+    extractor = extractor_by_name(
+        options.extractor,
+        source,
+        device=device,
+        batch_size=options.extractor_batch_size,
+        weights=options.weights,
+    )
     name = source.name
     check_metrics(metrics, extractor, name, not statistics)
     if isinstance(source, Dataset):
@@ -76,26 +79,10 @@ def open_both(
             bar.advance(images)
             stop_if_asked()
 
-        return extractor, open_reference(source, extractor, cache=options.cache, tick=tick)
-
-
-def _extractor(options: Options, source: Any, device: torch.device) -> Extractor:
-    found = re.fullmatch(r"pca-(\d+)", options.extractor)
-    if found is None:
-        return open_extractor(
-            options.extractor,
-            weights=options.weights,
-            device=device,
-            batch_size=options.extractor_batch_size,
-        )
-    if options.weights is not None:
-        raise ValueError(f"--weights would have no effect with {options.extractor}: leave it out")
-    if not isinstance(source, Dataset):
-        raise ValueError(
-            f"{options.extractor} is fitted to the images of the reference, but {options.reference} holds statistics "
-            "alone: give images"
-        )
-    return principal_components(source, int(found[1]))
+        reference = open_reference(source, extractor, cache=options.cache, tick=tick)
+    judge = Judge(extractor, reference, metrics)
+    judge.check(subject.shape, subject.dtype, count)
+    return judge
 
 
 def _holds_statistics(reference: str) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from elucidiff import __version__
+from elucidiff.cli.usage import listed
 from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.suggest import suggestion
 
@@ -67,10 +68,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _usage() -> str:
-    width = max(map(len, VERBS))
-    rows = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
     return (
-        f"usage: elucidiff VERB [options]\n\n{rows}\n\n`elucidiff VERB --help` explains each. "
+        f"usage: elucidiff VERB [options]\n\n{listed(VERBS)}\n\n`elucidiff VERB --help` explains each. "
         "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
     )
 

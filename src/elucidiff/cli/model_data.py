@@ -1,4 +1,4 @@
-"""The part of a data set that a model is to be judged by."""
+"""The data set that a model was trained on, and the part of it that a model is to be judged by."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from elucidiff.data import Dataset
 from elucidiff.denoisers.preconditioned import Denoiser
 
 Part = Literal["auto", "held-out", "training", "all"]
+
+
+def data_name(denoiser: Denoiser) -> str | None:
+    """Name or path of the data set that a model was trained on; None if it does not tell."""
+    facts = denoiser.facts.get("data")
+    name = facts.get("name") if isinstance(facts, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def part_of(dataset: Dataset, denoiser: Denoiser, part: Part) -> tuple[Tensor, str]:

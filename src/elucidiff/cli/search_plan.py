@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from elucidiff.cli import evaluate
-from elucidiff.cli.evaluate_reference import open_both
+from elucidiff.cli.evaluate_reference import judge_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
+from elucidiff.cli.model_data import data_name
 from elucidiff.cli.search import Options
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
@@ -190,15 +191,12 @@ def _judge(
     """What samples are judged by; ``count`` are the fewest that it will judge."""
     assert isinstance(subject.images, OfModel)
     if not judging.reference:
-        facts = subject.images.denoiser.facts.get("data")
-        name = facts.get("name") if isinstance(facts, dict) else None
-        if not isinstance(name, str):
+        name = data_name(subject.images.denoiser)
+        if name is None:
             raise ValueError(f"{judging.what} does not tell what it was trained on: name data with --reference")
         judging = replace(judging, reference=name)
     device = choose_device(judging.device)
-    judge = Judge(*open_both(judging, [metric], subject, count, device, stop_if_asked), [metric])
-    judge.check(subject.shape, subject.dtype, count)
-    return judge
+    return judge_for(judging, [metric], subject, count, device, stop_if_asked)
 
 
 def _figure_of(images: OfModel, judge: Judge, metric: str) -> Callable[[], OfSamples]:

@@ -13,22 +13,17 @@ from elucidiff.cli.progress import Progress
 from elucidiff.cli.search import Options
 from elucidiff.cli.search_plan import Plan, plan_of
 from elucidiff.cli.search_result import Result, told_choice
-from elucidiff.evaluation.search import Objective, StoppedError, open_storage, work
+from elucidiff.evaluation.search import Objective, open_storage, work
 from elucidiff.evaluation.search.running import IMAGES, WHY, Worked, begin
 from elucidiff.evaluation.search.storage import dashboard_command, storage_errors, without_password
-from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt, StoppedError
 
 
 def carry_out(options: Options, arguments: Sequence[str]) -> int:
     """Search, and return the exit code."""
     with Interrupt() as interrupt:
-
-        def stop_if_asked(_: object = None) -> None:
-            if interrupt.received:
-                raise StoppedError
-
         try:
-            plan = plan_of(options, stop_if_asked)
+            plan = plan_of(options, interrupt.stop_if_asked)
             storage = open_storage(plan.where)
             with storage_errors(plan.where):
                 worked, objective = _search(plan, storage, interrupt)

@@ -15,6 +15,7 @@ from elucidiff.cli.arguments import parse
 from elucidiff.cli.images import write_sheet
 from elucidiff.cli.progress import Progress
 from elucidiff.cli.units import makes_pictures
+from elucidiff.cli.usage import listed
 from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.notices import failing_once, is_main_process
@@ -123,8 +124,7 @@ class Watch(Callbacks):
 
 
 def _usage() -> str:
-    width = max(map(len, PRESETS))
-    rows = "\n".join(f"  {name:<{width}}  {entry.result}" for name, entry in PRESETS.items())
+    rows = listed({name: entry.result for name, entry in PRESETS.items()})
     return (
         "usage: elucidiff train PRESET [--field value ...] [--run-dir DIR] [--resume]\n\n"
         f"presets (or the path of a config.yaml):\n{rows}\n\n"

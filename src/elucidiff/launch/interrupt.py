@@ -14,6 +14,18 @@ from typing import Any
 _ECHO_S = 10.0
 
 
+class StoppedError(Exception):
+    """Somebody asked for an end before the work was done.
+
+    Args:
+        signal: ``"SIGINT"`` or ``"SIGTERM"``; None if the word came from elsewhere.
+    """
+
+    def __init__(self, signal: str | None = None) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
 class Interrupt:
     """While active, the first SIGINT or SIGTERM is noted in :attr:`received`, and a second one acts as usual.
 
@@ -41,6 +53,11 @@ class Interrupt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+
+    def stop_if_asked(self) -> None:
+        """Raise :class:`StoppedError` once a signal has come."""
+        if self.received is not None:
+            raise StoppedError(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -31,11 +31,14 @@ class Watch:
         if bool(finite.all()):
             return
         row = int(finite.logical_not().nonzero()[0])
+        raise ValueError(
+            f"{names[row]} gave values that are not finite {self.where(row)}: check the model, or take more steps"
+        )
+
+    def where(self, row: int) -> str:
+        """In words, the step at which sample ``row`` was not finite first; the last one if that shows in none."""
         number, sigma = next(
             ((k, sigma) for k, (sigma, finite) in enumerate(self._steps, 1) if not bool(finite[row])),
             (len(self._steps), self._steps[-1][0]),
         )
-        raise ValueError(
-            f"{names[row]} gave values that are not finite at step {number}, from noise level {sigma:.4g}: check the "
-            "model, or take more steps"
-        )
+        return f"at step {number}, from noise level {sigma:.4g}"

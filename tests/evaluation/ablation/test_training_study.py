@@ -17,7 +17,8 @@ from elucidiff.evaluation.ablation.cells import LOSS, Cell
 from elucidiff.evaluation.ablation.recipes import RECIPES
 from elucidiff.evaluation.ablation.running import fill
 from elucidiff.evaluation.ablation.training import TRAINING_CONFIGURATIONS, configure
-from elucidiff.evaluation.ablation.training_study import StoppedError, TrainingAblation
+from elucidiff.evaluation.ablation.training_study import TrainingAblation
+from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling import Sampler
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import NetworkConfig, TrainingConfig

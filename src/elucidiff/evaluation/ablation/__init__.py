@@ -5,7 +5,7 @@ from elucidiff.evaluation.ablation.cells import Ablation, Cell, Judge, Measured
 from elucidiff.evaluation.ablation.judges import open_judge
 from elucidiff.evaluation.ablation.ledger import FileLedger
 from elucidiff.evaluation.ablation.recipes import RECIPES, recipe
-from elucidiff.evaluation.ablation.running import StoppedError, fill, missing_cells
+from elucidiff.evaluation.ablation.running import fill, missing_cells
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
     alpha_configurations,
@@ -35,7 +35,6 @@ __all__ = [
     "Measured",
     "SamplingAblation",
     "SamplingConfiguration",
-    "StoppedError",
     "Table",
     "TrainingAblation",
     "TrainingConfiguration",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from elucidiff.devices import choose_device
+from elucidiff.devices import choose_device, wait_for
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
@@ -57,8 +57,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(3):
         begun = time.monotonic()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         took = time.monotonic() - begun
         if took > _ENOUGH_S:
             break

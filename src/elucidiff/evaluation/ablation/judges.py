@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
 
 from elucidiff.data import Dataset
-from elucidiff.evaluation.quality import Judge, open_extractor, open_reference, principal_components
+from elucidiff.evaluation.quality import Judge, extractor_by_name, open_reference
 
 NONE = "none"
 
@@ -19,8 +18,7 @@ def open_judge(
     """A judge that compares samples with a data set; None for the extractor ``none``.
 
     Args:
-        extractor: ``pca-20``, or with any other number, for principal components of the data set; or what
-            :func:`.open_extractor` takes.
+        extractor: see :func:`.extractor_by_name`.
         dataset: the reference.
         metrics: by name.
         count: samples that are judged together.
@@ -33,12 +31,7 @@ def open_judge(
     """
     if extractor == NONE:
         return None
-    found = re.fullmatch(r"pca-(\d+)", extractor)
-    made = (
-        principal_components(dataset, int(found[1]))
-        if found
-        else open_extractor(extractor, device=device, batch_size=batch_size)
-    )
+    made = extractor_by_name(extractor, dataset, device=device, batch_size=batch_size)
     judge = Judge(made, open_reference(dataset, made), metrics)
     judge.check(dataset.shape, dataset.dtype, count)
     return judge

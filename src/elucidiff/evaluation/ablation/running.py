@@ -9,18 +9,6 @@ from typing import Protocol
 from elucidiff.evaluation.ablation.cells import Ablation, Cell, Measured
 
 
-class StoppedError(Exception):
-    """A signal ended the work before its time.
-
-    Attributes:
-        signal: its name, such as ``"SIGINT"``.
-    """
-
-    def __init__(self, signal: str) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
 class Ledger(Protocol):
     """Where measurements are kept."""
 

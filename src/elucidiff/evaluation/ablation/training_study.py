@@ -17,9 +17,9 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation.cells import LOSS, Cell, Judge, Measured, Tick
 from elucidiff.evaluation.ablation.cost import seconds_per_training_image
 from elucidiff.evaluation.ablation.judging import judge_images
-from elucidiff.evaluation.ablation.running import StoppedError
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
+from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.training import Callbacks, Progress, train

@@ -1,5 +1,6 @@
 """Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
 
+from elucidiff.evaluation.quality.by_name import extractor_by_name
 from elucidiff.evaluation.quality.describing import OfDataset, describe
 from elucidiff.evaluation.quality.extractors import Extractor, open_extractor
 from elucidiff.evaluation.quality.judge import Judge
@@ -20,6 +21,7 @@ __all__ = [
     "Quality",
     "Reference",
     "describe",
+    "extractor_by_name",
     "markdown",
     "open_extractor",
     "open_images",

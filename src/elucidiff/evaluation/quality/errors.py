@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.evaluation.standard_error import standard_error
 
 BLOCKS = 10
 
@@ -51,4 +52,4 @@ def spread_of_blocks(figure: Callable[[Rows], float], rows: Rows, tick: Callable
     for block in np.array_split(rows, BLOCKS):
         found.append(figure(block))
         tick()
-    return float(np.std(found, ddof=1) / BLOCKS**0.5)
+    return standard_error(found)

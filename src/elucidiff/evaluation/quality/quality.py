@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from elucidiff.evaluation.quality.advice import Warned
+from elucidiff.evaluation.standard_error import standard_error
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def repeated(qualities: Sequence[Quality]) -> Quality:
     figures = {}
     for name in first.figures:
         values = [each.figures[name].value for each in qualities]
-        error = float(np.std(values, ddof=1) / len(values) ** 0.5)
-        figures[name] = Measured(float(np.mean(values)), error, f"{len(values)} repeats", tuple(values))
+        figures[name] = Measured(
+            float(np.mean(values)), standard_error(values), f"{len(values)} repeats", tuple(values)
+        )
     return replace(first, figures=figures)
 
 

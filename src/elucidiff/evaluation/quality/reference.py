@@ -17,8 +17,8 @@ from elucidiff.data.dataset import Dataset, Fingerprint
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.quality.describing import OfDataset, Tick, block_name, blocks, describe
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.store import BlockStore
-from elucidiff.files import sha256, write_whole
+from elucidiff.evaluation.quality.store import BlockStore, write_arrays
+from elucidiff.files import sha256
 
 STATISTICS = "statistics.npz"
 
@@ -188,9 +188,4 @@ def write_statistics(path: Path, reference: Reference) -> None:
     facts = {"extractor": reference.extractor, "count": reference.count}
     arrays = {"mu": reference.gaussian.mean, "sigma": reference.gaussian.covariance}
     arrays |= {name: np.array(value) for name, value in facts.items() if value is not None}
-
-    def fill(file: Path) -> None:
-        with file.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-
-    write_whole(path, fill)
+    write_arrays(path, arrays)

@@ -44,12 +44,21 @@ class BlockStore:
         Raises:
             OSError: it cannot be written.
         """
-
-        def fill(path: Path) -> None:
-            with path.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-
-        write_whole(self._path(name), fill)
+        write_arrays(self._path(name), arrays)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write a ``.npz`` file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def fill(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    write_whole(path, fill)

@@ -4,9 +4,10 @@ from elucidiff.evaluation.search.halving import rungs
 from elucidiff.evaluation.search.objectives import Figure, Objective, OfSamples, TruncationError
 from elucidiff.evaluation.search.options import CHURN, PAPER_GRID, Interval, Values, parse_options
 from elucidiff.evaluation.search.results import best_samplers, measure_afresh, rows
-from elucidiff.evaluation.search.running import Search, StoppedError, work
+from elucidiff.evaluation.search.running import Search, work
 from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.storage import open_storage
+from elucidiff.launch.interrupt import StoppedError
 
 __all__ = [
     "CHURN",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from elucidiff.evaluation.search.objectives import Objective
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search
+from elucidiff.evaluation.standard_error import standard_error
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 
@@ -115,8 +115,3 @@ def measure_afresh(
         between()
         figures.append(objective(sampler, block))
     return Measured(tuple(figure.value for figure in figures), float(np.mean([figure.nfe for figure in figures])))
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """Of the mean of ``values``; not a number for one."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -18,13 +18,10 @@ from elucidiff.evaluation.search.proposals import Method, Proposals, distributio
 from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.study import Direction, open_study
 from elucidiff.evaluation.search.workers import Beating, Workers
+from elucidiff.launch.interrupt import StoppedError
 
 NFE, IMAGES, WHY = "nfe", "images", "why"
 _FAILURES = 3
-
-
-class StoppedError(Exception):
-    """Somebody asked for an end."""
 
 
 @dataclass(frozen=True)

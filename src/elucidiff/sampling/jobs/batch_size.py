@@ -12,6 +12,7 @@ import torch
 from elucidiff.denoisers.evaluations import evaluations_of
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM
+from elucidiff.devices import wait_for
 from elucidiff.launch.memory import MemoryTaken, available_memory
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.jobs.task import Task
@@ -119,8 +120,7 @@ def _caller(task: Task) -> Callable[[int], None]:
     def call(size: int) -> None:
         samples = (x * sigma).expand(size, *x.shape[1:]).contiguous()
         probability_flow(denoiser, EDM(), samples, beginning.labels, size).denoise(samples, sigma)
-        if task.device.type != "cpu":
-            torch.accelerator.synchronize(task.device)
+        wait_for(task.device)
 
     return call
 

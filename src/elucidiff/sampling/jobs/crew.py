@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from elucidiff.launch.allocator import keep_freed_memory
+from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling.jobs.task import Task
-from elucidiff.sampling.jobs.work import Event, StoppedError, work
+from elucidiff.sampling.jobs.work import Event, work
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GLANCE_S = 0.2

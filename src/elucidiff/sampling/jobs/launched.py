@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.notices import NoticeBoard
 from elucidiff.sampling.jobs.task import Task
-from elucidiff.sampling.jobs.work import Event, StoppedError, work
+from elucidiff.sampling.jobs.work import Event, work
 
 _LOOK_S = 0.5
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from elucidiff.sampling.jobs.task import Task
-from elucidiff.sampling.loop import Step
 from elucidiff.sampling.sampler import SampleResult
-
-
-class _FoundError(Exception):
-    """The step was found, and the rest need not be drawn."""
+from elucidiff.sampling.watch import Watch
 
 
 def refuse_not_finite(task: Task, result: SampleResult, labels: Tensor | None) -> None:
     """Raise ValueError, with seed and step, if a sample of ``result`` is not finite.
 
-    The steps are not watched while samples are drawn, since every look would wait for the device. Only when something
-    went wrong is the first bad seed drawn again, with a look at each step: it depends on nothing but itself, so the
-    same goes wrong again.
+    The steps are not watched while samples are drawn. Only when something went wrong is the first bad seed drawn
+    again, with a look at each step: it depends on nothing but itself, so the same goes wrong again.
     """
     finite = result.x.isfinite().flatten(1).all(dim=1).cpu()
     if bool(finite.all()):
@@ -34,16 +29,7 @@ def refuse_not_finite(task: Task, result: SampleResult, labels: Tensor | None) -
 
 
 def _where(task: Task, seed: int, label: Tensor | None) -> str:
-    last: list[Step] = []
-
-    def look(step: Step) -> None:
-        last[:] = [step]
-        if not bool(step.x_hat.isfinite().all() & step.denoised.isfinite().all()):
-            raise _FoundError
-
-    try:
-        if bool(task.draw([seed], label, look).x.isfinite().all()):
-            return ", but not when it was drawn again"
-    except _FoundError:
-        pass
-    return f" at step {last[0].index + 1}, from noise level {last[0].sigma:.4g}"
+    watch = Watch()
+    if bool(task.draw([seed], label, watch).x.isfinite().all()):
+        return ", but not when it was drawn again"
+    return f" {watch.where(0)}"

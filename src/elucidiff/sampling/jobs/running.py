@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.launch.notices import NoticeBoard, notice_board
 from elucidiff.sampling.jobs.crew import work_in_crew
@@ -19,7 +19,7 @@ from elucidiff.sampling.jobs.launched import work_launched
 from elucidiff.sampling.jobs.monitor import Callbacks, Monitor
 from elucidiff.sampling.jobs.sizing import processes_worthwhile
 from elucidiff.sampling.jobs.task import Task
-from elucidiff.sampling.jobs.work import StoppedError, work
+from elucidiff.sampling.jobs.work import work
 
 Prepare = Callable[[int | None], Task]
 
@@ -128,21 +128,17 @@ def _lead(
         callbacks.on_note(f"going on: {before:,} of {total:,} samples are there")
     monitor = Monitor(folder, before, callbacks)
 
-    def pause() -> None:
-        if interrupt.received:
-            raise StoppedError
-
     stopped: str | None = None
     shards = count()
     try:
         if board is not None:
             stopped = work_launched(board, task, folder.path, monitor, interrupt)
         elif crew > 1:
-            work_in_crew(prepare, folder.path, crew, lambda: next(shards), monitor, pause)
+            work_in_crew(prepare, folder.path, crew, lambda: next(shards), monitor, interrupt.stop_if_asked)
         else:
-            work(task, folder, lambda: next(shards), monitor, pause)
-    except StoppedError:
-        stopped = interrupt.received
+            work(task, folder, lambda: next(shards), monitor, interrupt.stop_if_asked)
+    except StoppedError as error:
+        stopped = error.signal
     except (ValueError, OSError) as error:
         with contextlib.suppress(OSError):  # the disk may be full
             folder.log(f"failed: {error}")

@@ -33,10 +33,6 @@ class Event:
     text: str = ""
 
 
-class StoppedError(Exception):
-    """Somebody wants the work to stop: the shard at hand is dropped."""
-
-
 def work(
     task: Task,
     folder: JobFolder,
@@ -56,7 +52,7 @@ def work(
     Raises:
         ValueError: a sample is not finite.
         OSError: a shard could not be written.
-        StoppedError: ``pause`` did; shards that were written remain.
+        StoppedError: ``pause`` did. The shard at hand is dropped, those that were written remain.
     """
     while (index := take()) < task.job.shards:
         pause()

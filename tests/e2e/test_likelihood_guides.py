@@ -59,6 +59,6 @@ def test_inverse_problems(elucidiff: Run, trained: Path, tmp_path: Path, monkeyp
     assert all("8 samples in" in told for told in names["said"])
     for folder in ("painted", "enlarged"):
         with Image.open(Path(folder) / "sheet.png") as sheet:
-            assert sheet.size == (9 * 18 - 2, 16)
+            assert sheet.size == (9 * 72 - 8, 64)
     misfit = names["row_means"](names["result"].x) - names["row_means"](names["x"])
     assert float(misfit.square().mean().sqrt()) < 3 * 0.02

@@ -136,7 +136,7 @@ def precision_recall(rows: Rows, reference: Reference) -> tuple[float, float]:
         prc_neighborhood=NEIGHBOURS,
         # All distances at once take gigabytes.
         save_cpu_ram=True,
-        prc_batch_size=1000,
+        prc_batch_size=250,
         verbose=False,
     )
     return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])

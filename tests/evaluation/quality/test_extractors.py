@@ -112,7 +112,7 @@ def test_weights_that_would_run_something(tmp_path: Path, harm: Path) -> None:
 def test_weights_of_another_network(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
     for extractor in ("efficientnet-lite0", "inception-v3"):
-        with pytest.raises(ValueError, match=rf"other\.pth does not hold the weights of {extractor}"):
+        with pytest.raises(ValueError, match=rf"other\.pth does not hold the weights of {extractor}:"):
             open_extractor(extractor, weights=tmp_path / "other.pth")
     with pytest.raises(FileNotFoundError, match="there is no file of weights"):
         open_extractor("inception-v3", weights=tmp_path / "missing.pth")
@@ -155,6 +155,7 @@ def test_missing_weights_without_internet(
     assert "could not be fetched (<urlopen error Name or service not known>)" in said
     assert f"put {url} at {tmp_path / 'hub' / 'checkpoints' / file}" in said
     assert "\n" not in said
+    assert f"the weights of {name} are not on this machine" in said
     assert ("--weights" in said) == (name != "dinov2")
     code = f"unpack https://github.com/facebookresearch/dinov2/archive/refs/heads/main.zip as {tmp_path}"
     assert (code in said) == (name == "dinov2")

@@ -169,7 +169,7 @@ def open_extractor(
     if known not in registry or known == "torchscript":
         names = [*ALIASES, *(key for key in registry if key not in (*ALIASES.values(), "torchscript"))]
         raise ValueError(f"extractor {asked!r} is unknown; {suggestion(asked, [*names, 'pca-20'])}")
-    network = _built(registry[known], known, None if weights is None else Path(weights).expanduser())
+    network = _built(registry[known], known, asked, None if weights is None else Path(weights).expanduser())
     return _ready(network, asked, _checksum(network)[:8], device, batch_size)
 
 
@@ -189,15 +189,15 @@ def _registry() -> dict[str, Any]:
     return registry
 
 
-def _built(kind: Any, name: str, weights: Path | None) -> Any:
+def _built(kind: Any, name: str, asked: str, weights: Path | None) -> Any:
     """The network with its weights, of which no file is unpickled."""
     layers = list(dict.fromkeys(kind.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")))
     known = published(name)
     if name in DINOV2:
-        return _dinov2(kind, name, layers, weights)
+        return _dinov2(kind, name, asked, layers, weights)
     file: Any = weights
     if weights is None and known is not None:
-        file = located(name, known)
+        file = located(asked, known)
     elif weights is not None and not weights.is_file():
         raise FileNotFoundError(f"there is no file of weights {weights}")
     try:
@@ -209,22 +209,22 @@ def _built(kind: Any, name: str, weights: Path | None) -> Any:
             file = whole
         return kind(name, layers, feature_extractor_weights_path=file)
     except RuntimeError as error:
-        raise ValueError(f"{weights or file} does not hold the weights of {name}: {_first_line(error)}") from None
+        raise ValueError(f"{weights or file} does not hold the weights of {asked}: {_first_line(error)}") from None
 
 
-def _dinov2(kind: Any, name: str, layers: list[str], weights: Path | None) -> Any:
+def _dinov2(kind: Any, name: str, asked: str, layers: list[str], weights: Path | None) -> Any:
     """Code and weights of DINOv2 come through torch.hub, as torch-fidelity has them."""
     known = published(name)
     assert known is not None
     if weights is not None:
-        raise ValueError(f"--weights cannot be had with {name}: put the file at {known.path}")
-    read_state(located(name, known))  # torch.hub would unpickle it
+        raise ValueError(f"--weights cannot be had with {asked}: put the file at {known.path}")
+    read_state(located(asked, known))  # torch.hub would unpickle it
     try:
         return kind(name, layers)
     except (OSError, RuntimeError, ImportError) as error:
         folder = Path(torch.hub.get_dir()) / "facebookresearch_dinov2_main"
         raise FileNotFoundError(
-            f"the code of {name} could not be fetched ({_first_line(error)}): unpack "
+            f"the code of {asked} could not be fetched ({_first_line(error)}): unpack "
             f"https://github.com/facebookresearch/dinov2/archive/refs/heads/main.zip as {folder}"
         ) from None
 

@@ -75,12 +75,12 @@ def located(name: str, weights: Published) -> Path:
 
 
 def _missing(name: str, weights: Published, error: Exception) -> FileNotFoundError:
-    reason = " ".join(str(error).split())
-    by_flag = "" if name in DINOV2 else ", or anywhere and give its place with --weights"
+    reason, of_dinov2 = " ".join(str(error).split()), "dinov2" in weights.file
+    by_flag = "" if of_dinov2 else ", or anywhere and give its place with --weights"
     code = (
         f", and unpack https://github.com/facebookresearch/dinov2/archive/refs/heads/main.zip as "
         f"{Path(torch.hub.get_dir()) / 'facebookresearch_dinov2_main'}"
-        if name in DINOV2
+        if of_dinov2
         else ""
     )
     return FileNotFoundError(

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import signal
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,17 +18,39 @@ from elucidiff.cli.main import main
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import UNet
 
-KILLS = 8
 
+def begin(words: Sequence[str], renames: int | None = None, seconds: float = 0.0) -> int:
+    """Run a command in a process of its own, which is quicker to fork than to start; its number.
 
-def begin(words: Sequence[str]) -> int:
-    """Run a command in a process of its own, which is quicker to fork than to start; its number."""
+    Args:
+        words: after the program's name.
+        renames: it is killed when so many files are about to appear; None: it is not killed.
+        seconds: it is killed so much later, wherever it is then.
+    """
     process = os.fork()
     if process == 0:
         with contextlib.suppress(BaseException):
+            if renames is not None:
+                mortal(renames, seconds)
             os._exit(main(words))
         os._exit(99)
     return process
+
+
+def mortal(renames: int, seconds: float) -> None:
+    """Have this process killed; see :func:`begin`."""
+    left, rename = renames, Path.replace
+
+    def last(path: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if left == 0 and seconds > 0:
+            threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        elif left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
+
+    Path.replace = last  # type: ignore[method-assign, assignment]
 
 
 def blocks(*folders: str) -> list[Path]:
@@ -52,19 +74,18 @@ def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for path in blocks("cache"):
             path.unlink()
         chance, kept = random.Random(0), []
-        for _ in range(KILLS):
-            process = begin([*words, "killed"])
-            goal = min(len(blocks("cache", "killed")) + chance.randint(0, 4), 20)  # of 22, statistics among them
-            while len(blocks("cache", "killed")) < goal:
-                time.sleep(0.0005)
-            time.sleep(chance.uniform(0.0, 0.05))
-            os.kill(process, signal.SIGKILL)
-            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+        while True:
+            # Every other one at the very moment, for a fast machine is soon past it.
+            seconds = 0.0 if len(kept) % 2 == 0 else chance.uniform(0.001, 0.02)
+            process = begin([*words, "killed"], chance.randint(2, 5), seconds)
+            if (code := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])) == 0:
+                break
+            assert code == -signal.SIGKILL
             kept.append((len(blocks("cache")), len(blocks("killed"))))
         # Some were killed while the reference was described, some while samples were.
         assert any(0 < reference < 15 for reference, _ in kept)
         assert any(0 < samples < 6 for _, samples in kept)
-        assert os.waitstatus_to_exitcode(os.waitpid(begin([*words, "killed"]), 0)[1]) == 0
+        assert len(kept) > 3
         assert {file.name: file.read_bytes() for file in Path("killed").glob("results.*")} == before
         assert len(before) == 2
     finally:

@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 
 from elucidiff.cli.search import Options
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.evaluation.results import read_results
 from elucidiff.evaluation.search.options import PAPER_GRID
+from elucidiff.sampling import NamedSampler, Sampler, save_named
+from elucidiff.sampling.named import Quality
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
 from tests.sampling.tiny_model import save_tiny_model
@@ -54,6 +58,24 @@ def test_what_is_kept_is_what_is_used(elucidiff: Run, model: Path) -> None:
     assert drawn.returncode == 0, drawn.stderr
     assert json.loads(Path("out/samples.json").read_text())["sampler"]["rho"] == float(best["rho"])
     assert "has a sampler 'searched' already" in refused(elucidiff, "search", model, *ERROR)
+
+
+def test_rows_of_a_search(elucidiff: Run, model: Path) -> None:
+    assert elucidiff("search", model, *ERROR).returncode == 0
+    rows, trials = read_results(Path("searches/searched")), table("searches/searched/trials.csv")
+    assert rows == read_results(Path("searches/searched/results.parquet"))
+    assert [row.configuration for row in rows] == [
+        *(f"trial {k}" for k in range(4)),
+        *2 * ["before"],
+        *2 * ["searched"],
+    ]
+    assert [(row.value, row.rho) for row in rows[:4]] == [(float(row["value"]), float(row["rho"])) for row in trials]
+    assert {row.seeds for row in rows[:4]} == {"100-103"}
+    assert [(row.seeds, row.seed, row.images) for row in rows[4:6]] == [("200-203", 0, 4), ("204-207", 1, 4)]
+    assert {(row.experiment, row.metric, row.nfe) for row in rows} == {("search", "truncation_error", 11.0)}
+    quality = json.loads((model / "samplers" / "searched.json").read_text())["quality"]
+    assert quality["base_value"] == pytest.approx((rows[4].value + rows[5].value) / 2, rel=1e-12)
+    assert quality["value"] == pytest.approx((rows[6].value + rows[7].value) / 2, rel=1e-12)
 
 
 @pytest.mark.slow
@@ -162,3 +184,10 @@ def test_the_guide_knows_the_usual_ranges() -> None:
     assert usual is not None
     assert set(PAPER_GRID) <= set(re.findall(r"`(\w+)`", usual[1]))
     assert Options(Path("model")).over == tuple(PAPER_GRID)
+
+
+def test_samplers_that_add_noise_are_not_measured_again_as_if_they_did_not(elucidiff: Run, model: Path) -> None:
+    quality = Quality("fid", 1.0, 0.1, 2.0, 0.1, "3-4", 1)
+    kept = NamedSampler("s", Sampler(churn=3.0), checksum(model), 35, *[None] * 5, "1-2", "search", quality)  # type: ignore[arg-type]
+    save_named(model, kept)
+    assert f"all samplers of {model} add noise" in refused(elucidiff, "steps", "measure", model)

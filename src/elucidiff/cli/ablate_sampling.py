@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tyro
 
-import elucidiff
 from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
-from elucidiff.cli.model_data import data_name
-from elucidiff.data import Dataset, to_unit
-from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.denoisers.model_folder import checksum
+from elucidiff.cli.studied_model import IDEAL, open_model
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import (
     SamplingAblation,
     SamplingConfiguration,
     alpha_configurations,
     churn_configurations,
-    open_judge,
     sampling_configurations,
 )
 from elucidiff.sampling import Churn, Sampler, load_named
-
-IDEAL = "ideal"
 
 
 @dataclass(frozen=True)
@@ -73,18 +66,10 @@ class OfSampling:
         names = chosen_from({each.name: each.what for each in rows}, self.only)
         chosen, budgets = [each for each in rows if each.name in names], numbers("nfe", self.nfe, int)
         place = choose_device(self.device)
-        denoiser: Any = None if self.model == IDEAL else elucidiff.load(self.model).eval().to(place)
-        dataset = self._dataset(denoiser)
-        if denoiser is None:
-            denoiser = DataPosterior(to_unit(dataset.in_memory().images())).to(place)
-        elif dataset.shape != denoiser.sample_shape:
-            raise ValueError(
-                f"{self.model} makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
-                f"{dataset.shape}: choose the data that it was trained on with --data"
-            )
-        judge = open_judge(self.extractor, dataset, words(self.metrics), self.images, place, self.batch_size)
+        studied = open_model(self.model, self.data, place)
+        judge = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
         ablation = SamplingAblation(
-            denoiser,
+            studied.denoiser,
             chosen,
             budgets,
             blocks=self.seeds,
@@ -94,33 +79,24 @@ class OfSampling:
             first_seed=self.first_seed,
             batch_size=self.batch_size,
         )
-        name = f"{IDEAL}-{Path(dataset.name).name}" if self.model == IDEAL else _name_of(Path(self.model))
         facts = {
             "kind": self.kind,
-            "model": IDEAL if self.model == IDEAL else checksum(self.model),
-            "data": {"name": dataset.name, "count": len(dataset), "shape": dataset.shape},
+            **studied.facts,
             **{field: getattr(self, field) for field in ("images", "exact_images", "first_seed", "batch_size")},
         }
         report = Report(
-            f"{self.title}: {name}, {self.images} samples a seed",
+            f"{self.title}: {studied.name}, {self.images} samples a seed",
             names,
             {each.name: reference for each in rows if each.name != reference},
             judge,
             facts,
+            self.kind,
+            studied.id,
             {each.name: {"method": each.method, **each.sampler.to_dict()} for each in chosen},
             Sampler().to_dict(),
-            self.out or Path("ablations") / f"{self.kind}-{name}",
+            self.out or Path("ablations") / f"{self.kind}-{studied.name}",
         )
         return carry_out(ablation, report, only_plan=self.plan)
-
-    def _dataset(self, denoiser: Any) -> Dataset:
-        """The data that samples are judged by; for the exact denoiser, those that it knows."""
-        if self.data is not None:
-            return elucidiff.data.open(self.data)
-        name = None if denoiser is None else data_name(denoiser)
-        if name is None:
-            raise ValueError(f"{self.model} does not tell what data it is of: name them with --data")
-        return elucidiff.data.open(name)
 
 
 @dataclass(frozen=True)
@@ -181,9 +157,3 @@ class AlphaTable(OfSampling):
         rows = alpha_configurations(numbers("alphas", self.alphas, float), self.sigma_min, self.sigma_max)
         names = [row.name for row in rows]
         return self.run(rows, "alpha-1" if "alpha-1" in names else names[-1])
-
-
-def _name_of(model: Path) -> str:
-    """What to call a model: the run that its folder is in, unless it has a name of its own."""
-    path = model.resolve()
-    return path.parent.name if path.name == "model" else path.name

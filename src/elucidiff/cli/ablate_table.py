@@ -1,4 +1,4 @@
-"""Filling and printing the table of ``elucidiff ablate``."""
+"""Filling and printing the tables of ``elucidiff ablate`` and ``elucidiff curve``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from elucidiff.evaluation.ablation import (
     Ablation,
     Cell,
     Column,
-    FileLedger,
     Measured,
+    ResultsLedger,
     Table,
     fill,
     markdown,
@@ -25,6 +25,7 @@ from elucidiff.evaluation.ablation import (
 )
 from elucidiff.evaluation.quality import Judge
 from elucidiff.evaluation.quality.metrics import title
+from elucidiff.evaluation.results import ResultsTable
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
@@ -32,8 +33,6 @@ from elucidiff.plain_data import first_difference
 from elucidiff.suggest import suggestion
 
 T = TypeVar("T", int, float)
-
-SETTINGS, RESULTS, MARKDOWN, CSV = "ablation.json", "results.csv", "table.md", "table.csv"
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,13 @@ class Report:
         references: for each configuration the one it is compared with.
         judge: of quality, or None; it decides the figures, too.
         facts: what else decides the figures. A folder in which others were measured is refused.
+        experiment: what the rows are measured for, in the table of results.
+        model: whose samples they are, likewise; empty if each configuration has a model of its own.
         settings: of each configuration, by name, likewise.
         defaults: of these settings: what an older program did not know yet, and so did not write down.
         folder: where everything is kept.
+        noun: what it is called in messages; with ``.json``, the file of the settings.
+        stem: of the files of the table.
     """
 
     title: str
@@ -56,15 +59,34 @@ class Report:
     references: Mapping[str, str]
     judge: Judge | None
     facts: Mapping[str, Any]
+    experiment: str
+    model: str
     settings: Mapping[str, Mapping[str, Any]]
     defaults: Mapping[str, Any]
     folder: Path
+    noun: str = "ablation"
+    stem: str = "table"
 
-    def tables(self, ablation: Ablation, ledger: FileLedger) -> list[Table]:
+    @property
+    def settings_file(self) -> Path:
+        """Where the settings are kept."""
+        return self.folder / f"{self.noun}.json"
+
+    def ledger(self, ablation: Ablation) -> ResultsLedger:
+        """The table of results.
+
+        Raises:
+            ValueError: the file there is none.
+            OSError: it cannot be read.
+        """
+        judge = {} if self.judge is None else self._judged_by(self.judge)
+        return ResultsLedger(ResultsTable(self.folder), self.experiment, ablation, {"model": self.model, **judge})
+
+    def tables(self, ablation: Ablation, ledger: ResultsLedger) -> list[Table]:
         """What has been measured so far: a table for each metric, or one for all if there is a single budget."""
         cells = ablation.cells()
         metrics = list(dict.fromkeys(name for cell in cells for name in ablation.metrics(cell)))
-        budgets = list(dict.fromkeys(cell.nfe for cell in cells))
+        budgets = sorted({cell.nfe for cell in cells})
         seeds = {cell.seed for cell in cells}
         if len(budgets) == 1:
             return [self._table("", {self._title(metric): (metric, budgets[0]) for metric in metrics}, seeds, ledger)]
@@ -76,7 +98,7 @@ class Report:
         ]
 
     def _table(
-        self, title: str, columns: Mapping[str, tuple[str, int]], seeds: Collection[int], ledger: FileLedger
+        self, title: str, columns: Mapping[str, tuple[str, int]], seeds: Collection[int], ledger: ResultsLedger
     ) -> Table:
         """One table; of each column, by its title, the metric and the budget."""
         lower_is_better = {} if self.judge is None else self.judge.metrics
@@ -99,10 +121,12 @@ class Report:
 
     def kept(self) -> dict[str, Any]:
         """All that decides the figures, as JSON gives it back."""
-        judge: dict[str, str | None] = {"extractor": None, "reference": None}
-        if self.judge is not None:
-            judge = {"extractor": self.judge.extractor.id, "reference": self.judge.reference.id}
+        judge = {"extractor": None, "reference": None} if self.judge is None else self._judged_by(self.judge)
         return dict(json.loads(json.dumps({**self.facts, **judge, "configurations": dict(self.settings)})))
+
+    @staticmethod
+    def _judged_by(judge: Judge) -> dict[str, str]:
+        return {"extractor": judge.extractor.id, "reference": judge.reference.id}
 
     def _title(self, metric: str) -> str:
         """What a column is called; figures of quality, with what describes the images."""
@@ -121,7 +145,7 @@ def carry_out(ablation: Ablation, report: Report, *, only_plan: bool) -> int:
     """
     with nullcontext() if only_plan else held(report.folder):
         merged = _checked(report)
-        ledger = FileLedger(report.folder / RESULTS)
+        ledger = report.ledger(ablation)
         cells, missing = ablation.cells(), missing_cells(ablation, ledger)
         _say(f"{len(cells) - len(missing)} of {len(cells)} measurements are there already, in {report.folder}")
         if missing:
@@ -129,12 +153,12 @@ def carry_out(ablation: Ablation, report: Report, *, only_plan: bool) -> int:
             _say(f"{len(missing)} to make: about {_minutes(minutes)} on this machine, as fast as it is just now")
         if only_plan:
             return 0
-        write_whole(report.folder / SETTINGS, json.dumps(merged, indent=1))
-        stopped = _measure(ablation, ledger, {cell: ablation.work(cell) for cell, _ in missing})
+        write_whole(report.settings_file, json.dumps(merged, indent=1))
+        stopped = _measure(ablation, ledger, {cell: ablation.work(cell) for cell, _ in missing}, report.noun)
         tables = report.tables(ablation, ledger)
         text = markdown(report.title, tables)
-        write_whole(report.folder / MARKDOWN, text)
-        write_whole(report.folder / CSV, to_csv(tables))
+        write_whole(report.folder / f"{report.stem}.md", text)
+        write_whole(report.folder / f"{report.stem}.csv", to_csv(tables))
     print(text)
     if stopped is not None:
         _say(f"stopped by {stopped}, what was measured is kept; the same command goes on from here")
@@ -175,10 +199,10 @@ def numbers(flag: str, text: str, kind: Callable[[str], T]) -> list[T]:
         raise ValueError(f"--{flag} is {text!r}, but must be numbers with commas between them") from None
 
 
-def _measure(ablation: Ablation, ledger: FileLedger, work: Mapping[Cell, float]) -> str | None:
+def _measure(ablation: Ablation, ledger: ResultsLedger, work: Mapping[Cell, float], what: str) -> str | None:
     """Fill the ledger; the signal that ended it before its time, if any."""
     finished = 0.0
-    with Progress("ablate", sum(work.values()), ablation.unit) as bar, Interrupt() as interrupt:
+    with Progress(what, sum(work.values()), ablation.unit) as bar, Interrupt() as interrupt:
 
         def tick(cell: Cell, share: float) -> None:
             interrupt.stop_if_asked()
@@ -199,7 +223,7 @@ def _measure(ablation: Ablation, ledger: FileLedger, work: Mapping[Cell, float])
 
 def _checked(report: Report) -> dict[str, Any]:
     """The settings to keep: those of earlier commands, which must agree, and of this one."""
-    path = report.folder / SETTINGS
+    path = report.settings_file
     now = report.kept()
     if not path.exists():
         return now
@@ -210,11 +234,14 @@ def _checked(report: Report) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
     shared = {name: settings for name, settings in now["configurations"].items() if name in known}
-    alike = {**before, "configurations": {name: known[name] for name in shared}}
+    # A folder without figures of quality may get some later, and may be gone on with for the others alone.
+    judge = {name: before.get(name) or now[name] for name in ("extractor", "reference")}
+    now |= {name: now[name] or judge[name] for name in judge}
+    alike = {**before, **judge, "configurations": {name: known[name] for name in shared}}
     if difference := first_difference(alike, {**now, "configurations": shared}):
         name, old, new = difference
         raise ValueError(
-            f"{report.folder} holds an ablation with {name} {old}, now it is {new}: change it back, or choose "
+            f"{report.folder} holds measurements with {name} {old}, now it is {new}: change it back, or choose "
             "another --out"
         )
     return {**now, "configurations": {**known, **now["configurations"]}}

@@ -94,7 +94,9 @@ class OfTraining(ABC):
         configs = {name: every[name].config for name in rows}
         place = choose_device(self.device)
         dataset = elucidiff.data.open(last.data)
-        judge = open_judge(self.extractor, dataset, words(self.metrics), self.images, place, self.batch_size)
+        judge = open_judge(
+            self.extractor, dataset, words(self.metrics), dataset.shape, self.images, place, self.batch_size
+        )
         name = Path(self.recipe).stem
         folder = self.out or Path("ablations") / f"{self.kind}-{name}"
         ablation = TrainingAblation(
@@ -122,6 +124,8 @@ class OfTraining(ABC):
             self.references(list(rows)),
             judge,
             facts,
+            self.kind,
+            "",
             # Where data and device are may change.
             {name: {**to_dict(config), "data": None, "device": None} for name, config in configs.items()},
             to_dict(TrainingConfig(data="")),

@@ -35,7 +35,7 @@ def chosen_metrics(text: str | None, reference: str) -> list[str]:
         ValueError: one is unknown; the nearest is suggested.
     """
     if text is None:
-        return _DEFAULT[:1] if _holds_statistics(reference) else _DEFAULT
+        return _DEFAULT[:1] if holds_statistics(reference) else _DEFAULT
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in LOWER_IS_BETTER:
@@ -57,7 +57,7 @@ def judge_for(
         ValueError: something does not fit the rest, or a file is damaged.
         OSError: something cannot be read, written or fetched.
     """
-    statistics = _holds_statistics(options.reference)
+    statistics = holds_statistics(options.reference)
     source: Any = Path(options.reference) if statistics else open_images(options.reference)
     extractor = extractor_by_name(
         options.extractor,
@@ -85,6 +85,7 @@ def judge_for(
     return judge
 
 
-def _holds_statistics(reference: str) -> bool:
+def holds_statistics(reference: str) -> bool:
+    """Whether a reference is a file of mean and covariance, not of images."""
     path = Path(reference).expanduser()
     return path.suffix.lower() == ".npz" and path.is_file() and is_statistics(path)

@@ -1,137 +1,117 @@
-"""``elucidiff figure NAME``: one figure, as PNG and SVG."""
+"""``elucidiff figure NAME``: one figure, as PNG and SVG; one that is measured leaves its numbers beside them."""
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
-import torch
 import tyro
 from matplotlib.figure import Figure
-from PIL import Image
 
-import elucidiff
+from elucidiff.cli import figure_measured, figure_results, figure_samples
 from elucidiff.cli.arguments import parse
-from elucidiff.design import table
-from elucidiff.devices import choose_device
-from elucidiff.figures import grid, steps, trajectory
-from elucidiff.figures.style import is_picture, save
-from elucidiff.sampling.loop import Step
-from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.cli.usage import listed
+from elucidiff.figures import (
+    ablation_bars,
+    churn_heat_map,
+    curvature,
+    loss_per_sigma,
+    quality_against_nfe,
+    repeated_churn,
+    saved,
+    step_errors,
+    strips,
+)
+from elucidiff.figures.numbers import Numbers, read_numbers
+from elucidiff.figures.style import save
 from elucidiff.suggest import suggestion
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """Samples on their way from noise: the state x above D(x; sigma)."""
+class Drawn(Protocol):
+    """Options of a figure that is drawn from what there is."""
 
-    model: tyro.conf.Positional[Path]
-    """A model folder."""
-    seeds: str = "0-2"
-    """Seeds, one pair of rows each."""
-    n: int = 18
-    """Number of Heun steps."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
-    out: Path = Path("trajectory.png")
-    """File to write; an SVG goes beside it."""
+    @property
+    def out(self) -> Path: ...
 
-    def draw(self) -> Figure:
-        """Sample and draw."""
-        seeds = parse_seeds(self.seeds)
-        sampler = Sampler(n=self.n)
-        device = choose_device(self.device)
-        denoiser = elucidiff.load(self.model).eval().to(device)
-        if not is_picture(denoiser.sample_shape):
-            raise ValueError(f"{self.model} makes samples of shape {denoiser.sample_shape}, which are no pictures")
-        taken: list[Step] = []
-        result = sampler.run(denoiser, seeds, callback=taken.append, device=device)
-        x = torch.stack([*(step.x for step in taken), result.x])
-        denoised = torch.stack([step.denoised for step in taken])
-        sigma_data = float(getattr(denoiser.preconditioning, "sigma_data", 0.5))
-        arrays = (x.double().cpu().numpy(), denoised.double().cpu().numpy(), result.sigmas.numpy())
-        return trajectory.draw(*arrays, sigma_data=sigma_data)
+    def draw(self) -> Figure: ...
+
+
+class Measured(Protocol):
+    """Options of a figure whose numbers have to be measured."""
+
+    @property
+    def out(self) -> Path: ...
+
+    def measure(self, command: str) -> Numbers: ...
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Where samplers spend their steps: the four columns of Table 1, or karras steps by rho."""
+class Saved:
+    """A figure once more, from the numbers that were kept when it was measured."""
 
-    n: int = 18
-    """Number of steps."""
-    rho: tuple[float, ...] = ()
-    """Compare karras steps with these exponents instead of the columns of the table."""
-    out: Path = Path("steps.png")
-    """File to write; an SVG goes beside it."""
-
-    def draw(self) -> Figure:
-        """Compute and draw."""
-        if self.rho:
-            levels = {f"rho = {rho:g}": elucidiff.steps.karras(self.n, rho=rho) for rho in self.rho}
-        else:
-            titles = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM + DDIM", "edm": "EDM"}
-            levels = {titles[name]: design.steps(self.n) for name, design in table.NAMES.items()}
-        return steps.draw({name: sigmas.numpy() for name, sigmas in levels.items()})
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The images of a sample folder in one figure."""
-
-    samples: tyro.conf.Positional[Path]
-    """A folder that `elucidiff sample` wrote."""
-    columns: int | None = None
-    """Images in a row; by default about as many as there are rows."""
-    out: Path = Path("grid.png")
+    numbers: tyro.conf.Positional[Path]
+    """The .npz file that `elucidiff figure` wrote."""
+    out: Path = Path("figure.png")
     """File to write; an SVG goes beside it."""
 
     def draw(self) -> Figure:
         """Read and draw."""
-        record = self.samples / "samples.json"
-        try:
-            settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-            files = [self.samples / entry["file"] for entry in settings["samples"]]
-            nfe = float(settings["nfe"]["per_sample_mean"])
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{record} is not a record that `elucidiff sample` wrote") from None
-        if any(file.suffix != ".png" for file in files):
-            raise ValueError(f"the samples in {self.samples} are arrays, not pictures")
-        images = np.stack([_read(file) for file in files])
-        columns = self.columns or max(1, round(len(images) ** 0.5))
-        return grid.draw({f"{len(images)} samples, {nfe:g} network evaluations each": images}, columns=columns)
+        return saved.redraw(read_numbers(self.numbers))
 
 
-FIGURES: dict[str, type[Trajectory] | type[Steps] | type[Grid]] = {
-    "trajectory": Trajectory,
-    "steps": Steps,
-    "grid": Grid,
+DRAWN: dict[str, type[Drawn]] = {
+    "trajectory": figure_samples.Trajectory,
+    "steps": figure_samples.Steps,
+    "grid": figure_samples.Grid,
+    quality_against_nfe.NAME: figure_results.QualityAgainstNfe,
+    churn_heat_map.NAME: figure_results.ChurnHeatMap,
+    ablation_bars.NAME: figure_results.AblationBars,
+    "saved": Saved,
 }
+MEASURED: dict[str, type[Measured]] = {
+    curvature.NAME: figure_measured.Curvature,
+    strips.NAME: figure_measured.Strips,
+    step_errors.NAME: figure_measured.StepErrors,
+    loss_per_sigma.NAME: figure_measured.LossPerSigma,
+    repeated_churn.NAME: figure_measured.RepeatedChurn,
+}
+FIGURES: dict[str, str] = {
+    "trajectory": "samples on their way from noise",
+    "steps": "where samplers spend their steps",
+    "grid": "the images of a sample folder",
+    "curvature": "how much the ODE of VP, VE and EDM bends (Fig. 3)",
+    "strips": "noisy images, and what denoisers make of them (Fig. 1)",
+    "step-errors": "the error of single steps, and the best rho (Fig. 13)",
+    "loss-per-sigma": "the loss at each noise level, and where training looks (Fig. 5)",
+    "repeated-churn": "what churn does to images in the long run (App. E.1)",
+    "quality-against-nfe": "curves from `elucidiff curve` (Figs. 2 and 4)",
+    "churn-heat-map": "settings of churn, from `elucidiff search` or a grid",
+    "ablation-bars": "bars from `elucidiff ablate`",
+    "saved": "a figure once more, from the numbers it left",
+}
+"""What each figure shows, in a few words."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Draw one figure and name the files."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            f"usage: elucidiff figure {{{','.join(FIGURES)}}} [options]\n\n"
-            "`elucidiff figure NAME --help` explains each."
-        )
+        usage = f"usage: elucidiff figure NAME [options]\n\n{listed(FIGURES)}"
+        print(f"{usage}\n\n`elucidiff figure NAME --help` explains each.")
         return 0 if arguments else 2
     name = arguments[0]
     if name not in FIGURES:
         raise ValueError(f"unknown figure {name!r}; {suggestion(name, FIGURES)}")
-    kind: type[Any] = FIGURES[name]
-    options = parse(kind, arguments[1:], prog=f"elucidiff figure {name}")
-    for path in save(options.draw(), options.out):
+    prog = f"elucidiff figure {name}"
+    if name in DRAWN:
+        options = parse(DRAWN[name], arguments[1:], prog=prog)
+        files = save(options.draw(), options.out)
+    else:
+        asked = parse(MEASURED[name], arguments[1:], prog=prog)
+        kept = asked.measure(shlex.join(["elucidiff", "figure", *arguments]))
+        files = [*save(saved.redraw(kept), asked.out), kept.save(asked.out.with_suffix(".npz"))]
+    for path in files:
         print(path)
     return 0
-
-
-def _read(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    with Image.open(file) as image:
-        pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

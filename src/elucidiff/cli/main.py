@@ -24,11 +24,13 @@ VERBS = {
     "likelihood": "measure how probable a model finds data, in bits/dim",
     "search": "find the sampling options that make the best samples, by trying them",
     "evaluate": "measure how good samples or pictures are: FID and the like, each with its error",
+    "curve": "measure quality and truncation error against network evaluations, for any set of samplers",
     "ablate": "fill the paper's tables for your data: what each choice of sampling or training is worth",
-    "figure": "draw a figure: trajectory, steps or grid",
+    "figure": "draw one of the figures of the paper, or of your own results",
+    "report": "bind all figures and tables of a run into one page",
 }
 
-COMPUTING = frozenset(VERBS) - {"data", "ema"}
+COMPUTING = frozenset(VERBS) - {"data", "ema", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
 
 

@@ -1,19 +1,24 @@
-"""What ``elucidiff search`` writes: the table of trials, and the best samplers beside the model."""
+"""What ``elucidiff search`` writes: tables of trials and of results, and the best samplers beside the model."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from elucidiff.cli.search_plan import Plan
+from elucidiff.cli.search_plan import ERROR, Plan
+from elucidiff.cli.studied_model import model_id, model_name
+from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.results import Row, write_results
+from elucidiff.evaluation.sampler_columns import sampler_columns
 from elucidiff.evaluation.search import Objective, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.results import Measured
-from elucidiff.evaluation.search.running import Worked
+from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
 from elucidiff.files import write_whole
 from elucidiff.sampling.named import NamedSampler, Quality, describe, save_named
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly
@@ -21,7 +26,9 @@ from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 
+# A view of the study: unlike the table of results it has every option that was searched, and how each trial ended.
 TABLE = "trials.csv"
+SEARCH = "search"
 _SEEDS_FOR_ERROR = 64
 
 
@@ -44,16 +51,20 @@ class Result:
         """
         plan, search, study = self.plan, self.plan.search, self.worked.study
         table = rows(study, search, self.worked.trials)
+        measured = self._trials(model)
+        write_results(plan.out, measured)
         sheet = io.StringIO()
         writer = csv.DictWriter(sheet, list(table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
         print(f"{len(table)} trials: {write_whole(plan.out / TABLE, sheet.getvalue())}")
         base = measure_afresh(self.objective, search.space.base, plan.blocks)
+        measured += self._afresh(model, "before", search.space.base, base)
         print(f"before: {self._told(base)}")
         for trial, sampler in best_samplers(study, search, self.worked.trials):
             found = measure_afresh(self.objective, sampler, plan.blocks)
             name = f"{plan.study}-{round(found.nfe)}" if search.with_nfe else plan.study
+            measured += self._afresh(model, name, sampler, found)
             print(f"{name}: {self._told(found)}, trial {trial.number} ({told_choice(trial)})")
             if search.with_nfe or (
                 found.mean < base.mean if search.direction == "minimize" else found.mean > base.mean
@@ -61,6 +72,52 @@ class Result:
                 print(f"{name}: kept as {save_named(model, self._named(name, sampler, found, base))}")
             else:
                 print(f"{name}: not kept, since the sampler before is as good")
+        write_results(plan.out, measured)
+
+    def _trials(self, model: Path) -> list[Row]:
+        """A row for each trial that has a figure; one that was ended early, of the images it had."""
+        search = self.plan.search
+        found = self.worked.study.get_trials(deepcopy=False)[: self.worked.trials]
+        return [
+            self._row(
+                model,
+                f"trial {trial.number}",
+                search.space.sampler(trial.params),
+                search.seeds[: trial.user_attrs[IMAGES]],
+                0,
+                trial.values[-1],
+                trial.user_attrs[NFE],
+            )
+            for trial in found
+            if trial.values and IMAGES in trial.user_attrs and NFE in trial.user_attrs
+        ]
+
+    def _afresh(self, model: Path, name: str, sampler: Sampler, measured: Measured) -> list[Row]:
+        """A row for each block of fresh seeds."""
+        return [
+            self._row(model, name, sampler, block, number, value, measured.nfe)
+            for number, (block, value) in enumerate(zip(self.plan.blocks, measured.values, strict=True))
+        ]
+
+    def _row(
+        self, model: Path, name: str, sampler: Sampler, seeds: Sequence[int], seed: int, value: float, nfe: float
+    ) -> Row:
+        facts, images = self.plan.search.facts or {}, self.plan.images
+        return Row(
+            SEARCH,
+            name,
+            **sampler_columns(sampler, sampler.guided(images.denoiser, images.guide)),
+            nfe=float(nfe),
+            seeds=str(seeds),
+            seed=seed,
+            images=len(seeds),
+            metric=TRUNCATION if facts["metric"] == ERROR else str(facts["metric"]),
+            value=value,
+            lower_is_better=self.plan.search.direction == "minimize",
+            model=model_id(model_name(model), str(facts["model"])),
+            reference=str(facts.get("reference", "")),
+            extractor=str(facts.get("extractor", "")),
+        )
 
     def _named(self, name: str, sampler: Sampler, found: Measured, base: Measured) -> NamedSampler:
         """The sampler with what was measured of it; with its distance to the exact solution, where there is one."""

@@ -35,7 +35,7 @@ def open(
       ``(N, H, W, C)`` if the last axis is 1, 3 or 4. Labels are classes, integers
       ``(N,)``, or vectors, floating point ``(N, label_dim)``; what might be either is refused;
     * a ``.parquet`` file or a folder of them, with columns ``image`` and perhaps ``label``, as Hugging Face's
-      ``datasets`` writes them (needs pyarrow; import them before training, for reading them at random is slow).
+      ``datasets`` writes them (import them before training, for reading them at random is slow).
 
     Nothing is unpickled. A relative path that is also a name must begin with ``./``.
 

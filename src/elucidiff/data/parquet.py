@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import importlib
 import io
 import json
 from pathlib import Path
@@ -82,7 +81,7 @@ def open_parquet(root: Path, paths: list[Path]) -> Contents:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: pyarrow is missing, a file is damaged, or there is no column of images.
+        ValueError: a file is damaged, or there is no column of images.
     """
     schema = _opened(paths[0]).schema_arrow
     column = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
@@ -109,10 +108,8 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...]:
 
 
 def _opened(path: Path) -> Any:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise ValueError(f"reading {path} needs pyarrow: pip install pyarrow") from None
+    from pyarrow import parquet  # takes a while, and few data sets need it
+
     try:
         return parquet.ParquetFile(path)
     except ValueError as error:

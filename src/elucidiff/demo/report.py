@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 from elucidiff.design import steps
 from elucidiff.figures import budget, grid, loss_per_sigma, neighbours, trajectory
 from elucidiff.figures import steps as steps_figure
-from elucidiff.figures.page import Section, Table, write_page
+from elucidiff.figures.page import Picture, Section, Table, write_page
 from elucidiff.figures.style import save
+
+TITLE = "Digits from noise"
+RESULTS, NUMBERS = "results.json", "numbers.npz"
 
 
 def write_report(run_dir: Path) -> Path:
@@ -24,26 +28,49 @@ def write_report(run_dir: Path) -> Path:
     Returns:
         The path of the report, which needs no other file.
     """
-    results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
-    with np.load(run_dir / "numbers.npz", allow_pickle=False) as file:
-        numbers = {name: file[name] for name in file.files}
-    figures = _draw(run_dir / "figures", results, numbers)
-    lead = (
+    lead, sections = read_sections(run_dir)
+    return write_page(run_dir / "report.html", TITLE, lead, sections)
+
+
+def is_demo(run_dir: Path) -> bool:
+    """Whether the study of ``elucidiff demo`` was finished in a folder."""
+    return (run_dir / RESULTS).is_file() and (run_dir / NUMBERS).is_file()
+
+
+def read_sections(run_dir: Path) -> tuple[str, list[Section]]:
+    """Draw the figures into ``run_dir/figures``; what the report begins with, and its sections.
+
+    Raises:
+        ValueError: the files there are not those of the study.
+        OSError: they cannot be read, or a figure cannot be written.
+    """
+    try:
+        results = json.loads((run_dir / RESULTS).read_text(encoding="utf-8"))
+        with np.load(run_dir / NUMBERS, allow_pickle=False) as file:
+            numbers = {name: file[name] for name in file.files}
+        figures = _draw(run_dir / "figures", results, numbers)
+        return _lead(results), [
+            _samples(results, figures["grid"]),
+            _figures_of_merit(results),
+            _trajectory(figures["trajectory"]),
+            _loss(figures["loss_per_sigma"]),
+            _steps(figures["steps"]),
+            _budget(results, figures["budget"]),
+            _memory(results, figures["neighbours"]),
+            _how(results),
+        ]
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        raise ValueError(
+            f"{run_dir / RESULTS} and {NUMBERS} are not those of `elucidiff demo`, or damaged: run it again there"
+        ) from None
+
+
+def _lead(results: dict[str, Any]) -> str:
+    return (
         f"A class-conditional diffusion model, trained here in {_duration(results['training']['seconds'])} on "
         f"{results['data']['train']:,} real 8x8 digits, drew the samples below with "
         f"{results['sampling']['nfe']} network evaluations each. This page says what was done and how good they are."
     )
-    sections = [
-        _samples(results, figures["grid"]),
-        _figures_of_merit(results),
-        _trajectory(figures["trajectory"]),
-        _loss(figures["loss_per_sigma"]),
-        _steps(figures["steps"]),
-        _budget(results, figures["budget"]),
-        _memory(results, figures["neighbours"]),
-        _how(results),
-    ]
-    return write_page(run_dir / "report.html", "Digits from noise", lead, sections)
 
 
 def _draw(folder: Path, results: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Path]:
@@ -101,9 +128,8 @@ def _samples(results: dict[str, Any], figure: Path) -> Section:
         Left: samples, ten of each class, from the seeds 0 to {last}; none were left out. Right: real digits
         that were held out of the training.
         """
-    return Section(
-        "Samples beside real digits", text, figure, "Ten rows of generated digits beside ten rows of real ones"
-    )
+    alternative = "Ten rows of generated digits beside ten rows of real ones"
+    return Section("Samples beside real digits", text, Picture.read(figure, alternative))
 
 
 def _figures_of_merit(results: dict[str, Any]) -> Section:
@@ -148,7 +174,8 @@ def _trajectory(figure: Path) -> Section:
         seen. Lower rows: D(x; sigma), the network's best guess of the clean image. At high noise that is the
         mean of the class; detail comes in as the noise falls.
         """
-    return Section("From noise to digit", text, figure, "Noisy states above the denoiser's outputs")
+    alternative = "Noisy states above the denoiser's outputs"
+    return Section("From noise to digit", text, Picture.read(figure, alternative))
 
 
 def _loss(figure: Path) -> Section:
@@ -159,7 +186,8 @@ def _loss(figure: Path) -> Section:
 
         Where the held-out digits have a higher loss than those trained on, the network begins to memorise.
         """
-    return Section("What the network learned, by noise level", text, figure, "Loss against noise level")
+    alternative = "Loss against noise level"
+    return Section("What the network learned, by noise level", text, Picture.read(figure, alternative))
 
 
 def _steps(figure: Path) -> Section:
@@ -167,9 +195,8 @@ def _steps(figure: Path) -> Section:
         The noise levels that the samples above passed through (rho = 7), and those of two other values of rho.
         A larger rho takes shorter steps at low noise, where errors are seen, and longer ones at high noise.
         """
-    return Section(
-        "Where the sampler spends its steps", text, figure, "Noise level against step for three values of rho"
-    )
+    alternative = "Noise level against step for three values of rho"
+    return Section("Where the sampler spends its steps", text, Picture.read(figure, alternative))
 
 
 def _budget(results: dict[str, Any], figure: Path) -> Section:
@@ -180,7 +207,8 @@ def _budget(results: dict[str, Any], figure: Path) -> Section:
         steps. The method is of second order: once the steps are short, twice as many leave about a quarter of
         the error.
         """
-    return Section("The same seeds, more and fewer steps", text, figure, "The same digits at 2 to 64 steps")
+    alternative = "The same digits at 2 to 64 steps"
+    return Section("The same seeds, more and fewer steps", text, Picture.read(figure, alternative))
 
 
 def _memory(results: dict[str, Any], figure: Path) -> Section:
@@ -189,9 +217,8 @@ def _memory(results: dict[str, Any], figure: Path) -> Section:
         Of unseen real digits, 5% lie within a certain distance of a training image; of the samples,
         {results["quality"]["closer_than_real"]:.0%} do.
         """
-    return Section(
-        "Memory or learning?", text, figure, "Distributions of nearest-neighbour distances, and closest pairs"
-    )
+    alternative = "Distributions of nearest-neighbour distances, and closest pairs"
+    return Section("Memory or learning?", text, Picture.read(figure, alternative))
 
 
 def _how(results: dict[str, Any]) -> Section:

@@ -9,7 +9,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
+from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
+
+NAME = "loss-per-sigma"
 
 
 def draw(
@@ -49,3 +52,20 @@ def draw(
     for axes in (curves, noise):
         quiet(axes)
     return figure
+
+
+def numbers(
+    sigma: npt.NDArray[np.float64],
+    loss: Mapping[str, npt.NDArray[np.float64]],
+    density: npt.NDArray[np.float64],
+    command: str,
+) -> Numbers:
+    """The same as numbers to keep."""
+    arrays = {"sigma": sigma, "density": density, **{f"loss/{name}": values for name, values in loss.items()}}
+    return Numbers(NAME, command, {"curves": list(loss)}, arrays)
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure from numbers that were kept."""
+    loss = {name: kept.arrays[f"loss/{name}"] for name in kept.facts["curves"]}
+    return draw(kept.arrays["sigma"], loss, kept.arrays["density"])

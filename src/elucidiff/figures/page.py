@@ -5,43 +5,93 @@ from __future__ import annotations
 import base64
 import html
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+from elucidiff.figures.style import encoded
 from elucidiff.files import write_whole
+
+_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header; every row has as many cells as the header."""
+    """Rows of cells under a header; every row has as many cells as the header.
+
+    Cells written between two asterisks, ``**0.12**``, are bold.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading and text, and optionally a figure (a PNG file) and a table below it.
+class Picture:
+    """A figure as the page has it inside itself.
 
-    The text is plain; empty lines separate paragraphs, and other line breaks count as spaces.
+    Attributes:
+        kind: png or svg.
+        data: the content of such a file.
+        alternative: what it shows, for those who cannot see it.
+    """
+
+    kind: str
+    data: bytes
+    alternative: str
+
+    @classmethod
+    def of(cls, figure: Figure, alternative: str) -> Picture:
+        """Lines and letters stay sharp at any size; figures that are made of pictures are pictures."""
+        kind = "png" if any(axes.images or _has_mesh(axes) for axes in figure.axes) else "svg"
+        return cls(kind, encoded(figure, kind), alternative)
+
+    @classmethod
+    def read(cls, path: Path, alternative: str) -> Picture:
+        """From a ``.png`` or ``.svg`` file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return cls(path.suffix.removeprefix("."), path.read_bytes(), alternative)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and text, and optionally a figure, a table below it, and the command that made them.
+
+    The text is plain but for `code` between backticks; empty lines separate paragraphs, and other line breaks count
+    as spaces.
     """
 
     title: str
     text: str
-    figure: Path | None = None
-    alternative: str = ""
+    picture: Picture | None = None
     table: Table | None = None
+    command: str = ""
 
 
 def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Sequence[Section]) -> Path:
     """Write the page to ``path``, figures embedded. All text is escaped: pass plain text, not HTML.
 
+    It is light or dark as the reader's system is, fits a phone, and prints without cutting a figure in two.
+
     Raises:
-        OSError: a figure cannot be read or the page cannot be written.
+        OSError: the page cannot be written.
         ValueError: a table row of another length than its header.
     """
-    body = "\n".join(_section(section) for section in sections)
+    names = _anchors([section.title for section in sections])
+    body = "\n".join(_section(section, name) for section, name in zip(sections, names, strict=True))
+    links = "".join(
+        f'<li><a href="#{name}">{html.escape(section.title)}</a></li>'
+        for section, name in zip(sections, names, strict=True)
+    )
+    contents = f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n' if len(sections) > 1 else ""
     return write_whole(
         path,
         f"""<!doctype html>
@@ -56,7 +106,7 @@ def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Se
 <main>
 <h1>{html.escape(title)}</h1>
 <p class="lead">{html.escape(lead)}</p>
-{body}
+{contents}{body}
 </main>
 </body>
 </html>
@@ -64,25 +114,53 @@ def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Se
     )
 
 
-def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{html.escape(section.title)}</h2>"]
-    parts += [f"<p>{html.escape(' '.join(paragraph.split()))}</p>" for paragraph in section.text.split("\n\n")]
-    if section.figure is not None:
-        data = base64.b64encode(section.figure.read_bytes()).decode()
+def _has_mesh(axes: Axes) -> bool:
+    """Whether a density is drawn, which would be a picture within an SVG."""
+    return any(isinstance(each, QuadMesh) for each in axes.collections)
+
+
+def _anchors(titles: Sequence[str]) -> list[str]:
+    """A name for each section, for links to it; no two alike."""
+    taken: dict[str, int] = {}
+    names = []
+    for title in titles:
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        taken[name] = taken.get(name, 0) + 1
+        names.append(name if taken[name] == 1 else f"{name}-{taken[name]}")
+    return names
+
+
+def _section(section: Section, name: str) -> str:
+    parts = [f'<section id="{name}">\n<h2>{html.escape(section.title)}</h2>']
+    parts += [f"<p>{_prose(paragraph)}</p>" for paragraph in section.text.split("\n\n")]
+    if section.picture is not None:
+        data = base64.b64encode(section.picture.data).decode()
         parts.append(
-            f'<figure><img alt="{html.escape(section.alternative)}" src="data:image/png;base64,{data}"></figure>'
+            f'<figure><img alt="{html.escape(section.picture.alternative)}" '
+            f'src="data:{_TYPES[section.picture.kind]};base64,{data}"></figure>'
         )
     if section.table is not None:
         parts.append(_table(section.table))
+    if section.command:
+        parts.append(f'<pre class="command"><code>{html.escape(section.command)}</code></pre>')
     return "\n".join([*parts, "</section>"])
+
+
+def _prose(text: str) -> str:
+    """A paragraph; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(text.split())))
 
 
 def _table(table: Table) -> str:
     if wrong := [row for row in table.rows if len(row) != len(table.header)]:
         raise ValueError(f"a table row has {len(wrong[0])} cells under a header of {len(table.header)}")
 
+    def content(cell: str) -> str:
+        bold = re.fullmatch(r"\*\*(.+)\*\*", cell)
+        return f"<strong>{html.escape(bold[1])}</strong>" if bold else html.escape(cell)
+
     def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{content(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     rows = "\n".join(row(cells, "td") for cells in table.rows)
     return (
@@ -90,23 +168,52 @@ def _table(table: Table) -> str:
     )
 
 
+# Figures keep their white paper in the dark, where their colours were chosen for it.
 _STYLE = """
-:root { color-scheme: light; --ink: #1a1a1a; --quiet: #5f5f5f; --line: #e2e2e2; --accent: #0072b2; }
+:root { color-scheme: light dark; --ink: #1a1a1a; --quiet: #5f5f5f; --line: #e2e2e2; --accent: #0062a0;
+  --page: #fafafa; --card: #fff; --code: #f3f4f6; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --quiet: #a6a6a6; --line: #3a3d42; --accent: #6cb8f0; --page: #15171a; --card: #1e2125;
+    --code: #15171a; }
+}
 * { box-sizing: border-box; }
-body { margin: 0; background: #fafafa; color: var(--ink); font: 16px/1.6 system-ui, "Segoe UI", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .75rem; }
-h2 { font-size: 1.2rem; margin: 0 0 .5rem; }
-.lead { font-size: 1.1rem; color: var(--quiet); margin: 0 0 2rem; max-width: 46rem; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.6 system-ui, "Segoe UI", sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .75rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.lead { font-size: 1.1rem; color: var(--quiet); margin: 0 0 1.5rem; max-width: 46rem; overflow-wrap: anywhere; }
+nav ol { columns: 20rem; column-gap: 2rem; margin: 0 0 2rem; padding-left: 1.4rem; color: var(--quiet); }
+nav li { break-inside: avoid; }
+a { color: var(--accent); }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 section { padding: 1.4rem 1.5rem; margin: 0 0 1.25rem; }
 section p { max-width: 46rem; margin: 0 0 .7rem; }
-figure { margin: 1rem 0 0; }
-img { max-width: 100%; height: auto; display: block; }
+figure { margin: 1rem 0 0; padding: .4rem; overflow-x: auto; background: #fff; border-radius: 6px; }
+img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin-top: .6rem; font-size: .95rem; }
 th, td { text-align: left; padding: .38rem 1.3rem .38rem 0; border-bottom: 1px solid var(--line); }
 th, td { vertical-align: top; }
 th { color: var(--quiet); font-weight: 600; }
-td:not(:first-child) { font-variant-numeric: tabular-nums; }
+td:not(:first-child) { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.command { margin: 1rem 0 0; padding: .55rem .8rem; background: var(--code); border-radius: 6px; overflow-x: auto; }
+.command { font-size: .85rem; color: var(--quiet); }
+.command code { white-space: pre-wrap; overflow-wrap: anywhere; }
+.command code::before { content: "$ "; }
+@media (max-width: 40rem) {
+  main { padding: 1.25rem .6rem 2rem; }
+  section { padding: 1rem .8rem; }
+  img { max-width: none; width: 100%; min-width: 34rem; }
+}
+@media print {
+  :root { color-scheme: light; --ink: #000; --quiet: #444; --line: #ccc; --accent: #000; --page: #fff; --card: #fff;
+    --code: #fff; }
+  body { font-size: 11pt; }
+  main { max-width: none; padding: 0; }
+  section { border: 0; padding: 0; margin: 0 0 1.5rem; }
+  section, figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+  nav { display: none; }
+}
 """

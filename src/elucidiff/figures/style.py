@@ -10,9 +10,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from elucidiff.data.scaling import to_uint8
 from elucidiff.files import write_whole
 
 # Okabe and Ito's palette (2008), in the order in which the figures use it.
@@ -60,6 +62,18 @@ def picture(axes: Axes, image: npt.NDArray[np.uint8]) -> None:
     axes.set_axis_off()
 
 
+def pixels(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """An image in [-1, 1] as 8-bit one, as samples are written."""
+    return to_uint8(torch.from_numpy(image)).numpy()
+
+
+def level_text(sigma: float) -> str:
+    """A noise level in as few digits as tell it from its neighbours."""
+    if sigma >= 10 or sigma == 0:
+        return f"{sigma:.0f}"
+    return f"{sigma:.2g}" if sigma >= 0.1 else f"{sigma:.1g}"
+
+
 def is_picture(shape: Sequence[int]) -> bool:
     """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
     return len(shape) == 3 and shape[0] in (1, 3, 4)
@@ -88,11 +102,13 @@ def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: i
 
 def save(figure: Figure, path: str | os.PathLike[str], formats: Iterable[str] = ("png", "svg")) -> list[Path]:
     """Write ``figure`` beside ``path`` once per format (``path``'s own suffix is replaced); returns the files."""
-    written = []
-    for kind in formats:
-        data = io.BytesIO()
-        # Without a date, and with ids from a fixed seed, equal numbers give equal files.
-        with matplotlib.rc_context({"svg.hashsalt": "elucidiff"}):
-            figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        written.append(write_whole(Path(path).with_suffix(f".{kind}"), data.getvalue()))
-    return written
+    return [write_whole(Path(path).with_suffix(f".{kind}"), encoded(figure, kind)) for kind in formats]
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """``figure`` as the content of a file, ``png`` or ``svg``. Equal numbers give equal bytes."""
+    data = io.BytesIO()
+    # Without a date, and with ids from a fixed seed.
+    with matplotlib.rc_context({"svg.hashsalt": "elucidiff"}):
+        figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return data.getvalue()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.figure import Figure
 
-from elucidiff.data.scaling import to_uint8
-from elucidiff.figures.style import INK, new_figure, picture
+from elucidiff.figures.style import INK, level_text, new_figure, picture, pixels
 
 
 def draw(
@@ -41,9 +39,9 @@ def draw(
     for column, step in enumerate(shown):
         contrast = np.sqrt(1.0 + (sigmas[step] / sigma_data) ** 2)
         for sample in range(samples):
-            picture(axes[2 * sample][column], _pixels(x[step, sample] / contrast))
-            picture(axes[2 * sample + 1][column], _pixels(below[step, sample]))
-        axes[0][column].set_title(_level(float(sigmas[step])), fontsize=8, color=INK, pad=4)
+            picture(axes[2 * sample][column], pixels(x[step, sample] / contrast))
+            picture(axes[2 * sample + 1][column], pixels(below[step, sample]))
+        axes[0][column].set_title(level_text(float(sigmas[step])), fontsize=8, color=INK, pad=4)
     for row in range(2 * samples):
         axes[row][0].text(
             -0.12, 0.5, r"$D(x; \sigma)$" if row % 2 else "$x$", transform=axes[row][0].transAxes,
@@ -53,13 +51,3 @@ def draw(
         -0.12, 1.0, r"$\sigma$", transform=axes[0][0].transAxes, ha="right", va="bottom", fontsize=8, color=INK
     )
     return figure
-
-
-def _pixels(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    return to_uint8(torch.from_numpy(image)).numpy()
-
-
-def _level(sigma: float) -> str:
-    if sigma >= 10 or sigma == 0:
-        return f"{sigma:.0f}"
-    return f"{sigma:.2g}" if sigma >= 0.1 else f"{sigma:.1g}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,11 @@ from torch import Tensor
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell
 from elucidiff.evaluation.ablation.running import fill, missing_cells
-from elucidiff.evaluation.ablation.sampling import churn_configurations, sampling_configurations
+from elucidiff.evaluation.ablation.sampling import (
+    SamplingConfiguration,
+    churn_configurations,
+    sampling_configurations,
+)
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.sampling import Churn, Sampler
 from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
@@ -125,6 +131,74 @@ def test_samples_that_are_not_finite_are_no_figure() -> None:
     assert all(math.isnan(value) for value in ledger.figures.values())
     with pytest.raises(ValueError, match="not finite for seed 100"):
         fill(study("edm", denoiser=broken), MemoryLedger())
+
+
+def of(*samplers: Sampler, settled: bool = False, **settings: Any) -> SamplingAblation:
+    """A study of these samplers, by their numbers."""
+    chosen = [
+        SamplingConfiguration(str(number), "", sampler, settled=settled) for number, sampler in enumerate(samplers)
+    ]
+    numbers: dict[str, Any] = {"blocks": 1, "images": 4, "exact_images": 2, "batch_size": 4, **settings}
+    return SamplingAblation(mixture(), chosen, [5, 9], **numbers)
+
+
+def test_a_budget_is_never_exceeded() -> None:
+    restarting = Sampler(restarts=1, restart_steps=2, restart_sigma_min=0.05, restart_sigma_max=1.0)
+    ablation = of(Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, judge=MeanJudge(), strict=False)
+    assert set(ablation.left_out) == {("1", 5)}
+    found = {
+        (cell.configuration, cell.nfe): ablation.measure(cell, ["mean"], lambda _: None).nfe
+        for cell in ablation.cells()
+    }
+    assert found[("0", 5)] == 5
+    assert found[("0", 9)] == 9
+    assert found[("2", 9)] == 9
+    assert all(nfe <= budget for (_, budget), nfe in found.items())
+    with pytest.raises(ValueError, match="too small"):
+        of(restarting)
+
+
+def test_a_settled_sampler_has_its_own_cost() -> None:
+    ablation = of(Sampler(n=4), Sampler(steps="levels", levels=(80.0, 2.0, 0.1, 0.0)), settled=True)
+    assert [(cell.configuration, cell.nfe) for cell in ablation.cells()] == [("0", 7), ("1", 5)]
+    for cell in ablation.cells():
+        assert ablation.measure(cell, [TRUNCATION], lambda _: None).nfe == cell.nfe
+
+
+def test_samplers_that_draw_noise_have_no_exact_solution() -> None:
+    ablation = of(Sampler(solver="er_sde"), Sampler(solver="dpmpp_2m"), exact_images=2, judge=MeanJudge())
+    exact = {cell.configuration for cell in ablation.cells() if TRUNCATION in ablation.metrics(cell)}
+    assert exact == {"1"}
+
+
+def test_guidance_has_its_own_exact_solution() -> None:
+    """The error is the distance to the guided ODE's solution, here by brute force."""
+    denoiser, guide = mixture(), GaussianMixture(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))
+    led = SamplingConfiguration("led", "", Sampler(guidance=1.5), guide=guide)
+    plain = SamplingConfiguration("plain", "", Sampler())
+    ablation = SamplingAblation(denoiser, [plain, led], [10, 20], blocks=1, images=2, exact_images=2)
+    for cell in ablation.cells():
+        measured = ablation.measure(cell, [TRUNCATION], lambda _: None)
+        sampler, its_guide = (led.sampler, guide) if cell.configuration == "led" else (plain.sampler, None)
+        n = {("plain", 10): 5, ("plain", 20): 10, ("led", 10): 3, ("led", 20): 5}[cell.configuration, cell.nfe]
+        assert measured.nfe == (2 * n - 1) * (2 if its_guide else 1)
+        x, exact = (replace(sampler, n=steps).run(denoiser, [0, 1], guide=its_guide).x for steps in (n, 1024))
+        assert measured.figures[TRUNCATION] == pytest.approx(float((x - exact).square().mean().sqrt()), rel=1e-3)
+
+
+def test_columns_of_a_figure() -> None:
+    ablation = study("edm", "all", "vp-sde")
+    cell = Cell("edm", 9, 1)
+    exact, mean, count = (ablation.columns(cell, name) for name in (TRUNCATION, "mean", "count"))
+    assert (exact["seeds"], exact["images"], exact["lower_is_better"]) == ("106-107", 2, True)
+    assert (mean["seeds"], mean["images"], mean["lower_is_better"]) == ("106-111", 6, True)
+    assert count["lower_is_better"] is False
+    assert (mean["solver"], mean["sigma_max"], mean["churn"]) == ("heun", 80.0, 0.0)
+    churned = ablation.columns(Cell("all", 9, 0), "mean")
+    assert [churned[name] for name in ("churn", "churn_sigma_min", "churn_sigma_max", "noise_scale")] == [
+        30.0, 0.05, 1.0, 1.007,
+    ]  # fmt: skip
+    assert ablation.columns(Cell("vp-sde", 9, 0), "mean")["solver"] == "sde"
 
 
 @pytest.mark.parametrize(

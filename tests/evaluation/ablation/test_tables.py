@@ -85,4 +85,4 @@ def test_what_diverged_is_not_best() -> None:
     values = {("a", "error"): {0: math.nan}, ("b", "error"): {0: 2.0}, ("c", "error"): {0: 3.0}}
     table = Table("", {"a": "", "b": "", "c": ""}, [ERROR], values, {})
     assert table.best(ERROR) == "b"
-    assert "| `a` |  | not finite |" in markdown("", [table])
+    assert "| `a` | not finite |" in markdown("", [table])

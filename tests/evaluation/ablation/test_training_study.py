@@ -73,6 +73,17 @@ def test_each_model_is_judged_by_its_own_samples(whole: tuple[MemoryLedger, Trai
     assert len(set(ledger.figures.values())) == 2 * 2 * 2 + 1  # all differ but the number of images
 
 
+def test_columns_of_a_figure(whole: tuple[MemoryLedger, TrainingAblation], recipe: TrainingConfig) -> None:
+    _, study = whole
+    cell = study.cells()[-1]
+    shared = {"solver": "heun", "steps": "karras", "rho": 7.0, "churn": 0.0, "model": "f-seed-1"}
+    loss, count = study.columns(cell, LOSS), study.columns(cell, "count")
+    assert shared.items() <= loss.items()
+    assert shared.items() <= count.items()
+    assert (loss["images"], "seeds" in loss) == (recipe.validation_images, False)
+    assert (count["images"], count["seeds"], count["lower_is_better"]) == (4, "4-7", False)
+
+
 def test_held_out_losses_are_weighed_alike(
     recipe: TrainingConfig, whole: tuple[MemoryLedger, TrainingAblation]
 ) -> None:

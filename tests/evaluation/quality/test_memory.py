@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import resource
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import elucidiff.cli.evaluate
 from elucidiff.evaluation.quality import Judge, open_extractor
 from elucidiff.launch.allocator import keep_freed_memory
 from tests.evaluation.quality.small import reference_of
+from tests.peak_memory import peak_memory
 
 keep_freed_memory()
 extractor = open_extractor("efficientnet-lite0", device="cpu")
@@ -29,7 +29,7 @@ generator = np.random.default_rng(0)
 rows = [generator.standard_normal((10_000, 1280), dtype=np.float32) for _ in range(2)]
 judge = Judge(extractor, reference_of(rows[1], Path(sys.argv[1])), ["fid", "precision"])
 print(judge.figures(rows[0]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(peak_memory() / 2**30)
 """
 
 

@@ -83,6 +83,13 @@ def test_what_does_the_whole_job_soonest(clock: Clock, seeds: str, processes: in
     assert found.ended == ("larger ones are not tried" if size == 4096 else "more is not to be drawn")
 
 
+def test_processes_that_wait_count(clock: Clock) -> None:
+    """Four processes do ten batches of 4 in 3 x 0.05 s, five of 8 in 2 x 0.09 s; a single process prefers these."""
+    network = Timed(clock, lambda size: 0.01 + 0.01 * size)
+    assert fastest_batch_size(task("0-39", network), 4).size == 2  # 5 x 0.03 s, as much as with 4
+    assert fastest_batch_size(task("0-39", network), 1).size == 8
+
+
 def test_slow_networks_are_not_tried_for_long(clock: Clock) -> None:
     found = fastest_batch_size(task("0-99999", Timed(clock, lambda size: 0.5 * size**0.5)), 1)
     assert found.ended == "larger ones take too long to try"

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import resource, sys
+import sys
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import run_job
+from tests.peak_memory import peak_memory
 from tests.sampling.jobs.tiny import Shrink, task
 
 large = Shrink()
 large.sample_shape = (1, 64, 64)  # 16 KiB
 chosen = {"pictures": False, "shard_size": 500, "batch_size": 16, "sampler": Sampler(n=2, solver="euler")}
 run_job(lambda index: task(sys.argv[2], large, output=sys.argv[3], **chosen), sys.argv[1], processes=1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_memory() / 2**20)
 """
 
 

@@ -3,7 +3,7 @@
 from elucidiff.evaluation.ablation.augmentation import AugmentationConfiguration, augmentation_configurations
 from elucidiff.evaluation.ablation.cells import Ablation, Cell, Judge, Measured
 from elucidiff.evaluation.ablation.judges import open_judge
-from elucidiff.evaluation.ablation.ledger import FileLedger
+from elucidiff.evaluation.ablation.ledger import ResultsLedger
 from elucidiff.evaluation.ablation.recipes import RECIPES, recipe
 from elucidiff.evaluation.ablation.running import fill, missing_cells
 from elucidiff.evaluation.ablation.sampling import (
@@ -30,9 +30,9 @@ __all__ = [
     "Baseline",
     "Cell",
     "Column",
-    "FileLedger",
     "Judge",
     "Measured",
+    "ResultsLedger",
     "SamplingAblation",
     "SamplingConfiguration",
     "Table",

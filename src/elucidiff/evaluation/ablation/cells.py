@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,10 @@ class Ablation(Protocol):
 
     def metrics(self, cell: Cell) -> Sequence[str]:
         """What is measured in a cell; a truncation error is not defined in all of them."""
+        ...
+
+    def columns(self, cell: Cell, metric: str) -> Mapping[str, Any]:
+        """What a table of results says of a figure beside its value: the sampler, images, whether lower is better."""
         ...
 
     def work(self, cell: Cell) -> float:

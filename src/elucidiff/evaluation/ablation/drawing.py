@@ -54,7 +54,7 @@ def draw_images(
 def _draw(configuration: SamplingConfiguration, denoiser: Any, seeds: Sequence[int], batch_size: int) -> Drawn:
     sampler = configuration.sampler
     if configuration.method == "sampler":
-        result = sampler.run(denoiser, seeds, batch_size=batch_size)
+        result = sampler.run(denoiser, seeds, batch_size=batch_size, guide=configuration.guide)
         return Drawn(result.x, int(torch.as_tensor(result.nfe).max()))
     beginning, prepared = begin(denoiser, seeds, None, None, None), sampler.prepare(denoiser)
     nfe = 0

@@ -1,66 +1,54 @@
-"""The measurements of an ablation in a file: a line a figure."""
+"""The measurements of an ablation in a table of results."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from elucidiff.evaluation.ablation.cells import Cell, Measured
-from elucidiff.files import write_whole
-
-FIELDS = ("configuration", "budget", "nfe", "seed", "metric", "value", "seconds")
+from elucidiff.evaluation.ablation.cells import Ablation, Cell, Measured
+from elucidiff.evaluation.results import ResultsTable, Row
 
 
-class FileLedger:
-    """Figures by cell and metric, in a CSV file that is written whole whenever a cell is added.
+class ResultsLedger:
+    """Figures by cell and metric, as rows of one experiment; see :class:`.Ledger`.
 
     Args:
-        path: the file; read if it is there.
-
-    Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
+        table: the rows that are there already, and where others go.
+        experiment: what they are measured for.
+        ablation: tells what each figure is of.
+        common: columns that all rows have in common, such as the model.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lines: dict[tuple[Cell, str], list[str]] = {}
-        if path.exists():
-            self._read()
+    def __init__(
+        self, table: ResultsTable, experiment: str, ablation: Ablation, common: Mapping[str, str] | None = None
+    ) -> None:
+        self._table, self._experiment, self._ablation = table, experiment, ablation
+        self._common = dict(common or {})
 
     def missing(self, cell: Cell, metrics: Sequence[str]) -> list[str]:
         """See :class:`.Ledger`."""
-        return [name for name in metrics if (cell, name) not in self._lines]
+        where = (self._experiment, cell.configuration, cell.nfe, cell.seed)
+        return [name for name in metrics if (*where, name) not in self._table]
 
     def add(self, cell: Cell, measured: Measured) -> None:
         """See :class:`.Ledger`."""
-        for metric, value in measured.figures.items():
-            self._lines[cell, metric] = [
-                cell.configuration, str(cell.nfe), str(measured.nfe), str(cell.seed), metric, repr(value),
-                f"{measured.seconds:.3f}",
-            ]  # fmt: skip
-        file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([FIELDS, *self._lines.values()])
-        write_whole(self.path, file.getvalue())
+        self._table.add(
+            Row(
+                self._experiment,
+                cell.configuration,
+                **{**self._common, **self._ablation.columns(cell, metric)},
+                budget=cell.nfe,
+                nfe=float(measured.nfe),
+                seed=cell.seed,
+                metric=metric,
+                value=value,
+                seconds=round(measured.seconds, 3),
+            )
+            for metric, value in measured.figures.items()
+        )
 
     def values(self, configuration: str, budget: int, metric: str) -> dict[int, float]:
         """What was measured, by seed."""
-        return {
-            cell.seed: float(line[5])
-            for (cell, name), line in self._lines.items()
-            if (cell.configuration, cell.nfe, name) == (configuration, budget, metric)
-        }
-
-    def _read(self) -> None:
-        rows = list(csv.reader(io.StringIO(self.path.read_text(encoding="utf-8"))))
-        try:
-            if tuple(rows[0]) != FIELDS:
-                raise ValueError
-            for line in rows[1:]:
-                configuration, budget, _, seed, metric, value, seconds = line
-                _ = float(value), float(seconds)
-                self._lines[Cell(configuration, int(budget), int(seed)), metric] = line
-        except (ValueError, IndexError):
-            raise ValueError(f"{self.path} is no table of an ablation: move it away") from None
+        rows = self._table.find(
+            experiment=self._experiment, configuration=configuration, budget=budget, metric=metric
+        )
+        return {row.seed: row.value for row in rows if row.seed is not None}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.counting import count_evaluations
 from elucidiff.sampling.optimise.budget import steps_within
 from elucidiff.sampling.optimise.choices import exact_range
 from elucidiff.sampling.sampler import Sampler
@@ -27,33 +28,59 @@ class SamplingConfiguration:
         method: who takes the steps: the sampling loop with a solver; or, as baselines from before the paper, the
             reverse SDE of Song et al. 2021 by Euler and Maruyama, or their predictor and corrector, on the steps and
             the schedule of ``sampler``.
+        guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
+        settled: whether ``sampler`` has its number of steps already, so that it has one cost and no budget.
     """
 
     name: str
     what: str
     sampler: Sampler
     method: Method = "sampler"
+    guide: Any = None
+    settled: bool = False
 
     @property
     def deterministic(self) -> bool:
         """Whether it follows the ODE, so that there is an exact solution to compare with."""
-        return self.method == "sampler" and self.sampler.churn == 0
+        noisy = self.sampler.prepare(None).solver.stochastic or self.sampler.churn > 0 or self.sampler.restarts > 0
+        return self.method == "sampler" and not noisy
+
+    def guided(self, denoiser: Any) -> Any:
+        """The denoiser that it samples from: ``denoiser``, under guidance if it asks for that.
+
+        Raises:
+            ValueError: the denoiser cannot be guided so.
+        """
+        return self.sampler.guided(denoiser, self.guide)
+
+    def cost(self, denoiser: Any) -> int:
+        """Network evaluations per sample that it takes from ``denoiser``, if its sampler takes the steps."""
+        target = self.guided(denoiser)
+        return count_evaluations(self.sampler.prepare(target), target)
 
     def within(self, budget: int, denoiser: Any) -> SamplingConfiguration:
         """The same with as many steps as ``budget`` network evaluations per sample pay for.
 
         Raises:
-            ValueError: they do not pay for two steps, or ``denoiser`` supports none of the noise levels.
+            ValueError: they do not pay for two steps, ``denoiser`` supports none of the noise levels, or so many
+                steps are impossible with the other choices.
         """
         if self.method == "sampler":
-            prepared = self.sampler.prepare(denoiser)
-            low, high = exact_range(self.sampler, denoiser)
-            n = steps_within(budget, prepared.solver, prepared.schedule, denoiser, low, high)
+            target = self.guided(denoiser)
+            prepared = self.sampler.prepare(target)
+            low, high = exact_range(self.sampler, target)
+            n = steps_within(budget, prepared.solver, prepared.schedule, target, low, high)
+            # They were counted for karras steps and without restarts, but guidance may act at more of the others.
+            while n > 1 and self._in_steps(n).cost(denoiser) > budget:
+                n -= 1
         else:
             # A predictor and a corrector are evaluated at each step, save that the last one is not corrected.
             n = budget if self.method == "sde" else (budget + 1) // 2
         if n < 2:
             raise ValueError(f"a budget of {budget} evaluations is too small for {self.name}: choose 5 or more")
+        return self._in_steps(n)
+
+    def _in_steps(self, n: int) -> SamplingConfiguration:
         return replace(self, sampler=replace(self.sampler, n=n))
 
 

@@ -12,6 +12,7 @@ from elucidiff.evaluation.ablation.cost import seconds_per_evaluation
 from elucidiff.evaluation.ablation.judging import judge_images
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.ablation.truncation import TruncationErrors
+from elucidiff.evaluation.sampler_columns import sampler_columns
 from elucidiff.sampling.optimise.exact import FINE_STEPS
 from elucidiff.sampling.seed_ranges import SeedRanges
 
@@ -29,6 +30,10 @@ class SamplingAblation:
         judge: figures of quality; None for the truncation error alone.
         first_seed: of the first block.
         batch_size: images in every call of the denoiser.
+        strict: whether it is an error that a configuration cannot be had within a budget; else that is left out.
+
+    Attributes:
+        left_out: why, by configuration and budget.
 
     Raises:
         ValueError: there is nothing to measure, a number is out of its range, or a budget is too small.
@@ -48,6 +53,7 @@ class SamplingAblation:
         judge: Judge | None = None,
         first_seed: int = 0,
         batch_size: int = 16,
+        strict: bool = True,
     ) -> None:
         if not configurations or not budgets or len(set(budgets)) < len(budgets):
             raise ValueError(f"budgets are {tuple(budgets)}: choose some numbers of evaluations, each once")
@@ -59,27 +65,32 @@ class SamplingAblation:
         if judge is None and not exact_images:
             raise ValueError("there is neither a judge nor a truncation error to measure: choose one")
         self._denoiser, self._judge, self._batch_size = denoiser, judge, batch_size
-        self._budgets, self._blocks = tuple(budgets), blocks
+        self._blocks = blocks
         self._images, self._exact_images, self._first_seed = images, exact_images, first_seed
-        self.configurations = tuple(configurations)
-        self._made = {
-            (each.name, budget): each.within(budget, denoiser) for each in configurations for budget in budgets
-        }
+        self.left_out: dict[tuple[str, int], str] = {}
+        self._made = self._within(configurations, budgets, strict)
         self._truncation = TruncationErrors(denoiser, batch_size)
 
     def cells(self) -> list[Cell]:
         """See :class:`.Ablation`."""
-        return [
-            Cell(each.name, budget, seed)
-            for seed in range(self._blocks)
-            for each in self.configurations
-            for budget in self._budgets
-        ]
+        return [Cell(name, budget, seed) for seed in range(self._blocks) for name, budget in self._made]
 
     def metrics(self, cell: Cell) -> list[str]:
         """See :class:`.Ablation`."""
         exact = self._exact_images and self._made[cell.configuration, cell.nfe].deterministic
         return [*([TRUNCATION] if exact else []), *(self._judge.metrics if self._judge else ())]
+
+    def columns(self, cell: Cell, metric: str) -> dict[str, Any]:
+        """See :class:`.Ablation`."""
+        configuration, seeds = self._made[cell.configuration, cell.nfe], self.seeds_of(cell)
+        exact = metric == TRUNCATION
+        made = sampler_columns(configuration.sampler, configuration.guided(self._denoiser))
+        return {
+            **(made if configuration.method == "sampler" else made | {"solver": configuration.method}),
+            "seeds": str(seeds[: self._exact_images] if exact else seeds),
+            "images": self._exact_images if exact else self._images,
+            "lower_is_better": exact or self._judge is None or self._judge.metrics[metric],
+        }
 
     def seeds_of(self, cell: Cell) -> SeedRanges:
         """The seeds of a cell's images."""
@@ -106,18 +117,36 @@ class SamplingAblation:
         return Measured(figures, nfe, time.monotonic() - begun)
 
     def work(self, cell: Cell) -> float:
-        """See :class:`.Ablation`. The cells of a seed that have the same range share their exact solutions."""
+        """See :class:`.Ablation`. The cells of a seed that follow the same ODE share their exact solutions."""
         evaluations = float(cell.nfe * self._images if self._judge else 0)
         if TRUNCATION in self.metrics(cell):
-            followers = [each for each in self._made.values() if each.deterministic]
-            ranges = {self._truncation.range_of(each) for each in followers}
-            share = len(ranges) / len(followers)
-            evaluations += self._exact_images * (cell.nfe + share * FINE_STEPS)
+            evaluations += self._exact_images * (cell.nfe + self._odes_per_follower * FINE_STEPS)
         return evaluations
 
     def seconds(self, cell: Cell) -> float:
         """See :class:`.Ablation`."""
         return self.work(cell) * self._seconds_per_evaluation
+
+    def _within(
+        self, configurations: Sequence[SamplingConfiguration], budgets: Sequence[int], strict: bool
+    ) -> dict[tuple[str, int], SamplingConfiguration]:
+        """All configurations within all budgets; what has a cost of its own, once."""
+        made = {}
+        for each in configurations:
+            for budget in [each.cost(self._denoiser)] if each.settled else budgets:
+                try:
+                    made[each.name, budget] = each if each.settled else each.within(budget, self._denoiser)
+                except ValueError as error:
+                    if strict:
+                        raise
+                    self.left_out[each.name, budget] = str(error)
+        return made
+
+    @cached_property
+    def _odes_per_follower(self) -> float:
+        """How many ODEs are solved exactly in a block of seeds, for each configuration that follows one."""
+        followers = [each for each in self._made.values() if each.deterministic]
+        return len({self._truncation.ode_of(each) for each in followers}) / len(followers)
 
     @cached_property
     def _seconds_per_evaluation(self) -> float:

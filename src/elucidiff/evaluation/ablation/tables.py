@@ -84,7 +84,8 @@ def markdown(title: str, tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> list[str]:
-    heading = ["configuration", "what it is", *(column.title for column in table.columns)]
+    described = any(table.rows.values())
+    heading = ["configuration", *(["what it is"] if described else []), *(column.title for column in table.columns)]
     best = {column.title: table.best(column) for column in table.columns}
     tied = {column.title: table.tied(column) for column in table.columns}
 
@@ -99,7 +100,8 @@ def _markdown(table: Table) -> list[str]:
 
     lines = [*([f"### {table.title}", ""] if table.title else []), *_rows(heading)]
     for row, what in table.rows.items():
-        lines.append(_line([f"`{row}`", what, *(cell(row, column) for column in table.columns)]))
+        figures = [cell(row, column) for column in table.columns]
+        lines.append(_line([f"`{row}`", *([what] if described else []), *figures]))
     lines += ["", _legend(table), ""]
     if table.references and any(_differences(table, row) for row in table.rows):
         lines += ["Differences at equal seeds, mean ± standard error:", ""]

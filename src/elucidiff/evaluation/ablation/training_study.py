@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from elucidiff.evaluation.ablation.cost import seconds_per_training_image
 from elucidiff.evaluation.ablation.judging import judge_images
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
+from elucidiff.evaluation.sampler_columns import sampler_columns
 from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
@@ -90,6 +92,14 @@ class TrainingAblation:
         """See :class:`.Ablation`."""
         return [*([LOSS] if self._data.held_out else []), *(self._judge.metrics if self._judge else ())]
 
+    def columns(self, cell: Cell, metric: str) -> dict[str, Any]:
+        """See :class:`.Ablation`. The model is the run folder, for each cell has one of its own."""
+        columns = sampler_columns(self._sampling.sampler, None) | {"model": self.run_folder(cell).name}
+        if metric == LOSS or self._judge is None:
+            return columns | {"images": len(self._data.held_out or ())}
+        seeds = str(self._seeds_of(cell))
+        return columns | {"images": self._images, "seeds": seeds, "lower_is_better": self._judge.metrics[metric]}
+
     def run_folder(self, cell: Cell) -> Path:
         """Where the training of a cell is kept."""
         return self._folder / f"{cell.configuration}-seed-{cell.seed}"
@@ -117,10 +127,8 @@ class TrainingAblation:
         if LOSS in metrics:
             figures[LOSS] = self._held_out_loss(denoiser)
         if self._judge is not None and any(name in metrics for name in self._judge.metrics):
-            start = self._first_seed + cell.seed * self._images
-            seeds = SeedRanges([range(start, start + self._images)])
             found, nfe = judge_images(
-                self._judge, configuration, denoiser, seeds, self._batch_size, lambda share: tick(1.0)
+                self._judge, configuration, denoiser, self._seeds_of(cell), self._batch_size, lambda share: tick(1.0)
             )
             figures |= found
         return Measured(figures, nfe, time.monotonic() - begun)
@@ -134,6 +142,11 @@ class TrainingAblation:
         config = self._configs[cell.configuration]
         sampling = self._nfe * self._images * self._image_seconds(cell.configuration) / 3 if self._judge else 0
         return config.duration_images * self._image_seconds(cell.configuration) + sampling
+
+    def _seeds_of(self, cell: Cell) -> SeedRanges:
+        """The seeds of a cell's images."""
+        start = self._first_seed + cell.seed * self._images
+        return SeedRanges([range(start, start + self._images)])
 
     def _measure_image_seconds(self, name: str) -> float:
         return seconds_per_training_image(self._configs[name], self._data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
@@ -24,7 +24,7 @@ class TruncationErrors:
     def __init__(self, denoiser: Any, batch_size: int = 16) -> None:
         self._denoiser, self._batch_size = denoiser, batch_size
         self._seeds: list[int] = []
-        self._solved: dict[tuple[float, float], ExactSolutions] = {}
+        self._solved: dict[Hashable, ExactSolutions] = {}
 
     def __call__(self, configuration: SamplingConfiguration, seeds: Sequence[int]) -> Run:
         """Measure a deterministic configuration; see :meth:`.SamplingConfiguration.within`.
@@ -36,14 +36,16 @@ class TruncationErrors:
         """
         if list(seeds) != self._seeds:
             self._seeds, self._solved = list(seeds), {}
-        prepared, (low, high) = configuration.sampler.prepare(self._denoiser), self.range_of(configuration)
-        if (low, high) not in self._solved:
-            self._solved[low, high] = solve_exactly(
-                self._denoiser, self._seeds, low, high, batch_size=self._batch_size
-            )
-        return EndError(self._solved[low, high], prepared.solver, prepared.schedule)(prepared.sigmas)
+        target, ode = configuration.guided(self._denoiser), self.ode_of(configuration)
+        prepared = configuration.sampler.prepare(target)
+        if ode not in self._solved:
+            low, high = float(prepared.sigmas[-2]), float(prepared.sigmas[0])
+            self._solved[ode] = solve_exactly(target, self._seeds, low, high, batch_size=self._batch_size)
+        return EndError(self._solved[ode], prepared.solver, prepared.schedule)(prepared.sigmas)
 
-    def range_of(self, configuration: SamplingConfiguration) -> tuple[float, float]:
-        """The lowest and the highest noise level of a configuration."""
-        sigmas = configuration.sampler.sigmas(self._denoiser)
-        return float(sigmas[-2]), float(sigmas[0])
+    def ode_of(self, configuration: SamplingConfiguration) -> Hashable:
+        """What decides the exact solutions of a configuration: its range of noise levels, and its guidance."""
+        sampler = configuration.sampler
+        sigmas = sampler.sigmas(configuration.guided(self._denoiser))
+        guidance = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max)
+        return float(sigmas[-2]), float(sigmas[0]), guidance if sampler.guidance != 1 else None

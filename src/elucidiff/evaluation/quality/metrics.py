@@ -74,9 +74,15 @@ def check_count(names: Collection[str], count: int, dim: int, what: str = "image
 
 
 def title(metric: str, extractor: Extractor) -> str:
-    """What a figure is called in print. The plain names belong to the Inception network that papers use."""
-    standard = extractor.name.startswith("inception-v3")
-    dinov2 = extractor.name.startswith("dinov2")
+    """What a figure is called in print; see :func:`title_for`."""
+    return title_for(metric, extractor.name)
+
+
+def title_for(metric: str, extractor: str) -> str:
+    """What a figure is called in print, by the name of the extractor. The plain names belong to the Inception network
+    that papers use."""
+    standard = extractor.startswith("inception-v3")
+    dinov2 = extractor.startswith("dinov2")
     frechet = "FID" if standard else "FD-DINOv2" if dinov2 else "Frechet distance"
     return {
         "fid": frechet,
@@ -84,7 +90,7 @@ def title(metric: str, extractor: Extractor) -> str:
         "kid": "KID" if standard else "Kernel distance (KID)",
         "precision": "Precision",
         "recall": "Recall",
-        "is": "Inception score" if standard else f"Inception score of {extractor.name}",
+        "is": "Inception score" if standard else f"Inception score of {extractor}",
     }[metric]
 
 

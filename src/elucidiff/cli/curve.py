@@ -1,0 +1,294 @@
+"""``elucidiff curve MODEL [DATA]``: quality and truncation error against network evaluations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from elucidiff.cli.ablate_table import Report, carry_out, numbers, words
+from elucidiff.cli.arguments import parse
+from elucidiff.cli.guide import load_guide
+from elucidiff.cli.studied_model import IDEAL, StudiedModel, open_model
+from elucidiff.cli.units import range_advice
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
+from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.curve import CURVE, combinations, settled
+from elucidiff.evaluation.quality import Judge
+from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
+from elucidiff.evaluation.results import ResultsTable
+from elucidiff.figures import quality_against_nfe
+from elucidiff.figures.style import save
+from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.sampling import Sampler, load_named
+from elucidiff.suggest import suggestion
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure quality and truncation error against network evaluations, for all combinations of some choices (Karras
+    et al. 2022, Figs. 2 to 4), with standard errors over blocks of seeds that all of them share.
+
+    Before anything is measured, it says what there is to do and about how long it takes. What was begun and stopped
+    or killed goes on with the same command; more choices, budgets, blocks and figures can be added later.
+    """
+
+    model: tyro.conf.Positional[str]
+    """A model folder; or ideal, for the exact denoiser of DATA: the posterior mean over all of its images."""
+    data: tyro.conf.Positional[str | None] = None
+    """What samples are compared with: a data set, by its name or path; or a .npz of statistics (mu and sigma). Left
+    out: what the model was trained on."""
+    nfe: str = "5,8,10,15,20,35,79"
+    """Network evaluations per sample, at most, with commas between them."""
+
+    solvers: str | None = None
+    """Solvers, with commas between them, such as heun,dpmpp_2m (that of --sampling)."""
+    steps: str | None = None
+    """How noise levels are spaced: karras, vp, ve, iddpm, log_uniform (that of --sampling)."""
+    rho: str | None = None
+    """Exponents of karras steps, such as 3,7 (that of --sampling)."""
+    schedules: str | None = None
+    """The curves that solvers follow: edm, vp, ve, flow, exponential (that of --sampling)."""
+    churn: str | None = None
+    """Values of S_churn, such as 0,30 (that of --sampling, as are S_tmin, S_tmax and S_noise)."""
+    alpha: str | None = None
+    """Where the second evaluation of rk2 lies, such as 0.5,1 (that of --sampling)."""
+    guidance: str | None = None
+    """Weights of guidance, such as 1,2 (that of --sampling)."""
+    sampling: Sampler = field(default_factory=Sampler)
+    """All other sampling choices, as for `elucidiff sample`."""
+    guide: Path | None = None
+    """Folder of a worse model of the same data, to lead samples away from where guidance is not 1."""
+    samplers: str | None = None
+    """Samplers that are kept beside the model, such as fast, with commas between them: a point each."""
+
+    metrics: str = f"fid,{TRUNCATION}"
+    """Some of fid, fid_infinity, kid, precision, recall and is, see `elucidiff evaluate`; and truncation_error, the
+    distance to the exact solution of the ODE, which needs no data, and no noise added."""
+    extractor: str = "pca-20"
+    """What describes samples, as for `elucidiff evaluate`: pca-20 for principal components of small images."""
+    weights: Path | None = None
+    """File with the weights of the extractor, where they are not to be fetched."""
+    cache: Path | None = None
+    """Folder for features of data sets (evaluation, beside the named data sets)."""
+    blocks: int = 3
+    """Blocks of images, each with seeds of its own, for a mean and its standard error."""
+    images: int = 512
+    """Images in each block. Compare only figures of equally many."""
+    exact_images: int = 64
+    """So many of them are compared with exact solutions."""
+    first_seed: int = 0
+    """Seed of the first image. Choose seeds on which nothing was searched or optimised."""
+
+    batch_size: int = 64
+    """Images in one call of the network."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    out: Path | None = None
+    """Folder of the tables (curves/MODEL). What is there is not measured again."""
+    plan: bool = False
+    """Say what there is to do and about how long it takes, and do nothing."""
+
+
+# Fields of Sampler, the option that lists values of each, and how one is read.
+LISTS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "solver": ("solvers", str),
+    "steps": ("steps", str),
+    "rho": ("rho", float),
+    "schedule": ("schedules", str),
+    "churn": ("churn", float),
+    "alpha": ("alpha", float),
+    "guidance": ("guidance", float),
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure what is missing, and print a table of each figure. Ctrl-C and SIGTERM keep what is measured, and exit
+    with 130 and 0."""
+    options = parse(Options, arguments, prog="elucidiff curve")
+    quality = _quality(options.metrics)
+    budgets = _once("nfe", numbers("nfe", options.nfe, int))
+    choices = _choices(options)
+    place = choose_device(options.device)
+    studied = open_model(options.model, options.data, place, judged=bool(quality))
+    configurations, left_out = _configurations(options, choices, studied, place)
+    with Interrupt() as interrupt:
+        try:
+            judge = _judge(options, quality, studied, place, interrupt.stop_if_asked)
+        except StoppedError as stopped:
+            print("stopped, what was described so far is kept; the same command goes on", file=sys.stderr)
+            return 130 if stopped.signal == "SIGINT" else 0
+    study = SamplingAblation(
+        studied.denoiser,
+        configurations,
+        budgets,
+        blocks=options.blocks,
+        images=options.images,
+        exact_images=options.exact_images if TRUNCATION in words(options.metrics) else 0,
+        judge=judge,
+        first_seed=options.first_seed,
+        batch_size=options.batch_size,
+        strict=False,
+    )
+    _tell_left_out(left_out, study)
+    report = _report(options, configurations, studied, judge)
+    code = carry_out(study, report, only_plan=options.plan)
+    if not options.plan:
+        _draw(report.folder)
+    return code
+
+
+def _draw(folder: Path) -> None:
+    """A figure for each metric that has been measured so far, named after it."""
+    rows = ResultsTable(folder).rows
+    for metric in dict.fromkeys(row.metric for row in rows):
+        save(quality_against_nfe.draw(rows, metric), folder / metric)
+
+
+def _report(
+    options: Options, configurations: Sequence[SamplingConfiguration], studied: StudiedModel, judge: Judge | None
+) -> Report:
+    """What is made of the measurements."""
+    facts = {
+        "kind": CURVE,
+        # What samples are compared with is told by the judge; the exact denoiser is made of it.
+        **{name: value for name, value in studied.facts.items() if name == "model" or studied.checksum == IDEAL},
+        "guide": None if options.guide is None else checksum(options.guide),
+        **{name: getattr(options, name) for name in ("images", "exact_images", "first_seed", "batch_size")},
+    }
+    return Report(
+        f"Quality against network evaluations: {studied.name}, {options.images} samples a seed",
+        {each.name: each.what for each in configurations},
+        {},
+        judge,
+        facts,
+        CURVE,
+        studied.id,
+        {each.name: each.sampler.to_dict() for each in configurations},
+        Sampler().to_dict(),
+        options.out or Path("curves") / studied.name,
+        CURVE,
+        CURVE,
+    )
+
+
+def _quality(metrics: str) -> list[str]:
+    """The figures that need data to compare with.
+
+    Raises:
+        ValueError: one is unknown; the nearest is suggested.
+    """
+    names, known = words(metrics), [*LOWER_IS_BETTER, TRUNCATION]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--metrics {metrics}: {name!r} is unknown; {suggestion(name, known)}")
+    if not names:
+        raise ValueError(f"--metrics {metrics!r} names no figure: choose some of {', '.join(known)}")
+    return [name for name in names if name != TRUNCATION]
+
+
+def _choices(options: Options) -> dict[str, list[Any]]:
+    """The values of each choice that has a list, by field of the sampler."""
+    choices = {}
+    for name, (option, kind) in LISTS.items():
+        text = getattr(options, option)
+        if text is None:
+            choices[name] = [getattr(options.sampling, name)]
+            continue
+        if getattr(options.sampling, name) != getattr(Sampler(), name):
+            raise ValueError(f"--sampling.{name} would have no effect with --{option}: leave one of them out")
+        found = words(text) if kind is str else numbers(option, text, kind)
+        if not found:
+            raise ValueError(f"--{option} {text!r} names nothing: leave it out, or give some")
+        choices[name] = _once(option, found)
+    return choices
+
+
+def _once(option: str, values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"--{option} has a value twice: give each once")
+    return values
+
+
+def _configurations(
+    options: Options, choices: Mapping[str, Sequence[Any]], studied: StudiedModel, device: torch.device
+) -> tuple[list[SamplingConfiguration], Mapping[str, str]]:
+    """All that is measured; and why combinations that make no sense are left out, by name.
+
+    Raises:
+        ValueError: a value is out of its range, none of the combinations makes sense, or something has no effect.
+        OSError: a sampler or the guide cannot be read.
+    """
+    ideal = studied.checksum == IDEAL
+    if ideal and (options.samplers or options.guide):
+        raise ValueError(f"--samplers and --guide are for a model folder, not for {IDEAL}: leave them out")
+    guide = None if options.guide is None else load_guide(options.guide, Path(options.model), device)
+    found = combinations(options.sampling, choices, guide)
+    _check_used(options.sampling, found.made)
+    named = [settled(name, load_named(options.model, name).sampler, guide) for name in words(options.samplers or "")]
+    every = [*found.made, *named]
+    if not every:
+        raise ValueError(f"none of these combinations makes sense: {next(iter(found.left_out.values()))}")
+    if guide is not None and all(each.sampler.guidance == 1 for each in every):
+        raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
+    for each in every:
+        each.guided(studied.denoiser)  # refuses guidance that the model does not know
+    if not ideal and (advice := range_advice(options.sampling, studied.denoiser)):
+        print(advice, file=sys.stderr)
+    return every, found.left_out
+
+
+def _check_used(sampling: Sampler, made: Sequence[SamplingConfiguration]) -> None:
+    """Raise ValueError if an option of ``--sampling`` has no effect in any of the combinations."""
+    usual = Sampler()
+    if sampling.n != usual.n:
+        raise ValueError("--sampling.n would have no effect: --nfe says how many evaluations samples may take")
+    for name in (entry.name for entry in fields(Sampler) if entry.name not in (*LISTS, "n")):
+        default = getattr(usual, name)
+        if getattr(sampling, name) != default and all(getattr(each.sampler, name) == default for each in made):
+            raise ValueError(f"--sampling.{name.replace('_', '-')} would have no effect: leave it out")
+
+
+def _judge(
+    options: Options,
+    quality: Sequence[str],
+    studied: StudiedModel,
+    device: torch.device,
+    between: Callable[[], object],
+) -> Judge | None:
+    if not quality:
+        return None
+    return studied.judge(
+        options.extractor,
+        quality,
+        options.images,
+        device,
+        options.batch_size,
+        weights=options.weights,
+        cache=options.cache,
+        between=between,
+    )
+
+
+def _tell_left_out(left_out: Mapping[str, str], study: SamplingAblation) -> None:
+    """Say which combinations make no sense, and which cannot be had within a budget.
+
+    Raises:
+        ValueError: nothing can.
+    """
+    reasons: dict[str, dict[int, str]] = {}
+    for (name, budget), reason in study.left_out.items():
+        reasons.setdefault(name, {})[budget] = reason
+    if not study.cells():
+        raise ValueError(f"nothing can be had within these budgets: {next(iter(study.left_out.values()))}")
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    for name, found in reasons.items():
+        print(f"left out: {name} @ {', '.join(map(str, found))}: {next(iter(found.values()))}", file=sys.stderr)

@@ -1,0 +1,93 @@
+"""Figures of samples and of how they come about: ``elucidiff figure trajectory|steps|grid``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from matplotlib.figure import Figure
+
+import elucidiff
+from elucidiff.design import table
+from elucidiff.devices import choose_device
+from elucidiff.figures import grid, steps, trajectory
+from elucidiff.figures.sample_folder import read_samples
+from elucidiff.figures.style import is_picture
+from elucidiff.sampling.loop import Step
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seeds import parse_seeds
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Samples on their way from noise: the state x above D(x; sigma)."""
+
+    model: tyro.conf.Positional[Path]
+    """A model folder."""
+    seeds: str = "0-2"
+    """Seeds, one pair of rows each."""
+    n: int = 18
+    """Number of Heun steps."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    out: Path = Path("trajectory.png")
+    """File to write; an SVG goes beside it."""
+
+    def draw(self) -> Figure:
+        """Sample and draw."""
+        seeds = parse_seeds(self.seeds)
+        sampler = Sampler(n=self.n)
+        device = choose_device(self.device)
+        denoiser = elucidiff.load(self.model).eval().to(device)
+        if not is_picture(denoiser.sample_shape):
+            raise ValueError(f"{self.model} makes samples of shape {denoiser.sample_shape}, which are no pictures")
+        taken: list[Step] = []
+        result = sampler.run(denoiser, seeds, callback=taken.append, device=device)
+        x = torch.stack([*(step.x for step in taken), result.x])
+        denoised = torch.stack([step.denoised for step in taken])
+        sigma_data = float(getattr(denoiser.preconditioning, "sigma_data", 0.5))
+        arrays = (x.double().cpu().numpy(), denoised.double().cpu().numpy(), result.sigmas.numpy())
+        return trajectory.draw(*arrays, sigma_data=sigma_data)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Where samplers spend their steps: the four columns of Table 1, or karras steps by rho."""
+
+    n: int = 18
+    """Number of steps."""
+    rho: tuple[float, ...] = ()
+    """Compare karras steps with these exponents instead of the columns of the table."""
+    out: Path = Path("steps.png")
+    """File to write; an SVG goes beside it."""
+
+    def draw(self) -> Figure:
+        """Compute and draw."""
+        if self.rho:
+            levels = {f"rho = {rho:g}": elucidiff.steps.karras(self.n, rho=rho) for rho in self.rho}
+        else:
+            titles = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM + DDIM", "edm": "EDM"}
+            levels = {titles[name]: design.steps(self.n) for name, design in table.NAMES.items()}
+        return steps.draw({name: sigmas.numpy() for name, sigmas in levels.items()})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The images of a sample folder in one figure."""
+
+    samples: tyro.conf.Positional[Path]
+    """A folder that `elucidiff sample` wrote."""
+    columns: int | None = None
+    """Images in a row; by default about as many as there are rows."""
+    out: Path = Path("grid.png")
+    """File to write; an SVG goes beside it."""
+
+    def draw(self) -> Figure:
+        """Read and draw."""
+        found = read_samples(self.samples)
+        columns = self.columns or max(1, round(len(found.images) ** 0.5))
+        return grid.draw(
+            {f"{len(found.images)} samples, {found.nfe:g} network evaluations each": found.images}, columns=columns
+        )

@@ -1,0 +1,129 @@
+"""The model whose sampling is studied, and what its samples are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import elucidiff
+from elucidiff.cli.evaluate_reference import holds_statistics
+from elucidiff.cli.model_data import data_name
+from elucidiff.cli.progress import Progress
+from elucidiff.data import Dataset, to_unit
+from elucidiff.denoisers.ideal import DataPosterior
+from elucidiff.denoisers.model_folder import checksum
+from elucidiff.evaluation.ablation import open_judge
+from elucidiff.evaluation.quality import Judge
+
+IDEAL = "ideal"
+
+
+@dataclass(frozen=True)
+class StudiedModel:
+    """A model, or the exact denoiser of a data set, on its device.
+
+    Attributes:
+        denoiser: D.
+        name: what to call it.
+        checksum: of the model folder; ``ideal`` for the exact denoiser.
+        data: what samples are judged by: a data set, or a file of statistics; None if that was not asked for.
+    """
+
+    denoiser: Any
+    name: str
+    checksum: str
+    data: Dataset | Path | None
+
+    @property
+    def id(self) -> str:
+        """What tables of results call it."""
+        return self.name if self.checksum == IDEAL else model_id(self.name, self.checksum)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides its samples, and what they are judged by."""
+        facts: dict[str, Any] = {"model": self.checksum}
+        if isinstance(self.data, Dataset):
+            facts["data"] = {"name": self.data.name, "count": len(self.data), "shape": self.data.shape}
+        return facts
+
+    def judge(
+        self,
+        extractor: str,
+        metrics: Sequence[str],
+        count: int,
+        device: torch.device,
+        batch_size: int,
+        *,
+        weights: Path | None = None,
+        cache: Path | None = None,
+        between: Callable[[], object] = lambda: None,
+    ) -> Judge | None:
+        """What samples are judged by, the reference described; see :func:`.open_judge`.
+
+        Args:
+            between: called between batches of the reference; may raise to end the work.
+        """
+        if self.data is None:
+            return None
+        with Progress("reference", len(self.data) if isinstance(self.data, Dataset) else 1, "images") as bar:
+
+            def tick(images: int) -> None:
+                bar.advance(images)
+                between()
+
+            shape = self.denoiser.sample_shape
+            return open_judge(
+                extractor, self.data, metrics, shape, count, device, batch_size,
+                weights=weights, cache=cache, tick=tick,
+            )  # fmt: skip
+
+
+def open_model(model: str, data: str | None, device: torch.device, *, judged: bool = True) -> StudiedModel:
+    """Open a model folder, or the exact denoiser of a data set.
+
+    Args:
+        model: path of the folder; or ``ideal``.
+        data: name or path of a data set, or of a file of statistics; None for what the model was trained on.
+        device: where to compute.
+        judged: whether samples are judged by data.
+
+    Raises:
+        ValueError: nobody says what data there are, they do not fit the model, or are damaged.
+        OSError: something cannot be read.
+    """
+    if model == IDEAL:
+        if data is None or holds_statistics(data):
+            raise ValueError(f"{IDEAL} is the exact denoiser of a data set: name one as data, such as digits")
+        dataset = elucidiff.data.open(data)
+        posterior = DataPosterior(to_unit(dataset.in_memory().images())).to(device)
+        return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
+    denoiser = elucidiff.load(model).eval().to(device)
+    source = _data(model, data or data_name(denoiser)) if judged else None
+    if isinstance(source, Dataset) and source.shape != denoiser.sample_shape:
+        raise ValueError(
+            f"{model} makes samples of shape {denoiser.sample_shape}, but those of {source.name} are {source.shape}: "
+            "name the data that it was trained on"
+        )
+    return StudiedModel(denoiser, model_name(Path(model)), checksum(model), source)
+
+
+def _data(model: str, name: str | None) -> Dataset | Path:
+    if name is None:
+        raise ValueError(f"{model} does not tell what data it is of: name some to judge its samples by")
+    return Path(name).expanduser() if holds_statistics(name) else elucidiff.data.open(name)
+
+
+def model_id(name: str, checksum: str) -> str:
+    """Name and the first eight digits of the checksum, as in tables of results."""
+    return f"{name}-{checksum[:8]}"
+
+
+def model_name(model: Path) -> str:
+    """What to call a model: the run that its folder is in, unless it has a name of its own."""
+    path = model.resolve()
+    return path.parent.name if path.name == "model" else path.name

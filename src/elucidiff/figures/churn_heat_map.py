@@ -1,0 +1,181 @@
+"""Which settings of churn make good samples: two settings at a time, the others at their best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from elucidiff.evaluation.results import Row
+from elucidiff.figures.measured import metric_of, metric_title
+from elucidiff.figures.style import INK, VERMILION, new_figure
+from elucidiff.suggest import suggestion
+
+Array = npt.NDArray[np.float64]
+
+NAME = "churn-heat-map"
+SYMBOLS: Mapping[str, str] = {
+    "churn": r"$S_{\mathrm{churn}}$",
+    "churn_sigma_min": r"$S_{\mathrm{tmin}}$",
+    "churn_sigma_max": r"$S_{\mathrm{tmax}}$",
+    "noise_scale": r"$S_{\mathrm{noise}}$",
+    "rho": r"$\rho$",
+    "guidance": "guidance weight",
+}
+"""What may be an axis, and what it is called there."""
+_MOST, _BINS = 11, 8  # as many values are shown as they are; more are put together in bins
+_WIDE = 20.0  # a range whose ends differ by more than this factor is divided evenly in its logarithm
+_CELL, _NUMBER = 0.52, 8
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values of a setting along one side of a map.
+
+    Attributes:
+        column: of the table of results.
+        edges: of bins, increasing; None where each value has a place of its own.
+        values: those, increasing; the centres of bins.
+    """
+
+    column: str
+    values: Array
+    edges: Array | None
+
+    @classmethod
+    def of(cls, column: str, rows: Sequence[Row]) -> Axis:
+        """The axis of all values that a column has."""
+        found = np.array(sorted({value for row in rows if (value := getattr(row, column)) is not None}))
+        if len(found) <= _MOST:
+            return cls(column, found, None)
+        if found[0] > 0 and found[-1] / found[0] > _WIDE:
+            edges = np.geomspace(found[0], found[-1], _BINS + 1)
+            return cls(column, np.sqrt(edges[1:] * edges[:-1]), edges)
+        edges = np.linspace(found[0], found[-1], _BINS + 1)
+        return cls(column, (edges[1:] + edges[:-1]) / 2, edges)
+
+    def places(self, row: Row) -> list[int]:
+        """Where a row belongs; everywhere if the setting has no effect in it."""
+        value = getattr(row, self.column)
+        if value is None:
+            return list(range(len(self.values)))
+        if self.edges is None:
+            return [int(np.searchsorted(self.values, value))]
+        return [int(np.clip(np.searchsorted(self.edges, value, side="right") - 1, 0, len(self.values) - 1))]
+
+    @property
+    def labels(self) -> list[str]:
+        """What stands beside each place."""
+        return [f"{value:.4g}" for value in self.values]
+
+
+def draw(rows: Sequence[Row], metric: str | None = None, axes: tuple[str, str] | None = None) -> Figure:
+    """A map for S_churn with each other setting that varies, or for one pair; the best cell of each is framed.
+
+    Each cell has the best figure that was reached with its two settings, whatever the others. Where churn is 0 the
+    others have no effect, so that figure stands for all of their values. Of a search only the trials count that saw
+    all images, and not those that measured its result on fresh seeds.
+
+    Args:
+        rows: of a table of results, such as `elucidiff search` writes.
+        metric: which figure to draw; the first there is by default.
+        axes: the columns of the horizontal and the vertical axis; by default all pairs with the first that varies.
+
+    Raises:
+        ValueError: there are no such rows, or fewer than two of the settings vary.
+    """
+    metric = metric_of(rows, metric)
+    chosen = _comparable([row for row in rows if row.metric == metric])
+    known = [name for name in SYMBOLS if len({getattr(row, name) for row in chosen} - {None}) > 1]
+    for name in axes or ():
+        if name not in known:
+            raise ValueError(f"{name!r} has no two values in these rows; {suggestion(name, known)}")
+    if len(known) < 2:
+        varied = ", ".join(known) or "none"
+        raise ValueError(f"a map needs two settings that vary, of {', '.join(SYMBOLS)}: here there is {varied}")
+    pairs = [axes] if axes else [(known[0], other) for other in known[1:]]
+    lower = chosen[0].lower_is_better
+    maps = [(Axis.of(x, chosen), Axis.of(y, chosen)) for x, y in pairs]
+    cells = [best_cells(chosen, x, y) for x, y in maps]
+    low, high = min(np.nanmin(each) for each in cells), max(np.nanmax(each) for each in cells)
+    widths = [max(2.6, _CELL * len(x.values) + 0.6) for x, _ in maps]
+    figure = new_figure(sum(widths) + 0.9, max(2.6, _CELL * max(len(y.values) for _, y in maps) + 0.9))
+    panels = figure.subplots(1, len(maps), squeeze=False, width_ratios=widths)[0]
+    for panel, values, (x, y) in zip(panels, cells, maps, strict=True):
+        _panel(panel, values, x, y, (low, high), lower)
+    better = "lower is better" if lower else "higher is better"
+    scale = ScalarMappable(Normalize(low, high), _colours(lower))
+    bar = figure.colorbar(scale, ax=list(panels), pad=0.02, fraction=0.03 + 0.02 / len(maps))
+    bar.set_label(f"{metric_title(metric, chosen[0].extractor)}\n{better}", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def best_cells(rows: Sequence[Row], x: Axis, y: Axis) -> Array:
+    """The best mean over seeds among the settings of each cell, ``(Y, X)``; not a number where nothing was tried."""
+    settings: dict[tuple[float | None, ...], list[Row]] = {}
+    for row in rows:
+        key = tuple(getattr(row, name) for name in SYMBOLS)
+        settings.setdefault((*key, row.budget, row.sigma_min, row.sigma_max), []).append(row)
+    cells = np.full((len(y.values), len(x.values)), math.nan)
+    best = np.fmin if rows[0].lower_is_better else np.fmax
+    for group in settings.values():
+        mean = sum(row.value for row in group) / len(group)
+        for column in x.places(group[0]):
+            for line in y.places(group[0]):
+                cells[line, column] = best(cells[line, column], mean)
+    return cells
+
+
+def _comparable(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose figures can be compared: equally many images, and of a search its trials."""
+    trials = [row for row in rows if row.experiment != "search" or row.configuration.startswith("trial ")]
+    most = max((row.images or 0 for row in trials), default=0)
+    return [row for row in trials if (row.images or 0) == most and math.isfinite(row.value)]
+
+
+def _panel(axes: Axes, cells: Array, x: Axis, y: Axis, span: tuple[float, float], lower: bool) -> None:
+    colours = _colours(lower)
+    axes.imshow(cells, cmap=colours, vmin=span[0], vmax=span[1], origin="lower", aspect="auto")
+    axes.set_xticks(range(len(x.values)), x.labels, fontsize=8, rotation=90 if x.edges is not None else 0)
+    axes.set_yticks(range(len(y.values)), y.labels, fontsize=8)
+    axes.set_xlabel(SYMBOLS[x.column] + (" (centres of bins)" if x.edges is not None else ""), fontsize=10)
+    axes.set_ylabel(SYMBOLS[y.column] + (" (centres of bins)" if y.edges is not None else ""), fontsize=10)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    width = (span[1] - span[0]) or 1.0
+    for line, column in zip(*np.nonzero(np.isfinite(cells)), strict=True):
+        value = float(cells[line, column])
+        red, green, blue, _ = colours((value - span[0]) / width)
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        text = f"{value:.3g}"
+        axes.text(
+            column, line, text, ha="center", va="center", fontsize=_NUMBER - (len(text) > 5),
+            color="white" if dark else INK,
+        )  # fmt: skip
+    line, column = best_place(cells, lower)
+    axes.add_patch(
+        Rectangle((column - 0.5, line - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2.4, clip_on=False)
+    )
+
+
+def best_place(cells: Array, lower: bool) -> tuple[int, int]:
+    """Row and column of the best cell."""
+    index = int(np.nanargmin(cells) if lower else np.nanargmax(cells))
+    line, column = np.unravel_index(index, cells.shape)
+    return int(line), int(column)
+
+
+def _colours(lower: bool) -> Colormap:
+    """Bright is good."""
+    return matplotlib.colormaps["viridis_r" if lower else "viridis"]

@@ -1,0 +1,90 @@
+"""Solutions of the ODE on a line, over the density of the noisy data (Karras et al. 2022, Fig. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from elucidiff.evaluation.curvature import Paths
+from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.style import GREY, INK, VERMILION, new_figure, quiet
+
+NAME = "curvature"
+_ROWS = ("whole", "near")
+_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def draw(panels: Mapping[str, Sequence[Paths]]) -> Figure:
+    """A column for each schedule, with the same solutions in two windows: all noise levels, and those near the data.
+
+    Below each panel stands by how many degrees its solutions turn, on average, when the panel is drawn as a square.
+
+    Args:
+        panels: title -> the two windows.
+    """
+    figure = new_figure(3.0 * len(panels) + 0.6, 6.4)
+    rows = figure.subplots(2, len(panels), squeeze=False)
+    for column, (title, windows) in enumerate(panels.items()):
+        for row, window in enumerate(windows):
+            axes = rows[row][column]
+            _panel(axes, window)
+            if column == 0:
+                what = "to the data" if row else "from noise"
+                axes.set_ylabel(f"$x(t)$, {what}", fontsize=9)
+        rows[0][column].set_title(title, fontsize=11, color=INK)
+    return figure
+
+
+def numbers(panels: Mapping[str, Sequence[Paths]], command: str) -> Numbers:
+    """The same as numbers to keep."""
+    arrays = {
+        f"{title}/{row}/{name}": np.asarray(values, dtype=np.float32 if name == "density" else np.float64)
+        for title, windows in panels.items()
+        for row, window in zip(_ROWS, windows, strict=True)
+        for name, values in asdict(window).items()
+    }
+    turning = {title: [float(window.turning.mean()) for window in windows] for title, windows in panels.items()}
+    return Numbers(NAME, command, {"titles": list(panels), "turning": turning}, arrays)
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure from numbers that were kept."""
+
+    def paths(title: str, row: str) -> Paths:
+        found: dict[str, Any] = {entry.name: kept.arrays[f"{title}/{row}/{entry.name}"] for entry in fields(Paths)}
+        return Paths(**(found | {"extent": float(found["extent"])}))
+
+    return draw({title: [paths(title, row) for row in _ROWS] for title in kept.facts["titles"]})
+
+
+def _panel(axes: Axes, window: Paths) -> None:
+    # Where the data are points, the density next to them may fall between the heights.
+    highest = np.maximum(window.density.max(axis=0, keepdims=True), np.finfo(np.float32).tiny)
+    shown = window.density / highest
+    axes.pcolormesh(
+        window.even_time, window.heights, shown, cmap="Blues", vmin=0, vmax=1.6, shading="nearest", rasterized=True
+    )
+    for path in window.x:
+        axes.plot(window.time, path, color=VERMILION, linewidth=0.9)
+    axes.set_xlim(window.time[0], window.time[-1])
+    axes.set_ylim(-window.extent, window.extent)
+    # Times of equal spacing, told by their noise levels: the schedules' times themselves have different units.
+    times = window.time[0] + np.asarray(_TICKS) * (window.time[-1] - window.time[0])
+    levels = np.interp(times, window.time, window.sigma)
+    axes.set_xticks(times, [_short(float(level)) for level in levels])
+    axes.set_xlabel(
+        f"noise level $\\sigma(t)$ at evenly spaced $t$\nturns by {window.turning.mean():.0f}° on average",
+        fontsize=9, color=INK,
+    )  # fmt: skip
+    quiet(axes)
+    axes.grid(False)
+    axes.tick_params(labelsize=8, colors=GREY)
+
+
+def _short(sigma: float) -> str:
+    return f"{sigma:.0f}" if sigma >= 9.5 else f"{sigma:.1f}" if sigma >= 0.05 else "0"

@@ -1,0 +1,115 @@
+"""Quality against network evaluations, of any set of samplers (Karras et al. 2022, Figs. 2 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from elucidiff.evaluation.results import Row
+from elucidiff.figures.direct_labels import End, label_ends, text_width
+from elucidiff.figures.measured import Point, metric_of, metric_title, points
+from elucidiff.figures.style import INK, LINES, PALETTE, new_figure, quiet
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.solver_names import SOLVERS
+
+NAME = "quality-against-nfe"
+# Inches: the axes, and what is left, right, below and above of them beside the names.
+_PLOT, _LEFT, _HEIGHT, _RIGHT = 3.5, 0.85, 3.7, 0.45
+_BOTTOM, _TOP = 0.62, 0.42
+_MARKERS = "osD^vP"
+
+
+def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
+    """A curve for each configuration over its budgets, named at its end; error bars are standard errors over seeds.
+
+    Deterministic and stochastic samplers have a panel each, with one scale of quality. Both axes are logarithmic,
+    the vertical one where the figure is positive and lower is better.
+
+    Args:
+        rows: of a table of results, such as `elucidiff curve` writes.
+        metric: which figure to draw; the first there is by default.
+
+    Raises:
+        ValueError: there are no such rows, or they cannot be compared.
+    """
+    metric = metric_of(rows, metric)
+    curves: dict[str, list[Point]] = {}
+    for point in points(rows, metric):
+        curves.setdefault(point.configuration, []).append(point)
+    panels = {
+        title: {name: found for name, found in curves.items() if is_stochastic(found[0].row) == stochastic}
+        for title, stochastic in (("Deterministic", False), ("Stochastic", True))
+    }
+    panels = {title: found for title, found in panels.items() if found}
+    first = next(iter(curves.values()))[0].row
+    logarithmic = first.lower_is_better and all(row.value > 0 for row in rows if row.metric == metric)
+
+    labels = {title: _RIGHT + max(map(text_width, found)) for title, found in panels.items()}
+    width = _LEFT + len(panels) * _PLOT + sum(labels.values())
+    figure = new_figure(width, _HEIGHT)
+    figure.set_layout_engine("none")  # names stand outside the axes, so the axes have to stay where they are
+    every: list[Axes] = []
+    left = _LEFT
+    for title in panels:
+        place = (left / width, _BOTTOM / _HEIGHT, _PLOT / width, 1 - (_BOTTOM + _TOP) / _HEIGHT)
+        left += _PLOT + labels[title]
+        axes = figure.add_axes(place, sharey=every[0] if every else None)
+        axes.set(xscale="log", yscale="log" if logarithmic else "linear")
+        axes.set_xlabel("network evaluations per sample", fontsize=9)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        every.append(axes)
+    ends = {title: _curves(axes, found) for axes, (title, found) in zip(every, panels.items(), strict=True)}
+    every[0].set_ylabel(metric_title(metric, first.extractor), fontsize=9)
+    costs = [point.nfe for found in curves.values() for point in found]
+    budgets = sorted({point.row.budget or round(point.nfe) for found in curves.values() for point in found})
+    for axes, title in zip(every, panels, strict=True):
+        axes.set_xlim(min(costs) / 1.12, max(*costs, budgets[-1]) * 1.12)
+        axes.set_xticks(_apart(budgets), [str(budget) for budget in _apart(budgets)])
+        axes.xaxis.set_minor_locator(NullLocator())
+        quiet(axes)
+        label_ends(axes, ends[title])
+    return figure
+
+
+def is_stochastic(row: Row) -> bool:
+    """Whether a sampler adds noise on its way."""
+    if row.solver not in SOLVERS:
+        return True  # the baselines of Song et al. are no solvers of ours
+    return SOLVERS[row.solver].build(Sampler(solver=row.solver)).stochastic
+
+
+def _curves(axes: Axes, curves: dict[str, list[Point]]) -> list[End]:
+    """Draw the curves; returns where each of them ends."""
+    ends = []
+    for number, (name, found) in enumerate(curves.items()):
+        ordered = sorted(found, key=lambda point: point.nfe)
+        colour = PALETTE[number % len(PALETTE)]
+        spreads = [point.spread for point in ordered]
+        axes.errorbar(
+            [point.nfe for point in ordered],
+            [spread.mean for spread in spreads],
+            yerr=[spread.error if spread.error > 0 else 0.0 for spread in spreads],
+            color=colour,
+            linestyle=LINES[number // len(PALETTE) % len(LINES)],
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=4,
+            linewidth=1.6,
+            elinewidth=1.0,
+            capsize=2.5,
+        )
+        ends.append(End(ordered[-1].nfe, spreads[-1].mean, name, colour))
+    return ends
+
+
+def _apart(budgets: Sequence[int]) -> list[int]:
+    """Those budgets whose numbers have room beside each other on a logarithmic axis."""
+    span = budgets[-1] / budgets[0]
+    least = span ** (1 / 9) if span > 1 else 1.0
+    kept = [budgets[0]]
+    for budget in budgets[1:]:
+        if budget >= kept[-1] * least:
+            kept.append(budget)
+    return kept

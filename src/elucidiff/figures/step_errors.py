@@ -1,0 +1,95 @@
+"""What one step costs in accuracy, by noise level and by rho (Karras et al. 2022, Fig. 13)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from elucidiff.evaluation.step_errors import Array, StepErrors
+from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.style import BLUE, GREY, INK, LINES, VERMILION, new_figure, quiet
+
+NAME = "step-errors"
+_THEORY, _PRACTICE = 3.0, (5.0, 10.0)
+
+
+def draw(errors: StepErrors) -> Figure:
+    """The local error against the noise level for each rho, how uneven it is against rho, and what that adds up to.
+
+    The rho whose steps err most alike, and the one with which samples end nearest to the exact solutions, are marked,
+    beside what the paper says: about 3 in theory, 5 to 10 in practice.
+    """
+    figure = new_figure(11.0, 3.7)
+    local, even, sums = figure.subplots(1, 3, width_ratios=[1.35, 1, 1])
+    colours = matplotlib.colormaps["viridis"]
+    for number, rho in enumerate(errors.rho):
+        shade = colours(0.92 * number / max(1, len(errors.rho) - 1))
+        local.plot(
+            errors.sigma[number], errors.local[number], color=shade, linewidth=1.5,
+            linestyle=LINES[number % len(LINES)], marker="o", markersize=2.4, label=f"{rho:g}",
+        )  # fmt: skip
+    local.set(xscale="log", yscale="log")
+    local.set_xlabel(r"noise level $\sigma$ at the start of the step (units of the data)", fontsize=9)
+    local.set_ylabel("error of one step (RMS, units of the data)", fontsize=9)
+    local.legend(title=r"$\rho$", frameon=False, fontsize=8, title_fontsize=9, ncols=2, loc="best")
+    local.set_title("One step from the exact solution", fontsize=10, color=INK, loc="left")
+
+    even.plot(errors.rho, errors.unevenness, color=BLUE, marker="o", markersize=4)
+    even.set_ylabel("standard deviation of the errors / mean", fontsize=9)
+    even.set_title("How unevenly steps err", fontsize=10, color=INK, loc="left")
+    _mark(even, errors.rho, errors.unevenness, errors.most_even, "most even")
+
+    sums.plot(errors.rho, errors.total, color=BLUE, marker="o", markersize=4, label="sum of the single steps")
+    sums.plot(
+        errors.rho, errors.end, color=VERMILION, linestyle="--", marker="s", markersize=4, label="after all steps"
+    )
+    sums.set_yscale("log")
+    sums.set_ylabel("error (RMS, units of the data)", fontsize=9)
+    sums.set_title("What they add up to", fontsize=10, color=INK, loc="left")
+    sums.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.92))
+    _mark(sums, errors.rho, errors.end, errors.best, "best")
+    for axes in (even, sums):
+        _rho_axis(axes, errors.rho)
+    for axes in (local, even, sums):
+        quiet(axes)
+    return figure
+
+
+def numbers(errors: StepErrors, command: str) -> Numbers:
+    """The same as numbers to keep."""
+    return Numbers(NAME, command, {"most_even": errors.most_even, "best": errors.best}, asdict(errors))
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure from numbers that were kept."""
+    return draw(StepErrors(**kept.arrays))
+
+
+def _rho_axis(axes: Axes, rho: Array) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel(r"exponent $\rho$ of the steps", fontsize=9)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rho, _: f"{rho:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(rho.min() / 1.15, rho.max() * 1.15)
+    axes.axvspan(*_PRACTICE, color=GREY, alpha=0.13, linewidth=0)
+    axes.axvline(_THEORY, color=GREY, linestyle=":", linewidth=1.2)
+    for x, text in ((_THEORY, "theory"), (math.sqrt(_PRACTICE[0] * _PRACTICE[1]), "practice")):
+        axes.text(
+            x, 0.99, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color=GREY,
+            backgroundcolor=(1, 1, 1, 0.7),
+        )  # fmt: skip
+
+
+def _mark(axes: Axes, rho: Array, values: Array, chosen: float, word: str) -> None:
+    at = int((rho == chosen).argmax())
+    axes.plot([chosen], [values[at]], marker="o", markersize=10, markerfacecolor="none", color=INK, linestyle="none")
+    axes.annotate(
+        rf"{word}: $\rho$ = {chosen:g}", (chosen, values[at]), xytext=(0, 9), textcoords="offset points",
+        ha="center", va="bottom", fontsize=8, color=INK,
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""Images at rising noise levels, and what denoisers make of them (Karras et al. 2022, Fig. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.style import GREY, INK, level_text, new_figure, picture, pixels
+
+Array = npt.NDArray[np.float64]
+
+NAME = "strips"
+# Inches: a picture, the space to the next one and to the next image, names, noise levels, and a line of errors.
+_CELL, _GAP, _BETWEEN, _LEFT, _TOP, _LINE = 0.8, 0.05, 0.2, 1.2, 0.3, 0.2
+
+
+def draw(
+    sigmas: Array,
+    noisy: Array,
+    denoised: Mapping[str, Array],
+    rms: Mapping[str, Array],
+    *,
+    sigma_data: float = 0.5,
+) -> Figure:
+    """Rows of one image after another: noisy, then each denoiser's; a column for each noise level.
+
+    Noisy images are shown as ``x / sqrt(1 + (sigma / sigma_data)^2)``, which keeps their contrast. At the foot stand
+    the root mean square errors of each denoiser over all images, in units of the data.
+
+    Args:
+        sigmas: noise levels, ``(K,)``.
+        noisy: ``(K, B, C, H, W)``.
+        denoised: name -> D of these, likewise.
+        rms: name -> error at each level, ``(K,)``.
+        sigma_data: standard deviation of the data, for display only.
+    """
+    images, aspect = noisy.shape[1], noisy.shape[-2] / noisy.shape[-1]
+    rows = ["noisy image", *denoised]
+    tall = _CELL * aspect
+    block = len(rows) * (tall + _GAP) + _BETWEEN
+    foot = _TOP + images * block
+    width = _LEFT + len(sigmas) * (_CELL + _GAP) + _GAP
+    height = foot + _LINE * len(denoised) + _GAP
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")  # a plain grid in inches
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        figure.text(x / width, 1 - y / height, text, va="center", fontsize=8, **style)
+
+    for column, sigma in enumerate(sigmas):
+        left, contrast = _LEFT + column * (_CELL + _GAP), np.sqrt(1.0 + (sigma / sigma_data) ** 2)
+        write(left + _CELL / 2, _TOP / 2, rf"$\sigma$ = {level_text(float(sigma))}", ha="center", color=INK)
+        for image in range(images):
+            shown = [noisy[column, image] / contrast, *(found[column, image] for found in denoised.values())]
+            for row, values in enumerate(shown):
+                bottom = _TOP + image * block + row * (tall + _GAP) + tall
+                axes = figure.add_axes((left / width, 1 - bottom / height, _CELL / width, tall / height))
+                picture(axes, pixels(values))
+        for line, errors in enumerate(rms.values()):
+            write(left + _CELL / 2, foot + (line + 0.5) * _LINE, _error_text(errors[column]), ha="center", color=GREY)
+    for image in range(images):
+        for row, name in enumerate(rows):
+            write(_LEFT - 0.08, _TOP + image * block + row * (tall + _GAP) + tall / 2, name, ha="right", color=INK)
+    for line, name in enumerate(rms):
+        write(_LEFT - 0.08, foot + (line + 0.5) * _LINE, f"error, {name.split()[0]}", ha="right", color=GREY)
+    return figure
+
+
+def numbers(
+    sigmas: Array,
+    noisy: Array,
+    denoised: Mapping[str, Array],
+    rms: Mapping[str, Array],
+    command: str,
+    *,
+    sigma_data: float,
+) -> Numbers:
+    """The same as numbers to keep."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "sigmas": sigmas,
+        "noisy": noisy.astype(np.float32),
+        **{f"denoised/{name}": found.astype(np.float32) for name, found in denoised.items()},
+        **{f"rms/{name}": found for name, found in rms.items()},
+    }
+    return Numbers(NAME, command, {"denoisers": list(denoised), "sigma_data": sigma_data}, arrays)
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure from numbers that were kept."""
+    names, arrays = kept.facts["denoisers"], kept.arrays
+    return draw(
+        arrays["sigmas"],
+        arrays["noisy"].astype(np.float64),
+        {name: arrays[f"denoised/{name}"].astype(np.float64) for name in names},
+        {name: arrays[f"rms/{name}"] for name in names},
+        sigma_data=float(kept.facts["sigma_data"]),
+    )
+
+
+def _error_text(error: float) -> str:
+    return f"{error:.2g}" if error >= 0.0005 else "0"

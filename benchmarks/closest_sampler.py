@@ -16,6 +16,10 @@ LOW, HIGH = 0.002, 80.0
 SEEDS = range(3_000_000, 3_000_048)
 BUDGETS = range(9, 36)
 
+# The errors of a few seeds are much larger than those of the others: a sampler that seems to be as close by little is
+# often not so on other seeds, and its standard error comes out too small where none of those few is among the seeds.
+MARGIN = 0.75
+
 # The best one of docs/results/truncation-error-digits.md from 8 evaluations on, with two exponents of karras steps.
 SOLVER, RHOS = Sampler(solver="deis", order=4, schedule="exponential"), (7.0, 9.0)
 
@@ -34,10 +38,9 @@ class Found:
 
 
 def cheapest(denoiser: ed.Denoiser) -> Found:
-    """The first of our samplers, by the evaluations it takes, that is closer than the default by two standard errors.
+    """The first of our samplers, by the evaluations it takes, that is closer than the default with a margin.
 
-    The errors of a few seeds are much larger than those of the others, so that without these two errors what seems
-    to be as close often is not so on other seeds.
+    Its error, and two standard errors more, are at most :data:`MARGIN` of the default's.
     """
     exact = solve_exactly(denoiser, SEEDS, LOW, HIGH, batch_size=16)
     default = _squares(exact, Sampler())
@@ -45,7 +48,7 @@ def cheapest(denoiser: ed.Denoiser) -> Found:
         for sampler in _candidates(budget):
             squares = _squares(exact, sampler)
             relative = ratio(squares, default)
-            if relative.value + 2 * relative.standard_error <= 1:
+            if relative.value + 2 * relative.standard_error <= MARGIN:
                 return Found(sampler, budget, root_mean(squares), relative)
     raise SystemExit("none of our samplers is as close as Heun's method with 35 evaluations")
 

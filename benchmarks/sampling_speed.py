@@ -32,7 +32,7 @@ import torch
 
 import elucidiff as ed
 from benchmarks import errors
-from benchmarks.closest_sampler import HIGH, LOW, SEEDS, cheapest, squares
+from benchmarks.closest_sampler import HIGH, LOW, MARGIN, SEEDS, cheapest, squares
 from benchmarks.sampling_sides import BATCH, Ours, reference
 from benchmarks.tables import write_table
 from benchmarks.timing import interleaved, ratio
@@ -54,7 +54,8 @@ Heun's method with 18 steps. Ours: {processes} processes of one thread, an alloc
 measured batch size. "Times as many": how many times longer the reference's way took for the same seeds,
 median of {rounds} rounds in turn, and range. Errors are root mean square distances of the timed samples to the exact
 ODE solution, which is known to {exact}, with standard errors over seeds; the solver that is as close as the
-reference's was chosen on {screening} other seeds. "Set-up" is what comes before the first sample beside starting
+reference's was chosen on {screening} other seeds, where two standard errors more than its error were at most
+{margin:g} of the reference's. "Set-up" is what comes before the first sample beside starting
 Python and importing PyTorch; the last column counts it in. torch {torch}, load {load:.1f} at the end.
 
     python -m benchmarks.sampling_speed {models} --seconds {seconds:g} --rounds {rounds} --backends {backends}
@@ -118,6 +119,7 @@ def main() -> None:
         "batch": BATCH,
         "exact": " and ".join(exactness),
         "screening": len(SEEDS),
+        "margin": MARGIN,
         "torch": torch.__version__,
         "load": os.getloadavg()[0],
         "models": " ".join(["MODEL"] * len(options.models)),

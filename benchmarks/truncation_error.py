@@ -11,8 +11,9 @@ solver is tried with two ends, and the better one counts at each budget:
     beyond       there is one step more, and the last evaluation is at the level before the lowest: ours go on from
                  there to 0, the others to the lowest, their own end.
 
-A few seeds show all solvers, and choose one solver and end for each library and budget. These are then measured again
-on many other seeds, all on the same ones, so that what was chosen for its luck has none there.
+A few seeds show all solvers, and choose one solver for each library and budget. These are then measured again, with
+both ends, on many other seeds, all on the same ones, so that what was chosen for its luck has none there. A few seeds
+are too few to choose an end: the two differ by little.
 
 Each run is kept in runs/truncation-error/ once it is done, so what was interrupted goes on. Writes
 docs/results/truncation-error-DATA.md and .csv, after the name of the model's data.
@@ -118,7 +119,7 @@ def main() -> None:
         for budget in BUDGETS
     }
     unseen = _solve(denoiser, range(FINAL_SEEDS, FINAL_SEEDS + options.final))
-    final = {key: kept.better(unseen, row.contender, row.budget, (row.end,)) for key, row in chosen.items()}
+    final = {key: kept.better(unseen, row.contender, row.budget, ENDS) for key, row in chosen.items()}
 
     facts = {"data": data, "exact": unseen.error, "spread": unseen.spread, **vars(options)}
     relative = sorted(row.error.standard_error / row.error.value for row in screened.values())[len(screened) // 2]

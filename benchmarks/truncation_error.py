@@ -15,6 +15,9 @@ A few seeds show all solvers, and choose one solver for each library and budget.
 both ends, on many other seeds, all on the same ones, so that what was chosen for its luck has none there. A few seeds
 are too few to choose an end: the two differ by little.
 
+Where `benchmarks/optimised_steps.py` has optimised noise levels for the model, on seeds of its own, ours are measured
+with these as well. The others have no such thing; both figures are in the table.
+
 Each run is kept in runs/truncation-error/ once it is done, so what was interrupted goes on. Writes
 docs/results/truncation-error-DATA.md and .csv, after the name of the model's data.
 """
@@ -33,6 +36,7 @@ from torch import Tensor
 
 import elucidiff as ed
 from benchmarks.errors import Estimate, ratio, root_mean
+from benchmarks.optimised_steps import RUNS as OPTIMISER_RUNS
 from benchmarks.other_solvers import of_azula, of_diffusers
 from benchmarks.tables import markdown, write_results
 from elucidiff.denoisers.model_folder import checksum
@@ -46,6 +50,7 @@ BUDGETS = (5, 8, 10, 12, 15, 20, 35)
 LOW, HIGH = 0.002, 80.0
 ENDS = ("evaluated", "beyond")
 LIBRARIES = ("elucidiff", "diffusers", "azula")
+OPTIMISED, OPTIMISED_SOLVER = "elucidiff, optimised steps", "ipndm-3"
 FINAL_SEEDS = 1_000
 BATCH = 16
 
@@ -55,6 +60,7 @@ Root mean square distance of a value to the exact ODE solution, itself off by le
 the solutions spread by {spread:.2f}. Karras steps with rho 7 from 80 to 0.002 for all, and two ends, the better one
 counting (see `benchmarks/truncation_error.py`). All solvers on {screening} seeds chose one for each library and
 budget; these are compared on {final} other seeds, with standard errors over seeds, that of the ratio over pairs.
+Optimised steps are those of `benchmarks/optimised_steps.py` for this model, found on seeds of their own.
 
     python -m benchmarks.truncation_error MODEL --screening {screening} --final {final}
 
@@ -120,6 +126,8 @@ def main() -> None:
     }
     unseen = _solve(denoiser, range(FINAL_SEEDS, FINAL_SEEDS + options.final))
     final = {key: kept.better(unseen, row.contender, row.budget, ENDS) for key, row in chosen.items()}
+    for budget, contender in optimised(data, checksum(options.model)):
+        final[OPTIMISED, budget] = kept.better(unseen, contender, budget, ("optimised",))
 
     facts = {"data": data, "exact": unseen.error, "spread": unseen.spread, **vars(options)}
     relative = sorted(row.error.standard_error / row.error.value for row in screened.values())[len(screened) // 2]
@@ -208,19 +216,44 @@ def _ours(solver: Solver, schedule: ed.schedules.Schedule) -> Callable[..., tupl
         sigmas = ed.steps.karras(steps, LOW, HIGH)
         if end == "beyond":
             sigmas = torch.cat([ed.steps.karras(steps + 1, LOW, HIGH)[:steps], sigmas[-1:]])
-        record: list[int | Tensor] = []
-        x = ed.sample(
-            exact.denoiser,
-            exact.latents,
-            sigmas,
-            solver=solver,
-            schedule=schedule,
-            labels=exact.labels,
-            callback=lambda step: record.append(step.nfe),
-        )
-        return x, int(record[-1])
+        return _sampled(exact, sigmas, solver, schedule)
 
     return run
+
+
+def optimised(data: str, model: str) -> Iterator[tuple[int, Contender]]:
+    """Budgets and our solver with the noise levels that were optimised for this very model, if any were."""
+    path = OPTIMISER_RUNS / f"{data}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("model") != model:
+        return
+    for row in found["rows"].values():
+        if row["solver"] == OPTIMISED_SOLVER:
+            yield row["nfe"], Contender("elucidiff", "ipndm, order 3, optimised", _on_levels(row["sigmas"]))
+
+
+def _on_levels(levels: list[float]) -> Callable[..., tuple[Tensor, int]]:
+    def run(exact: ExactSolutions, budget: int, _: str) -> tuple[Tensor, int]:
+        return _sampled(exact, torch.tensor(levels, dtype=torch.float64), ed.solvers.IPNDM(3), ed.schedules.EDM())
+
+    return run
+
+
+def _sampled(
+    exact: ExactSolutions, sigmas: Tensor, solver: Solver, schedule: ed.schedules.Schedule
+) -> tuple[Tensor, int]:
+    """Samples, and the evaluations that each of them took."""
+    record: list[int | Tensor] = []
+    x = ed.sample(
+        exact.denoiser,
+        exact.latents,
+        sigmas,
+        solver=solver,
+        schedule=schedule,
+        labels=exact.labels,
+        callback=lambda step: record.append(step.nfe),
+    )
+    return x, int(record[-1])
 
 
 def _theirs(solver: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
@@ -250,7 +283,17 @@ def _compared(final: dict[tuple[str, int], Row]) -> Iterator[dict[str, str]]:
             "NFE": str(budget),
             **{row.contender.library: f"{row.error:.5f} ({row.contender.solver})" for row in rows},
             "ours / the better of theirs": f"{ratio(ours.squares, theirs.squares):.2f}",
+            **_compared_optimised(final.get((OPTIMISED, budget)), theirs),
         }
+
+
+def _compared_optimised(ours: Row | None, theirs: Row) -> dict[str, str]:
+    if ours is None:
+        return {"ours, optimised steps": "", "that / theirs": ""}
+    return {
+        "ours, optimised steps": f"{ours.error:.5f} ({ours.contender.solver.removesuffix(', optimised')})",
+        "that / theirs": f"{ratio(ours.squares, theirs.squares):.2f}",
+    }
 
 
 def _all_solvers(screened: dict[tuple[str, str, int], Row]) -> Iterator[dict[str, str]]:

@@ -164,11 +164,15 @@ def read_results(path: Path) -> list[Row]:
 
 
 def _to_csv(rows: Sequence[Row]) -> str:
+    return "".join(_line(values) for values in [COLUMNS, *([_text(value) for value in astuple(row)] for row in rows)])
+
+
+def _line(values: Sequence[str]) -> str:
+    """A line of CSV."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_text(value) for value in astuple(row)] for row in rows)
-    return file.getvalue()
+    # Only what ends a line is put in quotes, and a reader takes a lone carriage return for such an end.
+    csv.writer(file, lineterminator="\r\n").writerow(values)
+    return file.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _text(value: str | float | bool | None) -> str:

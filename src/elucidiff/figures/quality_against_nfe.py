@@ -78,7 +78,7 @@ def is_stochastic(row: Row) -> bool:
     """Whether a sampler adds noise on its way."""
     if row.solver not in SOLVERS:
         return True  # the baselines of Song et al. are no solvers of ours
-    return SOLVERS[row.solver].build(Sampler(solver=row.solver)).stochastic
+    return bool(row.churn) or SOLVERS[row.solver].build(Sampler(solver=row.solver)).stochastic
 
 
 def _curves(axes: Axes, curves: dict[str, list[Point]]) -> list[End]:

@@ -4,6 +4,7 @@
 
 The interruptions are SIGKILL, SIGTERM and SIGKILL to the whole process group, each after about a quarter of the work.
 Compares all files but the log byte by byte, and the peak memory of the unbroken job with that of a job of 1,000.
+Writes docs/results/interrupted-sampling.md and .csv.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.tables import write_table
+
 PEAK = """
 import resource, sys
 from elucidiff.cli.main import main
@@ -25,6 +28,17 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 sys.exit(code)
 """
 SHARD = 500
+
+NOTES = """# An interrupted sampling job against one that nobody disturbed
+
+{samples:,} samples with {n} Euler steps, in tar shards of {shard}. Signals went to the whole process group after
+about a quarter of the shards each. All files but the log, {files} with {size:,} bytes, are **identical** to those of
+one job that nobody disturbed. Peak memory of one process: {small:.0f} MiB for 1,000 samples, {large:.0f} MiB for
+{samples:,}.
+
+    python -m benchmarks.interrupted_sampling MODEL --samples {samples} --n {n}
+
+"""
 
 
 def main() -> None:
@@ -38,9 +52,10 @@ def main() -> None:
         folder = options.out or Path(temporary)
         small = draw(options, folder / "small", 1000)
         large = draw(options, folder / "unbroken", options.samples)
-        print(f"peak memory: {small:.0f} MiB for 1,000 samples, {large:.0f} MiB for {options.samples:,}")
-        interrupted(options, folder / "interrupted")
-        compare(folder / "unbroken", folder / "interrupted")
+        rows = interrupted(options, folder / "interrupted")
+        files, size = compare(folder / "unbroken", folder / "interrupted")
+    facts = {"samples": options.samples, "n": options.n, "shard": SHARD, "small": small, "large": large}
+    print(write_table("interrupted-sampling", NOTES.format(files=files, size=size, **facts), rows))
 
 
 def words(options: argparse.Namespace, out: Path, samples: int, processes: int) -> list[str]:
@@ -60,8 +75,9 @@ def draw(options: argparse.Namespace, out: Path, samples: int) -> float:
     return float(said[-1].split()[1])
 
 
-def interrupted(options: argparse.Namespace, out: Path) -> None:
-    """Draw in four sessions."""
+def interrupted(options: argparse.Namespace, out: Path) -> list[dict[str, str]]:
+    """Draw in four sessions; what happened to each."""
+    rows = []
     shards = -(-options.samples // SHARD)
     endings = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, None)
     for session, (processes, ending) in enumerate(zip((1, 2, 1, 2), endings, strict=True)):
@@ -75,16 +91,24 @@ def interrupted(options: argparse.Namespace, out: Path) -> None:
         code = process.wait()
         there = len(list(out.glob("records/[!.]*.json")))
         half = len(list(out.glob(".*.tar")))
-        name = ending.name if ending else "none"
-        print(f"session {session + 1}: {processes} processes, {name}, exit code {code}, {there} of {shards} shards "
-              f"there, {half} half written")  # fmt: skip
+        rows.append(
+            {
+                "session": str(session + 1),
+                "processes": str(processes),
+                "ended by": ending.name if ending else "its end",
+                "exit code": str(code),
+                "shards there": f"{there} of {shards}",
+                "shards half written": str(half),
+            }
+        )
+    return rows
 
 
-def compare(one: Path, other: Path) -> None:
-    """Every file but the log is there, and equal, in both."""
+def compare(one: Path, other: Path) -> tuple[int, int]:
+    """How many files but the log there are, and their bytes, if they are all there and equal in both."""
     left, right = contents(one), contents(other)
     assert left == right, [str(name) for name in {*left, *right} if left.get(name) != right.get(name)]
-    print(f"{len(left)} files, {sum(map(len, left.values())):,} bytes: identical")
+    return len(left), sum(map(len, left.values()))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

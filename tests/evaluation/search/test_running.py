@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna import Trial
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -26,6 +27,7 @@ from elucidiff.evaluation.search import (
     rows,
     work,
 )
+from elucidiff.evaluation.search.workers import Workers
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 from tests.evaluation.search.studies import SEEDS, begin, close, end_of, journal, parabola, search
@@ -163,6 +165,23 @@ def test_a_trial_that_was_put_back_meanwhile_is_done_again() -> None:
     done = work(wanted, storage, "s", taken_for_dead)
     assert asked[0] == asked[1]
     assert rows(done.study, wanted, 3) == rows(work(wanted, InMemoryStorage(), "s", parabola).study, wanted, 3)
+
+
+def test_a_trial_whose_end_was_not_stored_ends_at_the_same_images_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first look again, it would be judged by the value of the second."""
+    storage, wanted, finish = InMemoryStorage(), search(trials=12), Workers.finish
+
+    def interrupted(workers: Workers, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+        if state is TrialState.PRUNED and trial.user_attrs["images"] == 30:
+            raise KeyboardInterrupt
+        finish(workers, trial, state, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workers, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work(wanted, storage, "s", parabola)
+    done = work(wanted, storage, "s", parabola)
+    assert rows(done.study, wanted, 12) == rows(work(wanted, InMemoryStorage(), "s", parabola).study, wanted, 12)
 
 
 def killed_after(calls: int, seconds: float) -> Objective:

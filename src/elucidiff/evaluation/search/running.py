@@ -154,9 +154,12 @@ def _measure(
 ) -> None:
     """Measure a trial rung by rung, and store the result."""
     sampler = search.space.sampler(trial.params)
-    # One that was killed has reported some of its values already, and finds the same again.
+    # One whose worker was killed has reported values already. It goes on at the last of them: before that it was not
+    # ended, and now it would be judged there by the value of later.
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
     for images in search.rungs:
+        if images < max(reported, default=0):
+            continue
         if stop():
             raise StoppedError
         try:

@@ -27,14 +27,15 @@ code = main(sys.argv[1:])
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 sys.exit(code)
 """
-SHARD = 500
+# One batch size, for a long job would try larger batches before it begins, and so need more memory than a short one.
+SHARD, BATCH = 500, 50
 
 NOTES = """# An interrupted sampling job against one that nobody disturbed
 
-{samples:,} samples with {n} Euler steps, in tar shards of {shard}. Signals went to the whole process group after
-about a quarter of the shards each. All files but the log, {files} with {size:,} bytes, are **identical** to those of
-one job that nobody disturbed. Peak memory of one process: {small:.0f} MiB for 1,000 samples, {large:.0f} MiB for
-{samples:,}.
+{samples:,} samples with {n} Euler steps, in batches of {batch} and tar shards of {shard}. Signals went to the whole
+process group after about a quarter of the shards each. All files but the log, {files} with {size:,} bytes, are
+**identical** to those of one job that nobody disturbed. Peak memory of one process: {small:.0f} MiB for 1,000
+samples, {large:.0f} MiB for {samples:,}.
 
     python -m benchmarks.interrupted_sampling MODEL --samples {samples} --n {n}
 
@@ -54,7 +55,14 @@ def main() -> None:
         large = draw(options, folder / "unbroken", options.samples)
         rows = interrupted(options, folder / "interrupted")
         files, size = compare(folder / "unbroken", folder / "interrupted")
-    facts = {"samples": options.samples, "n": options.n, "shard": SHARD, "small": small, "large": large}
+    facts = {
+        "samples": options.samples,
+        "n": options.n,
+        "shard": SHARD,
+        "batch": BATCH,
+        "small": small,
+        "large": large,
+    }
     print(write_table("interrupted-sampling", NOTES.format(files=files, size=size, **facts), rows))
 
 
@@ -63,6 +71,7 @@ def words(options: argparse.Namespace, out: Path, samples: int, processes: int) 
     return [
         "sample", options.model, "--out", str(out), "--seeds", f"0-{samples - 1}", "--solver", "euler",
         "--n", str(options.n), "--format", "tar", "--shard-size", str(SHARD), "--processes", str(processes),
+        "--batch-size", str(BATCH),
     ]  # fmt: skip
 
 

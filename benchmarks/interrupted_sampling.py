@@ -27,7 +27,8 @@ code = main(sys.argv[1:])
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 sys.exit(code)
 """
-# One batch size, for a long job would try larger batches before it begins, and so need more memory than a short one.
+# One batch size and backend: before a long job begins, others would be tried, which takes memory that a short job
+# does without.
 SHARD, BATCH = 500, 50
 
 NOTES = """# An interrupted sampling job against one that nobody disturbed
@@ -71,7 +72,7 @@ def words(options: argparse.Namespace, out: Path, samples: int, processes: int) 
     return [
         "sample", options.model, "--out", str(out), "--seeds", f"0-{samples - 1}", "--solver", "euler",
         "--n", str(options.n), "--format", "tar", "--shard-size", str(SHARD), "--processes", str(processes),
-        "--batch-size", str(BATCH),
+        "--batch-size", str(BATCH), "--backend", "eager",
     ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def draw(
         suggested: the same of another distribution, drawn as a line over it.
         lowest: where the axis of the loss ends; curves may leave the picture there. None: below all.
     """
-    figure = new_figure(7.0, 3.9)
+    figure = new_figure(7.0, 4.2)
     curves, noise = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     for colour, line, (name, values) in zip(PALETTE, LINES, loss.items(), strict=False):
         curves.plot(sigma, values, color=colour, linestyle=line, label=name, linewidth=1.8)
@@ -42,7 +42,8 @@ def draw(
     curves.yaxis.set_minor_locator(NullLocator())
     if lowest is not None:
         curves.set_ylim(lowest, 1.5 * max(float(values.max()) for values in loss.values()))
-    curves.legend(frameon=False, fontsize=9)
+    # Above the axes: there is no corner that curves of every data set leave free.
+    curves.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
     noise.fill_between(sigma, density, color=GREY, alpha=0.35, linewidth=0, label="as trained")
     if suggested is not None:
         noise.plot(sigma, suggested, color=PURPLE, linewidth=1.4, label="suggested")

@@ -18,6 +18,8 @@ from elucidiff.cli.main import main
 from elucidiff.evaluation.ablation import cells
 from elucidiff.evaluation.quality import Judge, open_reference, principal_components
 from elucidiff.evaluation.results import Row, read_results
+from elucidiff.figures import quality_against_nfe
+from elucidiff.figures.style import encoded
 from elucidiff.sampling.named import NamedSampler, save_named
 from tests.cli.test_evaluate_kills import begin
 from tests.e2e.conftest import Run
@@ -84,6 +86,11 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
     fine = ed.Sampler(solver="unipc", order=3, n=200)
     x, exact = (sampler.run(denoiser, range(4), batch_size=4).x for sampler in (ed.Sampler(n=4), fine))
     assert row.value == pytest.approx(float((x - exact).square().mean().sqrt()), rel=1e-3)
+
+    for metric in ("fid", cells.TRUNCATION):
+        for kind in ("png", "svg"):
+            drawn = encoded(quality_against_nfe.draw(rows, metric), kind)
+            assert (tmp_path / f"{metric}.{kind}").read_bytes() == drawn
 
     text = (tmp_path / "curve.md").read_text()
     assert done.stdout == text + "\n"
@@ -194,6 +201,7 @@ def test_a_signal_keeps_what_is_measured(
     assert stopped.returncode == code, stopped.stderr
     assert f"stopped by {number.name}, what was measured is kept" in stopped.stderr
     assert rows_so_far(tmp_path / "stopped") == 4
+    assert (tmp_path / "stopped" / "fid.svg").exists()
     assert elucidiff(*words).returncode == 0
     assert elucidiff(*words[: -len(QUICK) - 1], tmp_path / "whole", *QUICK).returncode == 0
     assert timeless(tmp_path / "stopped") == timeless(tmp_path / "whole")

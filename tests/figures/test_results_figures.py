@@ -47,6 +47,50 @@ def test_names_of_curves_are_not_cut() -> None:
         assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
+def test_what_names_share_stands_in_the_title() -> None:
+    rows = [
+        *measured("heun, rho 7", 8, 7, (4.0,)),
+        *measured("ipndm, rho 7", 8, 7, (3.0,)),
+        *measured("ipndm, rho 7, churn 3", 8, 7, (2.0,), churn=3.0),
+        *measured("euler, rho 7, churn 3", 8, 7, (1.0,), churn=3.0),
+    ]
+    left, right = quality_against_nfe.draw(rows).axes
+    assert [axes.get_title(loc="left") for axes in (left, right)] == [
+        "Deterministic: rho 7", "Stochastic: rho 7, churn 3",
+    ]  # fmt: skip
+    assert [[text.get_text() for text in axes.texts] for axes in (left, right)] == [
+        ["heun", "ipndm"],
+        ["ipndm", "euler"],
+    ]
+    colours = [[curve.lines[0].get_color() for curve in axes.containers] for axes in (left, right)]
+    assert colours[0][1] == colours[1][0]
+    assert len({*colours[0], *colours[1]}) == 3
+
+
+@pytest.mark.parametrize("names", [["a, b"], ["a, b", "a, b, c"], ["a, b", "b, a"], ["a", "b"]])
+def test_names_that_share_nothing_or_all_stay(names: list[str]) -> None:
+    assert quality_against_nfe.short_names(names) == ("", names)
+
+
+def test_lines_to_the_names_end_where_they_begin() -> None:
+    """Many curves that end together: no line may run through a name."""
+    figure = quality_against_nfe.draw(
+        [row for k in range(5) for row in measured(f"sampler {k}", 8, 7, (1 + k / 100,))]
+    )
+    figure.canvas.draw()
+    for text in figure.axes[0].texts:
+        assert text.arrow_patch.get_window_extent().x1 <= text.get_window_extent().x0 + 1
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"), [(5.0, ["0.5", "1", "2", "3", "5"]), (500.0, ["$\\mathdefault{10^{0}}$"])]
+)
+def test_numbers_of_a_narrow_axis_are_plain(top: float, expected: list[str]) -> None:
+    figure = quality_against_nfe.draw([*measured("a", 8, 7, (top,)), *measured("a", 16, 15, (0.5,))])
+    figure.canvas.draw()
+    assert set(expected) <= {label.get_text() for label in figure.axes[0].get_yticklabels()}
+
+
 def test_bars_have_the_length_of_their_means() -> None:
     (axes, other) = ablation_bars.draw(
         [*measured("a", 8, 7, (4.0, 6.0)), *measured("b", 8, 7, (1.0, 3.0)), *measured("a", 36, 35, (0.5, 0.7))]
@@ -114,13 +158,27 @@ def test_many_values_are_put_in_bins() -> None:
         for k, low in enumerate(lows)
     ]
     x, y = Axis.of("churn", rows), Axis.of("churn_sigma_min", rows)
-    np.testing.assert_allclose(x.edges, np.linspace(0, 32, 9))
+    np.testing.assert_allclose(x.edges, [0, *np.linspace(1, 32, 9)])
+    assert x.values[0] == 0
     np.testing.assert_allclose(y.edges, np.geomspace(0.01, 10, 9))
     cells = best_cells(rows, x, y)
-    # Both rise together, four of them in each bin, five in the last.
-    assert np.isfinite(np.diag(cells)).all()
-    assert np.isfinite(cells).sum() <= 12
-    assert cells[-1, -1] == min(row.value for row in rows[28:])
+    # Both rise together, about four of them in each bin; churn 0 is alone.
+    assert np.isfinite(np.diag(cells[:, 1:])).all()
+    assert np.isfinite(cells).sum() <= 17
+    assert (cells[0, 0], cells[-1, -1]) == (rows[0].value, min(row.value for row in rows[29:]))
+
+
+def test_drawn_values_are_put_in_bins_and_those_of_a_grid_are_not() -> None:
+    churns, scales = (0.5, 1.0, 4.0, 7.5, 8.5), (1.0071, 1.0072)
+    drawn = [trial(k, 1.0, churn=churn, noise_scale=scales[k % 2]) for k, churn in enumerate(churns)]
+    axis = Axis.of("churn", drawn)
+    np.testing.assert_allclose(axis.edges, np.linspace(0.5, 8.5, 6))
+    assert [axis.places(row) for row in drawn] == [[0], [0], [2], [4], [4]]
+    assert Axis.of("noise_scale", drawn).labels == ["1.0071", "1.0072"]
+    grid = [trial(k, 1.0, churn=churn, noise_scale=scale) for k, churn in enumerate(churns) for scale in scales]
+    np.testing.assert_array_equal(Axis.of("churn", grid).values, churns)
+    assert Axis.of("churn", grid).edges is None
+    assert Axis.of("churn", drawn[:3]).edges is None
 
 
 def test_seeds_are_averaged_before_the_best_is_chosen() -> None:
@@ -134,6 +192,10 @@ def test_seeds_are_averaged_before_the_best_is_chosen() -> None:
     [
         (lambda: quality_against_nfe.draw([]), "no rows"),
         (lambda: quality_against_nfe.draw(CURVES, "fdi"), "did you mean 'fid'"),
+        (
+            lambda: quality_against_nfe.draw([replace(BASE, budget=None, nfe=None, value=1.0)]),
+            "heun does not tell its network evaluations",
+        ),
         (
             lambda: ablation_bars.draw([*CURVES, replace(BASE, extractor="other-1", value=1.0)]),
             "extractor other-1 and pca",

@@ -50,7 +50,7 @@ class Curvature:
     """Standard deviation of these Gaussians; 0 for points."""
     sigma_max: float = 25.0
     """Highest noise level of the upper row."""
-    near: float = 1.5
+    near: float = 1.0
     """Highest noise level of the lower row."""
     out: Path = Path("curvature.png")
     """File to write; an SVG and the numbers (.npz) go beside it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from elucidiff.evaluation.ablation.tables import Column, Table
 from elucidiff.evaluation.results import Row
@@ -77,6 +78,7 @@ def _panel(axes: Axes, names: Sequence[str], bars: Mapping[str, Point], lower: b
     ends = [spread.mean + (spread.error if spread.error > 0 else 0) for spread in spreads.values()]
     finite = [end for end in ends if math.isfinite(end)] or [1.0]
     axes.set_xlim(min(0.0, min(finite)), _ROOM * max(0.0, max(finite)) or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     quiet(axes)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -32,8 +32,9 @@ SYMBOLS: Mapping[str, str] = {
     "guidance": "guidance weight",
 }
 """What may be an axis, and what it is called there."""
-_MOST, _BINS = 11, 8  # as many values are shown as they are; more are put together in bins
-_WIDE = 20.0  # a range whose ends differ by more than this factor is divided evenly in its logarithm
+_MOST, _BINS = 11, 8  # as many values of a grid are shown as they are; more are put together in bins
+_FEW = 3  # so few have a place of their own even where none was tried twice
+_NOT_TRIED = "#F1F1F1"
 _CELL, _NUMBER = 0.52, 8
 
 
@@ -43,8 +44,8 @@ class Axis:
 
     Attributes:
         column: of the table of results.
+        values: those, increasing, or the centres of bins; 0 is never put together with others.
         edges: of bins, increasing; None where each value has a place of its own.
-        values: those, increasing; the centres of bins.
     """
 
     column: str
@@ -53,15 +54,25 @@ class Axis:
 
     @classmethod
     def of(cls, column: str, rows: Sequence[Row]) -> Axis:
-        """The axis of all values that a column has."""
-        found = np.array(sorted({value for row in rows if (value := getattr(row, column)) is not None}))
-        if len(found) <= _MOST:
+        """The axis of all values that a column has. Those of a grid come again and again, drawn ones do not."""
+        having = [row for row in rows if getattr(row, column) is not None]
+        found = np.array(sorted({getattr(row, column) for row in having}))
+        again = len(found) < len({_settings(row) for row in having})
+        if len(found) <= _FEW or (again and len(found) <= _MOST):
             return cls(column, found, None)
-        if found[0] > 0 and found[-1] / found[0] > _WIDE:
-            edges = np.geomspace(found[0], found[-1], _BINS + 1)
-            return cls(column, np.sqrt(edges[1:] * edges[:-1]), edges)
-        edges = np.linspace(found[0], found[-1], _BINS + 1)
-        return cls(column, (edges[1:] + edges[:-1]) / 2, edges)
+        drawn = found[found != 0]
+        low, high, bins = drawn[0], drawn[-1], min(_BINS, len(drawn))
+        arithmetic, geometric = (low + high) / 2, math.sqrt(max(0.0, low * high))
+        # As noise levels are, which searches draw by their logarithm.
+        if np.median(drawn) ** 2 < arithmetic * geometric:
+            edges = np.geomspace(low, high, bins + 1)
+            centres = np.sqrt(edges[1:] * edges[:-1])
+        else:
+            edges = np.linspace(low, high, bins + 1)
+            centres = (edges[1:] + edges[:-1]) / 2
+        if found[0] == 0:
+            edges, centres = np.append(0.0, edges), np.append(0.0, centres)
+        return cls(column, centres, edges)
 
     def places(self, row: Row) -> list[int]:
         """Where a row belongs; everywhere if the setting has no effect in it."""
@@ -74,16 +85,20 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What stands beside each place."""
-        return [f"{value:.4g}" for value in self.values]
+        """What stands beside each place: in as few digits as tell the values apart."""
+        digits = 3
+        while len({f"{value:.{digits}g}" for value in self.values}) < len(self.values):
+            digits += 1
+        return [f"{value:.{digits}g}" for value in self.values]
 
 
 def draw(rows: Sequence[Row], metric: str | None = None, axes: tuple[str, str] | None = None) -> Figure:
     """A map for S_churn with each other setting that varies, or for one pair; the best cell of each is framed.
 
-    Each cell has the best figure that was reached with its two settings, whatever the others. Where churn is 0 the
-    others have no effect, so that figure stands for all of their values. Of a search only the trials count that saw
-    all images, and not those that measured its result on fresh seeds.
+    Each cell has the best figure that was reached with its two settings, whatever the others, and is grey where
+    nothing was tried. Values that were drawn at random are put together in bins, those of a grid are not. Where churn
+    is 0 the others have no effect, so that figure stands for all of their values. Of a search only the trials count
+    that saw all images, and not those that measured its result on fresh seeds.
 
     Args:
         rows: of a table of results, such as `elucidiff search` writes.
@@ -124,8 +139,7 @@ def best_cells(rows: Sequence[Row], x: Axis, y: Axis) -> Array:
     """The best mean over seeds among the settings of each cell, ``(Y, X)``; not a number where nothing was tried."""
     settings: dict[tuple[float | None, ...], list[Row]] = {}
     for row in rows:
-        key = tuple(getattr(row, name) for name in SYMBOLS)
-        settings.setdefault((*key, row.budget, row.sigma_min, row.sigma_max), []).append(row)
+        settings.setdefault(_settings(row), []).append(row)
     cells = np.full((len(y.values), len(x.values)), math.nan)
     best = np.fmin if rows[0].lower_is_better else np.fmax
     for group in settings.values():
@@ -134,6 +148,11 @@ def best_cells(rows: Sequence[Row], x: Axis, y: Axis) -> Array:
             for line in y.places(group[0]):
                 cells[line, column] = best(cells[line, column], mean)
     return cells
+
+
+def _settings(row: Row) -> tuple[float | None, ...]:
+    """What rows of several seeds have in common."""
+    return (*(getattr(row, name) for name in SYMBOLS), row.budget, row.sigma_min, row.sigma_max)
 
 
 def _comparable(rows: Sequence[Row]) -> list[Row]:
@@ -145,6 +164,7 @@ def _comparable(rows: Sequence[Row]) -> list[Row]:
 
 def _panel(axes: Axes, cells: Array, x: Axis, y: Axis, span: tuple[float, float], lower: bool) -> None:
     colours = _colours(lower)
+    axes.set_facecolor(_NOT_TRIED)
     axes.imshow(cells, cmap=colours, vmin=span[0], vmax=span[1], origin="lower", aspect="auto")
     axes.set_xticks(range(len(x.values)), x.labels, fontsize=8, rotation=90 if x.edges is not None else 0)
     axes.set_yticks(range(len(y.values)), y.labels, fontsize=8)

@@ -34,9 +34,10 @@ def draw(panels: Mapping[str, Sequence[Paths]]) -> Figure:
             axes = rows[row][column]
             _panel(axes, window)
             if column == 0:
-                what = "to the data" if row else "from noise"
-                axes.set_ylabel(f"$x(t)$, {what}", fontsize=9)
+                what = "near the data" if row else "all noise levels"
+                axes.set_ylabel(f"scaled position $x(t)$, {what}", fontsize=9)
         rows[0][column].set_title(title, fontsize=11, color=INK)
+    figure.supxlabel("lines: solutions of the ODE; blue: density of the noisy data", fontsize=9, color=GREY)
     return figure
 
 

@@ -54,7 +54,15 @@ def label_ends(axes: Axes, ends: Sequence[End], *, fontsize: float = _SIZE) -> N
             fontsize=fontsize,
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.colour,
+                "linewidth": 0.8,
+                "linestyle": ":",  # not to be taken for the curve
+                "relpos": (0, 0.5),  # lines end where the names begin
+                "shrinkA": 1,
+                "shrinkB": 2,
+            },
         )
 
 

@@ -183,7 +183,7 @@ main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .lead { font-size: 1.1rem; color: var(--quiet); margin: 0 0 1.5rem; max-width: 46rem; overflow-wrap: anywhere; }
-nav ol { columns: 20rem; column-gap: 2rem; margin: 0 0 2rem; padding-left: 1.4rem; color: var(--quiet); }
+nav ol { columns: 20rem; column-gap: 2rem; margin: 0 0 2rem; padding-left: 1.9rem; color: var(--quiet); }
 nav li { break-inside: avoid; }
 a { color: var(--accent); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from elucidiff.evaluation.results import Row
 from elucidiff.figures.direct_labels import End, label_ends, text_width
@@ -16,38 +16,44 @@ from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.solver_names import SOLVERS
 
 NAME = "quality-against-nfe"
-# Inches: the axes, and what is left, right, below and above of them beside the names.
-_PLOT, _LEFT, _HEIGHT, _RIGHT = 3.5, 0.85, 3.7, 0.45
+# Inches: the axes, and what is left, right, below and above of them beside the names, and after a long title.
+_PLOT, _LEFT, _HEIGHT, _RIGHT, _GAP = 3.5, 0.85, 3.7, 0.45, 0.2
 _BOTTOM, _TOP = 0.62, 0.42
 _MARKERS = "osD^vP"
+_TITLE = 10.0  # size of the panels' titles
+_NARROW = 100  # an axis whose ends differ by less has plain numbers in place of powers of ten
 
 
 def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
     """A curve for each configuration over its budgets, named at its end; error bars are standard errors over seeds.
 
-    Deterministic and stochastic samplers have a panel each, with one scale of quality. Both axes are logarithmic,
-    the vertical one where the figure is positive and lower is better.
+    Deterministic and stochastic samplers have a panel each, with one scale of quality. What all names of a panel have
+    in common stands in its title alone. Both axes are logarithmic, the vertical one where the figure is positive and
+    lower is better.
 
     Args:
         rows: of a table of results, such as `elucidiff curve` writes.
         metric: which figure to draw; the first there is by default.
 
     Raises:
-        ValueError: there are no such rows, or they cannot be compared.
+        ValueError: there are no such rows, they cannot be compared, or they do not tell the evaluations.
     """
     metric = metric_of(rows, metric)
     curves: dict[str, list[Point]] = {}
     for point in points(rows, metric):
+        if point.nfe <= 0:
+            raise ValueError(
+                f"{point.configuration} does not tell its network evaluations: draw ablation-bars instead"
+            )
         curves.setdefault(point.configuration, []).append(point)
-    panels = {
-        title: {name: found for name, found in curves.items() if is_stochastic(found[0].row) == stochastic}
-        for title, stochastic in (("Deterministic", False), ("Stochastic", True))
-    }
-    panels = {title: found for title, found in panels.items() if found}
+    panels = _panels(curves)
     first = next(iter(curves.values()))[0].row
     logarithmic = first.lower_is_better and all(row.value > 0 for row in rows if row.metric == metric)
 
-    labels = {title: _RIGHT + max(map(text_width, found)) for title, found in panels.items()}
+    labels = {
+        title: max(_RIGHT + max(map(text_width, found)), text_width(title, _TITLE) - _PLOT + _GAP)
+        for title, found in panels.items()
+    }
     width = _LEFT + len(panels) * _PLOT + sum(labels.values())
     figure = new_figure(width, _HEIGHT)
     figure.set_layout_engine("none")  # names stand outside the axes, so the axes have to stay where they are
@@ -59,9 +65,12 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
         axes = figure.add_axes(place, sharey=every[0] if every else None)
         axes.set(xscale="log", yscale="log" if logarithmic else "linear")
         axes.set_xlabel("network evaluations per sample", fontsize=9)
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_title(title, fontsize=_TITLE, color=INK, loc="left")
         every.append(axes)
-    ends = {title: _curves(axes, found) for axes, (title, found) in zip(every, panels.items(), strict=True)}
+    looks = {
+        name: number for number, name in enumerate(dict.fromkeys(name for each in panels.values() for name in each))
+    }
+    ends = {title: _curves(axes, found, looks) for axes, (title, found) in zip(every, panels.items(), strict=True)}
     every[0].set_ylabel(metric_title(metric, first.extractor), fontsize=9)
     costs = [point.nfe for found in curves.values() for point in found]
     budgets = sorted({point.row.budget or round(point.nfe) for found in curves.values() for point in found})
@@ -69,6 +78,11 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
         axes.set_xlim(min(costs) / 1.12, max(*costs, budgets[-1]) * 1.12)
         axes.set_xticks(_apart(budgets), [str(budget) for budget in _apart(budgets)])
         axes.xaxis.set_minor_locator(NullLocator())
+        low, high = axes.get_ylim()
+        if logarithmic and high < _NARROW * low:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
         quiet(axes)
         label_ends(axes, ends[title])
     return figure
@@ -81,10 +95,31 @@ def is_stochastic(row: Row) -> bool:
     return bool(row.churn) or SOLVERS[row.solver].build(Sampler(solver=row.solver)).stochastic
 
 
-def _curves(axes: Axes, curves: dict[str, list[Point]]) -> list[End]:
-    """Draw the curves; returns where each of them ends."""
+def _panels(curves: Mapping[str, list[Point]]) -> dict[str, dict[str, list[Point]]]:
+    """Title -> short name -> its curve."""
+    panels = {}
+    for title, stochastic in (("Deterministic", False), ("Stochastic", True)):
+        found = {name: curve for name, curve in curves.items() if is_stochastic(curve[0].row) == stochastic}
+        if found:
+            shared, names = short_names(list(found))
+            full = ": ".join([title, *([shared] if shared else [])])
+            panels[full] = dict(zip(names, found.values(), strict=True))
+    return panels
+
+
+def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
+    """What all names have in common, between their commas, and the names without it; a single name stays as it is."""
+    parts = [name.split(", ") for name in names]
+    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    short = [", ".join(part for part in each if part not in shared) for each in parts]
+    return (", ".join(shared), short) if all(short) and len(set(short)) == len(names) else ("", list(names))
+
+
+def _curves(axes: Axes, curves: Mapping[str, list[Point]], looks: Mapping[str, int]) -> list[End]:
+    """Draw the curves, equal names of all panels alike; returns where each of them ends."""
     ends = []
-    for number, (name, found) in enumerate(curves.items()):
+    for name, found in curves.items():
+        number = looks[name]
         ordered = sorted(found, key=lambda point: point.nfe)
         colour = PALETTE[number % len(PALETTE)]
         spreads = [point.spread for point in ordered]

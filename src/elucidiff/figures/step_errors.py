@@ -77,13 +77,10 @@ def _rho_axis(axes: Axes, rho: Array) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rho, _: f"{rho:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(rho.min() / 1.15, rho.max() * 1.15)
-    axes.axvspan(*_PRACTICE, color=GREY, alpha=0.13, linewidth=0)
-    axes.axvline(_THEORY, color=GREY, linestyle=":", linewidth=1.2)
+    axes.axvspan(*_PRACTICE, ymax=0.92, color=GREY, alpha=0.13, linewidth=0)
+    axes.axvline(_THEORY, ymax=0.92, color=GREY, linestyle=":", linewidth=1.2)
     for x, text in ((_THEORY, "theory"), (math.sqrt(_PRACTICE[0] * _PRACTICE[1]), "practice")):
-        axes.text(
-            x, 0.99, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color=GREY,
-            backgroundcolor=(1, 1, 1, 0.7),
-        )  # fmt: skip
+        axes.text(x, 0.99, text, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=8, color=GREY)
 
 
 def _mark(axes: Axes, rho: Array, values: Array, chosen: float, word: str) -> None:

@@ -67,7 +67,7 @@ def draw(
         for row, name in enumerate(rows):
             write(_LEFT - 0.08, _TOP + image * block + row * (tall + _GAP) + tall / 2, name, ha="right", color=INK)
     for line, name in enumerate(rms):
-        write(_LEFT - 0.08, foot + (line + 0.5) * _LINE, f"error, {name.split()[0]}", ha="right", color=GREY)
+        write(_LEFT - 0.08, foot + (line + 0.5) * _LINE, f"RMS error, {name.split()[0]}", ha="right", color=GREY)
     return figure
 
 

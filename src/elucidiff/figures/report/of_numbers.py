@@ -32,7 +32,7 @@ def of_numbers(folder: Path, path: Path) -> list[Section]:
 
 
 def _curvature(kept: Numbers) -> str:
-    turns = ", ".join(f"{near[0]:.0f}° with {name}" for name, near in kept.facts["turning"].items())
+    turns = ", ".join(f"{whole[0]:.0f}° with {name}" for name, whole in kept.facts["turning"].items())
     return f"""
         Solutions of the probability-flow ODE for data on a line, over the density of the noisy data (Karras et al.
         2022, Fig. 3): a solver's steps are straight, so what bends is what they miss. Drawn as a square, the upper

@@ -70,8 +70,7 @@ _CURVE = """
     Figs. 2 and 4); samplers that add noise have a panel of their own.
     """
 _BARS = """
-    Each bar is one configuration, from 0, with the best dark and ≈ on those that a paired t-test (5%) cannot tell
-    from it.
+    Each bar is one configuration, from 0, with the best dark.
     """
 
 
@@ -82,7 +81,10 @@ def _spread(rows: Sequence[Row]) -> str:
     of = f" of {images[0]:,} images each" if len(images) == 1 else ""
     if seeds == 1:
         return f"There is one block of seeds{of}, so nothing is known of chance."
-    return f"Error bars are standard errors over {seeds} blocks of seeds{of}."
+    return (
+        f"Error bars are standard errors over {seeds} blocks of seeds{of}; ≈ marks what a paired t-test (5%) cannot "
+        "tell from the best."
+    )
 
 
 def _search(place: Path, title: str, metric: str, rows: Sequence[Row]) -> Section:
@@ -100,7 +102,7 @@ def _search(place: Path, title: str, metric: str, rows: Sequence[Row]) -> Sectio
     if figure is not None:
         text += """
             Each cell of the maps is the best that was reached with its two settings, whatever the others, and the
-            framed one the best of all.
+            framed one the best of all; nothing was tried in grey ones.
             """
     words = ["elucidiff", "figure", churn_heat_map.NAME, str(place), "--metric", metric]
     return Section(
@@ -137,7 +139,7 @@ def _trials(rows: Sequence[Row], trials: Sequence[Row]) -> Table:
 
 
 def _table(rows: Sequence[Row], metric: str) -> Table:
-    """Means with standard errors by configuration and budget, the best of each column bold."""
+    """Means with standard errors by configuration and budget; the best of each column bold, its equals marked."""
     found = points(rows, metric)
     names = list(dict.fromkeys(point.configuration for point in found))
     budgets = sorted({point.row.budget for point in found}, key=lambda budget: budget or 0)
@@ -151,7 +153,9 @@ def _table(rows: Sequence[Row], metric: str) -> Table:
         spread = table.spread(name, column)
         if spread is None:
             return "–"
-        return f"**{spread.text()}**" if table.best(column) == name else spread.text()
+        if table.best(column) == name:
+            return f"**{spread.text()}**"
+        return f"{spread.text()} ≈" if name in table.tied(column) else spread.text()
 
     header = ["configuration", *(column.title or metric.replace("_", " ") for column in columns)]
     return Table(header, [[name, *(cell(name, column) for column in columns)] for name in names])

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,36 +18,37 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import UNet
 
 
-def begin(words: Sequence[str], renames: int | None = None, seconds: float = 0.0) -> int:
+def begin(words: Sequence[str], renames: int | None = None, after: bool = False) -> int:
     """Run a command in a process of its own, which is quicker to fork than to start; its number.
 
     Args:
         words: after the program's name.
         renames: it is killed when so many files are about to appear; None: it is not killed.
-        seconds: it is killed so much later, wherever it is then.
+        after: it is killed when the last of them has appeared.
     """
     process = os.fork()
     if process == 0:
         with contextlib.suppress(BaseException):
             if renames is not None:
-                mortal(renames, seconds)
+                mortal(renames, after)
             os._exit(main(words))
         os._exit(99)
     return process
 
 
-def mortal(renames: int, seconds: float) -> None:
+def mortal(renames: int, after: bool) -> None:
     """Have this process killed; see :func:`begin`."""
     left, rename = renames, Path.replace
 
     def last(path: Path, target: Path) -> Path:
         nonlocal left
         left -= 1
-        if left == 0 and seconds > 0:
-            threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-        elif left == 0:
+        if left == 0 and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        return rename(path, target)
+        moved = rename(path, target)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return moved
 
     Path.replace = last  # type: ignore[method-assign, assignment]
 
@@ -75,9 +75,8 @@ def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             path.unlink()
         chance, kept = random.Random(0), []
         while True:
-            # Every other one at the very moment, for a fast machine is soon past it.
-            seconds = 0.0 if len(kept) % 2 == 0 else chance.uniform(0.001, 0.02)
-            process = begin([*words, "killed"], chance.randint(2, 5), seconds)
+            # A file is written under another name before it appears, so the first of these leaves a half one.
+            process = begin([*words, "killed"], chance.randint(2, 5), after=chance.random() < 0.5)
             if (code := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])) == 0:
                 break
             assert code == -signal.SIGKILL

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import elucidiff as ed
+from elucidiff.denoisers.backends import Backend, with_backend
 from elucidiff.evaluation.ablation import RECIPES
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.quality import Judge, open_reference, principal_components
@@ -116,14 +117,18 @@ def test_settings_that_an_older_program_did_not_know(elucidiff: Run, blurs: Path
     assert "alpha-0.5.alpha 1.0, now it is 0.5" in done.stderr
 
 
-def test_a_model_is_judged_by_its_samples(elucidiff: Run, model: Path, blurs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["eager", "onnx"])
+def test_a_model_is_judged_by_its_samples(
+    elucidiff: Run, model: Path, blurs: Path, tmp_path: Path, backend: Backend
+) -> None:
     words = ("ablate", "sampling", model, "--data", blurs, "--only=edm", "--out", tmp_path, *QUICK)
+    words += ("--backend", backend)
     done = elucidiff(*words, "--nfe=5", "--seeds=1", "--exact-images=0")
     assert done.returncode == 0, done.stderr
     dataset = ed.data.open(str(blurs))
     extractor = principal_components(dataset, 3)
     judge = Judge(extractor, open_reference(dataset, extractor))
-    x = ed.Sampler(n=3).run(ed.load(model), range(20), batch_size=4).x
+    x = ed.Sampler(n=3).run(with_backend(ed.load(model), backend, batch_sizes=[4]), range(20), batch_size=4).x
     expected = judge.figures(np.asarray(judge.describe(x)))
     ((key, value),) = results(tmp_path).items()
     assert float(value) == pytest.approx(expected[key[3]], rel=1e-9)
@@ -188,6 +193,7 @@ def test_bad_input(elucidiff: Run, model: Path, blurs: Path, pictures: str, tmp_
     assert "name the data that it was trained on" in says("sampling", model, "--data", pictures, "--out", out)
     assert "does not tell what data it is of" in says("sampling", model, "--out", out)
     assert "name one as data" in says("sampling", "ideal", "--out", out)
+    assert "is for networks" in says("sampling", "ideal", "--data", blurs, "--backend=onnx", "--out", out)
     assert "S_noise is 1" in says("churn", model, "--data", blurs, "--noise-scale=1", "--out", out)
     assert "alphas" in says("alpha", model, "--data", blurs, "--alphas=1,1", "--out", out)
     assert "unknown recipe 'digit'; did you mean 'digits'" in says("training", "digit")
@@ -197,6 +203,7 @@ def test_bad_input(elucidiff: Run, model: Path, blurs: Path, pictures: str, tmp_
     assert elucidiff("ablate", *sampling, "--only=edm").returncode == 0
     assert "images 20, now it is 24" in says(*sampling, "--images=24")
     assert "kind sampling, now it is alpha" in says("alpha", *sampling[1:])
+    assert "backend eager, now it is onnx" in says(*sampling, "--backend=onnx")
     (out / "results.csv").write_text("configuration,value\nedm,1\n")
     assert "is no table of results" in says(*sampling)
     (out / "ablation.json").write_text(json.dumps({"kind": "sampling"}))

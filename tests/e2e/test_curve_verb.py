@@ -15,6 +15,7 @@ import torch
 
 import elucidiff as ed
 from elucidiff.cli.main import main
+from elucidiff.denoisers.backends import with_backend
 from elucidiff.evaluation.ablation import cells
 from elucidiff.evaluation.quality import Judge, open_reference, principal_components
 from elucidiff.evaluation.results import Row, read_results
@@ -68,7 +69,7 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
     assert rows == read_results(tmp_path / "results.parquet")
     assert len(rows) == 16 + 8
     assert {row.model[:5] for row in rows} == {"tiny-"}
-    denoiser, dataset = ed.load(model), ed.data.open(str(noise))
+    denoiser, dataset = with_backend(ed.load(model), "eager"), ed.data.open(str(noise))
     extractor = principal_components(dataset, 3)
     judge = Judge(extractor, open_reference(dataset, extractor))
     for solver, churn, budget, n in (("heun", 5.0, 7, 4), ("ipndm", 0.0, 4, 4), ("ipndm", 5.0, 7, 7)):
@@ -236,6 +237,7 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
 
     assert elucidiff("curve", *words, "--nfe=4").returncode == 0
     assert "images 20, now it is 24" in says(*words, "--nfe=4", "--images=24")
+    assert "backend eager, now it is onnx" in says(*words, "--nfe=4", "--backend=onnx")
     assert "model " in says("ideal", noise, "--nfe=4", "--out", out, *QUICK)
     assert "extractor pca-3" in says(*words, "--nfe=4", "--extractor=pca-4")
     table = (out / "results.csv").read_text()

@@ -11,6 +11,7 @@ import tyro
 
 from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
 from elucidiff.cli.studied_model import IDEAL, open_model
+from elucidiff.denoisers.backends import Backend
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import (
     SamplingAblation,
@@ -51,6 +52,9 @@ class OfSampling:
     """Seed of the first image. Choose seeds on which nothing was searched or optimised."""
     batch_size: int = 64
     """Images in one call of the network."""
+    backend: Backend = "eager"
+    """What computes the network: eager, compile or onnx, as for `elucidiff sample`. It takes minutes to make compile,
+    seconds to make onnx, which is faster on a CPU. Samples differ by rounding."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     out: Path | None = None
@@ -66,7 +70,7 @@ class OfSampling:
         names = chosen_from({each.name: each.what for each in rows}, self.only)
         chosen, budgets = [each for each in rows if each.name in names], numbers("nfe", self.nfe, int)
         place = choose_device(self.device)
-        studied = open_model(self.model, self.data, place)
+        studied = open_model(self.model, self.data, place, backend=self.backend, batch_size=self.batch_size)
         judge = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
         ablation = SamplingAblation(
             studied.denoiser,

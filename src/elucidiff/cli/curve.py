@@ -16,6 +16,7 @@ from elucidiff.cli.arguments import parse
 from elucidiff.cli.guide import load_guide
 from elucidiff.cli.studied_model import IDEAL, StudiedModel, open_model
 from elucidiff.cli.units import range_advice
+from elucidiff.denoisers.backends import Backend
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
@@ -89,6 +90,9 @@ class Options:
 
     batch_size: int = 64
     """Images in one call of the network."""
+    backend: Backend = "eager"
+    """What computes the network: eager, compile or onnx, as for `elucidiff sample`. It takes minutes to make compile,
+    seconds to make onnx, which is faster on a CPU. Samples differ by rounding."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     out: Path | None = None
@@ -117,7 +121,14 @@ def run(arguments: Sequence[str]) -> int:
     budgets = _once("nfe", numbers("nfe", options.nfe, int))
     choices = _choices(options)
     place = choose_device(options.device)
-    studied = open_model(options.model, options.data, place, judged=bool(quality))
+    studied = open_model(
+        options.model,
+        options.data,
+        place,
+        judged=bool(quality),
+        backend=options.backend,
+        batch_size=options.batch_size,
+    )
     configurations, left_out = _configurations(options, choices, studied, place)
     with Interrupt() as interrupt:
         try:
@@ -159,7 +170,7 @@ def _report(
     facts = {
         "kind": CURVE,
         # What samples are compared with is told by the judge; the exact denoiser is made of it.
-        **{name: value for name, value in studied.facts.items() if name == "model" or studied.checksum == IDEAL},
+        **{name: value for name, value in studied.facts.items() if name != "data" or studied.checksum == IDEAL},
         "guide": None if options.guide is None else checksum(options.guide),
         **{name: getattr(options, name) for name in ("images", "exact_images", "first_seed", "batch_size")},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from elucidiff.cli.evaluate_reference import holds_statistics
 from elucidiff.cli.model_data import data_name
 from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset, to_unit
+from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.ablation import open_judge
@@ -31,12 +33,14 @@ class StudiedModel:
         name: what to call it.
         checksum: of the model folder; ``ideal`` for the exact denoiser.
         data: what samples are judged by: a data set, or a file of statistics; None if that was not asked for.
+        backend: what computes its network.
     """
 
     denoiser: Any
     name: str
     checksum: str
     data: Dataset | Path | None
+    backend: Backend = "eager"
 
     @property
     def id(self) -> str:
@@ -46,7 +50,7 @@ class StudiedModel:
     @property
     def facts(self) -> dict[str, Any]:
         """What decides its samples, and what they are judged by."""
-        facts: dict[str, Any] = {"model": self.checksum}
+        facts: dict[str, Any] = {"model": self.checksum, "backend": self.backend}
         if isinstance(self.data, Dataset):
             facts["data"] = {"name": self.data.name, "count": len(self.data), "shape": self.data.shape}
         return facts
@@ -83,7 +87,15 @@ class StudiedModel:
             )  # fmt: skip
 
 
-def open_model(model: str, data: str | None, device: torch.device, *, judged: bool = True) -> StudiedModel:
+def open_model(
+    model: str,
+    data: str | None,
+    device: torch.device,
+    *,
+    judged: bool = True,
+    backend: Backend = "eager",
+    batch_size: int = 64,
+) -> StudiedModel:
     """Open a model folder, or the exact denoiser of a data set.
 
     Args:
@@ -91,14 +103,19 @@ def open_model(model: str, data: str | None, device: torch.device, *, judged: bo
         data: name or path of a data set, or of a file of statistics; None for what the model was trained on.
         device: where to compute.
         judged: whether samples are judged by data.
+        backend: what computes the network; see :func:`.with_backend`.
+        batch_size: images in one call of it.
 
     Raises:
-        ValueError: nobody says what data there are, they do not fit the model, or are damaged.
+        ValueError: nobody says what data there are, they do not fit the model, or are damaged; or the backend cannot
+            compute the network here.
         OSError: something cannot be read.
     """
     if model == IDEAL:
         if data is None or holds_statistics(data):
             raise ValueError(f"{IDEAL} is the exact denoiser of a data set: name one as data, such as digits")
+        if backend != "eager":
+            raise ValueError(f"the backend {backend} is for networks, and {IDEAL} has none: leave --backend out")
         dataset = elucidiff.data.open(data)
         posterior = DataPosterior(to_unit(dataset.in_memory().images())).to(device)
         return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
@@ -109,7 +126,11 @@ def open_model(model: str, data: str | None, device: torch.device, *, judged: bo
             f"{model} makes samples of shape {denoiser.sample_shape}, but those of {source.name} are {source.shape}: "
             "name the data that it was trained on"
         )
-    return StudiedModel(denoiser, model_name(Path(model)), checksum(model), source)
+    if backend == "compile":
+        require_compiler(device)
+        print("compiling the network: this takes minutes", file=sys.stderr)
+    ready = with_backend(denoiser, backend, batch_sizes=[batch_size])
+    return StudiedModel(ready, model_name(Path(model)), checksum(model), source, backend)
 
 
 def _data(model: str, name: str | None) -> Dataset | Path:

@@ -26,6 +26,7 @@ from benchmarks.tables import write_table
 from benchmarks.timing import interleaved
 from elucidiff.augment.options import Options
 from elucidiff.data import to_unit
+from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler
@@ -165,7 +166,8 @@ def train_recipe(name: str) -> None:
 def measure(name: str, model: Path) -> dict[str, object]:
     """Held-out loss, Frechet distance and label accuracy of a model."""
     seen, unseen = ed.data.open("fashion-mnist"), ed.data.open("fashion-mnist:test")
-    denoiser, critic = ed.load(model).eval(), judge(seen, RUNS / "judge.safetensors")
+    loaded = ed.load(model).eval()
+    denoiser, critic = with_backend(loaded, "eager"), judge(seen, RUNS / "judge.safetensors")
     labels = torch.arange(BLOCKS * BLOCK) % 10
     images = Sampler(n=STEPS).run(denoiser, range(BLOCKS * BLOCK), labels, batch_size=50).x.float().clamp(-1, 1)
     reference, real = to_unit(unseen.images()), to_unit(seen.images(range(20 * BLOCK)))
@@ -174,7 +176,7 @@ def measure(name: str, model: Path) -> dict[str, object]:
     result = {
         "recipe": name,
         "model": model.name,
-        "parameters": sum(parameter.numel() for parameter in denoiser.network.parameters()),
+        "parameters": sum(parameter.numel() for parameter in loaded.network.parameters()),
         "held_out_loss": held_out_loss(denoiser, unseen),
         "frechet": distance,
         "frechet_error": error,

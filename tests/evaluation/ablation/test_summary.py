@@ -40,8 +40,21 @@ def test_what_seeds_have_in_common_cancels() -> None:
         (Spread(0.05, 0.2, 3), True, "+0.05 ± 0.20"),
         (Spread(-0.05, 0.2, 3), True, "-0.05 ± 0.20"),
         (Spread(2.0, 0.0, 2), False, "2.00 ± 0.00"),
+        (Spread(1.0, 1e-12, 2), True, "+1.000000000 ± 0.000000000"),
+        (Spread(3.123e-17, 5.2e-19, 3), False, "3.1e-17 ± 5.2e-19"),
+        (Spread(-3.123e-17, math.nan, 1), True, "-3.1e-17"),
         (Spread(math.nan, math.nan, 2), False, "not finite"),
     ],
 )
 def test_text(spread: Spread, sign: bool, text: str) -> None:
     assert spread.text(sign) == text
+
+
+def test_what_may_be_zero() -> None:
+    # Student's t with 2 degrees of freedom is exceeded by 4.303 in 5% of cases, both sides together.
+    assert Spread(-0.43, 0.1, 3).may_be_zero()
+    assert not Spread(0.431, 0.1, 3).may_be_zero()
+    assert not Spread(0.2, 0.1, 1000).may_be_zero()
+    assert Spread(0.19, 0.1, 1000).may_be_zero()
+    assert not Spread(0.0, math.nan, 1).may_be_zero()
+    assert not Spread(math.nan, math.nan, 3).may_be_zero()

@@ -7,6 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from scipy import stats
+
+TIE = 0.05
+"""Chance of telling two equal configurations apart, at which they count as distinguishable."""
+
+_MOST_DECIMALS, _VANISHING = 9, 1e-6
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -33,15 +40,28 @@ class Spread:
     def text(self, sign: bool = False) -> str:
         """Mean and standard error, such as ``0.1234 ± 0.0056``: to two digits of the error, or three of the mean.
 
+        What would vanish behind nine decimals is written with powers of ten.
+
         Args:
             sign: whether to write a plus sign.
         """
         if not math.isfinite(self.mean):
             return "not finite"
         decimals = 1 - _magnitude(self.error) if self.error > 0 else 2 - _magnitude(self.mean)
-        decimals = min(max(decimals, 0), 9)
-        mean = f"{self.mean:{'+' if sign else ''}z.{decimals}f}"
-        return mean if math.isnan(self.error) else f"{mean} ± {self.error:.{decimals}f}"
+        plus, form = "+" if sign else "", f".{min(max(decimals, 0), _MOST_DECIMALS)}f"
+        if decimals > _MOST_DECIMALS and abs(self.mean) < _VANISHING:
+            form = ".1e"
+        mean = f"{self.mean:{plus}z{form}}"
+        return mean if math.isnan(self.error) else f"{mean} ± {self.error:{form}}"
+
+    def may_be_zero(self) -> bool:
+        """Whether a mean difference is compatible with none: a t-test, two-sided, with a chance of error of 5%.
+
+        Of a single value nothing can be said; then it is False.
+        """
+        if self.count < 2 or not math.isfinite(self.mean):
+            return False
+        return abs(self.mean) <= float(stats.t.ppf(1 - TIE / 2, self.count - 1)) * self.error
 
 
 def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Spread | None:

@@ -8,15 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from elucidiff.evaluation.ablation.summary import Spread, paired
 
 Values = Mapping[int, float]
 """What was measured, by seed."""
-
-TIE = 0.05
-"""Chance of telling two equal configurations apart, at which they count as distinguishable."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Table:
         if best is None:
             return frozenset()
         differences = {row: self.difference(row, column, best) for row in self.rows}
-        return frozenset(row for row, each in differences.items() if each is not None and _may_be_zero(each))
+        return frozenset(row for row, each in differences.items() if each is not None and each.may_be_zero())
 
 
 def markdown(title: str, tables: Sequence[Table]) -> str:
@@ -166,14 +161,6 @@ def _legend(table: Table) -> str:
     if any(table.tied(column) for column in table.columns):
         text += "; ≈ marks what cannot be told from it (paired t-test, 5%)"
     return text + "."
-
-
-def _may_be_zero(difference: Spread) -> bool:
-    """Whether a mean difference is compatible with none. Of a single one nothing can be said."""
-    if difference.count < 2 or not math.isfinite(difference.mean):
-        return False
-    limit = float(stats.t.ppf(1 - TIE / 2, difference.count - 1))
-    return abs(difference.mean) <= limit * difference.error
 
 
 def _rows(heading: Sequence[str]) -> list[str]:

@@ -1,0 +1,336 @@
+"""Which orderings of Karras et al. 2022 hold: on an exact denoiser, on digits, and on Fashion-MNIST.
+
+    python -m benchmarks.orderings measure [STUDY ...]   # what is missing of them, into runs/orderings/STUDY
+    python -m benchmarks.orderings page                  # docs/results/orderings.md, and docs/results/orderings/
+
+Each study is one command of `elucidiff`, listed on the page, and goes on where it was interrupted. The models that
+are studied are trained first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.tables import RESULTS, markdown
+from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
+from elucidiff.evaluation.ablation.summary import Spread, paired
+from elucidiff.evaluation.results import Row, read_results
+from elucidiff.figures import ablation_bars, quality_against_nfe
+from elucidiff.figures.style import save
+from elucidiff.files import write_whole
+
+RUNS, PAGES = Path("runs/orderings"), RESULTS / "orderings"
+
+SUBJECTS = {"ideal": "exact denoiser of digits", "digits": "digits", "fashion-mnist": "Fashion-MNIST"}
+MODELS = {"digits": Path("runs/digits"), "fashion-mnist": Path("runs/fashion-mnist-16")}
+TRAININGS = {
+    "digits": ("train", "digits"),
+    "fashion-mnist": ("train", "fashion-mnist", "--network.base-channels", "16", "--duration-images", "57600",
+                      "--max-minutes", "None"),
+}  # fmt: skip
+
+# A network costs far more than the exact denoiser of 1,797 small images.
+IMAGES = {"ideal": (), "digits": ("--images", "128"), "fashion-mnist": ("--images", "96", "--batch-size", "32")}
+EXACT = {"ideal": (), "digits": ("--exact-images", "64"), "fashion-mnist": ("--exact-images", "32")}
+BLOCKS = {"ideal": "8", "digits": "4", "fashion-mnist": "3"}
+AMOUNTS = {"ideal": "0,2,6,20", "digits": "0,2,6,20", "fashion-mnist": "0,6,20"}
+BUDGETS = {"ideal": "11,35,79,159", "digits": "11,35,79,159", "fashion-mnist": "11,35,79"}
+RHOS = {"ideal": "1,3,5,7,10,20", "digits": "1,3,5,7,10,20", "fashion-mnist": "1,3,7,10"}
+# Karras et al. 2022, Table 5, ImageNet.
+RANGE = ("--sampling.churn-sigma-min", "0.05", "--sampling.churn-sigma-max", "50", "--sampling.noise-scale", "1.003")
+BRIEF = ("--training-images", "30000")
+
+
+def studies() -> dict[str, tuple[str, ...]]:
+    """The words after `elucidiff` of each study, by its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for subject in SUBJECTS:
+        ideal = subject == "ideal"
+        model = ("ideal", "--data", "digits") if ideal else (f"{MODELS[subject] / 'model'}", "--backend", "onnx")
+        images, exact = IMAGES[subject], EXACT[subject]
+        seeds, blocks = ("--seeds", BLOCKS[subject]), ("--blocks", BLOCKS[subject])
+        found[f"sampling-{subject}"] = ("ablate", "sampling", *model, *images, *seeds, *exact)
+        found[f"churn-{subject}"] = (
+            "ablate", "churn", *model, "--churn", "6", "--nfe", "79", "--exact-images", "0", *images, *seeds,
+        )  # fmt: skip
+        curve = ("curve", *(("ideal", "digits") if ideal else model))
+        found[f"rho-{subject}"] = (*curve, "--rho", RHOS[subject], "--nfe", "11,35", *images, *blocks, *exact)
+        found[f"churn-curve-{subject}"] = (
+            *curve, "--churn", AMOUNTS[subject], "--nfe", BUDGETS[subject], *RANGE, "--metrics", "fid", *images,
+            *blocks,
+        )  # fmt: skip
+        if subject != "fashion-mnist":
+            found[f"alpha-{subject}"] = ("ablate", "alpha", *model, "--nfe", "11,35", *images, *seeds, *exact)
+    found["training-digits"] = ("ablate", "training", "digits", *BRIEF)
+    found["augment-digits"] = (
+        "ablate", "augment", "digits", *BRIEF, "--only", "none,paper,corruption,paper-corruption",
+    )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Something that the paper finds better than something else.
+
+    Attributes:
+        claim: in a few words.
+        study: the first part of the names of the studies that can tell.
+        better, worse: configurations, by name.
+        metrics: figures in which it should show.
+    """
+
+    claim: str
+    study: str
+    better: str
+    worse: str
+    metrics: Sequence[str] = (TRUNCATION, "fid")
+
+
+ORDERINGS = (
+    Ordering("Heun's method over Euler's, at equal evaluations", "sampling", "edm", "edm-euler"),
+    Ordering("sigma = t, s = 1 over VP's schedule, with Heun", "sampling", "edm", "vp-heun"),
+    Ordering("sigma = t, s = 1 over VE's schedule, with Heun", "sampling", "edm", "ve-heun"),
+    Ordering("the paper's sampler over Song et al.'s VP", "sampling", "edm", "vp"),
+    Ordering("the paper's sampler over Song et al.'s VE", "sampling", "edm", "ve"),
+    Ordering("the paper's sampler over DDIM", "sampling", "edm", "ddim"),
+    Ordering("the paper's ODE sampler over Song et al.'s VP SDE", "churn", "deterministic", "vp-sde", ("fid",)),
+    Ordering(
+        "the paper's ODE sampler over their VE predictor-corrector", "churn", "deterministic", "ve-pc", ("fid",)
+    ),
+    Ordering("S_churn, S_tmin, S_tmax, S_noise over no churn", "churn", "all", "deterministic", ("fid",)),
+    Ordering("S_tmin and S_tmax over churn everywhere", "churn", "churn-range", "churn", ("fid",)),
+    Ordering("S_noise over 1, with churn everywhere", "churn", "churn-noise", "churn", ("fid",)),
+    Ordering("Heun's method over the midpoint method", "alpha", "alpha-1", "alpha-0.5"),
+    Ordering("B over A: hyper-parameters", "training", "b", "a", (LOSS, "fid")),
+    Ordering("C over B: redistributed capacity", "training", "c", "b", (LOSS, "fid")),
+    Ordering("D over C: EDM preconditioning", "training", "d", "c", (LOSS, "fid")),
+    Ordering("E over D: EDM loss", "training", "e", "d", (LOSS, "fid")),
+    Ordering("F over E: augmentation", "training", "f", "e", (LOSS, "fid")),
+    Ordering("E over C: EDM preconditioning and loss", "training", "e", "c", (LOSS, "fid")),
+    Ordering("the paper's augmentation over none", "augment", "paper", "none", (LOSS, "fid")),
+    Ordering("no augmentation over grey-level corruption", "augment", "none", "corruption", (LOSS, "fid")),
+    Ordering("the paper's set over the same and corruption", "augment", "paper", "paper-corruption", (LOSS, "fid")),
+)
+
+NOTES = """# Which of the paper's orderings hold
+
+`python -m benchmarks.orderings measure`, then `page`. A cell is the mean difference at equal seeds, what the paper
+finds better minus the other, with its standard error, and the ratio of the means: lower is better in all figures.
+*holds* and **reversed** were told apart by a paired t-test (two-sided, 5%); ≈ were not.
+
+{solvers}{alphas}{rhos}{churns}{settings}{trainings}{augmentations}
+
+{digits}
+{garments}
+{studies}"""
+
+TITLES = {TRUNCATION: "truncation error", "fid": "Frechet distance", LOSS: "held-out loss"}
+
+
+def verdict(difference: Spread) -> str:
+    """What a difference, better minus worse, says of an ordering."""
+    if difference.may_be_zero() or difference.mean == 0:
+        return "≈"
+    return "holds" if difference.mean < 0 else "**reversed**"
+
+
+def values(rows: Iterable[Row], metric: str, budget: int | None, keep: Callable[[Row], bool]) -> dict[int, float]:
+    """Figures by seed."""
+    return {
+        row.seed: row.value
+        for row in rows
+        if row.metric == metric and row.budget == budget and row.seed is not None and keep(row)
+    }
+
+
+def budgets_of(rows: Iterable[Row]) -> list[int]:
+    """The budgets of some rows, in order."""
+    return sorted({row.budget for row in rows if row.budget is not None})
+
+
+def cell(better: dict[int, float], worse: dict[int, float]) -> str:
+    """A verdict with what it rests on; a dash where nothing was measured."""
+    difference = paired(better, worse)
+    if difference is None:
+        return "–"
+    ratio = Spread.of(list(better.values())).mean / Spread.of(list(worse.values())).mean
+    return f"{verdict(difference)} {difference.text(sign=True)} ({ratio:.3g})"
+
+
+def table_of(found: dict[str, list[Row]], orderings: Sequence[Ordering]) -> str:
+    """A line for each ordering, subject and figure; a column for each budget."""
+    lines = []
+    for each in orderings:
+        for subject, name in SUBJECTS.items():
+            rows = found.get(f"{each.study}-{subject}", [])
+            for metric in each.metrics:
+                line = {"ordering": each.claim, "data": name, "figure": TITLES[metric]}
+                line |= {
+                    f"{budget} evaluations": cell(
+                        values(rows, metric, budget, lambda row, one=each.better: row.configuration == one),
+                        values(rows, metric, budget, lambda row, one=each.worse: row.configuration == one),
+                    )
+                    for budget in budgets_of(rows)
+                }
+                if rows:
+                    lines.append(line)
+    return sheet(lines)
+
+
+def best_of(
+    rows: list[Row], metric: str, budget: int, choices: Sequence[float], of: Callable[[Row], float | None]
+) -> tuple[float, dict[int, float]]:
+    """The choice with the best mean, and its figures by seed."""
+    sides = {choice: values(rows, metric, budget, lambda row, one=choice: of(row) == one) for choice in choices}
+    best = min(sides, key=lambda choice: Spread.of(list(sides[choice].values())).mean)
+    return best, sides[best]
+
+
+def rho_table(found: dict[str, list[Row]]) -> str:
+    """For each subject, figure and budget the best rho, and how far 7 is from it."""
+    lines = []
+    for subject, name in SUBJECTS.items():
+        rows = found.get(f"rho-{subject}", [])
+        choices = sorted({row.rho for row in rows if row.rho is not None})
+        for metric in (TRUNCATION, "fid"):
+            line = {"data": name, "figure": TITLES[metric]}
+            for budget in budgets_of(rows):
+                best, its = best_of(rows, metric, budget, choices, lambda row: row.rho)
+                seven = values(rows, metric, budget, lambda row: row.rho == 7)
+                line[f"best, {budget} evaluations"] = f"{best:g}"
+                line[f"7 minus best, {budget}"] = "0" if best == 7 else distance(seven, its)
+            if rows:
+                lines.append(line)
+    return sheet(lines)
+
+
+def churn_table(found: dict[str, list[Row]]) -> str:
+    """For each subject and budget the best amount of churn that was tried, and what it gains over none."""
+    lines = []
+    for subject, name in SUBJECTS.items():
+        rows = found.get(f"churn-curve-{subject}", [])
+        amounts = sorted({row.churn for row in rows if row.churn})
+        line = {"data": name}
+        for budget in budgets_of(rows):
+            best, its = best_of(rows, "fid", budget, amounts, lambda row: row.churn)
+            none = values(rows, "fid", budget, lambda row: row.churn == 0)
+            line[f"{budget} evaluations"] = f"{cell(its, none)} at {best:g}"
+        if rows:
+            lines.append(line)
+    return sheet(lines)
+
+
+def distance(figures: dict[int, float], best: dict[int, float]) -> str:
+    """What a choice loses to the best one, and ≈ if that may be nothing."""
+    difference = paired(figures, best)
+    assert difference is not None
+    ratio = Spread.of(list(figures.values())).mean / Spread.of(list(best.values())).mean
+    return f"{difference.text(sign=True)} ({ratio:.3g}){' ≈' if difference.may_be_zero() else ''}"
+
+
+def sheet(lines: list[dict[str, str]]) -> str:
+    """Lines as a table; what only some of them have is a dash in the others."""
+    heads = list(dict.fromkeys(head for line in lines for head in line))
+    return markdown([{head: line.get(head, "–") for head in heads} for line in lines])
+
+
+def measure(names: Sequence[str]) -> None:
+    """Train what is to be studied, if it is not there, and carry the studies out."""
+    for subject, run_dir in MODELS.items():
+        if any(name.endswith(subject) and str(run_dir) in " ".join(studies()[name]) for name in names):
+            resume = ("--resume",) if (run_dir / "checkpoints").exists() else ()
+            if not (run_dir / "model").exists():
+                elucidiff(*TRAININGS[subject], "--run-dir", str(run_dir), *resume)
+    for name in names:
+        elucidiff(*studies()[name], "--out", str(RUNS / name))
+
+
+def elucidiff(*words: str) -> None:
+    """Run a command; end with its code if it fails."""
+    print("elucidiff", *words, flush=True)
+    code = subprocess.run([sys.executable, "-m", "elucidiff", *words]).returncode
+    if code:
+        sys.exit(code)
+
+
+# The figure of each kind of study, by the first part of its name, and what it shows.
+FIGURES = {
+    "sampling": (ablation_bars.draw, "fid"),
+    "churn": (ablation_bars.draw, "fid"),
+    "churn-curve": (quality_against_nfe.draw, "fid"),
+    "training": (ablation_bars.draw, "fid"),
+    "augment": (ablation_bars.draw, "fid"),
+}
+
+
+def kind_of(name: str) -> str:
+    """The first part of a study's name."""
+    return next(name.removesuffix(f"-{subject}") for subject in SUBJECTS if name.endswith(f"-{subject}"))
+
+
+def page() -> None:
+    """Write the page, and beside it tables, figures and all measurements of each study."""
+    found: dict[str, list[Row]] = {}
+    for name in studies():
+        folder = RUNS / name
+        tables = [path for path in (folder / "table.md", folder / "curve.md") if path.exists()]
+        if not tables:
+            print(f"{name} has not been measured", file=sys.stderr)
+            continue
+        found[name] = read_results(folder)
+        write_whole(PAGES / f"{name}.csv", (folder / "results.csv").read_bytes())
+        kind = kind_of(name)
+        text = tables[0].read_text()
+        if kind in FIGURES:
+            draw, metric = FIGURES[kind]
+            save(draw(found[name], metric), PAGES / name, ["png"])
+            text += f"\n![{TITLES[metric]}]({name}.png)\n"
+        write_whole(PAGES / f"{name}.md", f"    {command(name)}\n\n{text}")
+
+    def told(*kinds: str) -> str:
+        return table_of(found, [each for each in ORDERINGS if each.study in kinds])
+
+    listed = "".join(f"- [{name}](orderings/{name}.md): `{command(name)}`\n" for name in found)
+    text = NOTES.format(
+        digits=" ".join(("elucidiff", *TRAININGS["digits"], "--run-dir", str(MODELS["digits"]))),
+        garments=" ".join(("elucidiff", *TRAININGS["fashion-mnist"], "--run-dir", str(MODELS["fashion-mnist"]))),
+        solvers=told("sampling"),
+        alphas=told("alpha"),
+        rhos=rho_table(found),
+        churns=churn_table(found),
+        settings=told("churn"),
+        trainings=told("training"),
+        augmentations=told("augment"),
+        studies=listed,
+    )
+    write_whole(RESULTS / "orderings.md", text)
+    print(text)
+
+
+def command(name: str) -> str:
+    """What was typed."""
+    return " ".join(("elucidiff", *studies()[name]))
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("measure", "page"))
+    parser.add_argument("studies", nargs="*", help="some of them, by name; all by default")
+    options = parser.parse_args()
+    unknown = [name for name in options.studies if name not in studies()]
+    if unknown:
+        parser.error(f"there is no study {unknown[0]}: choose some of {', '.join(studies())}")
+    if options.verb == "measure":
+        measure(options.studies or list(studies()))
+    else:
+        page()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ import torch
 
 import elucidiff as ed
 from benchmarks.tables import markdown, write_results
+from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import Judge, OfModel, open_reference, principal_components
 from elucidiff.evaluation.search import (
@@ -93,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model, seen = trained()
-    denoiser = ed.load(model).eval()
+    denoiser = with_backend(ed.load(model).eval(), "onnx", batch_sizes=[BATCH])
     digits = ed.data.open("digits")
     extractor = principal_components(digits, 20)
     judge = Judge(extractor, open_reference(digits, extractor), ("fid",))
@@ -135,7 +136,7 @@ def main() -> None:
     notes = NOTES.format(
         n=BASE.n,
         nfe=round(before.nfe),
-        weights=sum(weights.numel() for weights in denoiser.parameters()),
+        weights=sum(weights.numel() for weights in ed.load(model).parameters()),
         seen=seen,
         count=len(digits),
         images=IMAGES_A_TRIAL,

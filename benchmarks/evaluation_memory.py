@@ -2,7 +2,8 @@
 
     python -m benchmarks.evaluation_memory
 
-They are judged against a fifth as many others, twice, each time by a process of its own that has nothing cached. Writes docs/results/evaluation-memory.md and .csv.
+They are judged against a fifth as many others, twice, each time by a process of its own that has nothing cached.
+Writes docs/results/evaluation-memory.md and .csv.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ TRAININGS = {
 }  # fmt: skip
 
 # A network costs far more than the exact denoiser of 1,797 small images.
-IMAGES = {"ideal": (), "digits": ("--images", "128"), "fashion-mnist": ("--images", "96", "--batch-size", "32")}
+IMAGES = {"ideal": (), "digits": ("--images", "128"), "fashion-mnist": ("--images", "64", "--batch-size", "32")}
 EXACT = {"ideal": (), "digits": ("--exact-images", "64"), "fashion-mnist": ("--exact-images", "32")}
 BLOCKS = {"ideal": "8", "digits": "4", "fashion-mnist": "3"}
 AMOUNTS = {"ideal": "0,2,6,20", "digits": "0,2,6,20", "fashion-mnist": "0,6,20"}
@@ -43,7 +43,7 @@ BUDGETS = {"ideal": "11,35,79,159", "digits": "11,35,79,159", "fashion-mnist": "
 RHOS = {"ideal": "1,3,5,7,10,20", "digits": "1,3,5,7,10,20", "fashion-mnist": "1,3,7,10"}
 # Karras et al. 2022, Table 5, ImageNet.
 RANGE = ("--sampling.churn-sigma-min", "0.05", "--sampling.churn-sigma-max", "50", "--sampling.noise-scale", "1.003")
-BRIEF = ("--training-images", "30000")
+BRIEF = ("--training-images", "30000", "--images", "500")
 
 
 def studies() -> dict[str, tuple[str, ...]]:

@@ -69,7 +69,8 @@ class SamplingAblation:
         self._images, self._exact_images, self._first_seed = images, exact_images, first_seed
         self.left_out: dict[tuple[str, int], str] = {}
         self._made = self._within(configurations, budgets, strict)
-        self._truncation = TruncationErrors(denoiser, batch_size)
+        # Batches are filled up with copies, which cost as much as images.
+        self._truncation = TruncationErrors(denoiser, min(batch_size, exact_images or batch_size))
 
     def cells(self) -> list[Cell]:
         """See :class:`.Ablation`."""

@@ -132,11 +132,14 @@ finds better minus the other, with its standard error, and the ratio of the mean
 TITLES = {TRUNCATION: "truncation error", "fid": "Frechet distance", LOSS: "held-out loss"}
 
 
+MARKS = {"holds": "✓", "cannot be told": "≈", "reversed": "✗"}
+
+
 def verdict(difference: Spread) -> str:
-    """What a difference, better minus worse, says of an ordering."""
+    """What a difference, better minus worse, says of an ordering: a key of :data:`MARKS`."""
     if difference.may_be_zero() or difference.mean == 0:
-        return "≈"
-    return "holds" if difference.mean < 0 else "**reversed**"
+        return "cannot be told"
+    return "holds" if difference.mean < 0 else "reversed"
 
 
 def values(rows: Iterable[Row], metric: str, budget: int | None, keep: Callable[[Row], bool]) -> dict[int, float]:
@@ -153,13 +156,46 @@ def budgets_of(rows: Iterable[Row]) -> list[int]:
     return sorted({row.budget for row in rows if row.budget is not None})
 
 
+def ratio(better: dict[int, float], worse: dict[int, float]) -> str:
+    """Of the means."""
+    found = Spread.of(list(better.values())).mean / Spread.of(list(worse.values())).mean
+    return f"{found:.2f}" if found >= 0.005 else "0.00"
+
+
 def cell(better: dict[int, float], worse: dict[int, float]) -> str:
     """A verdict with what it rests on; a dash where nothing was measured."""
     difference = paired(better, worse)
     if difference is None:
         return "–"
-    ratio = Spread.of(list(better.values())).mean / Spread.of(list(worse.values())).mean
-    return f"{verdict(difference)} {difference.text(sign=True)} ({ratio:.3g})"
+    return f"{MARKS[verdict(difference)]} {difference.text(sign=True)} ({ratio(better, worse)})"
+
+
+def sides(rows: list[Row], ordering: Ordering, metric: str, budget: int) -> tuple[dict[int, float], dict[int, float]]:
+    """Figures by seed of what the paper finds better, and of the other."""
+    one, other = (
+        values(rows, metric, budget, lambda row, name=name: row.configuration == name)
+        for name in (ordering.better, ordering.worse)
+    )
+    return one, other
+
+
+def summary(found: dict[str, list[Row]]) -> str:
+    """A line for each ordering, a column for each subject, and in it a mark for each budget and figure."""
+    lines = []
+    for each in ORDERINGS:
+        line = {"ordering": each.claim}
+        for subject, name in SUBJECTS.items():
+            rows = found.get(f"{each.study}-{subject}", [])
+            marks = {metric: _marks(rows, each, metric) for metric in each.metrics}
+            line[name] = "; ".join(f"{TITLES[metric]} {text}" for metric, text in marks.items() if text) or "–"
+        lines.append(line)
+    return sheet(lines)
+
+
+def _marks(rows: list[Row], ordering: Ordering, metric: str) -> str:
+    differences = {budget: paired(*sides(rows, ordering, metric, budget)) for budget in budgets_of(rows)}
+    marks = {budget: MARKS[verdict(each)] for budget, each in differences.items() if each is not None}
+    return " ".join(f"{budget} {mark}" if len(marks) > 1 else mark for budget, mark in marks.items())
 
 
 def table_of(found: dict[str, list[Row]], orderings: Sequence[Ordering]) -> str:
@@ -168,17 +204,11 @@ def table_of(found: dict[str, list[Row]], orderings: Sequence[Ordering]) -> str:
     for each in orderings:
         for subject, name in SUBJECTS.items():
             rows = found.get(f"{each.study}-{subject}", [])
-            for metric in each.metrics:
+            for metric in each.metrics if rows else ():
                 line = {"ordering": each.claim, "data": name, "figure": TITLES[metric]}
-                line |= {
-                    f"{budget} evaluations": cell(
-                        values(rows, metric, budget, lambda row, one=each.better: row.configuration == one),
-                        values(rows, metric, budget, lambda row, one=each.worse: row.configuration == one),
-                    )
-                    for budget in budgets_of(rows)
-                }
-                if rows:
-                    lines.append(line)
+                for budget in budgets_of(rows):
+                    line[f"{budget} evaluations"] = cell(*sides(rows, each, metric, budget))
+                lines.append(line)
     return sheet(lines)
 
 
@@ -186,9 +216,9 @@ def best_of(
     rows: list[Row], metric: str, budget: int, choices: Sequence[float], of: Callable[[Row], float | None]
 ) -> tuple[float, dict[int, float]]:
     """The choice with the best mean, and its figures by seed."""
-    sides = {choice: values(rows, metric, budget, lambda row, one=choice: of(row) == one) for choice in choices}
-    best = min(sides, key=lambda choice: Spread.of(list(sides[choice].values())).mean)
-    return best, sides[best]
+    tried = {choice: values(rows, metric, budget, lambda row, one=choice: of(row) == one) for choice in choices}
+    best = min(tried, key=lambda choice: Spread.of(list(tried[choice].values())).mean)
+    return best, tried[best]
 
 
 def rho_table(found: dict[str, list[Row]]) -> str:
@@ -229,12 +259,13 @@ def distance(figures: dict[int, float], best: dict[int, float]) -> str:
     """What a choice loses to the best one, and ≈ if that may be nothing."""
     difference = paired(figures, best)
     assert difference is not None
-    ratio = Spread.of(list(figures.values())).mean / Spread.of(list(best.values())).mean
-    return f"{difference.text(sign=True)} ({ratio:.3g}){' ≈' if difference.may_be_zero() else ''}"
+    return f"{difference.text(sign=True)} ({ratio(figures, best)}){' ≈' if difference.may_be_zero() else ''}"
 
 
 def sheet(lines: list[dict[str, str]]) -> str:
     """Lines as a table; what only some of them have is a dash in the others."""
+    if not lines:
+        return "Not measured yet.\n"
     heads = list(dict.fromkeys(head for line in lines for head in line))
     return markdown([{head: line.get(head, "–") for head in heads} for line in lines])
 
@@ -299,6 +330,7 @@ def page() -> None:
     text = NOTES.format(
         digits=" ".join(("elucidiff", *TRAININGS["digits"], "--run-dir", str(MODELS["digits"]))),
         garments=" ".join(("elucidiff", *TRAININGS["fashion-mnist"], "--run-dir", str(MODELS["fashion-mnist"]))),
+        summary=summary(found),
         solvers=told("sampling"),
         alphas=told("alpha"),
         rhos=rho_table(found),

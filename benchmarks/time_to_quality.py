@@ -125,6 +125,13 @@ is one of an otherwise idle machine, by the images per second of `speed`. The he
 better. The Frechet distance is that of a small classifier's features, {blocks} blocks of {size} samples against the
 test set, mean and standard error; real training images have {real}, and a label accuracy of {accuracy}.
 
+Recipes of five minutes are ours with one ingredient changed, one training each: ours, trained on another machine too,
+came out at 0.2842 and 29.18 ± 0.74 there, so smaller differences than that tell nothing. What pays is to work at the
+lowest resolution that does (the paper's network sees a third of the images in the same time), noise levels fitted to
+the data, and a learning rate that decays. Magnitude-preserving layers lower the loss, and not the Frechet distance
+of so short a run; nor does learned loss weighting, which lowers the loss a little. The average of the weights has the
+paper's ramp-up in all of them.
+
 """
 
 

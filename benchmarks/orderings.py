@@ -195,8 +195,8 @@ REASONS = """
   sample either ends on the image that it should or on another, so its errors are few and large.
 - **B over A**: A's batch is a quarter of B's, so it makes four times as many updates from equally many images. After
   30,000 images that counts for more than steadier ones; the paper trained on 200 million.
-- **F over E**: augmentation keeps long trainings from overfitting. In these, an image of the set is seen 20 times, and
-  the network is to learn all its turns and sizes as well. Five minutes of garments say the same:
+- **F over E**: augmentation keeps long trainings from overfitting. In these, an image of the set is seen 20 times,
+  and the network is to learn all its turns and sizes as well. Five minutes of garments say the same:
   [time to quality](time-to-quality.md).
 """
 

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 import elucidiff as ed
-from benchmarks.tables import markdown, write_results
+from benchmarks.tables import RESULTS, markdown, write_results
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import Judge, OfModel, open_reference, principal_components
+from elucidiff.evaluation.results import Row
 from elucidiff.evaluation.search import (
     CHURN,
     Objective,
@@ -41,6 +42,8 @@ from elucidiff.evaluation.search import (
 )
 from elucidiff.evaluation.search.results import SYMBOLS, Measured, standard_error
 from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
+from elucidiff.figures import churn_heat_map
+from elucidiff.figures.style import save
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.training import train
@@ -81,6 +84,13 @@ seeds is better there than elsewhere, the more so the more it was chosen from.
 Cost is in millions of network evaluations of one image; minutes are those on one thread, of a machine that may have
 been busy.
 
+"""
+
+
+CAPTION = """
+![Heat maps of the grid](churn-search.png)
+
+All points of the grid, two settings at a time, the others at their best.
 """
 
 
@@ -150,7 +160,8 @@ def main() -> None:
         for name, search in searches.items()
         for row in rows(done[name].study, search, done[name].trials)
     ]
-    text = notes + markdown(table) + verdict(measured, before)
+    save(churn_heat_map.draw(grid_rows(done["grid"], extractor.id)), RESULTS / "churn-search", ["png"])
+    text = notes + markdown(table) + verdict(measured, before) + CAPTION
     write_results("churn-search", text, sheet)
     print(text)
 
@@ -178,6 +189,24 @@ def carry_out(name: str, search: Search, objective: Objective) -> Worked:
         print(f"{name}: trial {trial.number}, {trial.values[0]:.4f} of {trial.user_attrs[IMAGES]} images", flush=True)
 
     return work(search, open_storage(str(RUNS / "study.journal")), name, objective, tell=tell)
+
+
+def grid_rows(done: Worked, extractor: str) -> list[Row]:
+    """The points of the grid as a table of results, for its figure."""
+    return [
+        Row(
+            "search",
+            f"trial {trial.number}",
+            budget=round(trial.user_attrs[NFE]),
+            images=trial.user_attrs[IMAGES],
+            seed=0,
+            metric="fid",
+            value=trial.values[0],
+            extractor=extractor,
+            **trial.params,
+        )
+        for trial in done.study.get_trials(deepcopy=False)[: done.trials]
+    ]
 
 
 def cost(done: Worked) -> dict[str, str]:

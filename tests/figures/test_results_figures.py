@@ -83,7 +83,8 @@ def test_lines_to_the_names_end_where_they_begin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("top", "expected"), [(5.0, ["0.5", "1", "2", "3", "5"]), (500.0, ["$\\mathdefault{10^{0}}$"])]
+    ("top", "expected"),
+    [(1.0, ["0.6", "0.8", "1"]), (5.0, ["0.5", "1", "2", "3", "5"]), (500.0, ["$\\mathdefault{10^{0}}$"])],
 )
 def test_numbers_of_a_narrow_axis_are_plain(top: float, expected: list[str]) -> None:
     figure = quality_against_nfe.draw([*measured("a", 8, 7, (top,)), *measured("a", 16, 15, (0.5,))])

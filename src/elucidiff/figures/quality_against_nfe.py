@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from elucidiff.evaluation.results import Row
 from elucidiff.figures.direct_labels import End, label_ends, text_width
@@ -22,6 +22,7 @@ _BOTTOM, _TOP = 0.62, 0.42
 _MARKERS = "osD^vP"
 _TITLE = 10.0  # size of the panels' titles
 _NARROW = 100  # an axis whose ends differ by less has plain numbers in place of powers of ten
+_NARROWER = 5  # and by less than this, evenly spaced ones
 
 
 def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
@@ -80,7 +81,10 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         low, high = axes.get_ylim()
         if logarithmic and high < _NARROW * low:
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+            even = high < _NARROWER * low
+            axes.yaxis.set_major_locator(
+                MaxNLocator(6, steps=[1, 2, 5, 10]) if even else LogLocator(subs=(1.0, 2.0, 3.0, 5.0))
+            )
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         quiet(axes)

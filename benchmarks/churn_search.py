@@ -138,7 +138,7 @@ def main() -> None:
             {
                 "": {"search": "search, 40 trials", "grid": "grid, 200 points"}[name],
                 **cost(done[name]),
-                "best": ", ".join(f"{SYMBOLS[key]} {value:.3g}" for key, value in trial.params.items()),
+                "best": ", ".join(f"{SYMBOLS[key]} {value:.4g}" for key, value in trial.params.items()),
                 "same seeds": f"{trial.values[0]:.4f}",
                 **fresh(measured[name]),
             }

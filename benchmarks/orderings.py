@@ -204,8 +204,8 @@ REASONS = """
 - **B over A**: A's batch is a quarter of B's, so it makes four times as many updates from equally many images. After
   30,000 images that counts for more than steadier ones; the paper trained on 200 million.
 - **D over C** is in the paper's order in both means, and cannot be told from nothing with three trainings.
-- **Corruption of grey levels** alone costs 5% of held-out loss and 8% of the Frechet distance in the mean, which three
-  trainings cannot tell from nothing; on top of the paper's set it costs loss that can be told, and two thirds more
+- **Corruption of grey levels** alone costs 5% of held-out loss and 8% of the Frechet distance in the mean, which
+  three trainings cannot tell from nothing; on top of the paper's set it costs loss that can be told, and two thirds more
   Frechet distance. Digits have no colours to corrupt.
 - **F over E**: augmentation keeps long trainings from overfitting. In these, an image of the set is seen 20 times,
   and the network is to learn all its turns and sizes as well. Five minutes of garments say the same:

@@ -10,6 +10,7 @@ are studied are trained first.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from sklearn.datasets import load_sample_images
 
 from benchmarks.tables import RESULTS, markdown
 from elucidiff.denoisers.ideal import GaussianMixture
@@ -32,7 +35,13 @@ from elucidiff.sampling.beginning import begin
 
 RUNS, PAGES = Path("runs/orderings"), RESULTS / "orderings"
 
-SUBJECTS = {"ideal": "exact denoiser of digits", "digits": "digits", "fashion-mnist": "Fashion-MNIST"}
+SUBJECTS = {
+    "ideal": "exact denoiser of digits",
+    "digits": "digits",
+    "fashion-mnist": "Fashion-MNIST",
+    "photographs": "patches of photographs",
+}
+SAMPLED, TRAINED = ("ideal", "digits", "fashion-mnist"), ("digits", "fashion-mnist", "photographs")
 MODELS = {"digits": Path("runs/digits"), "fashion-mnist": Path("runs/fashion-mnist-16")}
 TRAININGS = {
     "digits": ("train", "digits"),
@@ -49,13 +58,18 @@ BUDGETS = {"ideal": "11,35,79,159", "digits": "11,35,79,159", "fashion-mnist": "
 RHOS = {"ideal": "1,3,5,7,10,20", "digits": "1,3,5,7,10,20", "fashion-mnist": "1,3,7,10"}
 # Karras et al. 2022, Table 5, ImageNet.
 RANGE = ("--sampling.churn-sigma-min", "0.05", "--sampling.churn-sigma-max", "50", "--sampling.noise-scale", "1.003")
-BRIEF = ("--training-images", "30000", "--images", "500")
+PHOTOGRAPHS, PATCH = RUNS / "photographs.npz", 8
+BRIEF = {
+    "digits": ("digits", "--training-images", "30000", "--images", "500"),
+    "fashion-mnist": ("fashion-mnist", "--training-images", "19200", "--images", "256"),
+}
+BRIEF["photographs"] = (*BRIEF["digits"], "--data", f"{PHOTOGRAPHS}", "--seeds", "6")
 
 
 def studies() -> dict[str, tuple[str, ...]]:
     """The words after `elucidiff` of each study, by its name."""
     found: dict[str, tuple[str, ...]] = {}
-    for subject in SUBJECTS:
+    for subject in SAMPLED:
         ideal = subject == "ideal"
         model = ("ideal", "--data", "digits") if ideal else (f"{MODELS[subject] / 'model'}", "--backend", "onnx")
         images, exact = IMAGES[subject], EXACT[subject]
@@ -72,10 +86,12 @@ def studies() -> dict[str, tuple[str, ...]]:
         )  # fmt: skip
         if subject != "fashion-mnist":
             found[f"alpha-{subject}"] = ("ablate", "alpha", *model, "--nfe", "11,35", *images, *seeds, *exact)
-    found["training-digits"] = ("ablate", "training", "digits", *BRIEF)
-    found["augment-digits"] = (
-        "ablate", "augment", "digits", *BRIEF, "--only", "none,paper,corruption,paper-corruption",
-    )  # fmt: skip
+    for subject in TRAINED:
+        if subject != "photographs":
+            found[f"training-{subject}"] = ("ablate", "training", *BRIEF[subject])
+        found[f"augment-{subject}"] = (
+            "ablate", "augment", *BRIEF[subject], "--only", "none,paper,corruption,paper-corruption",
+        )  # fmt: skip
     return found
 
 
@@ -119,8 +135,10 @@ ORDERINGS = (
     Ordering("F over E: augmentation", "training", "f", "e", (LOSS, "fid")),
     Ordering("E over C: EDM preconditioning and loss", "training", "e", "c", (LOSS, "fid")),
     Ordering("the paper's augmentation over none", "augment", "paper", "none", (LOSS, "fid")),
-    Ordering("no augmentation over grey-level corruption", "augment", "none", "corruption", (LOSS, "fid")),
-    Ordering("the paper's set over the same and corruption", "augment", "paper", "paper-corruption", (LOSS, "fid")),
+    Ordering("no augmentation over colour corruption", "augment", "none", "corruption", (LOSS, "fid")),
+    Ordering(
+        "the paper's set over the same and colour corruption", "augment", "paper", "paper-corruption", (LOSS, "fid")
+    ),
 )
 
 NOTES = """# Which of the paper's orderings hold
@@ -264,23 +282,35 @@ def sides(rows: list[Row], ordering: Ordering, metric: str, budget: int) -> tupl
 
 
 def summary(found: dict[str, list[Row]]) -> str:
-    """A line for each ordering, a column for each subject, and in it a mark for each budget and figure."""
+    """A line for each ordering, a column for each subject, and in it a mark for each budget and figure.
+
+    Orderings of samplers and those of trainings are two tables, for not all subjects are in both.
+    """
+    samplers = [*_lines(found, SAMPLED, of_training=False), *_curve_lines(found)]
+    return f"{sheet(samplers)}\n{sheet(_lines(found, TRAINED, of_training=True))}"
+
+
+def _lines(found: dict[str, list[Row]], subjects: Sequence[str], of_training: bool) -> list[dict[str, str]]:
     lines = []
     for each in ORDERINGS:
+        if (each.study in ("training", "augment")) != of_training:
+            continue
         line = {"ordering": each.claim}
-        for subject, name in SUBJECTS.items():
+        for subject in subjects:
             rows = found.get(f"{each.study}-{subject}", [])
             marks = {metric: _marks(rows, each, metric) for metric in each.metrics}
-            line[name] = "; ".join(f"{TITLES[metric]} {text}" for metric, text in marks.items() if text) or "–"
+            text = "; ".join(f"{TITLES[metric]} {text}" for metric, text in marks.items() if text)
+            line[SUBJECTS[subject]] = text or "–"
         lines.append(line)
-    return sheet([*lines, *_curve_summary(found)])
+    return lines
 
 
-def _curve_summary(found: dict[str, list[Row]]) -> list[dict[str, str]]:
+def _curve_lines(found: dict[str, list[Row]]) -> list[dict[str, str]]:
     """The same for what was measured as curves."""
     seven = {"ordering": "rho = 7: no other of those tried can be told to be better"}
     churn = {"ordering": "the best churn of those tried over none: the paper says ✗ at few and ✓ at many evaluations"}
-    for subject, name in SUBJECTS.items():
+    for subject in SAMPLED:
+        name = SUBJECTS[subject]
         rows = found.get(f"rho-{subject}", [])
         marks = {
             metric: " ".join(
@@ -426,8 +456,27 @@ def measure(names: Sequence[str]) -> None:
             resume = ("--resume",) if (run_dir / "checkpoints").exists() else ()
             if not (run_dir / "model").exists():
                 elucidiff(*TRAININGS[subject], "--run-dir", str(run_dir), *resume)
+    if any(name.endswith("photographs") for name in names) and not PHOTOGRAPHS.exists():
+        cut_photographs()
     for name in names:
         elucidiff(*studies()[name], "--out", str(RUNS / name))
+
+
+def cut_photographs() -> None:
+    """Cut scikit-learn's two photographs, a temple and a flower, into patches: RGB, labelled by the photograph."""
+    cut = [
+        np.ascontiguousarray(photograph[: height // PATCH * PATCH, : width // PATCH * PATCH])
+        .reshape(height // PATCH, PATCH, width // PATCH, PATCH, 3)
+        .swapaxes(1, 2)
+        .reshape(-1, PATCH, PATCH, 3)
+        for photograph in load_sample_images().images
+        for height, width, _ in [photograph.shape]
+    ]
+    labels = np.repeat(np.arange(len(cut)), [len(patches) for patches in cut])
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.concatenate(cut), labels=labels)
+    PHOTOGRAPHS.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(PHOTOGRAPHS, buffer.getvalue())
 
 
 def elucidiff(*words: str) -> None:

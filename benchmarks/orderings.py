@@ -35,13 +35,10 @@ from elucidiff.sampling.beginning import begin
 
 RUNS, PAGES = Path("runs/orderings"), RESULTS / "orderings"
 
-SUBJECTS = {
-    "ideal": "exact denoiser of digits",
-    "digits": "digits",
-    "fashion-mnist": "Fashion-MNIST",
-    "photographs": "patches of photographs",
-}
-SAMPLED, TRAINED = ("ideal", "digits", "fashion-mnist"), ("digits", "fashion-mnist", "photographs")
+# What is sampled with many samplers, and what is trained on in many ways.
+SAMPLED = {"ideal": "exact denoiser of digits", "digits": "digits", "fashion-mnist": "Fashion-MNIST"}
+TRAINED = {"digits": "digits", "fashion-mnist": "Fashion-MNIST", "photographs": "patches of photographs"}
+SUBJECTS = SAMPLED | TRAINED
 MODELS = {"digits": Path("runs/digits"), "fashion-mnist": Path("runs/fashion-mnist-16")}
 TRAININGS = {
     "digits": ("train", "digits"),
@@ -113,7 +110,7 @@ class Ordering:
     metrics: Sequence[str] = (TRUNCATION, "fid")
 
 
-ORDERINGS = (
+OF_SAMPLERS = (
     Ordering("Heun's method over Euler's, at equal evaluations", "sampling", "edm", "edm-euler"),
     Ordering("sigma = t, s = 1 over VP's schedule, with Heun", "sampling", "edm", "vp-heun"),
     Ordering("sigma = t, s = 1 over VE's schedule, with Heun", "sampling", "edm", "ve-heun"),
@@ -128,6 +125,8 @@ ORDERINGS = (
     Ordering("S_tmin and S_tmax over churn everywhere", "churn", "churn-range", "churn", ("fid",)),
     Ordering("S_noise over 1, with churn everywhere", "churn", "churn-noise", "churn", ("fid",)),
     Ordering("Heun's method over the midpoint method", "alpha", "alpha-1", "alpha-0.5"),
+)
+OF_TRAININGS = (
     Ordering("B over A: hyper-parameters", "training", "b", "a", (LOSS, "fid")),
     Ordering("C over B: redistributed capacity", "training", "c", "b", (LOSS, "fid")),
     Ordering("D over C: EDM preconditioning", "training", "d", "c", (LOSS, "fid")),
@@ -140,6 +139,7 @@ ORDERINGS = (
         "the paper's set over the same and colour corruption", "augment", "paper", "paper-corruption", (LOSS, "fid")
     ),
 )
+ORDERINGS = (*OF_SAMPLERS, *OF_TRAININGS)
 
 NOTES = """# Which of the paper's orderings hold
 
@@ -230,9 +230,9 @@ REASONS = """
 - **Colour corruption** costs held-out loss in all means: 4 to 5% alone, which can be told on garments and on patches,
   and 5 to 7% on top of the paper's set, which can be told on digits and garments. Frechet distances are worse by 8%,
   36% and 2% alone, and none of them can be told from nothing. On top of the paper's set they are worse on digits and
-  garments, and better on patches, where trainings differ far more than recipes do. So there, for images with colours,
-  the loss is in the paper's order and the quality of samples says nothing. After three trainings each on patches,
-  too few to tell distances, six were begun, and the last was given up for lack of time.
+  garments, and better on patches, where trainings differ far more than recipes do. So for images with colours only
+  the loss speaks for the paper's order, and the distance between samples and data says nothing. After three trainings
+  each on patches, too few to tell distances, six were begun, and the last was given up for lack of time.
 - **F over E**: augmentation keeps long trainings from overfitting. In these, an image of the digits is seen 20 times,
   one of the patches 4 times, and one of the garments not even once, and the network is to learn all its turns and
   sizes as well. Five minutes of garments say the same: [time to quality](time-to-quality.md).
@@ -293,21 +293,20 @@ def summary(found: dict[str, list[Row]]) -> str:
 
     Orderings of samplers and those of trainings are two tables, for not all subjects are in both.
     """
-    samplers = [*_lines(found, SAMPLED, of_training=False), *_curve_lines(found)]
-    return f"{sheet(samplers)}\n{sheet(_lines(found, TRAINED, of_training=True))}"
+    samplers = [*_lines(found, OF_SAMPLERS, SAMPLED), *_curve_lines(found)]
+    return f"{sheet(samplers)}\n{sheet(_lines(found, OF_TRAININGS, TRAINED))}"
 
 
-def _lines(found: dict[str, list[Row]], subjects: Sequence[str], of_training: bool) -> list[dict[str, str]]:
+def _lines(
+    found: dict[str, list[Row]], orderings: Sequence[Ordering], subjects: dict[str, str]
+) -> list[dict[str, str]]:
     lines = []
-    for each in ORDERINGS:
-        if (each.study in ("training", "augment")) != of_training:
-            continue
+    for each in orderings:
         line = {"ordering": each.claim}
-        for subject in subjects:
+        for subject, name in subjects.items():
             rows = found.get(f"{each.study}-{subject}", [])
             marks = {metric: _marks(rows, each, metric) for metric in each.metrics}
-            text = "; ".join(f"{TITLES[metric]} {text}" for metric, text in marks.items() if text)
-            line[SUBJECTS[subject]] = text or "–"
+            line[name] = "; ".join(f"{TITLES[metric]} {text}" for metric, text in marks.items() if text) or "–"
         lines.append(line)
     return lines
 
@@ -316,8 +315,7 @@ def _curve_lines(found: dict[str, list[Row]]) -> list[dict[str, str]]:
     """The same for what was measured as curves."""
     seven = {"ordering": "rho = 7: no other of those tried can be told to be better"}
     churn = {"ordering": "the best churn of those tried over none: the paper says ✗ at few and ✓ at many evaluations"}
-    for subject in SAMPLED:
-        name = SUBJECTS[subject]
+    for subject, name in SAMPLED.items():
         rows = found.get(f"rho-{subject}", [])
         marks = {
             metric: " ".join(
@@ -472,17 +470,14 @@ def measure(names: Sequence[str]) -> None:
 def cut_photographs() -> None:
     """Cut scikit-learn's two photographs, a temple and a flower, into patches: RGB, labelled by the photograph."""
     cut = [
-        np.ascontiguousarray(photograph[: height // PATCH * PATCH, : width // PATCH * PATCH])
-        .reshape(height // PATCH, PATCH, width // PATCH, PATCH, 3)
-        .swapaxes(1, 2)
-        .reshape(-1, PATCH, PATCH, 3)
+        np.lib.stride_tricks.sliding_window_view(photograph, (PATCH, PATCH, 3))[::PATCH, ::PATCH].reshape(
+            -1, PATCH, PATCH, 3
+        )
         for photograph in load_sample_images().images
-        for height, width, _ in [photograph.shape]
     ]
     labels = np.repeat(np.arange(len(cut)), [len(patches) for patches in cut])
     buffer = io.BytesIO()
     np.savez(buffer, images=np.concatenate(cut), labels=labels)
-    PHOTOGRAPHS.parent.mkdir(parents=True, exist_ok=True)
     write_whole(PHOTOGRAPHS, buffer.getvalue())
 
 

@@ -11,6 +11,7 @@ from elucidiff import __version__
 from elucidiff.cli.usage import listed
 from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import printable
 
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(f"{error.strerror}{where}")
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _usage() -> str:

@@ -52,6 +52,8 @@ class Import:
         shape = "x".join(map(str, made.shape))
         labels = f", labels of width {made.label_dim}" if made.label_dim else ""
         print(f"{made.count:,} images of {shape}{labels} in {made.folder} (sha256 {made.sha256[:16]}...)")
+        for note in made.notes:
+            print(note)
         for broken in made.skipped:
             print(f"left out: {broken}")
         if made.enlarged:

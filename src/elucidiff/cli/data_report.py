@@ -35,6 +35,7 @@ def as_json(subject: Subject, report: Report, use: NoiseUse | None) -> dict[str,
     values["sizes"] = {_shape(size): count for size, count in report.sizes.items()}
     for name in ("duplicates", "near_duplicates"):
         values[name] = [[subject.name(place) for place in places] for places in values[name]]
+    values["notes"] = list(subject.dataset.notes)
     values["unreadable"] = [subject.name(place) for place in report.unreadable]
     if use is not None:
         values["model"] = {**asdict(use), "verdict": use.verdict}
@@ -59,6 +60,8 @@ def _print(subject: Subject, report: Report, use: NoiseUse | None, notes: list[s
     console.print(facts, settings)
     if use is not None:
         console.print(f"Training noise: {use.verdict}\n", markup=False, highlight=False)
+    for note in subject.dataset.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     lists = {
         "broken": list(report.broken),
         "equal": [" = ".join(map(subject.name, group)) for group in report.duplicates],

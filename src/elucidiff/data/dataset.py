@@ -59,6 +59,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         rows: the images of ``source`` that are in the data set, in order; None for all.
         mirrored: which of ``rows`` are mirrored left-right; None for none.
         expected: the sha256 of all images that :meth:`verify` must find; None if nobody wrote it down.
+        notes: how the data were read, where they could have been read in another way.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         rows: Rows | None = None,
         mirrored: npt.NDArray[np.bool_] | None = None,
         expected: str | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.notes = notes
         self._source = source
         self._source_labels = labels
         self._rows = np.arange(len(source)) if rows is None else rows
@@ -185,11 +188,25 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         """A data set of some of the images, in the order given."""
         places = self._places(indices)
         mirrored = None if self._mirrored is None else self._mirrored[places]
-        return Dataset(self.name, self._source, self._source_labels, rows=self._rows[places], mirrored=mirrored)
+        return Dataset(
+            self.name,
+            self._source,
+            self._source_labels,
+            rows=self._rows[places],
+            mirrored=mirrored,
+            notes=self.notes,
+        )
 
     def without_labels(self) -> Dataset:
         """The same images, without their labels."""
-        return Dataset(self.name, self._source, rows=self._rows, mirrored=self._mirrored, expected=self._expected)
+        return Dataset(
+            self.name,
+            self._source,
+            rows=self._rows,
+            mirrored=self._mirrored,
+            expected=self._expected,
+            notes=self.notes,
+        )
 
     def with_mirror_images(self) -> Dataset:
         """The data set followed by all of it mirrored left-right."""
@@ -200,6 +217,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             self._source_labels,
             rows=np.tile(self._rows, 2),
             mirrored=np.concatenate([mirrored, ~mirrored]),
+            notes=self.notes,
         )
 
     def in_memory(self) -> Dataset:
@@ -208,7 +226,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         for places, chunk in self._chunks():
             images[places] = chunk
         labels = None if self._source_labels is None else self._source_labels.select(self._rows)
-        return Dataset(self.name, ArraySource(images), labels, expected=self._expected)
+        return Dataset(self.name, ArraySource(images), labels, expected=self._expected, notes=self.notes)
 
     def verify(self) -> Fingerprint:
         """Read every image, so that a damaged one is found before work starts.

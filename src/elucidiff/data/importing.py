@@ -44,6 +44,7 @@ class Imported:
         sha256: of all images and labels, as :meth:`elucidiff.data.Dataset.verify` computes it.
         skipped: broken images that were left out, each with what was wrong.
         enlarged: number of images that had fewer pixels than the result, which therefore is blurred.
+        notes: how the data were read, where they could have been read in another way.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Imported:
     sha256: str
     skipped: tuple[str, ...]
     enlarged: int
+    notes: tuple[str, ...] = ()
 
 
 def import_dataset(
@@ -123,6 +125,7 @@ def import_dataset(
             "class_names": [] if labels is None else labels.names,
             "skipped": [_where(contents, row) for row in broken],
             "enlarged": survey.enlarged,
+            "notes": contents.notes,
             "provenance": {
                 "source": str(source),
                 "settings": asdict(conversion),
@@ -147,6 +150,7 @@ def _complete(out: Path, key: str) -> Imported:
         sha256=meta["sha256"],
         skipped=tuple(meta["skipped"]),
         enlarged=meta["enlarged"],
+        notes=tuple(meta.get("notes", ())),
     )
 
 

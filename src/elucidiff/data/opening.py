@@ -55,7 +55,7 @@ def open(
     if not 0 <= random_seed < 2**32:
         raise ValueError(f"random_seed is {random_seed}, but must be in 0..{2**32 - 1}")
     contents = find(source)
-    dataset = Dataset(contents.name, contents.source, contents.labels, expected=contents.sha256)
+    dataset = Dataset(contents.name, contents.source, contents.labels, expected=contents.sha256, notes=contents.notes)
     if not labels:
         dataset = dataset.without_labels()
     if max_size is not None and max_size < len(dataset):

@@ -50,12 +50,15 @@ class Contents:
         source: its images.
         labels: one for each image, or None.
         sha256: of all images, which :meth:`elucidiff.data.Dataset.verify` must find, where it is written down.
+        notes: one line for each choice between two readings, saying which was taken and how to ask for the other, and
+            for what was left out.
     """
 
     name: str
     source: Source
     labels: Labels | None = None
     sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class ArraySource:

@@ -53,7 +53,7 @@ def open_subject(source: Dataset | str | os.PathLike[str]) -> Subject:
     contents = find(source, alike=False)
     files, labels = contents.source, contents.labels
     if not isinstance(files, ImageFiles):
-        dataset = Dataset(contents.name, files, labels, expected=contents.sha256)
+        dataset = Dataset(contents.name, files, labels, expected=contents.sha256, notes=contents.notes)
         return Subject(dataset, Counter({files.shape: len(files)}))
     sizes: Counter[tuple[int, ...]] = Counter()
     broken, rows = [], []
@@ -68,7 +68,9 @@ def open_subject(source: Dataset | str | os.PathLike[str]) -> Subject:
     files = ImageFiles(files.tree, [files.names[row] for row in rows])
     labels = None if labels is None else labels.select(np.array(rows))
     images = files if len(sizes) == 1 else _Converted(files, _conversion(sizes))
-    return Subject(Dataset(contents.name, images, labels), sizes, tuple(broken), tuple(files.names))
+    return Subject(
+        Dataset(contents.name, images, labels, notes=contents.notes), sizes, tuple(broken), tuple(files.names)
+    )
 
 
 def _conversion(sizes: Counter[tuple[int, ...]]) -> Conversion:

@@ -98,7 +98,6 @@ def test_arrays_that_are_no_images(tmp_path: Path, array: Any, message: str) -> 
     ("labels", "message"),
     [
         (np.array([0, 1]), "there are 2 labels for 3 images"),
-        (np.array([0, 1, -4]), r"the label of image 2 is -4, out of range 0\.\.65535"),
         (np.array([[0.5], [np.nan], [1]]), "the label of image 1 is not finite"),
         (np.array(["a", "b", "c"]), r"labels are <U1 \(3,\), but must be classes \(N,\) or vectors \(N, dim\)"),
         (np.zeros((3, 0)), r"labels are float64 \(3, 0\)"),

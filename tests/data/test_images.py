@@ -52,9 +52,9 @@ def test_no_classes(tmp_path: Path, names: list[str]) -> None:
 def test_dataset_json_decides_over_sub_folders(tmp_path: Path) -> None:
     names = ["a/x.png", "b/y.png"]
     dataset = data.open(folder(tmp_path / "numbers", names, [["b/y.png", 0], ["a\\x.png", 4]]))
-    assert dataset.label_dim == 5
+    assert dataset.class_names == ("0", "4")
     assert dataset.classes is not None
-    assert dataset.classes.tolist() == [4, 0]
+    assert dataset.classes.tolist() == [1, 0]
     assert data.open(folder(tmp_path / "null", names, None)).label_dim == 0
     vectors = data.open(folder(tmp_path / "vectors", names, [["a/x.png", [0.5, 2]], ["b/y.png", [1, -1]]]))
     assert vectors.classes is None
@@ -75,8 +75,6 @@ def test_one_hot_vectors_are_classes(tmp_path: Path) -> None:
     [
         ([["x.png", 0]], "dataset.json has no label for y.png"),
         ([["x.png", 0], ["y.png", 1], ["z.png", 1]], "dataset.json has a label for z.png, which is not there"),
-        ([["x.png", 0], ["y.png", -1]], r"dataset.json: the label of image 1 is -1, out of range 0\.\.65535"),
-        ([["x.png", 10**9], ["y.png", 0]], "the label of image 0 is 1000000000, out of range"),
         ([["x.png", 0], ["y.png", [1, 0]]], "labels must be all integers, or all lists"),
         ([["x.png", [1, 0]], ["y.png", [1]]], "labels must be all integers, or all lists"),
         ([["x.png", "cat"], ["y.png", "dog"]], "labels must be all integers, or all lists"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from elucidiff import data
-from elucidiff.data.labels import Labels
+from elucidiff.data.labels import Labels, in_order
 
 ROWS = np.array([[0.5, -1.0], [2.0, 3.0], [0.0, 0.0]])
 
@@ -25,7 +25,7 @@ def labels(values: Any) -> Labels:
 @pytest.mark.parametrize(
     ("values", "kind", "dim", "rows"),
     [
-        (np.array([2, 0], np.uint8), "classes", 3, [[0, 0, 1], [1, 0, 0]]),
+        (np.array([1, 0], np.uint8), "classes", 2, [[0, 1], [1, 0]]),
         (np.array([[0, 1], [1, 0]]), "classes", 2, [[0, 1], [1, 0]]),
         (np.array([[0.0, 1.0], [1.0, 0.0]]), "classes", 2, [[0, 1], [1, 0]]),
         (ROWS, "vectors", 2, ROWS),
@@ -41,6 +41,78 @@ def test_the_type_and_shape_tell_the_kind(values: Any, kind: str, dim: int, rows
     assert (found.kind, found.dim) == (kind, dim)
     np.testing.assert_array_equal(found.rows(np.arange(len(values))), rows)
     assert found.rows(np.array([1, 1, 0])).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("values", "places", "names"),
+    [
+        ([3, 5, 3], [0, 1, 0], ("3", "5")),
+        ([1000, 0, 1000], [1, 0, 1], ("0", "1000")),
+        ([0, 2, 1, 4], [0, 2, 1, 3], ("0", "1", "2", "4")),
+        ([2, 3, 1], [1, 2, 0], ("1", "2", "3")),
+        ([-1, 7, 10**12], [0, 1, 2], ("-1", "7", "1000000000000")),
+        ([0, 2, 1], [0, 2, 1], ()),
+    ],
+)
+def test_integers_with_gaps_become_names_of_classes(values: list[int], places: list[int], names: Any) -> None:
+    found = labels(np.array(values))
+    assert (found.values.tolist(), found.dim, found.names) == (places, len(set(values)), names)
+
+
+def test_a_dataset_json_and_an_import_have_the_same_classes_as_an_array(tmp_path: Path) -> None:
+    pictures = np.arange(48, dtype=np.uint8).reshape(3, 1, 4, 4)
+    (tmp_path / "folder").mkdir()
+    for picture, name in zip(pictures, "abc", strict=True):
+        Image.fromarray(picture[0]).save(tmp_path / "folder" / f"{name}.png")
+    (tmp_path / "folder/dataset.json").write_text('{"labels": [["a.png", 1000], ["b.png", 3], ["c.png", 1000]]}')
+    np.savez(tmp_path / "x.npz", images=pictures, labels=[1000, 3, 1000])
+    data.import_dataset(tmp_path / "folder", tmp_path / "set")
+    for source in ("folder", "x.npz", "set"):
+        dataset = data.open(tmp_path / source)
+        assert dataset.classes is not None
+        assert (dataset.classes.tolist(), dataset.class_names) == ([1, 0, 1], ("3", "1000"))
+
+
+def test_classes_that_an_import_lost_keep_their_places(tmp_path: Path) -> None:
+    for name in "abc":
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "dataset.json").write_text('{"labels": [["a.png", 0], ["b.png", 1], ["c.png", 2]]}')
+    (tmp_path / "b.png").write_bytes(b"broken")
+    data.import_dataset(tmp_path, tmp_path.parent / "kept", skip_broken=True)
+    dataset = data.open(tmp_path.parent / "kept")
+    assert dataset.classes is not None
+    assert (dataset.classes.tolist(), dataset.label_dim, dataset.class_names) == ([0, 2], 3, ())
+
+
+def test_numbered_folders_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for shade, name in enumerate(["2", "10", "1"]):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), shade, np.uint8)).save(tmp_path / name / "x.png")
+    dataset = data.open(tmp_path)
+    assert dataset.class_names == ("1", "2", "10")
+    assert dataset.classes is not None
+    shades = dataset.images().flatten(1)[:, 0].tolist()
+    assert dict(zip(shades, dataset.classes.tolist(), strict=True)) == {0: 1, 1: 2, 2: 0}
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ("9", "10", "100"),
+        ("cat", "cat2", "cat10", "dog"),
+        ("01", "1", "02", "2"),
+        ("8" * 5000, "9" * 5000),
+        ("", "0", "a", "n01440764", "n02102040"),
+        ("v1.9", "v1.10", "v2.1"),
+    ],
+)
+def test_names_are_in_natural_order(ordered: tuple[str, ...]) -> None:
+    assert in_order(reversed(ordered)) == ordered
+
+
+def test_more_classes_than_a_network_can_tell_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"x.npz: the labels are 65,537 different classes"):
+        labels(np.arange(65_537))
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def labels_of(tree: Tree, names: Sequence[str]) -> Labels | None:
     """The labels of a tree's images.
 
     ``dataset.json``, where there is one, decides: ``{"labels": [[name, label], ...]}`` with an integer or a list of
-    numbers for each image, or null for no labels. Else the classes are the sub-folders, in alphabetical order, at the
-    first level where there are several of them; images beside such folders, or no such folders, mean no labels.
+    numbers for each image, or null for no labels. Else the classes are the sub-folders, 2 before 10,
+    at the first level where there are several of them; images beside such folders, or no such folders, mean no labels.
 
     Raises:
         ValueError: ``dataset.json`` is damaged, does not fit the images, or has labels out of range.
@@ -115,10 +115,7 @@ def labels_of(tree: Tree, names: Sequence[str]) -> Labels | None:
         shared += 1
     if any(len(parts) <= shared for parts in folders):
         return None
-    classes = sorted({parts[shared] for parts in folders})
-    number = {name: index for index, name in enumerate(classes)}
-    values = np.array([number[parts[shared]] for parts in folders])
-    return Labels.from_array(values, len(names), str(tree.root), tuple(classes))
+    return Labels.from_names([parts[shared] for parts in folders], str(tree.root))
 
 
 def _from_json(tree: Tree, names: Sequence[str]) -> Labels | None:

@@ -62,8 +62,7 @@ def open_imported(folder: Path) -> Contents:
             raise ValueError(
                 f"{folder / LABELS} has changed since it was imported (checksums differ): import it again"
             )
-        labels = Labels.from_array(values, len(images), str(folder / LABELS), tuple(meta["class_names"]))
-        if labels.kind == "classes":
-            # The last classes may have no image.
-            labels = Labels(labels.values, meta["label_dim"], labels.names)
+        # Some classes may have no image.
+        names, classes = tuple(meta["class_names"]), meta["label_dim"]
+        labels = Labels.from_array(values, len(images), str(folder / LABELS), names, classes=classes)
     return Contents(meta["name"], images, labels, meta["sha256_images"])

@@ -18,7 +18,8 @@ from tests.golden_files import GOLDEN
 
 def with_classes(classes: Any) -> Dataset:
     images = np.arange(len(classes), dtype=np.uint8)[:, None, None]
-    return Dataset("made", ArraySource(images), Labels.from_array(classes, len(classes), "made", classes=int(max(classes)) + 1))
+    labels = Labels.from_array(classes, len(classes), "made", classes=int(max(classes)) + 1)
+    return Dataset("made", ArraySource(images), labels)
 
 
 @given(classes=st.lists(st.integers(0, 4), min_size=3, max_size=80), data_=st.data(), seed=st.integers(0, 99))

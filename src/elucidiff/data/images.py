@@ -102,7 +102,8 @@ def labels_of(tree: Tree, names: Sequence[str]) -> Labels | None:
 
     ``dataset.json``, where there is one, decides: ``{"labels": [[name, label], ...]}`` with an integer or a list of
     numbers for each image, or null for no labels. Else the classes are the sub-folders, 2 before 10,
-    at the first level where there are several of them; images beside such folders, or no such folders, mean no labels.
+    at the first level where there are several of them; images beside such folders, or no such folders, mean no
+    labels.
 
     Raises:
         ValueError: ``dataset.json`` is damaged, does not fit the images, or has labels out of range.

@@ -33,7 +33,8 @@ def open(
       ``arr_1``). Images are ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values.
       A uint8 array whose second axis is longer than 4 is taken for pictures: ``(N, H, W)`` for grey ones,
       ``(N, H, W, C)`` if the last axis is 1, 3 or 4. Labels are classes, integers
-      ``(N,)`` of any values, which become the classes' names unless they are 0 to K - 1, or vectors, floating point ``(N, label_dim)``; what might be either is refused;
+      ``(N,)`` of any values, which become the classes' names unless they are 0 to K - 1; or vectors, floating point
+      ``(N, label_dim)``; what might be either is refused;
     * a ``.parquet`` file or a folder of them, with columns ``image`` and perhaps ``label``, as Hugging Face's
       ``datasets`` writes them (import them before training, for reading them at random is slow).
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.progress import Progress
+from elucidiff.data.reading import Reading
 from elucidiff.suggest import suggestion
 
 
@@ -32,6 +33,7 @@ class Import:
     """Leave broken images out instead of stopping at the first."""
     workers: int | None = None
     """Threads; by default one a core, or one if the images are small."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
 
     def __call__(self) -> None:
         """Import, and say what was made."""
@@ -48,6 +50,7 @@ class Import:
                 skip_broken=self.skip_broken,
                 workers=self.workers,
                 progress=stages,
+                reading=self.reading,
             )
         shape = "x".join(map(str, made.shape))
         labels = f", labels of width {made.label_dim}" if made.label_dim else ""
@@ -75,6 +78,7 @@ class Inspect:
     """A model folder, to see whether P_mean and P_std of its training suit these data."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, mps, or auto for the best there is."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
 
     def __call__(self) -> None:
         """Inspect, print the report and write it."""
@@ -84,7 +88,7 @@ class Inspect:
         from elucidiff.data.inspecting import inspect
         from elucidiff.data.subject import open_subject
 
-        subject = open_subject(self.source)
+        subject = open_subject(self.source, self.reading)
         model = None if self.model is None else ModelNoise.load(self.model, subject.dataset, self.device)
         out = self.out or Path("inspected") / (Path(subject.dataset.name).name or "data")
         out.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elucidiff.data.named import NAMES, data_root
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
+    from elucidiff.data.reading import Reading
     from elucidiff.data.scaling import to_uint8, to_unit
     from elucidiff.data.splitting import split
 
@@ -28,6 +29,7 @@ __all__ = [
     "Fingerprint",
     "Imported",
     "InfiniteOrder",
+    "Reading",
     "Report",
     "data_root",
     "import_dataset",
@@ -44,6 +46,7 @@ _HOMES = {
     "Imported": "importing",
     "InfiniteOrder": "order",
     "NAMES": "named",
+    "Reading": "reading",
     "Report": "inspecting",
     "data_root": "named",
     "import_dataset": "importing",

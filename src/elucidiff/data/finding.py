@@ -12,17 +12,19 @@ from elucidiff.data.imported import is_imported, open_imported
 from elucidiff.data.named import DOWNLOADABLE, NAMES, PARTS, open_digits, open_downloadable, open_idx_folder
 from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
+from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents
 from elucidiff.data.trees import Archive, Folder, Tree
 from elucidiff.suggest import suggestion
 
 
-def find(source: str | os.PathLike[str], *, alike: bool = True) -> Contents:
+def find(source: str | os.PathLike[str], *, alike: bool = True, reading: Reading = AS_USUAL) -> Contents:
     """The contents of a data set, as :func:`elucidiff.data.open` describes them.
 
     Args:
         source: name or path.
         alike: check that the images of a folder or archive are alike in size and channels.
+        reading: which reading to take where several are possible.
 
     Raises:
         OSError: nothing is there, or it cannot be read.

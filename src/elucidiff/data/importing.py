@@ -22,6 +22,7 @@ from elucidiff.data.images import ImageFiles, describe
 from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
 from elucidiff.data.parallel import in_order
 from elucidiff.data.partial import PartialImport
+from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents, Images
 
 Progress = Callable[[str, int, int], None]
@@ -67,6 +68,7 @@ def import_dataset(
     skip_broken: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> Imported:
     """Import a data set into a folder that is read by memory mapping.
 
@@ -85,12 +87,14 @@ def import_dataset(
         skip_broken: leave broken images out, instead of stopping at the first.
         workers: number of threads; None for one a core, or one in all if the images are small.
         progress: called as ``progress(stage, done, total)`` in the stages "checking" and "converting".
+        reading: which reading to take where several are possible.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
         ValueError: settings that do not fit the data, a broken image, or a folder that holds something else.
     """
-    contents = find(source, alike=False)
+    reading = reading or AS_USUAL
+    contents = find(source, alike=False, reading=reading)
     conversion = Conversion((resize, resize) if isinstance(resize, int) else resize, crop, channels)
     if not isinstance(contents.source, ImageFiles):
         conversion.check(contents.name, contents.source)
@@ -128,7 +132,7 @@ def import_dataset(
             "notes": contents.notes,
             "provenance": {
                 "source": str(source),
-                "settings": asdict(conversion),
+                "settings": asdict(conversion) | reading.changed(),
                 "elucidiff": elucidiff.__version__,
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             },

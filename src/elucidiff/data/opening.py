@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
+from dataclasses import replace
 
 import numpy as np
 
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.finding import find
+from elucidiff.data.reading import AS_USUAL, Reading
 
 
 def open(
@@ -17,6 +20,7 @@ def open(
     max_size: int | None = None,
     random_seed: int = 0,
     xflip: bool = False,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Open a data set, and check all of it that can be checked without decoding every image.
 
@@ -46,6 +50,9 @@ def open(
         max_size: keep at most this many images, drawn at random.
         random_seed: of that draw.
         xflip: follow the images by all of them mirrored left-right.
+        reading: which reading to take where several are possible.
+
+    What was left out, and which of several readings was taken, is warned of (:class:`UserWarning`).
 
     Raises:
         OSError: nothing is there, or it cannot be read.
@@ -55,7 +62,10 @@ def open(
         raise ValueError(f"max_size is {max_size}, but must be at least 1")
     if not 0 <= random_seed < 2**32:
         raise ValueError(f"random_seed is {random_seed}, but must be in 0..{2**32 - 1}")
-    contents = find(source)
+    reading = reading or AS_USUAL
+    contents = find(source, reading=reading if labels else replace(reading, labels_from="none"))
+    for note in contents.notes:
+        warnings.warn(note, stacklevel=2)
     dataset = Dataset(contents.name, contents.source, contents.labels, expected=contents.sha256, notes=contents.notes)
     if not labels:
         dataset = dataset.without_labels()

@@ -52,6 +52,7 @@ class Contents:
         sha256: of all images, which :meth:`elucidiff.data.Dataset.verify` must find, where it is written down.
         notes: one line for each choice between two readings, saying which was taken and how to ask for the other, and
             for what was left out.
+        broken: files that should hold images and cannot be read, each with what is wrong.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Contents:
     labels: Labels | None = None
     sha256: str | None = None
     notes: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 class ArraySource:

@@ -12,6 +12,7 @@ from elucidiff.data.conversion import Conversion
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.finding import find
 from elucidiff.data.images import ImageFiles
+from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.recommending import recommend_resolution
 from elucidiff.data.sources import Images, Rows
 
@@ -38,11 +39,12 @@ class Subject:
         return self.files[place] if self.files else f"image {place}"
 
 
-def open_subject(source: Dataset | str | os.PathLike[str]) -> Subject:
+def open_subject(source: Dataset | str | os.PathLike[str], reading: Reading = AS_USUAL) -> Subject:
     """Open a data set without refusing it for what inspecting is meant to find.
 
     Args:
         source: a data set, or its name or path as for :func:`elucidiff.data.open`.
+        reading: which reading to take where several are possible.
 
     Raises:
         OSError: nothing is there, or it cannot be read.
@@ -50,7 +52,7 @@ def open_subject(source: Dataset | str | os.PathLike[str]) -> Subject:
     """
     if isinstance(source, Dataset):
         return Subject(source, Counter({source.shape: len(source)}))
-    contents = find(source, alike=False)
+    contents = find(source, alike=False, reading=reading)
     files, labels = contents.source, contents.labels
     if not isinstance(files, ImageFiles):
         dataset = Dataset(contents.name, files, labels, expected=contents.sha256, notes=contents.notes)

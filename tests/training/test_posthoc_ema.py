@@ -10,7 +10,27 @@ from hypothesis import strategies as st
 from torch import nn
 
 from elucidiff.training.ema import WeightAverage
-from elucidiff.training.posthoc_ema import PowerFunction, Profile, combination, gamma_of_width
+from elucidiff.training.posthoc_ema import (
+    PowerFunction,
+    Profile,
+    combination,
+    fit_error,
+    gamma_of_width,
+)
+from tests.golden_files import load
+
+SETS, TABLES = load("h_ema/posthoc")
+WALKS, WALK_TABLES = load("h_ema/posthoc_walks")
+
+
+def table(tables: dict[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
+    """The tensors of one case, as NumPy arrays under their last names."""
+    return {name.removeprefix(prefix): value.numpy() for name, value in tables.items() if name.startswith(prefix)}
+
+
+def stored(case: dict[str, np.ndarray]) -> list[Profile]:
+    pairs = zip(case["stored_widths"].tolist(), case["stored_images"].tolist(), strict=True)
+    return [Profile(width, images) for width, images in pairs]
 
 
 @given(st.floats(0.005, 0.28))
@@ -25,7 +45,51 @@ def test_gamma_of_the_usual_widths(sigma_rel: float, gamma: float) -> None:
     assert gamma_of_width(sigma_rel) == pytest.approx(gamma, abs=0.005)
 
 
-@pytest.mark.parametrize("width", [0.0, -0.1, 0.29, float("nan")])
+def test_exponents_of_the_reference() -> None:
+    for sigma_rel, gamma in zip(
+        TABLES["width_to_exponent/sigma_rel"].tolist(), TABLES["width_to_exponent/exponent"].tolist(), strict=True
+    ):
+        assert gamma_of_width(sigma_rel) == pytest.approx(gamma, rel=1e-8, abs=1e-8)
+    assert gamma_of_width(12**-0.5) == pytest.approx(0, abs=1e-8)  # uniform: as wide as an average can be
+
+
+def test_updates_of_the_reference() -> None:
+    columns = (TABLES[f"beta/{name}"].tolist() for name in ("sigma_rel", "batch", "nimg_after", "beta"))
+    for sigma_rel, batch, after, beta in zip(*columns, strict=True):
+        assert PowerFunction(sigma_rel).beta(after - batch, batch) == pytest.approx(beta, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("index", range(len(SETS["sets"])))
+def test_coefficients_of_the_reference(index: int) -> None:
+    case = table(TABLES, f"set_{index}/")
+    snapshots = stored(case)
+    for width, images, expected in zip(
+        case["wanted_width"].tolist(), case["wanted_images"].tolist(), case["coefficients"], strict=True
+    ):
+        coefficients = combination(snapshots, Profile(width, images))
+        np.testing.assert_allclose(coefficients, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+        assert coefficients.sum() == pytest.approx(1, abs=1e-12)
+    later = table(TABLES, f"set_{index}/with_later/")
+    for width, expected in zip(later.get("wanted_width", ()), later.get("coefficients", ()), strict=True):
+        wanted = Profile(float(width), int(later["wanted_images"]))
+        coefficients = combination(snapshots, wanted, with_later=True)
+        np.testing.assert_allclose(coefficients, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("index", range(len(WALKS["walks"])))
+def test_walks_of_the_reference(index: int) -> None:
+    case = table(WALK_TABLES, f"walk_{index}/")
+    snapshots = stored(case)
+    for row, width in enumerate(case["wanted_width"].tolist()):
+        coefficients = combination(snapshots, Profile(width, int(case["stored_images"].max())))
+        np.testing.assert_allclose(coefficients, case["coefficients"][row], rtol=0, atol=1e-9)
+        reconstruction, direct = coefficients @ case["stored"], case["direct"][row]
+        np.testing.assert_allclose(reconstruction, case["reconstruction"][row], rtol=0, atol=1e-9)
+        error = np.linalg.norm(reconstruction - direct) / np.linalg.norm(direct)
+        assert error <= case["rel_error"][row] + 1e-12
+
+
+@pytest.mark.parametrize("width", [0.0, -0.1, 0.29, 1e-200, float("nan")])
 def test_impossible_widths_are_refused(width: float) -> None:
     with pytest.raises(ValueError, match="width"):
         gamma_of_width(width)
@@ -70,6 +134,44 @@ def test_reconstruction_is_the_directly_tracked_average(width: float) -> None:
     assert (rebuilt - tracked).norm() < 0.02 * spread
 
 
-def test_a_time_after_the_snapshots_is_refused() -> None:
-    with pytest.raises(ValueError, match="2000 images"):
+def density(profile: Profile, times: np.ndarray) -> np.ndarray:
+    gamma = gamma_of_width(profile.sigma_rel)
+    end = profile.images_seen
+    return np.where(times <= end, (gamma + 1) * (times / end) ** gamma / end, 0.0)
+
+
+@pytest.mark.parametrize("width", [0.03, 0.075, 0.15, 0.25])
+def test_fit_error_is_the_distance_of_the_profiles(width: float) -> None:
+    snapshots = [Profile(stored, images) for stored in (0.05, 0.10) for images in (400, 1000)]
+    wanted = Profile(width, 1000)
+    coefficients = combination(snapshots, wanted)
+    times = np.arange(200_000) * (1000 / 200_000) + 1000 / 400_000  # midpoints
+    fitted = sum(c * density(one, times) for c, one in zip(coefficients, snapshots, strict=True))
+    difference, whole = fitted - density(wanted, times), density(wanted, times)
+    expected = np.sqrt((difference**2).mean() / (whole**2).mean())
+    assert fit_error(snapshots, coefficients, wanted) == pytest.approx(expected, rel=1e-4)
+
+
+def test_fit_error_falls_with_more_snapshots_and_is_none_for_a_stored_width() -> None:
+    errors = []
+    for count in (2, 4, 8, 16):
+        snapshots = [Profile(width, 1000 * (k + 1) // count) for width in (0.05, 0.10) for k in range(count)]
+        wanted = Profile(0.15, 1000)
+        errors.append(fit_error(snapshots, combination(snapshots, wanted), wanted))
+        exact = Profile(0.10, 1000)
+        assert fit_error(snapshots, combination(snapshots, exact), exact) < 1e-6
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.2 > 0.01 > errors[-1]
+    with pytest.raises(ValueError, match="32 snapshots"):
+        fit_error(snapshots, [1.0], exact)
+
+
+def test_times_without_snapshots_are_refused() -> None:
+    with pytest.raises(ValueError, match="as late as 2000 images"):
         combination([Profile(0.05, 1000)], Profile(0.05, 2000))
+    with pytest.raises(ValueError, match="first snapshot was taken at 1000 images, and 999 are wanted"):
+        combination([Profile(0.05, 1000)], Profile(0.05, 999))
+    with pytest.raises(ValueError, match="and 0 are wanted"):
+        combination([Profile(0.05, 1000)], Profile(0.05, 0), with_later=True)
+    with pytest.raises(ValueError, match=r"say nothing about an average of width 0\.01 at 1000000 images"):
+        combination([Profile(0.05, 10), Profile(0.05, 10_000_000)], Profile(0.01, 1_000_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import tyro
 
 from elucidiff.cli.arguments import parse
+from elucidiff.training.posthoc_ema import WELL_FITTED
 from elucidiff.training.snapshots import reconstruct
 
 
 @dataclass(frozen=True)
 class Options:
-    """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10)."""
+    """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10).
+
+    The command prints the model's folder, and how far the profile of the average is from the wanted one."""
 
     run_dir: tyro.conf.Positional[Path]
     """The run folder."""
@@ -22,6 +26,8 @@ class Options:
     """Relative width sigma_rel of the average: 0.05 to 0.15 is usual."""
     images_seen: int | None = None
     """The training time at which the average is wanted; the last by default."""
+    with_later: bool = False
+    """Use averages from after that time, too: a closer fit where none was kept at that time."""
     out: Path | None = None
     """Model folder to write (RUN/model-WIDTH)."""
 
@@ -32,6 +38,15 @@ def run(arguments: Sequence[str]) -> int:
     out = options.out or options.run_dir / f"model-{options.width:g}"
     if out.exists():
         raise ValueError(f"{out} is there already: choose another --out")
-    reconstruct(options.run_dir, options.width, options.images_seen).save(out)
+    denoiser = reconstruct(options.run_dir, options.width, options.images_seen, with_later=options.with_later)
+    denoiser.save(out)
     print(out)
+    error = denoiser.facts["provenance"]["ema_fit_error"]
+    advice = (
+        ": the averages that this run kept cannot give this width well. Choose one nearer to those of --ema-widths, "
+        "a time at which averages were kept, or keep them more often (train with a smaller --checkpoint-images)"
+        if error > WELL_FITTED
+        else ""
+    )
+    print(f"width {options.width:g}: the fit is {error:.1%} off{advice}", file=sys.stderr)
     return 0

@@ -95,9 +95,11 @@ class ADM(Network):
         self.embed2 = linear(embedding_channels, embedding_channels, fan_in_uniform)
         self.embed_labels = linear(label_dim, embedding_channels, standard_normal, bias=False) if label_dim else None
 
-        self.stem = convolution(self.dims, self.in_channels, base_channels, 3, fan_in_uniform)
+        # The stem is as wide as the first level, whatever its multiplier; in DDPM++ it has base_channels.
+        stem_channels = self.level_channels[0]
+        self.stem = convolution(self.dims, self.in_channels, stem_channels, 3, fan_in_uniform)
         self.encoder, skips = encoder_levels(
-            make, base_channels, self.level_channels, blocks_per_level, self.level_attention
+            make, stem_channels, self.level_channels, blocks_per_level, self.level_attention
         )
         self.decoder = decoder_levels(
             make,

@@ -151,7 +151,8 @@ class UNet(Network):
         self.heads = nn.ModuleList(
             Head(self.dims, level.out_channels, self.out_channels, style.eps, nearly_zero) for level in with_head
         )
-        self.upsample_output = Resample("up", self.dims, taps) if decoder == "skip" else None
+        adds_outputs = decoder == "skip" and len(self.decoder) > 1
+        self.upsample_output = Resample("up", self.dims, taps) if adds_outputs else None
 
     @classmethod
     def ddpmpp(cls, sample_shape: Sequence[int], **settings: Any) -> Self:

@@ -145,7 +145,9 @@ class TrainingConfig:
         _require(all(0 <= beta < 1 for beta in self.adam_betas), self, "adam_betas", "must be in [0, 1)")
         _require(0 < self.lr_cooldown <= 1, self, "lr_cooldown", "must be a share in (0, 1]")
         for width in self.ema_widths:
-            _require(0 < width < 0.28, self, "ema_widths", "must be in (0, 0.28), sigma_rel of EDM2")
+            _require(1e-6 <= width < 0.28, self, "ema_widths", "must be in (0, 0.28), sigma_rel of EDM2")
+        distinct = len({f"{width:g}" for width in self.ema_widths}) == len(self.ema_widths)
+        _require(distinct, self, "ema_widths", "every width must be there once")
         part = self.device_batch_size
         divides = part is None or (part >= 1 and self.batch_size % part == 0)
         _require(divides, self, "device_batch_size", f"must divide batch_size {self.batch_size}")

@@ -6,7 +6,8 @@ The power-function average of weights theta at time t (any unit; here images) is
 
 Its profile p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1) keeps its shape relative to t, so its width is stated as
 sigma_rel, the standard deviation of p over t. From snapshots of averages of two widths, taken along the way, any
-other average is approximated by the combination whose profile comes closest in least squares.
+other average is approximated by the combination whose profile comes closest in least squares. Equation numbers here
+are of that paper.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+WELL_FITTED = 0.1
+"""A :func:`fit_error` above this is worth a warning: the average of a random walk is then off by 4 to 9% of its
+distance from the last weights."""
+_WIDEST = 12**-0.5  # gamma = 0: all times weigh the same
+_NARROWEST = 1e-6
+
 
 def gamma_of_width(sigma_rel: float) -> float:
-    """The exponent gamma of the profile with relative width ``sigma_rel``, in (0, 0.28).
+    """The exponent gamma of the profile with relative width ``sigma_rel``, in [1e-6, 0.2887].
 
-    Inverts ``sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))``, the variance of the Beta(gamma + 1, 1)
-    distribution: the largest real root of a cubic.
+    Inverts ``sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3))`` (Eq. 123), the variance of the
+    Beta(gamma + 1, 1) distribution: the largest real root of a cubic (Eq. 126).
 
     Raises:
-        ValueError: no profile is that wide.
+        ValueError: no profile is that wide, or an average of this width is the last weights alone.
     """
-    if not 0 < sigma_rel < 12**-0.5:
+    if not _NARROWEST <= sigma_rel <= _WIDEST:
         raise ValueError(f"the width of an average is {sigma_rel}, but must be in (0, 0.288): 0.05 to 0.15 is usual")
     inverse = sigma_rel**-2
     roots = np.roots([1.0, 7.0, 16.0 - inverse, 12.0 - inverse])
@@ -53,33 +60,78 @@ class Profile:
     images_seen: int
 
 
-def combination(snapshots: Sequence[Profile], wanted: Profile) -> NDArray[np.float64]:
-    """Weights of the snapshots in the combination that comes closest to ``wanted``.
+def combination(snapshots: Sequence[Profile], wanted: Profile, *, with_later: bool = False) -> NDArray[np.float64]:
+    """Coefficients of the snapshots in the combination that comes closest to ``wanted`` (Eq. 151, Algorithm 3).
 
-    The least-squares solution of ``sum_i w_i p_i = p``: the matrix and the right-hand side hold inner products of
-    profiles, which have a closed form.
+    The least-squares solution of ``sum_i c_i p_i = p``: the matrix and the right-hand side hold inner products of
+    profiles, which have a closed form. The solution is then divided by its sum, so that the combination is an
+    average: weights are far from 0, and coefficients that sum to 0.9 would make every one of them 10% too small. How
+    close the combination comes is told by :func:`fit_error`.
 
     Args:
-        snapshots: averages that were kept, of two or more widths.
+        snapshots: averages that were kept, of one or more widths, in any order.
         wanted: the average that is wanted; any width, and a time not past the last snapshot.
+        with_later: use snapshots that were taken after the wanted time, too. They have seen training that the wanted
+            average has not, so they are left out (coefficient 0) by default.
 
     Returns:
-        The weights, float64 ``(len(snapshots),)``.
+        The coefficients, float64 ``(len(snapshots),)``, in the order of the snapshots. Their sum is 1.
 
     Raises:
-        ValueError: there are no snapshots, or the wanted time is past them.
+        ValueError: there are no snapshots, the wanted time is past or before all of them, a width is impossible, or
+            the snapshots have so little in common with the wanted average that nothing can be made of them.
     """
-    if not snapshots or wanted.images_seen > max(snapshot.images_seen for snapshot in snapshots):
+    times = [snapshot.images_seen for snapshot in snapshots]
+    if not times or wanted.images_seen > max(times):
         raise ValueError(f"no snapshot was taken as late as {wanted.images_seen} images")
-    gram = np.array([[_inner(one, other) for other in snapshots] for one in snapshots])
-    target = np.array([_inner(one, wanted) for one in snapshots])
-    weights: NDArray[np.float64] = np.linalg.lstsq(gram, target, rcond=None)[0]
-    return weights
+    if wanted.images_seen <= 0 or (not with_later and wanted.images_seen < min(times)):
+        raise ValueError(f"the first snapshot was taken at {min(times)} images, and {wanted.images_seen} are wanted")
+    used = np.array([with_later or time <= wanted.images_seen for time in times])
+    gram, target, _ = _inner_products([one for one, use in zip(snapshots, used, strict=True) if use], wanted)
+    # Profiles of unit length: their inner products do not grow with the unit of time or fall with its course.
+    lengths = np.sqrt(np.diag(gram))
+    fitted = np.linalg.lstsq(gram / np.outer(lengths, lengths), target / lengths, rcond=None)[0] / lengths
+    total = fitted.sum()
+    if not total > 1e-6:
+        raise ValueError(
+            f"the snapshots say nothing about an average of width {wanted.sigma_rel} at {wanted.images_seen} images"
+        )
+    coefficients = np.zeros(len(snapshots))
+    coefficients[used] = fitted / total
+    return coefficients
 
 
-def _inner(one: Profile, other: Profile) -> float:
-    """The integral over time of the product of two profiles, in 1 / images."""
-    a, b = gamma_of_width(one.sigma_rel), gamma_of_width(other.sigma_rel)
-    first, last = sorted((one.images_seen, other.images_seen))
-    exponent = b if one.images_seen <= other.images_seen else a  # of the later one: its part up to the earlier end
-    return float((a + 1) * (b + 1) / (a + b + 1) * (first / last) ** exponent / last)
+def fit_error(
+    snapshots: Sequence[Profile], coefficients: Sequence[float] | NDArray[np.float64], wanted: Profile
+) -> float:
+    """The relative L2 distance ``|p - sum_i c_i p_i| / |p|`` of a combination's profile from the wanted one.
+
+    0 is a perfect fit, and 1 is as far as no average at all. Accurate to about 1e-7.
+
+    Args:
+        snapshots: the averages that were kept.
+        coefficients: how much of each is taken, as :func:`combination` returns it.
+        wanted: the average that is wanted.
+
+    Raises:
+        ValueError: a width is impossible, or there are not as many coefficients as snapshots.
+    """
+    c = np.asarray(coefficients, dtype=np.float64)
+    if c.shape != (len(snapshots),):
+        raise ValueError(f"there are {len(snapshots)} snapshots, but coefficients of the shape {c.shape}")
+    gram, target, square = _inner_products(snapshots, wanted)
+    return float(np.sqrt(max(c @ gram @ c - 2 * c @ target + square, 0.0) / square))
+
+
+def _inner_products(
+    snapshots: Sequence[Profile], wanted: Profile
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Of the snapshots' profiles with each other, with the wanted one, and of the wanted one with itself."""
+    gammas = np.array([gamma_of_width(one.sigma_rel) for one in (*snapshots, wanted)])
+    times = np.array([one.images_seen for one in (*snapshots, wanted)], dtype=np.float64)
+    later = times[:, None] > times
+    exponent = np.where(later, gammas[:, None], gammas)  # the later one's: of it, the part up to the earlier end
+    first, last = np.minimum(times[:, None], times), np.maximum(times[:, None], times)
+    factor = (gammas[:, None] + 1) * (gammas + 1) / (gammas[:, None] + gammas + 1)
+    products = factor * (first / last) ** exponent / last
+    return products[:-1, :-1], products[:-1, -1], float(products[-1, -1])

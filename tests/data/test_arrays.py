@@ -27,7 +27,7 @@ def saved(path: Path, array: Any) -> Path:
         ((7, 2), (2,), (0, 1)),  # points
         ((7, 4, 9, 3), (4, 9, 3), (0, 1, 2, 3)),  # few channels first: taken at its word
         ((7, 8, 9, 3), (3, 8, 9), (0, 3, 1, 2)),  # (N, H, W, C)
-        ((7, 8, 9, 2), (8, 9, 2), (0, 1, 2, 3)),
+        ((7, 8, 9, 2), (2, 8, 9), (0, 3, 1, 2)),
     ],
 )
 def test_axes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...], axes: tuple[int, ...]) -> None:
@@ -42,7 +42,7 @@ def test_grey_pictures_without_a_channel_axis(tmp_path: Path) -> None:
     dataset = data.open(saved(tmp_path / "x.npy", array))
     assert dataset.shape == (1, 8, 9)
     assert np.array_equal(dataset.images([3, 1]).numpy(), array[[3, 1], None])
-    assert data.open(saved(tmp_path / "y.npy", array.astype(np.float32))).shape == (8, 9)
+    assert data.open(saved(tmp_path / "y.npy", array.astype(np.float32))).shape == (1, 8, 9)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
@@ -80,9 +80,14 @@ def test_values_that_are_not_finite_are_named_with_their_position(tmp_path: Path
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((3, 1, 4), np.int64), r"x.npy holds int64: save it as uint8 \(0..255\) or as floating point"),
-        (np.zeros((3, 1, 4), bool), "x.npy holds bool"),
-        (np.zeros((3, 1, 4), np.complex64), "x.npy holds complex64"),
+        (
+            np.full((3, 1, 4), -7, np.int64),
+            r"x.npy holds int64 values -7 to -7: save them as uint8 \(0..255\), or as f",
+        ),
+        (np.full((3, 1, 4), 1 << 16), r"x.npy holds int64 values 65536 to 65536: save them"),
+        (np.zeros((3, 1, 4), np.complex64), "x.npy holds complex64: save real and imaginary parts as two channels"),
+        (np.zeros((3, 1, 4), "M8[s]"), r"x.npy holds datetime64\[s\]: save it as uint8 \(0..255\) or as floating p"),
+        (np.full((3, 1, 4), "a"), "x.npy holds <U1: save it as uint8"),
         (np.zeros((3, 1, 4), np.longdouble), r"save it as float64 or float32"),
         (np.zeros(3, np.uint8), r"x.npy has shape \(3,\): expected \(N, C, \*spatial\) with at least one image"),
         (np.zeros((0, 1, 4), np.uint8), r"x.npy has shape \(0, 1, 4\)"),
@@ -99,7 +104,6 @@ def test_arrays_that_are_no_images(tmp_path: Path, array: Any, message: str) -> 
     [
         (np.array([0, 1]), "there are 2 labels for 3 images"),
         (np.array([[0.5], [np.nan], [1]]), "the label of image 1 is not finite"),
-        (np.array(["a", "b", "c"]), r"labels are <U1 \(3,\), but must be classes \(N,\) or vectors \(N, dim\)"),
         (np.zeros((3, 0)), r"labels are float64 \(3, 0\)"),
         (np.zeros((3, 2, 2)), r"labels are float64 \(3, 2, 2\)"),
     ],
@@ -126,7 +130,7 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=array)
     array.dump(tmp_path / "bare.npy")
     for name in ("x.npy", "x.npz", "bare.npy"):
-        with pytest.raises(ValueError, match=rf"cannot read .*{name}: .*never unpickled"):
+        with pytest.raises(ValueError, match=rf"cannot read .*{name}(:images.npy)?: .*never unpickled"):
             data.open(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
 
@@ -144,5 +148,5 @@ def test_truncated_files(tmp_path: Path, name: str) -> None:
 
 def test_npz_with_unknown_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(3))
-    with pytest.raises(ValueError, match=r"cannot read .*x.npz: it holds a, b; name the arrays images and labels"):
+    with pytest.raises(ValueError, match=r"x.npz holds a, b; name the arrays images and labels, or import"):
         data.open(tmp_path / "x.npz")

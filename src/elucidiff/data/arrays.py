@@ -1,112 +1,202 @@
-"""NumPy files as data sets."""
+"""NumPy arrays as data sets: in a ``.npy`` file, in a ``.npz`` archive, and in memory."""
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from elucidiff.data.array_files import ArrayFiles
+from elucidiff.data.interpreting import as_images
 from elucidiff.data.labels import Labels
-from elucidiff.data.sources import ArraySource, Contents, Images, MappedSource, arrange
+from elucidiff.data.naming import choose
+from elucidiff.data.npy import (
+    load_member,
+    mapped_npy,
+    member_name,
+    opened_member,
+    read_layout,
+    unreadable,
+    zipped_npy,
+)
+from elucidiff.data.reading import Reading
+from elucidiff.data.sources import ArraySource, Contents, Images, Joined, Source
+from elucidiff.data.trees import Archive, Tree
+from elucidiff.untrusted import open_regular, printable
 
-_IMAGE_NAMES = ("images", "arr_0")
-_LABEL_NAMES = ("labels", "arr_1")
-_VALUES_AT_ONCE = 1 << 22
+_MOST_MEMBERS = 1 << 16
 
 
-def open_npy(path: Path) -> Contents:
+def open_npy(path: Path, part: str | None, reading: Reading) -> Contents:
     """A ``.npy`` file ``(N, C, *spatial)``, mapped into memory; see :func:`elucidiff.data.open`.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is damaged, holds Python objects, no images, or values that are not finite.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise _unreadable(path, error) from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is not a .npy file")
-    axes = check_array(array, str(path))
-    return Contents(path.stem, MappedSource(path, axes))
+    where = printable(str(path))
+    if part is not None:
+        raise ValueError(f"{where} has no part {part!r}: give its name alone")
+    reading.refuse(where, "image_column", "label_column")
+    source, notes = as_images(mapped_npy(path), where, reading)
+    return Contents(path.stem, source, notes=notes)
 
 
-def open_npz(path: Path) -> Contents:
-    """A ``.npz`` file with images and perhaps labels, read into memory; see :func:`elucidiff.data.open`.
+def open_npz(path: Path, part: str | None, reading: Reading) -> Contents:
+    """A ``.npz`` file with images and perhaps labels; see :func:`elucidiff.data.open`.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is damaged, holds Python objects, no images, or values that are not finite.
     """
+    where = printable(str(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file.files
-            image_name = names[0] if len(names) == 1 else next((name for name in _IMAGE_NAMES if name in names), None)
-            if image_name is None:
-                raise ValueError(f"it holds {', '.join(names) or 'nothing'}; name the arrays images and labels")
-            images = file[image_name]
-            label_name = next((name for name in _LABEL_NAMES if name in names and name != image_name), None)
-            labels = None if label_name is None else file[label_name]
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise _unreadable(path, error) from None
-    axes = check_array(images, str(path))
-    images = arrange(images, axes)
-    return Contents(
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
+    except OSError:
+        raise
+    except Exception as error:
+        raise unreadable(where, error) from None
+    if len(members) > _MOST_MEMBERS:
+        raise ValueError(f"{where} holds {len(members):,} arrays: save them as one array, (N, C, *spatial)")
+    layouts = {}
+    for name, info in members.items():
+        with opened_member(path, info) as file:
+            layouts[name] = read_layout(file, member_name(path, info), info.file_size)
+    numbered = [name for name in members if re.fullmatch(r"arr_\d+", name)]
+    alike = len({layouts[name].shape for name in numbered}) == 1 and len(layouts[numbered[0]].shape) > 1
+    if reading.image_column is None and len(numbered) == len(members) > 2 and alike:
+        # numpy.savez(path, *images)
+        names = [members[name].filename for name in sorted(numbered, key=lambda name: int(name[4:]))]
+        return one_array_an_image(path.stem, where, Archive(path), names, reading)
+    return named_arrays(
         path.stem,
-        ArraySource(images),
-        None if labels is None else Labels.from_array(labels, len(images), str(path)),
+        where,
+        {name: layout.shape for name, layout in layouts.items()},
+        lambda name: zipped_npy(path, members[name]),
+        lambda name: load_member(path, members[name]),
+        part,
+        reading,
     )
 
 
-def check_array(array: Images, where: str) -> tuple[int, ...] | None:
-    """Check that an array holds images, and find where its axes are.
-
-    Returns:
-        the axes for :func:`elucidiff.data.sources.arrange`.
+def one_array_an_image(
+    name: str, where: str, tree: Tree, names: Sequence[str], reading: Reading, labels: Labels | None = None
+) -> Contents:
+    """Many ``.npy`` files of a folder or archive, each with one image.
 
     Raises:
-        ValueError: another type than uint8 or floating point, no images, values that are not finite.
+        OSError: a file cannot be read.
+        ValueError: a file is damaged, or two differ in shape or type; the message names them.
     """
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise ValueError(f"{where} holds {array.dtype}: save it as uint8 (0..255) or as floating point")
-    if array.dtype.itemsize > 8:
-        raise ValueError(f"{where} holds {array.dtype}: save it as float64 or float32")
-    if array.ndim < 2 or not array.size:
-        raise ValueError(f"{where} has shape {array.shape}: expected (N, C, *spatial) with at least one image")
-    if array.dtype.kind == "f":
-        _check_finite(array, where)
-    return _axes(array)
+    source, notes = as_images(ArrayFiles(tree, names), where, reading)
+    first = f"{where}: {len(names):,} arrays are read as an image each"
+    return Contents(name, source, labels, notes=(first, *notes))
 
 
-def _axes(array: Images) -> tuple[int, ...] | None:
-    """Pictures are often stored without a channel axis, or with it at the end."""
-    if array.dtype != np.uint8 or array.shape[1] <= 4:
-        return None
-    if array.ndim == 3:
-        return (0, -1, 1, 2)
-    if array.ndim == 4 and array.shape[3] in (1, 3, 4):
-        return (0, 3, 1, 2)
-    return None
+def named_arrays(
+    name: str,
+    where: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    images_of: Callable[[str], Source],
+    array_of: Callable[[str], Images],
+    part: str | None,
+    reading: Reading,
+) -> Contents:
+    """Images and labels out of arrays with names.
+
+    Args:
+        name: what to call the data set.
+        where: what to call the file in a message.
+        shapes: of the arrays, by their names.
+        images_of: opens an array of images.
+        array_of: loads a small array.
+        part: which part is wanted; see :func:`elucidiff.data.naming.choose`.
+        reading: what was asked for.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: it is damaged, or what it holds is no data set.
+    """
+    chosen, notes = choose({key: len(shape) for key, shape in shapes.items()}, where, part, reading)
+    several = len(shapes) > 1
+    sources = []
+    for found in chosen:
+        source, more = as_images(images_of(found.images), f"{where}:{found.images}" if several else where, reading)
+        sources.append(source)
+        notes += more
+    labels = []
+    for found, source in zip(chosen, sources, strict=True):
+        if found.labels is None:
+            continue
+        shape = shapes[found.labels]
+        if not shape or shape[0] != len(source):
+            raise ValueError(f"{where}: there are {shape[0] if shape else 'no'} labels for {len(source)} images")
+        labels.append(array_of(found.labels))
+    if labels and len(labels) < len(sources):
+        raise ValueError(f"{where}: only some of its parts have labels: open them one by one")
+    return Contents(
+        name if part in (None, "train") else f"{name}:{part}",
+        joined(sources, where),
+        label_each(np.concatenate(labels), sum(map(len, sources)), where) if labels else None,
+        notes=notes,
+    )
 
 
-def _check_finite(array: Images, where: str) -> None:
-    step = max(1, _VALUES_AT_ONCE * len(array) // array.size)
-    for start in range(0, len(array), step):
-        chunk = array[start : start + step]
-        finite = np.isfinite(chunk)
-        if not finite.all():
-            image, *rest = (int(place) for place in np.argwhere(~finite)[0])
-            position = ", ".join(str(place) for place in (start + image, *rest))
-            raise ValueError(f"{where} holds {chunk[(image, *rest)]} at [{position}]: all values must be finite")
+def joined(sources: Sequence[Source], where: str) -> Source:
+    """Parts of a data set as one.
+
+    Raises:
+        ValueError: their images differ in shape or type.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    first = sources[0]
+    for source in sources[1:]:
+        if (source.shape, source.dtype) != (first.shape, first.dtype):
+            raise ValueError(
+                f"{where}: its parts differ, {first.dtype} {first.shape} and {source.dtype} {source.shape}: open them"
+                " one by one"
+            )
+    return Joined(sources)
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    text = " ".join(str(error).split())
-    if any(sign in text for sign in ("allow_pickle", "Object arrays", "Python objects")):
-        text = "it is damaged, or holds Python objects, which are never unpickled"
-    return ValueError(f"cannot read {path}: {text}")
+def label_each(values: npt.ArrayLike, count: int, where: str, names: tuple[str, ...] = ()) -> Labels:
+    """Labels of any kind that an array can hold: classes as numbers, truth values or text, or vectors.
+
+    Classes may stand in a column, ``(N, 1)``, as Keras keeps them. See :meth:`Labels.from_array` for the rest.
+    """
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f":
+        array = array[:, 0]
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype.kind in "US" and array.ndim == 1:
+        if len(array) != count:
+            raise ValueError(f"{where}: there are {len(array)} labels for {count} images")
+        texts = [text.decode(errors="replace") if isinstance(text, bytes) else text for text in array.tolist()]
+        return Labels.from_names(texts, where)
+    return Labels.from_array(array, count, where, names)
+
+
+def from_memory(name: str, images: npt.ArrayLike, labels: npt.ArrayLike | None, reading: Reading) -> Contents:
+    """Images and labels in arrays of any kind, read like those of a file.
+
+    Raises:
+        ValueError: see :func:`elucidiff.data.interpreting.as_images`.
+    """
+    array = np.asarray(images)
+    if array.dtype.hasobject:
+        raise ValueError(f"{name} are not an array of numbers: images must have one shape and type")
+    if not array.ndim:
+        raise ValueError(f"{name} are a single number: expected (N, C, *spatial)")
+    source, notes = as_images(ArraySource(array), name, reading)
+    return Contents(name, source, None if labels is None else label_each(labels, len(source), name), notes=notes)
 
 
 def in_memory(name: str, images: Images, labels: Any = None, names: tuple[str, ...] = ()) -> Contents:

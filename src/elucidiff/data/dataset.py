@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.data.arrays import from_memory
 from elucidiff.data.labels import Labels
+from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import ArraySource, Images, Rows, Source
 
 if TYPE_CHECKING:
@@ -80,6 +83,39 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         self._rows = np.arange(len(source)) if rows is None else rows
         self._mirrored = mirrored
         self._expected = expected
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: npt.ArrayLike | Tensor,
+        labels: npt.ArrayLike | Tensor | None = None,
+        *,
+        name: str = "arrays",
+        reading: Reading = AS_USUAL,
+    ) -> Dataset:
+        """A data set of images that are in memory.
+
+        ::
+
+            >>> import numpy as np
+            >>> dataset = Dataset.from_arrays(np.zeros((5, 3, 8, 8), np.uint8), labels=[0, 1, 2, 1, 0])
+            >>> len(dataset), dataset.shape, dataset.label_dim
+            (5, (3, 8, 8), 3)
+
+        Args:
+            images: ``(N, C, *spatial)``, uint8 (0..255) or floating point, which keeps its values. Arrays of other
+                shapes and types are read as from a ``.npy`` file; see :func:`elucidiff.data.open`.
+            labels: classes, ``(N,)`` integers or text, or vectors, ``(N, label_dim)``.
+            name: what to call it.
+            reading: which reading to take where several are possible.
+
+        Raises:
+            ValueError: no images, values that are not finite, or labels that do not fit.
+        """
+        contents = from_memory(name, _array(images), None if labels is None else _array(labels), reading)
+        for note in contents.notes:
+            warnings.warn(note, stacklevel=2)
+        return cls(name, contents.source, contents.labels, notes=contents.notes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -265,3 +301,11 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
                 f"index {places[outside][0]} is out of range for {self.name}, which has {len(self)} images"
             )
         return np.where(places < 0, places + len(self), places)
+
+
+def _array(values: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
+    """NumPy has no bfloat16; float32 holds all its values."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)

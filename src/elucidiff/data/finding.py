@@ -46,14 +46,14 @@ def find(source: str | os.PathLike[str], *, alike: bool = True, reading: Reading
         return _open_folder(path, part or None, alike)
     if not path.exists():
         raise _not_found(text)
+    if path.suffix.lower() in _FILES:
+        return _FILES[path.suffix.lower()](path, part or None, reading)
     if part:
         raise ValueError(f"{name} has no part {part!r}: give its name alone")
     if path.suffix.lower() == ".zip":
         return _open_tree(path.stem, Archive(path), alike)
     if path.suffix.lower() == ".parquet":
         return _checked(open_parquet(path, [path]), alike)
-    if path.suffix.lower() in _FILES:
-        return _FILES[path.suffix.lower()](path)
     raise ValueError(f"{path} is not a data set: expected a folder, .zip, .npy, .npz or .parquet")
 
 
@@ -93,4 +93,4 @@ def _not_found(text: str) -> FileNotFoundError:
     return FileNotFoundError(f"no data set {text!r}: there is no such file or folder{hint}")
 
 
-_FILES: dict[str, Callable[[Path], Contents]] = {".npy": open_npy, ".npz": open_npz}
+_FILES: dict[str, Callable[[Path, str | None, Reading], Contents]] = {".npy": open_npy, ".npz": open_npz}

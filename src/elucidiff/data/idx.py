@@ -43,7 +43,9 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def idx_files(folder: Path, part: str) -> tuple[Path, Path] | None:
     """The files of images and labels of ``part`` ("train" or "test") in a folder, or None if one is missing."""
-    found = []
+    found: list[Path] = []
+    if part not in _SETS:
+        return None
     for kind in ("images-idx3", "labels-idx1"):
         stem = f"{_SETS[part]}-{kind}-ubyte"
         paths = [path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from elucidiff.data.labels import Labels
-from elucidiff.data.sources import Contents, MappedSource
+from elucidiff.data.npy import mapped_npy, read_array
+from elucidiff.data.sources import Contents, Images
+from elucidiff.untrusted import open_regular, printable, read_json
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
 FORMAT = "elucidiff-data"
@@ -27,17 +30,22 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or of a version that is not known.
+        ValueError: it is damaged, lacks an entry, or is of a version that is not known.
     """
     path = folder / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        known = meta["format"] == FORMAT and meta["version"] == VERSION
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): import the data again") from None
-    if not known:
-        raise ValueError(f"{path} is of format {meta['format']} {meta['version']}; expected {FORMAT} {VERSION}")
-    return dict(meta)
+    meta = read_json(path)
+    if not isinstance(meta, dict) or "format" not in meta or "version" not in meta:
+        raise ValueError(f"{printable(str(path))} is damaged (it names no format): import the data again")
+    if (meta["format"], meta["version"]) != (FORMAT, VERSION):
+        found = printable(f"{meta['format']} {meta['version']}"[:80])
+        raise ValueError(f"{printable(str(path))} is of format {found}; expected {FORMAT} {VERSION}: import again")
+    for name, fits in _ENTRIES.items():
+        if name not in meta or not fits(meta[name]):
+            raise ValueError(
+                f"{printable(str(path))} is damaged ({name} is {'missing' if name not in meta else 'wrong'}): import"
+                " the data again"
+            )
+    return meta
 
 
 def open_imported(folder: Path) -> Contents:
@@ -49,16 +57,16 @@ def open_imported(folder: Path) -> Contents:
     """
     meta = read_meta(folder)
     try:
-        images = MappedSource(folder / IMAGES)
-        values = np.load(folder / LABELS, allow_pickle=False) if meta["label_dim"] else None
-    except (ValueError, EOFError) as error:
+        images = mapped_npy(folder / IMAGES)
+        values = _load(folder / LABELS) if meta["label_dim"] else None
+    except ValueError as error:
         raise ValueError(f"{folder} is damaged ({error}): import the data again") from None
     found = [len(images), *images.shape], str(images.dtype)
     if found != ([meta["count"], *meta["shape"]], meta["dtype"]):
         raise ValueError(f"{folder / IMAGES} holds {found[1]} {tuple(found[0])}, which is not what was imported")
     labels = None
     if values is not None:
-        if hashlib.sha256(np.ascontiguousarray(values).data).hexdigest() != meta["sha256_labels"]:
+        if hashlib.sha256(np.ascontiguousarray(values).data).hexdigest() != meta.get("sha256_labels"):
             raise ValueError(
                 f"{folder / LABELS} has changed since it was imported (checksums differ): import it again"
             )
@@ -66,3 +74,36 @@ def open_imported(folder: Path) -> Contents:
         names, classes = tuple(meta["class_names"]), meta["label_dim"]
         labels = Labels.from_array(values, len(images), str(folder / LABELS), names, classes=classes)
     return Contents(meta["name"], images, labels, meta["sha256_images"])
+
+
+def _load(path: Path) -> Images:
+    with open_regular(path) as file:
+        return read_array(file, str(path), os.fstat(file.fileno()).st_size)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda values: isinstance(values, list) and all(map(fits, values))
+
+
+_ENTRIES: dict[str, Callable[[Any], bool]] = {
+    "name": _is_text,
+    "count": _is_count,
+    "shape": _all(_is_count),
+    "dtype": _is_text,
+    "label_dim": _is_count,
+    "class_names": _all(_is_text),
+    "skipped": _all(_is_text),
+    "enlarged": _is_count,
+    "notes": _all(_is_text),
+    "key": _is_text,
+    "sha256": _is_text,
+    "sha256_images": _is_text,
+}

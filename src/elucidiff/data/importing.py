@@ -154,7 +154,7 @@ def _complete(out: Path, key: str) -> Imported:
         sha256=meta["sha256"],
         skipped=tuple(meta["skipped"]),
         enlarged=meta["enlarged"],
-        notes=tuple(meta.get("notes", ())),
+        notes=tuple(meta["notes"]),
     )
 
 

@@ -17,8 +17,8 @@ from elucidiff.data.arrays import in_memory
 from elucidiff.data.idx import idx_files, read_images_and_labels
 from elucidiff.data.sources import Contents
 
-PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
-"""What can follow a name after a colon, and which halves of the data set that is."""
+PARTS = {"train": ("train",), "test": ("test",), "val": ("val",), "all": ("train", "test")}
+"""What can follow a name after a colon, and which parts of a standard data set that is."""
 
 ImagesAndLabels = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
@@ -77,6 +77,8 @@ def open_downloadable(name: str, part: str | None) -> Contents:
         FileNotFoundError: the files are nowhere and cannot be fetched; the message says what to put where.
         ValueError: files are damaged.
     """
+    if part == "val":
+        raise ValueError(f"the data set {name} has no part {part!r}: its parts are train, test and all")
     known = DOWNLOADABLE[name]
     root = data_root()
     folders = [root / folder for folder in known.folders] + [Path(folder) for folder in known.elsewhere]
@@ -90,7 +92,7 @@ def open_downloadable(name: str, part: str | None) -> Contents:
 
 def open_idx_folder(folder: Path, part: str | None) -> Contents | None:
     """A folder with idx files under their usual names, as MNIST comes; None if it has none."""
-    pieces = []
+    pieces: list[ImagesAndLabels] = []
     for piece in PARTS[part or "train"]:
         files = idx_files(folder, piece)
         if files is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 Pages = Literal["all", "first"]
+ChannelAxis = Literal["first", "last", "none"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,12 @@ class Reading:
             "metadata.csv". None: from a file if there is one, else from folders.
         label_column: The column of such a file, or of Parquet files, that holds the labels. None: the one with a
             usual name, or the only one.
+        image_column: The same for the images. Of a .npz file, both are names of its arrays.
         pages: Of picture files with several pages or frames, "all" or the "first" alone.
+        channel_axis: Where an array has its channels: "first" or "last" of the axes after that of the images, or
+            "none". None: as its shape suggests.
+        white: The value that becomes white (255), with 0 as black, of arrays and of pictures of more than 8 bits.
+            None: as their type and range suggest.
 
     Raises:
         ValueError: a value that is not one of those.
@@ -25,13 +31,32 @@ class Reading:
 
     labels_from: str | None = None
     label_column: str | None = None
+    image_column: str | None = None
     pages: Pages = "all"
+    channel_axis: ChannelAxis | None = None
+    white: float | None = None
 
     def __post_init__(self) -> None:
         if self.pages not in get_args(Pages):
             raise ValueError(f"pages is {self.pages!r}, but must be {' or '.join(get_args(Pages))}")
+        if self.channel_axis not in (None, *get_args(ChannelAxis)):
+            raise ValueError(
+                f"channel_axis is {self.channel_axis!r}, but must be {' or '.join(get_args(ChannelAxis))}"
+            )
+        if self.white is not None and not 0 < self.white <= 65535:
+            raise ValueError(f"white is {self.white:g}, but must be above 0 and at most 65535")
 
-    def changed(self) -> dict[str, str]:
+    def refuse(self, where: str, *names: str) -> None:
+        """Refuse choices that mean nothing for what is read.
+
+        Raises:
+            ValueError: one of the choices ``names`` was made.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{where}: {name.replace('_', '-')} means nothing here; leave it out")
+
+    def changed(self) -> dict[str, str | float]:
         """The choices that differ from the defaults."""
         return {
             field.name: getattr(self, field.name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from elucidiff.data.labels import Labels
 
 Rows = npt.NDArray[np.int64]
 Images = npt.NDArray[Any]
+
+_STREWN_AT_ONCE = 1 << 28
 
 
 class Source(Protocol):
@@ -39,6 +42,14 @@ class Source(Protocol):
             ValueError: a file is damaged.
         """
         ...
+
+
+@runtime_checkable
+class Strewn(Protocol):
+    """A source that says whether each of its images is strewn over the whole file, so that reading few is slow."""
+
+    @property
+    def strewn(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,35 +95,38 @@ class ArraySource:
         return np.ascontiguousarray(self._array[rows], dtype=self.dtype)
 
 
-class MappedSource:
-    """Images in a ``.npy`` file, mapped for each read: what is not asked for takes no memory, nor does what was read.
+class Joined:
+    """Several sources of images of one shape, one after the other."""
 
-    Args:
-        path: the file.
-        axes: where in the file's array the axes of ``(N, C, *spatial)`` are; -1 stands for an axis of length 1 that
-            the file does not have. None: as they are.
-    """
-
-    def __init__(self, path: Path, axes: tuple[int, ...] | None = None) -> None:
-        self._path, self._axes = path, axes
-        array = self._map()
-        self._count = len(array)
-        self.shape: tuple[int, ...] = tuple(array.shape[1:])
-        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = list(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+        self.shape, self.dtype = self._sources[0].shape, self._sources[0].dtype
 
     def __len__(self) -> int:
-        return self._count
+        return int(self._ends[-1])
 
     def read(self, rows: Rows) -> Images:
-        return np.ascontiguousarray(self._map()[rows], dtype=self.dtype)
+        images = np.empty((len(rows), *self.shape), self.dtype)
+        owners = np.searchsorted(self._ends, rows, side="right")
+        for owner in np.unique(owners).tolist():
+            mine = owners == owner
+            images[mine] = self._sources[owner].read(rows[mine] - (self._ends[owner - 1] if owner else 0))
+        return images
 
-    def _map(self) -> Images:
-        return arrange(np.load(self._path, mmap_mode="r", allow_pickle=False), self._axes)
+
+def in_pieces(source: Source, most: int = 1 << 24) -> Iterator[tuple[int, Images]]:
+    """All of a source from front to back, about ``most`` bytes at a time: (first row, images)."""
+    size = rows_at_once(source, most)
+    for start in range(0, len(source), size):
+        yield start, source.read(np.arange(start, min(start + size, len(source))))
 
 
-def arrange(array: Images, axes: tuple[int, ...] | None) -> Images:
-    """A view of ``array`` with its axes in the order of :class:`MappedSource`."""
-    if axes is None:
-        return array
-    view = array.transpose([axis for axis in axes if axis >= 0])
-    return np.expand_dims(view, tuple(place for place, axis in enumerate(axes) if axis < 0))
+def rows_at_once(source: Source, most: int) -> int:
+    """How many images make up ``most`` bytes.
+
+    Where each image is strewn over its file, every read goes over all of it, so that more are read at once.
+    """
+    if isinstance(source, Strewn) and source.strewn:
+        most = max(most, _STREWN_AT_ONCE)
+    return max(1, most // max(1, math.prod(source.shape) * source.dtype.itemsize))

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
+def clipped(text: str, most: int = 100) -> str:
+    """The beginning of a text, printable: enough to know it again in a message, however long it is."""
+    return printable(text[:most]) + ("..." if len(text) > most else "")
+
+
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a file for reading in binary, if it is a regular one: a pipe or device could block or have no end.
 

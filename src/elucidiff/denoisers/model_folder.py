@@ -158,11 +158,7 @@ def _build(description: Mapping[str, Any], weights: int, file: Path) -> Denoiser
     """The denoiser that ``description`` means, its ``weights`` many weights left out (on the device "meta")."""
     config = description["network"]
     try:
-        # Each block has weights. Building takes no memory for values, but for the blocks themselves it does.
-        if config.get("blocks_per_level", 0) > weights:
-            raise ValueError(f"blocks_per_level is {config['blocks_per_level']}, for {weights} weights in all")
-        with torch.device("meta"):  # neither memory nor random numbers for values that will be replaced
-            network = networks.build(config)
+        network = networks.outline(config, weights)
         return Denoiser(network, preconditioning.from_config(description["preconditioning"]))
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{file} describes no model that can be built: {_line(error)}") from error

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from elucidiff.design.values import check_positive
 
+MOST_LEVELS = 100_000
+"""Levels of a table, which is computed one after the other: a hundred times those of published networks."""
+
 
 def noise_levels(
     m: int = 1000,
@@ -38,7 +41,7 @@ def noise_levels(
         The table, shape (m + 1,).
 
     Raises:
-        ValueError: m < 1, c1 outside (0, 1), or c2 not positive.
+        ValueError: m outside 1..100,000, c1 outside (0, 1), or c2 not positive.
     """
     check(m, c1, c2)
     return _noise_levels(m, c1, c2, dtype, torch.device(device))
@@ -46,8 +49,8 @@ def noise_levels(
 
 def check(m: int, c1: float, c2: float) -> None:
     """Raise ValueError where the table does not exist."""
-    if m < 1:
-        raise ValueError(f"m is {m}: the iDDPM table needs at least one noise level")
+    if not isinstance(m, int) or not 1 <= m <= MOST_LEVELS:
+        raise ValueError(f"m is {m}: the iDDPM table needs at least one noise level, and at most {MOST_LEVELS}")
     if not 0 < c1 < 1:
         raise ValueError(f"c1 is {c1}: it must lie between 0 and 1")
     check_positive(c2=c2)

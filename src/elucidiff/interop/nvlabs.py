@@ -2,18 +2,17 @@
 
 A snapshot there is a pickle that holds the program text of its own classes and runs it when opened. Here, the file
 is read as data (:mod:`elucidiff.interop.pickle_data`): class names and constructor arguments say which of our
-networks and preconditionings it is, PyTorch's weights-only reader reads the tensors, and the program text is skipped.
+networks and preconditionings it is, the tensors are views of stored numbers (:mod:`elucidiff.interop.torch_storage`),
+and the program text is skipped. The network is made only as far as the file has weights for it.
 """
 
 from __future__ import annotations
 
-import io
+import math
+import mmap
 import os
-import pickle
 import re
-import struct
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,14 @@ from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.interop import pickle_data
 from elucidiff.interop.nvlabs_names import network_config, our_order, reference_name
 from elucidiff.interop.pickle_data import Record
+from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.attention import SelfAttention
+from elucidiff.untrusted import clipped, open_regular, printable
+
+_MOST_NUMBER = 1 << 31
+_MOST_TENSORS = 1 << 14
+_LONGEST_NAME = 1 << 10
+_DATA_ARGUMENTS = {"class_name", "path", "resolution", "use_labels", "max_size", "random_seed", "xflip", "cache"}
 
 # Class of the wrapper -> our class, and its arguments there -> here.
 _WRAPPERS: dict[str, tuple[type[Preconditioning], dict[str, str]]] = {
@@ -60,15 +66,14 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
         ValueError: the file is truncated or damaged, names a function or class that such a snapshot does not need,
             has no such network, or one that is unknown or does not fit its description. The message names the file.
     """
-    data = Path(path).read_bytes()
     try:
-        with warnings.catch_warnings():
-            # PyTorch announces the end of the storage class in which these files keep their tensors.
-            warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
-            snapshot = pickle_data.read(data, _MAKERS)
-        denoiser = _denoiser(snapshot, key)
+        with open_regular(path) as file:
+            # Mapped, so that only what is looked at takes memory.
+            size = os.fstat(file.fileno()).st_size
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        denoiser = _denoiser(pickle_data.read(memoryview(data), _MAKERS), key, size)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        raise ValueError(f"cannot read {printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
     denoiser.facts["provenance"] = {"format": "NVlabs/edm snapshot", "file": Path(path).name, "network": key}
     return denoiser.eval()
 
@@ -91,8 +96,7 @@ def from_state_dict(
             is not finite.
     """
     config = network_config(class_name, init_kwargs)
-    with torch.device("meta"):  # neither memory nor random numbers for values that will be replaced
-        network = networks.build(config)
+    network = networks.outline(config, len(state_dict))
     ours = network.state_dict()
     names = {name: reference_name(name, network.config) for name in ours}
     _check_names(set(names.values()), state_dict)
@@ -120,80 +124,120 @@ def _check_names(expected: set[str], state_dict: Mapping[str, Tensor]) -> None:
     for what, names in (("lack", missing), ("have, unexpectedly,", unexpected)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise ValueError(f"the weights {what} {', '.join(names[:3])}{more}")
+            raise ValueError(f"the weights {what} {', '.join(map(clipped, names[:3]))}{more}")
 
 
 def _check_filters(taps: Sequence[float], state_dict: Mapping[str, Tensor]) -> None:
     filter_1d = torch.tensor(taps, dtype=torch.float64) / sum(taps)
     kernel = torch.outer(filter_1d, filter_1d)
-    for name, value in state_dict.items():
-        if name.endswith("resample_filter") and not (
-            value.shape[2:] == kernel.shape and torch.allclose(value[0, 0].double(), kernel, rtol=1e-3)
-        ):
-            raise ValueError(f"the weights {name} are not the filter {list(taps)} of the network's arguments")
+    for name in filter(lambda name: name.endswith("resample_filter"), state_dict):
+        value = state_dict[name]
+        fits = value.ndim == 4 and 0 not in value.shape and value.shape[2:] == kernel.shape
+        if not (fits and torch.allclose(value[0, 0].double(), kernel, rtol=1e-3)):
+            raise ValueError(
+                f"the weights {clipped(name)} are not the filter {list(taps)} of the network's arguments"
+            )
 
 
-def _denoiser(snapshot: Any, key: str) -> Denoiser:
+def _denoiser(snapshot: Any, key: str, file_size: int) -> Denoiser:
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get(key), Record):
-        found = ", ".join(map(str, snapshot)) if isinstance(snapshot, dict) else type(snapshot).__name__
-        raise ValueError(f"there is no network {key!r} in it, only: {found}")
+        found = ", ".join(str(name) for name in snapshot) if isinstance(snapshot, dict) else type(snapshot).__name__
+        raise ValueError(f"there is no network {key!r} in it, only: {clipped(found, 200)}")
     wrapper = snapshot[key]
     if wrapper.kind not in _WRAPPERS:
-        raise ValueError(f"preconditioning {wrapper.kind!r} is unknown: the known ones are {', '.join(_WRAPPERS)}")
-    try:
-        make, arguments = _WRAPPERS[wrapper.kind]
-        settings = {ours: wrapper.state[theirs] for theirs, ours in arguments.items() if theirs in wrapper.state}
-        model = wrapper.state["_modules"]["model"]
-        if model.state["_init_args"]:
-            raise ValueError(f"{model.kind} was made with arguments that have no names")
-        network = from_state_dict(model.kind, model.state["_init_kwargs"], dict(_tensors(model)))
-        denoiser = Denoiser(network, make(**settings))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"network {key!r} is not laid out as in NVlabs/edm ({error!r})") from error
+        raise ValueError(
+            f"preconditioning '{clipped(wrapper.kind)}' is unknown: the known ones are {', '.join(_WRAPPERS)}"
+        )
+    make, arguments = _WRAPPERS[wrapper.kind]
+    given = _entries(wrapper)
+    settings = {ours: _setting(theirs, given[theirs]) for theirs, ours in arguments.items() if theirs in given}
+    model = _entries(wrapper, "_modules").get("model")
+    if not isinstance(model, Record):
+        raise ValueError(f"network {key!r} is not laid out as in NVlabs/edm: its wrapper holds no model")
+    if _entries(model).get("_init_args"):
+        raise ValueError(f"{clipped(model.kind)} was made with arguments that have no names")
+    weights = StoredWeights(_stored(model), file_size)
+    denoiser = Denoiser(from_state_dict(model.kind, _entries(model, "_init_kwargs"), weights), make(**settings))
     if isinstance(described := snapshot.get("dataset_kwargs"), dict):
-        denoiser.facts["data"] = {
-            name: value for name, value in described.items() if isinstance(value, str | int | float | None)
-        }
+        denoiser.facts["data"] = {name: value for name, value in described.items() if _is_fact(name, value)}
     return denoiser
 
 
-def _tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _setting(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or math.isnan(value) or (isinstance(value, int) and abs(value) > _MOST_NUMBER):
+        raise ValueError(f"the setting {name} of the preconditioning is no number, or a huge one")
+    return float(value) if isinstance(value, float) else int(value)
+
+
+def _is_fact(name: Any, value: Any) -> bool:
+    """Whether something is an argument of the reference's data sets, and a plain one."""
+    if isinstance(value, str):
+        return name in _DATA_ARGUMENTS and len(value) <= _LONGEST_NAME and value.isprintable()
+    plain = value is None or (isinstance(value, int | float) and abs(value) <= _MOST_NUMBER)
+    return name in _DATA_ARGUMENTS and plain
+
+
+def _entries(record: Record, name: str | None = None) -> dict[str, Any]:
+    """The state of an object, or one dict in it."""
+    found = record.state if name is None or not isinstance(record.state, dict) else record.state.get(name)
+    if not isinstance(found, dict) or not all(isinstance(entry, str) for entry in found):
+        raise ValueError(
+            f"a {clipped(record.kind)} in it is not laid out as in NVlabs/edm: it lacks {name or 'a state'}"
+        )
+    return found
+
+
+def _stored(model: Record) -> dict[str, StoredTensor]:
     """The parameters and buffers of a module and all its children by their joined names."""
-    for kind in ("_parameters", "_buffers"):
-        for name, value in module.state[kind].items():
-            if value is not None:
-                yield prefix + name, value
-    for name, child in module.state["_modules"].items():
-        if child is not None:
-            yield from _tensors(child, f"{prefix}{name}.")
+    found: dict[str, StoredTensor] = {}
+    waiting = [("", model)]
+    while waiting:
+        prefix, module = waiting.pop()
+        if len(prefix) > _LONGEST_NAME or len(found) > _MOST_TENSORS:
+            raise ValueError("the network in it has more layers, or layers within layers, than any network")
+        for kind in ("_parameters", "_buffers"):
+            for name, value in _entries(module, kind).items():
+                if isinstance(value, StoredTensor):
+                    found[prefix + name] = value
+                elif value is not None:
+                    raise ValueError(f"the weights {clipped(prefix + name)} are no tensor")
+        for name, child in _entries(module, "_modules").items():
+            if isinstance(child, Record):
+                waiting.append((f"{prefix}{name}.", child))
+            elif child is not None:
+                raise ValueError(f"the layer {clipped(prefix + name)} is no module")
+    return found
 
 
 def _persistent_object(description: dict[str, Any]) -> Record:
-    return Record(description["class_name"], state=description["state"])
+    kind, state = description["class_name"], description["state"]
+    if not isinstance(kind, str) or not isinstance(state, dict):
+        raise ValueError("the pickle is damaged: an object in it has no class name, or no state")
+    return Record(kind, state=state)
 
 
-def _storage(data: bytes) -> Tensor:
-    """All numbers of a storage that is saved by itself in PyTorch's old format."""
-    try:
-        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return torch.empty(0, dtype=storage.dtype).set_(storage.untyped())
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, UnicodeError, struct.error) as error:
-        raise ValueError(f"a tensor in it cannot be read ({type(error).__name__})") from error
+def _tensor(
+    storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
+) -> StoredTensor:
+    return StoredTensor(storage, offset, tuple(size), tuple(stride))
 
 
-def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
-    try:
-        return storage.as_strided(size, stride, offset)
-    except RuntimeError as error:
-        raise ValueError("a tensor in it is larger than its storage") from error
+def _ordered_dict() -> dict[Any, Any]:
+    return {}  # without arguments: its items follow, one by one, and their keys are looked at
 
 
-def _number(dtype: Record, data: bytes) -> float:
+def _storage(content: bytes | memoryview) -> Storage:
+    return Storage(memoryview(content))
+
+
+def _number(dtype: Record, data: bytes | memoryview) -> float:
     """A NumPy scalar as a Python number."""
     code = dtype.arguments[0]
-    if not re.fullmatch(r"[biuf][1248]", code):
-        raise ValueError(f"a NumPy number of type {code!r} was not expected")
-    number: float = np.frombuffer(data, (dtype.state[1] if dtype.state else "=").replace("|", "=") + code)[0].item()
+    order = dtype.state[1] if dtype.state else "="
+    if not re.fullmatch(r"[biuf][1248]", code) or order not in ("<", ">", "=", "|"):
+        raise ValueError(f"a NumPy number of type '{clipped(str(code))}' was not expected")
+    number: float = np.frombuffer(data, order.replace("|", "=") + code)[0].item()
     return number
 
 
@@ -204,7 +248,7 @@ _MAKERS: pickle_data.Makers = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda value, *_: value,
     "torch.storage _load_from_bytes": _storage,
-    "collections OrderedDict": dict,
+    "collections OrderedDict": _ordered_dict,
     "numpy._core.multiarray scalar": _number,
     "numpy.core.multiarray scalar": _number,
     "numpy dtype": lambda *arguments: Record("numpy dtype", arguments),

@@ -12,9 +12,10 @@ from elucidiff.networks.adm import ADM
 from elucidiff.networks.edm2 import EDM2
 from elucidiff.networks.magnitude_preserving import normalise_weights
 from elucidiff.networks.network import Network
+from elucidiff.networks.outline import outline
 from elucidiff.networks.unet import UNet
 
-__all__ = ["ADM", "EDM2", "Network", "UNet", "build", "normalise_weights"]
+__all__ = ["ADM", "EDM2", "Network", "UNet", "build", "normalise_weights", "outline"]
 
 _TYPES: dict[str, type[UNet] | type[ADM] | type[EDM2]] = {"unet": UNet, "adm": ADM, "edm2": EDM2}
 

@@ -1,0 +1,171 @@
+"""Damage to files, drawn from a seed, and what a reader may do with it: read it, or refuse it in one line.
+
+A mutation is what disks, networks and people with bad intentions do: bytes change, are lost, are repeated or come
+from elsewhere in the file, and numbers become 0, -1 or huge. :class:`Watch` fails where a reader does what reading
+does not need: compile or run program text, write files, start processes or connect.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import encodings.unicode_escape  # isort: skip  # noqa: F401  (messages need it; else it would be imported while watched)
+
+NUMBERS = (0, 1, -1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**62, 2**63, 2**64 - 1)
+TEXTS = (
+    b"\x00",
+    b"\n",
+    b"\x1b[2J",
+    b"\xff\xfe",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"[" * 3000,
+    b"9" * 5000,
+    b"null",
+    b'"',
+    b"{}",
+)
+
+
+def mutated(data: bytes, draw: random.Random, places: Sequence[int] = ()) -> bytes:
+    """``data`` with one to four pieces of damage.
+
+    Args:
+        data: a sound file.
+        draw: where the damage comes from.
+        places: positions that matter, such as those of a header; half of the damage is done near one of them.
+    """
+    for _ in range(draw.choice((1, 1, 1, 2, 4))):
+        data = draw.choice(_DAMAGES)(data, draw, _position(data, draw, places))
+    return data
+
+
+def _position(data: bytes, draw: random.Random, places: Sequence[int]) -> int:
+    near = (
+        draw.choice(places) + draw.randrange(4) if places and draw.random() < 0.5 else draw.randrange(len(data) + 1)
+    )
+    return min(near, len(data))
+
+
+def _byte(data: bytes, draw: random.Random, at: int) -> bytes:
+    return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
+
+
+def _bit(data: bytes, draw: random.Random, at: int) -> bytes:
+    return data[:at] + bytes(value ^ 1 << draw.randrange(8) for value in data[at : at + 1]) + data[at + 1 :]
+
+
+def _number(data: bytes, draw: random.Random, at: int) -> bytes:
+    width = draw.choice((1, 2, 4, 8))
+    number = draw.choice(NUMBERS) % (1 << 8 * width)
+    return data[:at] + number.to_bytes(width, draw.choice(("little", "big"))) + data[at + width :]
+
+
+def _text(data: bytes, draw: random.Random, at: int) -> bytes:
+    return data[:at] + draw.choice(TEXTS) + data[at + draw.choice((0, 1, 4)) :]
+
+
+def _cut(data: bytes, draw: random.Random, at: int) -> bytes:
+    return data[:at]
+
+
+def _lost(data: bytes, draw: random.Random, at: int) -> bytes:
+    return data[:at] + data[at + draw.choice((1, 2, 8, 64)) :]
+
+
+def _repeated(data: bytes, draw: random.Random, at: int) -> bytes:
+    length = draw.choice((1, 2, 8, 64))
+    return data[:at] + data[at : at + length] * draw.choice((2, 3, 200)) + data[at + length :]
+
+
+def _moved(data: bytes, draw: random.Random, at: int) -> bytes:
+    other, length = draw.randrange(len(data) + 1), draw.choice((1, 4, 16, 100))
+    return data[:at] + data[other : other + length] + data[at + length :]
+
+
+_DAMAGES: tuple[Callable[[bytes, random.Random, int], bytes], ...] = (
+    _byte, _byte, _bit, _number, _number, _text, _cut, _lost, _repeated, _moved,
+)  # fmt: skip
+
+
+@dataclass
+class Outcomes:
+    """What came of some damaged files: how many were read nevertheless, and the messages of the others."""
+
+    read: int = 0
+    messages: list[str] = field(default_factory=list)
+
+
+def outcomes(
+    reader: Callable[[Path], object], path: Path, sound: bytes, count: int, seed: int = 0, places: Sequence[int] = ()
+) -> Outcomes:
+    """Put ``count`` damaged forms of ``sound`` at ``path``, one after the other, and have each of them read.
+
+    A reader may return, or raise ValueError or OSError with one printable line of at most 1,000 characters that names
+    the file. Everything else fails, and the message says which seed and which mutation it was.
+    """
+    path.write_bytes(sound)
+    reader(path)
+    found = Outcomes()
+    for number in range(count):
+        path.write_bytes(mutated(sound, random.Random(f"{seed} {number}"), places))
+        try:
+            with watched():
+                reader(path)
+            found.read += 1
+        except (ValueError, OSError) as error:
+            text = str(error)
+            one_line = text.isprintable() and len(text) < 1000
+            assert one_line and path.name in text, f"seed {seed}, mutation {number}: {text[:2000]!r}"
+            found.messages.append(text)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, mutation {number}: {error!r}") from error
+    return found
+
+
+_REFUSED = (
+    "import",
+    "compile",
+    "exec",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.",
+    "ctypes.",
+    "pty.",
+)
+_watching = 0
+_hooked = False
+
+
+class Forbidden(BaseException):
+    """Raised where reading does more than reading; no handler of ordinary errors swallows it."""
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Fail where the code within imports, compiles, runs, starts or writes something."""
+    global _hooked, _watching
+    if not _hooked:  # an audit hook stays for ever
+        sys.addaudithook(_hook)
+        _hooked = True
+    _watching += 1
+    try:
+        yield
+    finally:
+        _watching -= 1
+
+
+def _hook(event: str, arguments: tuple[object, ...]) -> None:
+    if not _watching:
+        return
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if writes or event.startswith(_REFUSED):
+        raise Forbidden(f"{event} {str(arguments)[:300]}")

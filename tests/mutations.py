@@ -121,8 +121,8 @@ def outcomes(
             found.read += 1
         except (ValueError, OSError) as error:
             text = str(error)
-            one_line = text.isprintable() and len(text) < 1000
-            assert one_line and path.name in text, f"seed {seed}, mutation {number}: {text[:2000]!r}"
+            one_line = text.isprintable() and path.name in text and len(text) < 1000
+            assert one_line, f"seed {seed}, mutation {number}: {text[:2000]!r}"
             found.messages.append(text)
         except Exception as error:
             raise AssertionError(f"seed {seed}, mutation {number}: {error!r}") from error

@@ -30,6 +30,7 @@ MOST_DEPTH = 100
 MOST_OBJECTS = 2_000_000
 """Objects that a walk through an object meets."""
 
+_BY_CODE = {instruction.code: instruction for instruction in pickletools.opcodes}
 _MOST_BITS = 128
 _MOST_LINE = 1024
 _LONG = 1024
@@ -91,6 +92,21 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (
 _CONTAINERS: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = {"PROTO", "FRAME"}
+_OTHERS = {
+    "MARK",
+    "TUPLE",
+    "APPEND",
+    "APPENDS",
+    "ADDITEMS",
+    "SETITEM",
+    "SETITEMS",
+    "BUILD",
+    "REDUCE",
+    "NEWOBJ",
+    "STOP",
+}
+_OTHERS |= {"MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "BINPERSID"}
+_KNOWN = _LITERALS | _CONSTANTS.keys() | _CONTAINERS.keys() | _SHORT_TUPLES.keys() | _IGNORED | _OTHERS
 
 
 def read(data: bytes | memoryview, makers: Makers) -> Any:
@@ -159,11 +175,19 @@ class _Bytes:
 
 
 def _instructions(file: _Bytes) -> Iterator[tuple[str, Any]]:
-    try:
-        for instruction, argument, _ in pickletools.genops(cast("IO[bytes]", file)):
-            yield instruction.name, argument
-    except (ValueError, OverflowError, MemoryError) as error:
-        raise ValueError(f"the pickle is truncated or damaged: {clipped(str(error))}") from None
+    """Name and argument of one instruction after the other; arguments of those that are not known are not decoded."""
+    while True:
+        code = bytes(file.read(1)).decode("latin-1")
+        instruction = _BY_CODE.get(code)
+        if instruction is None:
+            raise ValueError(f"the pickle is truncated or damaged at byte {file.tell()}")
+        if instruction.name not in _KNOWN:
+            raise ValueError(f"the pickle uses the instruction {instruction.name}, which plain objects do not need")
+        try:
+            argument = instruction.arg.reader(cast("IO[bytes]", file)) if instruction.arg else None
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise ValueError(f"the pickle is truncated or damaged: {clipped(str(error))}") from None
+        yield instruction.name, argument
 
 
 class _Machine:

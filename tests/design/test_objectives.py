@@ -94,7 +94,7 @@ def test_configuration_round_trip(objective: Objective) -> None:
         (lambda: EDM(p_mean=math.inf), "p_mean is inf: it must be finite"),
         (lambda: EDM(sigma_data=-1.0), "sigma_data is -1.0: it must be positive and finite"),
         (lambda: VP(epsilon_t=1.0), "epsilon_t is 1.0: it must lie between 0 and 1"),
-        (lambda: VP(-1.0, 0.5), "give no noise schedule"),
+        (lambda: VP(-1.0, 0.5), "does not grow from t = 0 to 1"),
         (lambda: VE(2.0, 1.0), "sigma_min 2.0 is not below sigma_max 1.0"),
         (lambda: IDDPM(m=0), "m is 0"),
         (lambda: objectives.from_config({"type": "x"}), "objective of type 'x' is unknown"),

@@ -159,7 +159,7 @@ def test_bad_configuration(settings: object, message: str) -> None:
         (lambda: EDM(0.0), "sigma_data is 0.0: it must be positive and finite"),
         (lambda: EDM(0.5, 2.0, 1.0), "sigma_min 2.0 and sigma_max 1.0 are no range"),
         (lambda: EDM(0.5, math.nan), "sigma_min nan and sigma_max inf are no range"),
-        (lambda: VP(-1.0, 0.1), "give no noise schedule"),
+        (lambda: VP(-1.0, 0.1), "does not grow from t = 0 to 1"),
         (lambda: VP(m=1), "m is 1: VP preconditioning needs at least 2 time steps"),
         (lambda: VP(epsilon_t=0.0), "epsilon_t is 0.0: it must lie between 0 and 1"),
         (lambda: VE(1.0, 0.5), "sigma_min 1.0 is not below sigma_max 0.5"),

@@ -65,6 +65,40 @@ def test_vp_agrees_with_the_reference_in_both_precisions(golden: str) -> None:
     torch.testing.assert_close(times, tensors["sigma_inv_f64"], rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("sigma_min", "sigma_max", "epsilon_s"),
+    [(0.5, 80.0, 1e-3), (0.5, 2.0, 0.05), (0.1, 2.0, 1e-3), (0.99, 1.0, 1e-3), (0.5, 1e200, 1e-3)],
+)
+def test_narrow_ranges_lie_on_the_rising_part(sigma_min: float, sigma_max: float, epsilon_s: float) -> None:
+    fitted = VP.fit(sigma_min, sigma_max, epsilon_s)
+    top = 1.0 if fitted.beta_d >= 0 else min(1.0, -fitted.beta_min / fitted.beta_d)
+    if sigma_max < 1e100:
+        assert float(fitted.sigma(1.0)) == pytest.approx(sigma_max, rel=1e-11)
+        assert top < 1  # it falls before t = 1
+    levels = torch.logspace(math.log10(sigma_min), math.log10(min(sigma_max, 1e100)), 100, dtype=torch.float64)
+    times = fitted.time(levels)
+    assert float(times[0]) == pytest.approx(epsilon_s, rel=1e-10)
+    assert bool((times.diff() > 0).all() and times[-1] <= top)
+    torch.testing.assert_close(fitted.sigma(times), levels, rtol=1e-10, atol=0)
+    highest = fitted.sigma(top)
+    if sigma_max < 1e100:
+        assert float(fitted.time(highest)) == pytest.approx(top, rel=1e-6)  # the root of rounding there
+        assert bool(fitted.time(highest * 1.001).isnan())
+
+
+@pytest.mark.parametrize("schedule", [VP(), VP.fit(0.002, 80.0), VP(0.0, 3.0), VP(-2.0, 3.0)], ids=repr)
+def test_vp_is_right_at_tiny_noise_levels(schedule: VP) -> None:
+    """sigma^2 = beta_min t + beta_d t^2 / 2 to first order, far below the rounding of 1 + sigma^2."""
+    sigma = torch.tensor([1e-12, 1e-9, 1e-6, 1e-5], dtype=torch.float64)
+    t = schedule.time(sigma)
+    if schedule.beta_min > 0:
+        torch.testing.assert_close(t, sigma.square() / schedule.beta_min, rtol=1e-7, atol=0)
+        torch.testing.assert_close(schedule.sigma(t), sigma, rtol=1e-12, atol=0)
+    else:
+        assert bool((t.diff() >= 0).all() and (t > 0).all())  # beyond the root of sigma(t), at -2 beta_min / beta_d
+        torch.testing.assert_close(schedule.sigma(t)[2:], sigma[2:], rtol=1e-5, atol=0)
+
+
 def test_fit_allows_wide_ranges_that_need_a_falling_beta() -> None:
     fitted = VP.fit(0.1, 80.0, 1e-3)
     assert fitted.beta_d < 0
@@ -185,13 +219,16 @@ def test_names() -> None:
         (lambda: EDM(scaling="flow"), "scaling 'flow' is unknown: choose one of none, vp"),
         (lambda: Flow(scaling="x"), "scaling 'x' is unknown: choose one of flow, none, vp"),
         (lambda: VP(scaling="x"), "scaling 'x' is unknown"),
-        (lambda: VP(-1.0, 0.5), "beta_d -1.0 and beta_min 0.5 give no noise schedule"),
+        (lambda: VP(-1.0, -0.5), "beta_d -1.0 and beta_min -0.5 give no noise schedule"),
+        (lambda: VP(2.0, -1.0), "beta_d 2.0 and beta_min -1.0 give no noise schedule"),
         (lambda: VP(math.nan), "beta_d nan"),
         (lambda: VP.fit(2.0, 1.0), "sigma_min 2.0 is not below sigma_max 1.0"),
         (lambda: VP.fit(0.0, 1.0), "sigma_min is 0.0: it must be positive and finite"),
         (lambda: VP.fit(0.1, math.inf), "sigma_max is inf: it must be positive and finite"),
         (lambda: VP.fit(0.1, 1.0, 1.0), "epsilon_s is 1.0: it must lie between 0 and 1"),
-        (lambda: VP.fit(0.99, 1.0), "give no noise schedule"),
+        (lambda: VP.fit(1.0, 2.0, 1e-320), "sigma_min = 1 at t = 9.* choose a larger epsilon_s"),
+        (lambda: VP(-1.0, 0.5).check_rising(), "does not grow from t = 0 to 1"),
+        (lambda: VP(1.0, -0.1).check_rising(), "beta_min must not be negative"),
     ],
 )
 def test_bad_settings(make: object, message: str) -> None:

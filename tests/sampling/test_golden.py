@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from elucidiff.design import schedules
-from elucidiff.sampling import Churn, SeededNoise, Step, parse_seeds, sample, to_uint8
+from elucidiff.sampling import Churn, Sampler, SeededNoise, Step, parse_seeds, sample, to_uint8
 from elucidiff.sampling.solvers import RK2
 from tests.golden_files import cases, load
 from tests.sampling.golden_case import GoldenDenoiser, sampler_of
@@ -101,6 +103,64 @@ def test_alpha_sweep(schedule: str, alpha: str) -> None:
     close(x, tensors[f"{name}/x_final"], rtol=0, atol=1e-7)
     close(torch.stack([*(step.x for step in steps), x]), tensors[f"{name}/trajectory"], rtol=1e-8, atol=2e-7)
     assert steps[-1].nfe == case["cases"][name]["num_net_calls"]
+
+
+def run_of(case: dict[str, Any], tensors: dict[str, Tensor], name: str) -> tuple[GoldenDenoiser, Tensor, list[Step]]:
+    """The run called ``name`` of a file with several."""
+    denoiser = GoldenDenoiser(case, tensors)
+    plan = sampler_of(case["cases"][name]["settings"]).prepare(denoiser)
+    steps: list[Step] = []
+    x = sample(
+        denoiser,
+        tensors["latents"],
+        plan.sigmas,
+        solver=plan.solver,
+        schedule=plan.schedule,
+        churn=plan.churn,
+        noise=lambda _, index: tensors["noise"][index],
+        callback=steps.append,
+    )
+    return denoiser, x, steps
+
+
+@pytest.mark.parametrize("file", ["alpha_few", "vp_narrow"])
+def test_alpha_beyond_1_with_few_steps_and_vp_on_narrow_ranges(file: str) -> None:
+    case, tensors = load(f"d_samplers/{file}")
+    for name, run in case["cases"].items():
+        denoiser, x, steps = run_of(case, tensors, name)
+        close(x, tensors[f"{name}/x_final"], rtol=0, atol=1e-7)
+        close(denoiser.net_sigmas, tensors[f"{name}/net_sigmas"].abs(), rtol=1e-10)
+        assert steps[-1].nfe == run["num_net_calls"]
+        if f"{name}/trajectory" in tensors:
+            close(torch.stack([*(step.x for step in steps), x]), tensors[f"{name}/trajectory"], rtol=1e-8, atol=2e-7)
+
+
+def test_what_alpha_beyond_1_asks_for_below_zero() -> None:
+    """With sigma = t a step goes on through 0, though never the denoiser: it is asked for the size of sigma."""
+    case, tensors = load("d_samplers/alpha_few")
+    for name, run in case["cases"].items():
+        asked = tensors[f"{name}/net_sigmas"]
+        assert int((asked < 0).sum()) == run["calls_below_zero"]
+    denoiser, _, _ = run_of(case, tensors, "alpha1.50_n05_default")
+    assert float(denoiser.net_sigmas.min()) > 0
+
+
+def test_churn_that_leaves_a_narrow_vp_range_is_refused() -> None:
+    """The reference returns NaN there: the raised level is above the largest that the fitted schedule has."""
+    case, _ = load("d_samplers/vp_narrow")
+    assert len(case["not_finite_in_the_reference"]) == 2
+    with pytest.raises(ValueError, match=r"VP does not reach the noise level 2\.8\d+, to which the churn raises"):
+        Sampler(
+            n=10, schedule="vp", sigma_min=0.5, sigma_max=2.0, epsilon_s=0.05,
+            churn=6, churn_sigma_min=0.03, churn_sigma_max=40,
+        )  # fmt: skip
+
+
+def test_vp_steps_of_a_narrow_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"vp steps from sigma_max = 2 to sigma_min = 0\.5 with epsilon_s = 0\.001"):
+        Sampler(n=10, steps="vp", schedule="vp", sigma_min=0.5, sigma_max=2.0).run(
+            GoldenDenoiser(*load("d_samplers/vp_narrow")), [0]
+        )
 
 
 def test_seeds() -> None:

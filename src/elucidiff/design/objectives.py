@@ -124,7 +124,8 @@ class VP(Objective):
     epsilon_t: float = 1e-5
 
     def __post_init__(self) -> None:
-        UniformTime(VPSchedule(self.beta_d, self.beta_min), self.epsilon_t)  # checks them
+        VPSchedule(self.beta_d, self.beta_min).check_rising()
+        UniformTime(VPSchedule(self.beta_d, self.beta_min), self.epsilon_t)  # checks the time
 
     @property
     def noise(self) -> UniformTime:

@@ -128,7 +128,7 @@ class VP(Preconditioning):
     epsilon_t: float = 1e-5
 
     def __post_init__(self) -> None:
-        schedules.VP(self.beta_d, self.beta_min)  # checks them
+        schedules.VP(self.beta_d, self.beta_min).check_rising()
         if self.m < 2:
             raise ValueError(f"m is {self.m}: VP preconditioning needs at least 2 time steps")
         if not 0 < self.epsilon_t < 1:

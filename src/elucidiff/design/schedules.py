@@ -116,19 +116,23 @@ class VP(Schedule):
     With its own scaling s = 1 / sqrt(1 + sigma^2) it is dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw with
     beta(t) = beta_min + beta_d t, for t in [0, 1] (Karras et al. 2022, Table 1, column "VP").
 
-    exp(...) - 1 and ln(1 + ...) are taken as they stand rather than by ``expm1`` and ``log1p``: networks were trained
-    with noise levels computed this way in float32, where it matters (sigma(1e-5) is 2.4 % off), and must be told the
-    same ones. In float64 the relative error is about 1e-16 / sigma^2.
+    exp(...) - 1 is taken as it stands rather than by ``expm1``: networks were trained with noise levels computed
+    this way in float32, where it matters (sigma(1e-5) is 2.4 % off), and must be told the same ones. In float64 the
+    relative error is 1e-16 / sigma^2; below sigma = 1e-4, where this would begin to count, it is ``expm1``.
 
     A schedule from :meth:`fit` may have a slightly negative beta_min. Then sigma(t) is not a number for very small
     t > 0, below every time that belongs to a noise level; sampling never goes there.
+
+    If the range is narrow, or sigma_min large for its time, beta_d is negative, and beta(t) may fall below 0 before
+    t = 1: sigma(t) rises to a maximum at t = -beta_min / beta_d, and falls again. :meth:`time` takes the rising part,
+    which has all levels of the range, so sampling never leaves it; levels above the maximum have no time (NaN).
 
     Args:
         beta_d: slope of beta(t).
         beta_min: beta(0).
 
     Raises:
-        ValueError: beta(1) = beta_min + beta_d is not positive and finite, or the scaling is unknown.
+        ValueError: sigma(t) rises from 0 nowhere on [0, 1], a number is not finite, or the scaling is unknown.
     """
 
     beta_d: float = 19.9
@@ -137,10 +141,19 @@ class VP(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.beta_d) and math.isfinite(self.beta_min) and self.beta_d + self.beta_min > 0):
+        finite = math.isfinite(self.beta_d) and math.isfinite(self.beta_min)
+        if not (finite and (self.beta_min > 0 or self.beta_min + self.beta_d / 2 > 0)):
             raise ValueError(
                 f"beta_d {self.beta_d} and beta_min {self.beta_min} give no noise schedule: "
-                "their sum, beta at t = 1, must be positive and finite"
+                "beta_min, or its sum with half of beta_d, must be positive, and both must be finite"
+            )
+
+    def check_rising(self) -> None:
+        """Raise ValueError unless sigma(t) rises on all of [0, 1], as it must where networks are trained on it."""
+        if not (self.beta_min >= 0 and self.beta_min + self.beta_d > 0):
+            raise ValueError(
+                f"with beta_d {self.beta_d} and beta_min {self.beta_min} the noise does not grow from t = 0 to 1: "
+                "beta_min must not be negative, and its sum with beta_d must be positive"
             )
 
     @classmethod
@@ -154,38 +167,61 @@ class VP(Schedule):
             scaling: as for every schedule.
 
         Raises:
-            ValueError: not 0 < sigma_min < sigma_max < infinity, not 0 < epsilon_s < 1, or the range is so narrow
-                that no such schedule increases up to t = 1.
+            ValueError: not 0 < sigma_min < sigma_max < infinity, not 0 < epsilon_s < 1, or the numbers are so far
+                apart that the constants overflow.
         """
         check_range(sigma_min, sigma_max)
         if not 0 < epsilon_s < 1:
             raise ValueError(f"epsilon_s is {epsilon_s}: it must lie between 0 and 1")
         # Two linear equations, beta_d t^2 / 2 + beta_min t = ln(1 + sigma^2) at t = epsilon_s and at t = 1.
-        low, high = math.log(1 + sigma_min**2), math.log(1 + sigma_max**2)
+        low, high = _log_growth(sigma_min), _log_growth(sigma_max)
         beta_d = 2 * (low / epsilon_s - high) / (epsilon_s - 1)
+        if not math.isfinite(beta_d):
+            raise ValueError(
+                f"no VP schedule goes from sigma_min = {sigma_min:g} at t = {epsilon_s:g} to sigma_max = "
+                f"{sigma_max:g} at t = 1: choose a larger epsilon_s"
+            )
         return cls(beta_d, high - beta_d / 2, scaling=scaling)
 
     def sigma(self, t: Value) -> Tensor:
         """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1)."""
-        return (self._growth(as_tensor(t)) - 1).sqrt()
+        t = as_tensor(t)
+        exponent = self._exponent(t)
+        grown = exponent.exp() - 1
+        if t.dtype == torch.float64:
+            grown = torch.where(exponent < 1e-8, exponent.expm1(), grown)
+        return grown.sqrt()
 
     def variance_dot(self, t: Value) -> Tensor:
         """2 sigma' sigma = (beta_min + beta_d t) exp(beta_d t^2 / 2 + beta_min t)."""
         t = as_tensor(t)
-        return (self.beta_min + self.beta_d * t) * self._growth(t)
+        return (self.beta_min + self.beta_d * t) * self._exponent(t).exp()
 
     def time(self, sigma: Value) -> Tensor:
-        """t = (sqrt(beta_min^2 + 2 beta_d ln(1 + sigma^2)) - beta_min) / beta_d."""
+        """t = (sqrt(beta_min^2 + 2 beta_d ln(1 + sigma^2)) - beta_min) / beta_d; NaN above the largest sigma(t)."""
         sigma = as_tensor(sigma)
-        log = (1 + sigma.square()).log()
+        wide = sigma.dtype == torch.float64
+        log = sigma.square().log1p() if wide else (1 + sigma.square()).log()
         if self.beta_d == 0:
             return log / self.beta_min
-        t = ((self.beta_min**2 + 2 * self.beta_d * log).sqrt() - self.beta_min) / self.beta_d
+        square = self.beta_min**2 + 2 * self.beta_d * log
+        if wide and self.beta_d < 0:  # at the maximum it is 0 but for rounding
+            square = torch.where(square.abs() < 1e-15 * self.beta_min**2, 0.0, square)
+        root = square.sqrt()
+        if wide and self.beta_min > 0:  # the same, where the difference would cancel
+            return 2 * log / (root + self.beta_min)
+        t = (root - self.beta_min) / self.beta_d
         # A negative beta_min has a second root there, at t > 0.
         return torch.where(sigma == 0, torch.zeros_like(t), t)
 
-    def _growth(self, t: Tensor) -> Tensor:
-        return (0.5 * self.beta_d * t.square() + self.beta_min * t).exp()
+    def _exponent(self, t: Tensor) -> Tensor:
+        """ln(1 + sigma^2)."""
+        return 0.5 * self.beta_d * t.square() + self.beta_min * t
+
+
+def _log_growth(sigma: float) -> float:
+    """ln(1 + sigma^2), also where sigma^2 overflows."""
+    return math.log1p(sigma**2) if sigma < 1e150 else 2 * math.log(sigma)
 
 
 @dataclass(frozen=True)

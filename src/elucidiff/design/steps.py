@@ -64,13 +64,20 @@ def vp(n: int, sigma_min: float | None = None, sigma_max: float | None = None, e
         epsilon_s: the smallest time, between 0 and 1.
 
     Raises:
-        ValueError: as for all steps, or epsilon_s does not lie between 0 and 1.
+        ValueError: as for all steps, epsilon_s does not lie between 0 and 1, or the range is so narrow that the noise
+            levels at these times do not decrease.
     """
     times = vp_times(n, epsilon_s)
     original = schedules.VP()
     low = float(original.sigma(epsilon_s)) if sigma_min is None else sigma_min
     high = float(original.sigma(1.0)) if sigma_max is None else sigma_max
-    return _with_zero(schedules.VP.fit(low, high, epsilon_s).sigma(times))
+    fitted = schedules.VP.fit(low, high, epsilon_s)
+    if fitted.beta_min + fitted.beta_d < 0:
+        raise ValueError(
+            f"vp steps from sigma_max = {high:g} to sigma_min = {low:g} with epsilon_s = {epsilon_s:g} would not "
+            "decrease: choose a wider range, a larger epsilon_s, or karras steps"
+        )
+    return _with_zero(fitted.sigma(times))
 
 
 def ve(n: int, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Tensor:

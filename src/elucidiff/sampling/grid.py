@@ -65,19 +65,20 @@ def noise_grid(
     """
     wanted = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
     _check(wanted)
-    t = schedule.time(_rounded(denoiser, wanted[:-1], device))
+    asked = _rounded(denoiser, wanted[:-1], device)
+    t = schedule.time(asked)
     sigma, scale = schedule.sigma(t), schedule.scale(t)
     gamma = torch.zeros_like(sigma) if churn is None else churn.gamma(sigma, len(sigma))
     raised = gamma > 0
-    t_hat = torch.where(raised, schedule.time(_rounded(denoiser, sigma + gamma * sigma, device)), t)
+    asked_hat = torch.where(raised, _rounded(denoiser, sigma + gamma * sigma, device), asked)
+    t_hat = torch.where(raised, schedule.time(asked_hat), t)
     sigma_hat = torch.where(raised, schedule.sigma(t_hat), sigma)
     scale_hat = schedule.scale(t_hat)
     added = (sigma_hat.square() - sigma.square()).clamp_min(0).sqrt()
     spread = added * scale_hat * (1.0 if churn is None else churn.noise_scale)
-    if not bool(torch.stack([t, t_hat, scale, scale_hat]).isfinite().all()):
-        raise ValueError(
-            f"{type(schedule).__name__} does not reach noise levels from {float(wanted[-2])} to {float(wanted[0])}"
-        )
+    _check_reached(schedule, asked, sigma, torch.stack([t, scale]), ": choose another range")
+    raised_to = ", to which the churn raises: use less churn"
+    _check_reached(schedule, asked_hat, sigma_hat, torch.stack([t_hat, scale_hat]), raised_to)
     t_next = torch.cat([t[1:], torch.zeros(1, dtype=torch.float64)])
     columns = (t, sigma, t_hat, sigma_hat, t_next, scale_hat / scale, spread)
     levels = [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
@@ -86,6 +87,17 @@ def noise_grid(
     for index, restart in sorted(places, key=itemgetter(0), reverse=True):
         levels[index:index] = restart.repeats * _way_down(denoiser, schedule, levels[index], restart, device)
     return levels
+
+
+def _check_reached(schedule: Schedule, asked: Tensor, sigma: Tensor, others: Tensor, advice: str) -> None:
+    """Raise ValueError unless the times of the noise levels ``asked`` for are times of these levels, ``sigma``.
+
+    A schedule may end below a level, or be so flat near 0 that time cannot tell small levels apart.
+    """
+    reached = torch.isclose(sigma, asked, rtol=0.01, atol=0) & others.isfinite().all(0)
+    if not bool(reached.all()):
+        level, name = float(asked[~reached][0]), type(schedule).__name__
+        raise ValueError(f"{name} does not reach the noise level {level:g}{advice}, or another schedule")
 
 
 def _way_down(

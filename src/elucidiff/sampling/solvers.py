@@ -104,8 +104,10 @@ class RK2:
         x' = x + h [(1 - 1/(2 alpha)) d + 1/(2 alpha) d']
 
     The last step, to t = 0, is Euler's, since dx/dt is 0/0 there. With alpha > 1 the second evaluation lies beyond
-    the end of the step, and may lie beyond t = 0. If sigma(t) goes on there as an odd function, as sigma = t does, so
-    does the ODE; if not, as for sigma = sqrt(t), the step uses alpha = 1.
+    the end of the step, and at the last steps, or with few of them, beyond t = 0. If sigma(t) goes on there as an
+    odd function, as sigma = t does, so does the ODE, and alpha stays as it is: the slope is taken at a noise level
+    below 0, and the denoiser, which depends on sigma^2, is asked for its size. If not, as for sigma = sqrt(t), the
+    step uses alpha = 1.
 
     Args:
         alpha: position of the second evaluation: 1 is Heun's method, 1/2 the midpoint method, 2/3 Ralston's.

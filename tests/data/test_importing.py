@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from elucidiff import data
-from tests.data.pictures import encoded, noise, write
+from tests.data.pictures import archive, encoded, noise, write
 from tests.golden_files import GOLDEN, load
 
 K = GOLDEN / "k_dataset"
@@ -158,8 +158,8 @@ def test_a_stopped_import_goes_on_where_it_was(tmp_path: Path, workers: int) -> 
         seen: list[int] = []
 
         def progress(stage: str, done: int, total: int) -> None:
-            assert total == 400
             if stage == "converting":
+                assert total == 400
                 seen.append(done)
                 if done >= stop_at:
                     raise Stop
@@ -224,6 +224,77 @@ def test_a_source_that_changed_is_not_mixed_with_what_was_done(tmp_path: Path) -
     write(tmp_path / "source" / "000.png", noise(1000))
     with pytest.raises(ValueError, match="unfinished import of other data"):
         data.import_dataset(tmp_path / "source", tmp_path / "out")
+
+
+def put_back(path: Path, content: bytes) -> None:
+    """Other content of the same length, with the times that the file had."""
+    status = path.stat()
+    assert len(content) == status.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def stored(images: Any) -> dict[str, bytes]:
+    return {f"{index:02d}.bmp": encoded(image.transpose(1, 2, 0), "bmp") for index, image in enumerate(images)}
+
+
+@pytest.mark.parametrize("kind", ["x.npy", "x.npz", "packed.npz", "x.zip", "folder"])
+def test_an_import_of_what_has_changed_since_is_refused(tmp_path: Path, kind: str) -> None:
+    """Neither length nor time of the file tells, nor do the first and last image."""
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), np.uint8)
+    changed = images.copy()
+    changed[20:30] = 255 - changed[20:30]
+    source = file = tmp_path / kind
+    if kind == "folder":
+        source.mkdir()
+        for name, content in stored(images).items():
+            (source / name).write_bytes(content)
+        file, other = source / "25.bmp", stored(changed)["25.bmp"]
+    else:
+        save: dict[str, Any] = {"x.npy": np.save, "x.npz": np.savez, "packed.npz": np.savez_compressed}
+        save["x.zip"] = lambda path, arrays: archive(path, stored(arrays))
+        save[kind](source, changed)
+        other = source.read_bytes()
+        save[kind](source, images)
+    first = data.import_dataset(source, tmp_path / "out")
+    assert data.import_dataset(source, tmp_path / "out") == first
+    if kind == "packed.npz":  # what was packed has another length
+        file.write_bytes(other)
+    else:
+        put_back(file, other)
+    with pytest.raises(FileExistsError, match=r"out was imported from \w+ when that held other data: remove it to"):
+        data.import_dataset(source, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    assert data.import_dataset(source, tmp_path / "out").sha256 != first.sha256
+
+
+def test_files_that_were_only_touched_are_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(64, dtype=np.uint8).reshape(4, 1, 4, 4))
+    first = data.import_dataset(tmp_path / "x.npy", tmp_path / "out")
+    os.utime(tmp_path / "x.npy", ns=(0, 0))
+    assert data.import_dataset(tmp_path / "x.npy", tmp_path / "out") == first
+
+
+def test_what_changed_while_an_import_was_stopped_is_noticed_again_and_again(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 1, 8, 8), np.uint8)
+    path, other = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(path, images)
+    before = path.read_bytes()
+    images[3] = 255 - images[3]
+    np.save(other, images)
+
+    def stop(stage: str, *_: int) -> None:
+        if stage == "converting":
+            raise Stop
+
+    with pytest.raises(Stop):
+        data.import_dataset(path, tmp_path / "out", progress=stop)
+    put_back(path, other.read_bytes())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="unfinished import of other data"):
+            data.import_dataset(path, tmp_path / "out")
+    path.write_bytes(before)
+    assert data.import_dataset(path, tmp_path / "out").count == 200
 
 
 def test_a_changed_import_is_noticed(tmp_path: Path) -> None:

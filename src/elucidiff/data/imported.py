@@ -17,7 +17,7 @@ from elucidiff.untrusted import open_regular, printable, read_json
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
 FORMAT = "elucidiff-data"
-VERSION = 1
+VERSION = 2
 
 
 def is_imported(folder: Path) -> bool:
@@ -106,4 +106,5 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "key": _is_text,
     "sha256": _is_text,
     "sha256_images": _is_text,
+    "sha256_source": _is_text,
 }

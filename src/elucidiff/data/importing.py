@@ -21,9 +21,10 @@ from elucidiff.data.fitting import Crop
 from elucidiff.data.images import ImageFiles, describe
 from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
 from elucidiff.data.parallel import in_order
-from elucidiff.data.partial import PartialImport
+from elucidiff.data.partial import Item, PartialImport
 from elucidiff.data.reading import AS_USUAL, Reading
-from elucidiff.data.sources import Contents, Images
+from elucidiff.data.source_digests import array_digest, file_digest
+from elucidiff.data.sources import Contents, Images, Source, rows_at_once
 
 Progress = Callable[[str, int, int], None]
 
@@ -75,7 +76,9 @@ def import_dataset(
     The folder holds ``images.npy`` (N, C, *spatial), ``labels.npy`` if there are labels, and ``meta.json`` with
     checksum and provenance, and appears whole. Until then the work is kept beside it in ``OUT.partial``; an import
     that was stopped or killed goes on from there when it is called again, and one that is complete already is left
-    alone. Beyond the names of the files, the memory that is needed does not depend on the number of images.
+    alone. In both cases the source is read again, but not decoded, and compared with the checksum of what was
+    imported: if it has changed, by whatever means, the folder is refused. Beyond the names of the files, the memory
+    that is needed does not depend on the number of images.
 
     Args:
         source: name or path, as for :func:`elucidiff.data.open`; here the images may differ in size.
@@ -86,12 +89,13 @@ def import_dataset(
         channels: 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). None: all have the same already.
         skip_broken: leave broken images out, instead of stopping at the first.
         workers: number of threads; None for one a core, or one in all if the images are small.
-        progress: called as ``progress(stage, done, total)`` in the stages "checking" and "converting".
+        progress: called as ``progress(stage, done, total)`` in the stages "checking", "converting" and "comparing".
         reading: which reading to take where several are possible.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
-        ValueError: settings that do not fit the data, a broken image, or a folder that holds something else.
+        ValueError: settings that do not fit the data, a broken image, or a folder that holds something else, such as
+            what the source was before it changed.
     """
     reading = reading or AS_USUAL
     contents = find(source, alike=False, reading=reading)
@@ -101,23 +105,25 @@ def import_dataset(
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, but must be at least 1")
     out = Path(out).expanduser()
-    key = _key(contents, conversion, skip_broken)
+    key = _key(contents, conversion, skip_broken, reading)
     if is_imported(out):
-        return _complete(out, key)
+        _compare(contents, _meta(out, key), progress)
+        return _complete(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
     survey = _survey(contents, conversion, skip_broken, progress)
     threads = workers or (os.cpu_count() or 1 if survey.mean_pixels >= _PIXELS_WORTH_A_THREAD else 1)
-    with PartialImport(out, key, survey.shape, contents.source.dtype, len(survey.rows)) as partial:
-        for images in _converted(contents, conversion, survey, partial.done, skip_broken, threads):
-            partial.append(images)
+    total = len(contents.source)
+    with PartialImport(out, key, survey.shape, contents.source.dtype, total) as partial:
+        partial.check_source(_digests(contents, partial.done, progress))
+        for items in _converted(contents, conversion, survey, partial.done, skip_broken, threads):
+            partial.append(items)
             if progress is not None:
-                progress("converting", partial.done, len(survey.rows))
-        kept = np.delete(survey.rows, partial.broken)
+                progress("converting", partial.done, total)
+        kept = np.delete(np.arange(total), partial.broken)
         if not len(kept):
             raise ValueError(f"{contents.name} holds no image that is not broken")
         labels = None if contents.labels is None else contents.labels.select(kept)
-        broken = sorted([*survey.broken, *survey.rows[partial.broken].tolist()])
         meta = {
             "format": FORMAT,
             "version": VERSION,
@@ -127,7 +133,7 @@ def import_dataset(
             "dtype": str(contents.source.dtype),
             "label_dim": 0 if labels is None else labels.dim,
             "class_names": [] if labels is None else labels.names,
-            "skipped": [_where(contents, row) for row in broken],
+            "skipped": [_where(contents, row) for row in partial.broken],
             "enlarged": survey.enlarged,
             "notes": contents.notes,
             "provenance": {
@@ -138,14 +144,19 @@ def import_dataset(
             },
         }
         partial.finish(labels, meta)
-    return _complete(out, key)
+    return _complete(out)
 
 
-def _complete(out: Path, key: str) -> Imported:
-    """An import that is complete, if it is the one that was asked for."""
+def _meta(out: Path, key: str) -> dict[str, Any]:
+    """What is said of an import that is complete, if it is the one that was asked for."""
     meta = read_meta(out)
     if meta["key"] != key:
         raise FileExistsError(f"{out} holds other data, or was imported with other settings: choose another folder")
+    return meta
+
+
+def _complete(out: Path) -> Imported:
+    meta = read_meta(out)
     return Imported(
         folder=out,
         count=meta["count"],
@@ -158,17 +169,44 @@ def _complete(out: Path, key: str) -> Imported:
     )
 
 
-def _key(contents: Contents, conversion: Conversion, skip_broken: bool) -> str:
-    """A digest of the settings and, as far as it can be seen without decoding it, the data."""
+def _compare(contents: Contents, meta: dict[str, Any], progress: Progress | None) -> None:
+    """Check that the source still is what was imported."""
+    digest = hashlib.sha256()
+    for of_image in _digests(contents, len(contents.source), progress):
+        digest.update(of_image)
+    if digest.hexdigest() != meta["sha256_source"]:
+        raise FileExistsError(
+            f"{meta['name']} was imported from {contents.name} when that held other data: remove it to import what it"
+            " holds now, or choose another folder"
+        )
+
+
+def _digests(contents: Contents, count: int, progress: Progress | None) -> Iterator[bytes]:
+    """Digests of the first ``count`` images as they are stored."""
     source = contents.source
-    digest = hashlib.sha256(json.dumps([VERSION, asdict(conversion), skip_broken, len(source)]).encode())
+    step = _CHUNK if isinstance(source, ImageFiles) else rows_at_once(source, _CHUNK_BYTES)
+    for start in range(0, count, step):
+        rows = np.arange(start, min(start + step, count))
+        if isinstance(source, ImageFiles):
+            yield from (file_digest(source, row) for row in rows.tolist())
+        else:
+            yield from (array_digest(image) for image in source.read(rows))
+        if progress is not None:
+            progress("comparing", int(rows[-1]) + 1, count)
+
+
+def _key(contents: Contents, conversion: Conversion, skip_broken: bool, reading: Reading) -> str:
+    """A digest of the settings, the labels, and the names and type of the images; :func:`_digests` has the rest."""
+    source = contents.source
+    settings = [VERSION, asdict(conversion), skip_broken, reading.changed(), len(source)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     if isinstance(source, ImageFiles):
-        for name in source.names:
-            digest.update(f"{name}\0{source.tree.stamp(name)}\0".encode())
+        for row in range(len(source)):
+            digest.update(f"{source.names[row]}\0".encode(errors="surrogateescape"))
     else:
         digest.update(f"{source.shape} {source.dtype}".encode())
-        digest.update(source.read(np.array([0, len(source) - 1])).data)
     if contents.labels is not None:
+        digest.update(json.dumps(contents.labels.names).encode())
         digest.update(np.ascontiguousarray(contents.labels.values).data)
     return digest.hexdigest()
 
@@ -177,8 +215,7 @@ def _key(contents: Contents, conversion: Conversion, skip_broken: bool) -> str:
 class _Survey:
     """What the headers of the images say."""
 
-    rows: np.ndarray[Any, np.dtype[np.int64]]
-    broken: list[int]
+    broken: frozenset[int]
     shape: tuple[int, ...]
     enlarged: int
     mean_pixels: float
@@ -191,9 +228,9 @@ def _survey(contents: Contents, conversion: Conversion, skip_broken: bool, progr
     if not isinstance(source, ImageFiles):
         shape = source.shape
         enlarged = total if conversion.enlarges(shape) else 0
-        return _Survey(np.arange(total), [], conversion.result_shape(shape), enlarged, math.prod(shape[1:]))
-    rows: list[int] = []
-    broken: list[int] = []
+        return _Survey(frozenset(), conversion.result_shape(shape), enlarged, math.prod(shape[1:]))
+    first = -1
+    broken: set[int] = set()
     shape = ()
     enlarged = pixels = 0
     for row in range(total):
@@ -202,53 +239,78 @@ def _survey(contents: Contents, conversion: Conversion, skip_broken: bool, progr
         except ValueError:
             if not skip_broken:
                 raise
-            broken.append(row)
+            broken.add(row)
             continue
         result = conversion.result_shape(found)
-        if rows and result != shape:
+        if first >= 0 and result != shape:
             raise ValueError(
-                f"images differ: {source.where(rows[0])} would be {describe(shape)}, but {source.where(row)}"
+                f"images differ: {source.where(first)} would be {describe(shape)}, but {source.where(row)}"
                 f" {describe(result)}; choose {'channels' if result[1:] == shape[1:] else 'a size (resize)'}"
             )
         shape = result
-        rows.append(row)
+        first = row if first < 0 else first
         enlarged += conversion.enlarges(found)
         pixels += found[1] * found[2]
         if progress is not None and (row % _CHUNK == 0 or row == total - 1):
             progress("checking", row + 1, total)
-    if not rows:
+    if len(broken) == total:
         raise ValueError(f"{contents.name} holds no image that is not broken")
-    return _Survey(np.array(rows), broken, shape, enlarged, pixels / len(rows))
+    return _Survey(frozenset(broken), shape, enlarged, pixels / (total - len(broken)))
 
 
 def _converted(
     contents: Contents, conversion: Conversion, survey: _Survey, done: int, skip_broken: bool, workers: int
-) -> Iterator[list[Images | None]]:
-    """The images from position ``done`` on, converted, some at a time; None for one that is broken."""
+) -> Iterator[list[Item]]:
+    """The images from position ``done`` on, converted, some at a time, with digests of what they were made of."""
     source = contents.source
+    image_bytes = math.prod(survey.shape) * source.dtype.itemsize
+    size = min(_CHUNK, max(1, _CHUNK_BYTES // image_bytes))
 
-    def one(row: int) -> Images | None:
-        try:
-            image = conversion(
-                source.image(row) if isinstance(source, ImageFiles) else source.read(np.array([row]))[0]
-            )
-        except ValueError:
-            if skip_broken and isinstance(source, ImageFiles):
-                return None
-            raise
+    def checked(image: Images, row: int) -> Images:
         if image.shape != survey.shape:
             raise ValueError(f"{_where(contents, row)} has changed since its header was read")
         return image
 
-    def chunk(start: int) -> list[Images | None]:
-        rows = survey.rows[start : start + size]
-        if conversion == Conversion() and not isinstance(source, ImageFiles):
-            return list(source.read(rows))
-        return [one(row) for row in rows.tolist()]
+    if not isinstance(source, ImageFiles):
+        return _converted_arrays(source, conversion, checked, done, size, workers)
 
-    image_bytes = math.prod(survey.shape) * source.dtype.itemsize
-    size = min(_CHUNK, max(1, _CHUNK_BYTES // image_bytes))
-    return in_order(chunk, range(done, len(survey.rows), size), workers)
+    def one(row: int) -> Item:
+        digest = file_digest(source, row)
+        if row in survey.broken:
+            return None, digest
+        try:
+            return checked(conversion(source.image(row)), row), digest
+        except ValueError:
+            if skip_broken:
+                return None, digest
+            raise
+
+    def chunk(start: int) -> list[Item]:
+        return [one(row) for row in range(start, min(start + size, len(source)))]
+
+    return in_order(chunk, range(done, len(source), size), workers)
+
+
+def _converted_arrays(
+    source: Source,
+    conversion: Conversion,
+    checked: Callable[[Images, int], Images],
+    done: int,
+    size: int,
+    workers: int,
+) -> Iterator[list[Item]]:
+    """As :func:`_converted`. One thread reads, in order: what is packed can be unpacked only from front to back."""
+    size = max(size, rows_at_once(source, 0))
+
+    def chunk(piece: tuple[int, Images]) -> list[Item]:
+        start, images = piece
+        return [
+            (checked(conversion(image), start + place), array_digest(image)) for place, image in enumerate(images)
+        ]
+
+    starts = range(done, len(source), size)
+    pieces = ((start, source.read(np.arange(start, min(start + size, len(source))))) for start in starts)
+    return in_order(chunk, pieces, 1 if size > _CHUNK else workers)
 
 
 def _where(contents: Contents, row: int) -> str:

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,10 @@ from elucidiff.files import write_whole
 _STATE = "progress.json"
 _SECONDS_BETWEEN_SAVES = 2.0
 _BYTES_AT_ONCE = 1 << 24
+_OTHER = "{} holds an unfinished import of other data or with other settings: remove it, or choose another folder"
+
+Item = tuple[Images | None, bytes]
+"""An image, or None for one that is broken, and the digest of what it was made of."""
 
 
 class PartialImport:
@@ -51,7 +56,8 @@ class PartialImport:
         self._image_bytes = math.prod(shape) * dtype.itemsize
         self.done = 0
         self.broken: list[int] = []
-        self._digest = hashlib.sha256()
+        self._digest, self._source = hashlib.sha256(), hashlib.sha256()
+        self._done_source, self._compared = "", False
         self._header = len(self._npy_header(total))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._read_state()
@@ -66,9 +72,22 @@ class PartialImport:
         """Images that were written."""
         return self.done - len(self.broken)
 
-    def append(self, images: list[Images | None]) -> None:
-        """Add the next images; None stands for one that is broken."""
-        for image in images:
+    def check_source(self, digests: Iterable[bytes]) -> None:
+        """Compare the digests of the images that were dealt with already to those of now.
+
+        Raises:
+            ValueError: some image is not what it was.
+        """
+        for digest in digests:
+            self._source.update(digest)
+        if self.done and self._source.hexdigest() != self._done_source:
+            raise ValueError(_OTHER.format(self._folder))
+        self._compared = True
+
+    def append(self, items: list[Item]) -> None:
+        """Add the next images."""
+        for image, digest in items:
+            self._source.update(digest)
             if image is None:
                 self.broken.append(self.done)
             else:
@@ -95,7 +114,8 @@ class PartialImport:
             buffer = io.BytesIO()
             np.save(buffer, values, allow_pickle=False)
             write_whole(self._folder / LABELS, buffer.getvalue())
-        meta = meta | {"sha256": self._digest.hexdigest(), **checksums, "key": self._key}
+        meta = meta | {"sha256": self._digest.hexdigest(), **checksums}
+        meta |= {"sha256_source": self._source.hexdigest(), "key": self._key}
         write_whole(self._folder / META, json.dumps(meta, indent=2) + "\n")
         (self._folder / _STATE).unlink(missing_ok=True)
         self._folder.rename(self._out)
@@ -131,19 +151,18 @@ class PartialImport:
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             key, done, broken = state["key"], int(state["done"]), list(state["broken"])
+            self._done_source = str(state["source"])
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} is damaged ({error!r}): remove {self._folder} and import again") from None
         if key != self._key:
-            raise ValueError(
-                f"{self._folder} holds an unfinished import of other data or with other settings: remove it, or"
-                " choose another folder"
-            )
+            raise ValueError(_OTHER.format(self._folder))
         self.done, self.broken = done, broken
 
     def _save_state(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
-        state = {"key": self._key, "done": self.done, "broken": self.broken}
+        source = self._source.hexdigest() if self._compared else self._done_source
+        state = {"key": self._key, "done": self.done, "broken": self.broken, "source": source}
         write_whole(self._folder / _STATE, json.dumps(state))
         self._saved_at = time.monotonic()
 

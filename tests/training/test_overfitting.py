@@ -115,3 +115,12 @@ def test_standard_errors_of_the_meter() -> None:
     found = meter.summary()
     assert found.error == pytest.approx((values.std() / 5**0.5).item())
     assert list(found.error_by_sigma.values()) == [pytest.approx((values[:4].std() / 2).item())]
+
+
+def test_losses_that_are_not_finite_or_zero_are_neither_the_best_nor_a_rise() -> None:
+    nan, zero = float("nan"), [0.0, 0.0, 0.0]
+    lines = story([[nan] * 3, *RISING[1:4]], FALLING[:5])
+    assert held_out_trend(lines, 500, summary(RISING[4])).best_images == 200
+    assert held_out_trend(story(RISING[:4], FALLING[:5]), 500, summary([nan] * 3)).best_images == 200
+    assert held_out_trend(story(RISING[:4], FALLING[:5]), 500, summary([nan] * 3)).warning is None
+    assert held_out_trend(story([zero, *RISING[1:4]], FALLING[:5]), 500, summary(RISING[4])).rising == ()

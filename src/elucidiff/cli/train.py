@@ -113,13 +113,19 @@ class Watch(Callbacks):
         self._bar.reach(progress.images_seen, loss, progress.fraction)
 
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
-        """See :class:`Callbacks`. With classes, every column is one; label vectors are examples from the data."""
+        """See :class:`Callbacks`. A preview that cannot be drawn or written is no reason to end a run."""
+        try:
+            self._preview(model, run_dir / "samples" / f"{images_seen:012d}.png")
+        except Exception as error:
+            self._bar.say(f"warning: there is no preview after {images_seen:,} images: {error}")
+
+    def _preview(self, model: Denoiser, path: Path) -> None:
+        """With classes, every column is one; label vectors are examples from the data."""
         classes = model.label_dim if model.label_kind == "classes" else 0
         labels = torch.arange(self._samples) % classes if classes else None
         low, high = range_for(getattr(model.preconditioning, "sigma_data", 0.5))
         x = Sampler(sigma_min=low, sigma_max=high).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8
-        path = run_dir / "samples" / f"{images_seen:012d}.png"
         write_sheet(path, x, columns, pictures=makes_pictures(model))
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.memorisation import MemorisationCheck
+from elucidiff.training.metrics import metrics_until
 from elucidiff.training.overfitting import held_out_trend
 from elucidiff.training.state import TrainingState
 from elucidiff.training.validation import validate
 
-# Of fewer training images, distances to the nearest two say nothing.
-_FEWEST = 4
-
 
 class Checks:
     """The checks of a run. They read the metrics that are written already and change nothing of the run.
+
+    What is checked is safe on the disk by then, and a check that fails costs its own figures, not the run: it is told
+    as a warning.
 
     Args:
         state: the training state.
@@ -29,7 +31,7 @@ class Checks:
         config = state.config
         self._memorisation = None
         # One process samples, while the others wait.
-        if config.memorisation_samples and len(data.train) >= _FEWEST and state.processes.main:
+        if config.memorisation_samples and state.processes.main:
             self._memorisation = MemorisationCheck(data.train, config.memorisation_samples, config.sigma_data)
         self._said: set[str] = set()
 
@@ -45,31 +47,56 @@ class Checks:
         """
         values: dict[str, Any] = {}
         warnings: list[str] = []
-        if self._held_out is not None:
-            losses = validate(self._state, model, self._held_out)
-            trend = held_out_trend(lines, self._state.images_seen, losses)
-            values |= {
-                "validation_loss": losses.mean,
-                "validation_loss_by_sigma": losses.by_sigma,
-                "validation_error_by_sigma": losses.error_by_sigma,
-                "validation_best": trend.best,
-                "validation_best_images": trend.best_images,
-                "overfitting_levels": len(trend.rising),
-            }
-            warnings += self._once("overfitting", trend.warning)
-        if self._memorisation is not None:
-            found = self._memorisation(model)
-            values |= {
-                "memorised_fraction": found.fraction,
-                "nearest_ratio": found.ratio,
-                "memorised_fraction_real": found.real_fraction,
-                "nearest_ratio_real": found.real_ratio,
-            }
-            warnings += self._once("memorisation", found.warning)
+        for kind, check in (("overfitting", self._overfitting), ("memorisation", self._copies)):
+            try:
+                found, warning = check(model, lines)
+            except ConnectionError:  # another process of the run has failed, which ends all
+                raise
+            except Exception as error:
+                found, warning = {}, f"the check for {kind} is left out: {' '.join(str(error).split())}"
+                kind += " left out"
+            values |= found
+            if warning is not None and kind not in self._said:
+                self._said.add(kind)
+                warnings.append(warning)
         return values, warnings
 
-    def _once(self, kind: str, warning: str | None) -> list[str]:
-        if warning is None or kind in self._said:
-            return []
-        self._said.add(kind)
-        return [f"warning: {warning}"]
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to check."""
+        return self._held_out is not None or self._state.config.memorisation_samples > 0
+
+    def _overfitting(self, model: Denoiser, lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:
+        if self._held_out is None:
+            return {}, None
+        losses = validate(self._state, model, self._held_out)
+        trend = held_out_trend(lines, self._state.images_seen, losses)
+        values = {
+            "validation_loss": losses.mean,
+            "validation_loss_by_sigma": losses.by_sigma,
+            "validation_error_by_sigma": losses.error_by_sigma,
+            "validation_best": trend.best,
+            "validation_best_images": trend.best_images,
+            "overfitting_levels": len(trend.rising),
+        }
+        return values, trend.warning
+
+    def _copies(self, model: Denoiser, lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:
+        if self._memorisation is None:
+            return {}, None
+        found = self._memorisation(model)
+        values = {
+            "memorised_fraction": found.fraction,
+            "nearest_ratio": found.ratio,
+            "memorised_fraction_real": found.real_fraction,
+            "nearest_ratio_real": found.real_ratio,
+        }
+        return {name: value for name, value in values.items() if value is not None}, found.warning
+
+
+def has_checks(run_dir: Path, images_seen: int) -> bool:
+    """Whether metrics.jsonl has a line about the checks after so many images."""
+    return any(
+        line["images"] == images_seen and any(name in line for name in ("validation_loss", "memorised_fraction"))
+        for line in metrics_until(run_dir, images_seen)
+    )

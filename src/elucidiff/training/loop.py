@@ -17,7 +17,7 @@ from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import Draws, draw, seeded_layers
-from elucidiff.training.learning_rate import learning_rate
+from elucidiff.training.duration import rate_at
 from elucidiff.training.precision import cuda_products
 from elucidiff.training.processes import joined
 from elucidiff.training.run import Run
@@ -80,8 +80,8 @@ def train(
     Everything random in a step depends on ``config.seed`` and the number of the step alone, so a run that was killed
     and resumed ends with the same bits as one that was not (on a CPU, with the same number of threads, and without
     ``max_minutes``: how far a minute goes is up to the machine; and with the same length, which a decaying learning
-    rate depends on). The first SIGINT or SIGTERM finishes the step, saves
-    a checkpoint and returns; a second one acts at once.
+    rate depends on; where that makes the rate leap, it is said first). The first SIGINT or SIGTERM finishes the step,
+    saves a checkpoint and returns; a second one acts at once.
 
     Args:
         config: the settings; :mod:`elucidiff.training.presets` has some that work.
@@ -90,11 +90,11 @@ def train(
             with ``ema_widths`` also ``averages/`` for :func:`elucidiff.training.reconstruct`;
             with ``validation_images`` also ``best/``, the model with the lowest held-out loss.
         resume: go on from the newest undamaged checkpoint in ``run_dir``; from the start if there is none yet.
-        callbacks: who is told about progress and checkpoints.
+        callbacks: who is told about progress and checkpoints. Without, warnings are Python's.
 
     Raises:
         ValueError: settings that do not fit the data or the machine, data that are not finite, a run folder that
-            holds another run, or a loss that is no longer finite.
+            holds another run or that another process is writing to, or a loss that is no longer finite.
         OSError: the data cannot be read, or the run folder cannot be written; its last good checkpoint is intact.
     """
     with failing_once(), joined(config.device) as (processes, device), cuda_products(config.tf32):
@@ -142,15 +142,7 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
         progress: the share of the run that is done, for the learning rate.
     """
     config = state.config
-    lr = learning_rate(
-        state.images_seen,
-        peak=config.lr,
-        ramp_images=config.lr_ramp_images,
-        decay=config.lr_decay,
-        progress=progress,
-        decay_images=config.lr_decay_images,
-        cooldown=config.lr_cooldown,
-    )
+    lr = rate_at(config, state.images_seen, progress)
     for group in state.optimiser.param_groups:
         group["lr"] = lr * group["share"]
     state.optimiser.zero_grad(set_to_none=True)

@@ -22,6 +22,7 @@ from elucidiff.sampling.sampler import Sampler
 # its nearest training image is less than a third as far as the second nearest.
 _MEMORISED = 1 / 3
 _WARN_ABOVE = 0.1
+_FEWEST = 2  # images that a sample is compared with
 _STEPS = 8
 # Of a set with more values, images evenly spread over it stand for all.
 _VALUES = 1 << 28
@@ -38,25 +39,30 @@ class Memorisation:
         samples: how many were drawn.
         fraction: share of the samples with a ratio below 1/3.
         ratio: median ratio of the samples.
-        real_fraction: share of as many training images, each compared with all others, with a ratio below 1/3.
-        real_ratio: median ratio of these.
+        real_fraction: share of as many training images, each compared with all others, with a ratio below 1/3; None
+            if there are no two others, in a set of two different images.
+        real_ratio: median ratio of these, likewise.
     """
 
     samples: int
     fraction: float
     ratio: float
-    real_fraction: float
-    real_ratio: float
+    real_fraction: float | None
+    real_ratio: float | None
 
     @property
     def warning(self) -> str | None:
         """One line if clearly more samples than real images are copies; else None."""
-        if self.fraction <= self.real_fraction + _WARN_ABOVE:
+        if self.fraction <= (self.real_fraction or 0.0) + _WARN_ABOVE:
             return None
+        real = (
+            "of two different ones, there is nothing else to learn"
+            if self.real_fraction is None
+            else f"of real images {round(self.real_fraction * self.samples)} would be"
+        )
         return (
-            f"{round(self.fraction * self.samples)} of {self.samples} samples are copies of training images (of real "
-            f"images {round(self.real_fraction * self.samples)} would be): stop earlier, or train with more images, "
-            "augmentation or dropout"
+            f"{round(self.fraction * self.samples)} of {self.samples} samples are copies of training images "
+            f"({real}): stop earlier, or train with more images, augmentation or dropout"
         )
 
 
@@ -66,7 +72,7 @@ class MemorisationCheck:
     Equal images of the set count once: a sample that copies one would else be equally far from both.
 
     Args:
-        train: the training images, at least four of them.
+        train: the training images.
         count: samples to draw, and real images to compare them with.
         sigma_data: standard deviation of the data, to which the range of noise levels is scaled.
     """
@@ -75,17 +81,26 @@ class MemorisationCheck:
         self._train, self._count = train, count
         low, high = range_for(sigma_data)
         self._sampler = Sampler(n=_STEPS, sigma_min=low, sigma_max=high)
-        size = max(4, _VALUES // int(np.prod(train.shape)))
+        size = max(_FEWEST + 1, _VALUES // int(np.prod(train.shape)))
         self._candidates = evenly_spread(np.arange(len(train)), size)
 
     def __call__(self, model: Denoiser) -> Memorisation:
-        """Draw the samples and compare them. Nothing random but the seeds' own generators is used."""
+        """Draw the samples and compare them. Nothing random but the seeds' own generators is used.
+
+        Raises:
+            ValueError: the training images are all equal, so that there is nothing to compare with; or the samples
+                are not finite.
+        """
+        if len(self._distinct) < _FEWEST:
+            raise ValueError("the training images are all equal, so every good sample is a copy")
         labels = None
         if model.label_dim:
             labels = self._train.labels(evenly_spread(np.arange(len(self._train)), self._count))
             # A set with fewer images than samples: its labels are used again.
             labels = None if labels is None else labels[torch.arange(self._count) % len(labels)]
         samples = self._sampler.run(model, range(self._count), labels, batch_size=min(self._count, 16)).x.cpu()
+        if not samples.isfinite().all():
+            raise ValueError("samples of the model are not finite")
         if self._train.dtype == torch.uint8:
             samples = samples.clamp(-1, 1)
         ratios = self._ratios(samples)
@@ -94,17 +109,21 @@ class MemorisationCheck:
             samples=self._count,
             fraction=_share_of_copies(ratios),
             ratio=float(ratios.median()),
-            real_fraction=_share_of_copies(real),
-            real_ratio=float(real.median()),
+            real_fraction=None if real is None else _share_of_copies(real),
+            real_ratio=None if real is None else float(real.median()),
         )
 
     def _ratios(self, images: Tensor, *, themselves: bool = False) -> Tensor:
         """Nearest over second nearest distance; of images of the set themselves, to others."""
-        distances, _ = nearest_images(images, self._pieces(), 3 if themselves else 2)
-        return distances[:, -2] / distances[:, -1]
+        distances, _ = nearest_images(images, self._pieces(), _FEWEST + themselves)
+        nearest, second = distances[:, -2], distances[:, -1]
+        # Images that differ in their bits but not in their values (0 and -0) are both at a distance of 0 from a copy.
+        return torch.where(second > 0, nearest / second, 0.0)
 
     @cached_property
-    def _real_ratios(self) -> Tensor:
+    def _real_ratios(self) -> Tensor | None:
+        if len(self._distinct) <= _FEWEST:
+            return None
         places = evenly_spread(self._distinct, self._count)
         return self._ratios(to_unit(self._train.images(places)), themselves=True)
 

@@ -184,6 +184,12 @@ def _named(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def metrics_until(run_dir: Path, images_seen: int) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl`` in a run folder, about at most ``images_seen`` images; none without the file."""
+    path = run_dir / "metrics.jsonl"
+    return [json.loads(line) for line in _lines_until(path, images_seen)] if path.exists() else []
+
+
 def _lines_until(path: Path, images_seen: int) -> list[str]:
     """The whole lines of ``path`` about at most ``images_seen`` images; a killed run may have left half a line."""
     lines = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ def held_out_trend(lines: Sequence[Mapping[str, Any]], images_seen: int, losses:
         "validation_loss_by_sigma": {level_name(sigma): loss for sigma, loss in losses.by_sigma.items()},
     }
     checkpoints = [*before, now]
-    best = min(checkpoints, key=lambda line: float(line["validation_loss"]))
+    best = min(checkpoints, key=lambda line: _finite(line["validation_loss"]))
     rises = {}
     for level, error in {_ALL: losses.error, **_named(losses.error_by_sigma)}.items():
         rise = _rise(lines, checkpoints, level, error)
@@ -80,14 +81,20 @@ def _rise(
 ) -> float:
     """By which share the held-out loss at a level has risen, if that is a sign of overfitting; else 0."""
     known = [(line["images"], value) for line in checkpoints if (value := _held_out(line, level)) is not None]
-    best_place = min(range(len(known)), key=lambda place: known[place][1])
+    best_place = min(range(len(known)), key=lambda place: _finite(known[place][1]))
     best_images, best = known[best_place]
     images, loss = known[-1]
-    if len(known) - 1 - best_place < _PATIENCE or loss <= best + error:
+    # A loss of 0 has no share of itself to rise by, and one that is not finite has not risen but broken.
+    if len(known) - 1 - best_place < _PATIENCE or not (best + error < loss < math.inf and best > 0):
         return 0.0
     then, now = (_training(lines, checkpoints, level, at) for at in (best_images, images))
     falls = then is None or now is None or now < then
     return loss / best - 1 if falls else 0.0
+
+
+def _finite(loss: float) -> float:
+    """A loss by which the lowest is found: one that is not finite is never it."""
+    return float(loss) if math.isfinite(loss) else math.inf
 
 
 def _held_out(line: Mapping[str, Any], level: str) -> float | None:

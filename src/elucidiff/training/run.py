@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,14 @@ from elucidiff.training.agreement import Agreement
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks, Progress
 from elucidiff.training.checkpoint import Checkpoint, CheckpointFolder
-from elucidiff.training.checks import Checks
+from elucidiff.training.checks import Checks, has_checks
+from elucidiff.training.duration import leap_of_rate, progress_of
 from elucidiff.training.metrics import LossSummary, MetricsLog
 from elucidiff.training.snapshots import save_snapshot
 from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 
 # What may change when a run is resumed: how long, how often, where. With a decaying learning rate the length matters
-# to the steps, too: a run that is made longer goes on with the rate of the longer run.
+# to the steps, too: a run that is made longer goes on with the rate of the longer run, and says so.
 _MAY_CHANGE = (
     "data", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
     "keep_checkpoints", "device", "channels_last", "compile", "sharding", "data_workers", "memorisation_samples",
@@ -65,9 +67,12 @@ class Run:
         self.loss: float | None = None
         self._config, self._state, self._data = state.config, state, data
         self._processes = processes = state.processes
+        self._heard = callbacks is not None and processes.main
         self._callbacks = callbacks if callbacks is not None and processes.main else Callbacks()
         self._checkpoints = CheckpointFolder(self.path / "checkpoints", self._config.keep_checkpoints)
         self._saved_at: int | None = None
+        self._leap: str | None = None
+        self._checks = Checks(state, data)
         restarted = processes.has_begun(self.path)
         if resume or restarted:
             if not restarted:
@@ -75,6 +80,10 @@ class Run:
             self._restore(self._checkpoints.newest())
         elif any(self._checkpoints.path.glob("*")):
             raise ValueError(f"{self.path} holds a run already: resume it, or choose another folder")
+        # Of a run that was killed between a checkpoint and its checks. All processes see the same of it.
+        self._unchecked = (
+            self._saved_at is not None and self._is_checked and not has_checks(self.path, self._saved_at)
+        )
         processes.refuse_differences(
             {"data": data.identity, "settings": self._shared_settings(), "newest checkpoint": self._saved_at}
         )
@@ -86,12 +95,15 @@ class Run:
             processes.note_begun(self.path)
             self._log = MetricsLog(self.path, state.images_seen)
         self._agreement = Agreement(processes, state.seconds)
-        self._checks = Checks(state, data)
         self._begun = time.monotonic() - state.seconds
         self._logged_at = (state.images_seen, state.seconds)
         self._images_per_second: float | None = None
 
     def __enter__(self) -> Run:
+        if self._leap is not None:
+            self._warn(self._leap)
+        if self._unchecked:
+            self._look_at(self._model())
         return self
 
     def __exit__(
@@ -103,9 +115,7 @@ class Run:
     @property
     def progress(self) -> float:
         """The share of the run that is done, in [0, 1]: by images or by minutes, whichever is further."""
-        images = self._state.images_seen / self._config.duration_images
-        minutes = self._config.max_minutes
-        return min(1.0, images if minutes is None else max(images, self._state.seconds / (60 * minutes)))
+        return progress_of(self._config, self._state.images_seen, self._state.seconds)
 
     @property
     def finished(self) -> bool:
@@ -120,6 +130,13 @@ class Run:
         """Tell whoever listens, in one line."""
         self._callbacks.on_note(text)
 
+    def _warn(self, text: str) -> None:
+        """Tell of something that may be wrong; where nobody listens, in Python's way."""
+        if self._heard:
+            self.say(f"warning: {text}")
+        elif self._processes.main:
+            warnings.warn(text, stacklevel=4)
+
     def after_step(self, received: str | None = None) -> None:
         """Do what is due after an optimiser step, by when this process has ``received`` a signal or not."""
         state, config = self._state, self._config
@@ -133,50 +150,64 @@ class Run:
         )
 
     def save(self) -> None:
-        """Write the model and a checkpoint, unless that was done after this very step.
+        """Write the model and a checkpoint, unless that was done after this very step; then look at the model.
 
-        The checkpoint comes last: if the process is killed in between, everything here is done again.
+        The checkpoint comes after the model: if the process is killed in between, both are written again. What looks
+        at the model comes last, when nothing can be lost any more; if it was killed, it is made up for on resumption.
         """
         state = self._state
         if self._saved_at == state.images_seen:
             return
         self._finite_losses()
-        model = state.model
-        # Not where a signal stopped the run: a resumed run is to write what an unbroken one does.
-        checked = self._check(model) if self.finished or self._due(self._config.checkpoint_images) else {}
-        model.facts = {
-            "data": dict(self._data.facts),
-            "provenance": {
-                "program": f"elucidiff {importlib.metadata.version('elucidiff')}",
-                "images_seen": state.images_seen,
-                "training": to_dict(self._config),
-            },
-        }
+        model = self._model()
         checkpoint = state.checkpoint(config=to_dict(self._config), data=self._data.identity)
         if self._processes.main:
             model.save(self.path / "model")
-            if checked.get("validation_best_images") == state.images_seen:
-                model.save(self.path / "best")
             for name, average in state.averages.items():
                 save_snapshot(self.path, average, below(name, checkpoint.tensors), state.images_seen)
             self._checkpoints.save(checkpoint)
         self._saved_at = state.images_seen
-        self._callbacks.on_checkpoint(model, state.images_seen, self.path)
+        self._look_at(model)
+
+    def _model(self) -> Denoiser:
+        """The denoiser with the averaged weights, and all that is known of it."""
+        model = self._state.model
+        model.facts = {
+            "data": dict(self._data.facts),
+            "provenance": {
+                "program": f"elucidiff {importlib.metadata.version('elucidiff')}",
+                "images_seen": self._state.images_seen,
+                "training": to_dict(self._config),
+            },
+        }
+        return model
+
+    def _look_at(self, model: Denoiser) -> None:
+        """Check a model that was saved, keep it if it is the best so far, and show it to whoever listens."""
+        if self._is_checked:
+            values, doubts = self._checks.run(model, [] if self._log is None else self._log.lines())
+            # The line comes last: it tells a resumed run that all this was done.
+            if self._processes.main and values.get("validation_best_images") == self._state.images_seen:
+                model.save(self.path / "best")
+            if values:
+                self._write({"step": self._state.step, **values})
+            for doubt in doubts:
+                self._warn(doubt)
+        self._callbacks.on_checkpoint(model, self._state.images_seen, self.path)
         self._processes.wait_for_main()
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether a model that is saved now is one to check.
+
+        Not where a signal stopped the run: a resumed run is to write what an unbroken one does.
+        """
+        return self._checks.wanted and (self.finished or self._due(self._config.checkpoint_images))
 
     def _due(self, every: int) -> bool:
         """Whether the last step passed a multiple of ``every`` images."""
         images = self._state.images_seen
         return images // every > (images - self._config.batch_size) // every
-
-    def _check(self, model: Denoiser) -> Mapping[str, Any]:
-        """Write the checks of this checkpoint into the log, and say what is worth a warning."""
-        values, warnings = self._checks.run(model, [] if self._log is None else self._log.lines())
-        if values:
-            self._write({"step": self._state.step, **values})
-        for warning in warnings:
-            self.say(warning)
-        return values
 
     def _write_log(self) -> None:
         state = self._state
@@ -238,6 +269,14 @@ class Run:
                 f"cannot resume {self.path}: its checkpoint is from another version of this program"
             ) from None
         self._saved_at = checkpoint.images_seen
+        before = checkpoint.state["config"]
+        self._leap = leap_of_rate(
+            self._config,
+            before["duration_images"],
+            before["max_minutes"],
+            checkpoint.images_seen,
+            self._state.seconds,
+        )
 
     def _refuse_changes(
         self, what: str, before: Mapping[str, Any], now: Mapping[str, Any], ignore: tuple[str, ...] = ()

@@ -23,14 +23,32 @@ def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
         model: the denoiser with the averaged weights; every process has it.
         held_out: the images.
         passes: how often each image is used, each time at another noise level.
+
+    Raises:
+        ValueError: another process could not measure its part. What one of them raises comes after all have met, so
+            that whoever goes on without this loss goes on with the others.
     """
+    meter = LossMeter(state.device, state.processes)
+    failure: Exception | None = None
+    try:
+        _measure(state, model, held_out, passes, meter)
+    except Exception as error:
+        failure = error
+    failed = state.processes.gather(torch.tensor([failure is not None]))
+    if failure is not None:
+        raise failure
+    if failed.any():
+        raise ValueError("another process could not measure the loss on held-out images")
+    return meter.summary()
+
+
+def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int, meter: LossMeter) -> None:
+    """This process's part; the processes take turns."""
     processes, noise = state.processes, state.objective.noise
-    meter = LossMeter(state.device, processes)
     images, labels = to_unit(held_out.images()), held_out.labels()
     size = state.config.device_batch_size or state.images
     for number in range(passes):
         draws = draw(mix(0, "validation"), number, images.shape, noise)
-        # Every process takes its turn with a part.
         for start in range(processes.rank * size, len(images), processes.count * size):
             part = slice(start, start + size)
             drawn = draws.part(part)
@@ -40,4 +58,3 @@ def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
             with state.arithmetic.forward():
                 loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
             meter.add(loss, sigma)
-    return meter.summary()

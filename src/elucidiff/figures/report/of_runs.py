@@ -112,8 +112,10 @@ def _about_training(lines: Sequence[Line]) -> str:
             f"with {best['validation_loss']:.3g}."
         )
     if copies := [line for line in lines if "memorised_fraction" in line]:
-        share, real = copies[-1]["memorised_fraction"], copies[-1]["memorised_fraction_real"]
-        text += f"\n\nOf the last samples {share:.0%} copy training images; of real images {real:.0%} would."
+        share, real = copies[-1]["memorised_fraction"], copies[-1].get("memorised_fraction_real")
+        text += f"\n\nOf the last samples {share:.0%} copy training images" + (
+            "; there are only two different ones." if real is None else f"; of real images {real:.0%} would."
+        )
     return text
 
 

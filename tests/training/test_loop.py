@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ import torch
 from safetensors.torch import load_file
 
 from elucidiff.augment.options import Options
+from elucidiff.cli.main import main
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.launch.lock import held
 from elucidiff.training import Callbacks, NetworkConfig, Progress, TrainingConfig, preset, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.checkpoint import CheckpointFolder
@@ -314,6 +317,23 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(
 
 
 class TestRefusedBeforeWorkStarts:
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_a_folder_that_another_process_writes_to(
+        self, resume: bool, unbroken: Path, pictures: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """In one line, with exit code 2; afterwards the folder is free again, and as it was."""
+        run = shutil.copytree(unbroken, tmp_path / "run") if resume else tmp_path / "run"
+        before = sorted(run.rglob("*"))
+        settings = tmp_path / "settings.yaml"
+        tiny(pictures, duration_images=4).save(settings)
+        with held(run):
+            words = ["train", str(settings), "--run-dir", str(run), *(["--resume"] if resume else [])]
+            assert main(words) == 2
+        assert f"another process is writing to {run}: wait until it ends" in capsys.readouterr().err
+        assert set(run.rglob("*")) - set(before) <= {run / ".lock"}
+        with held(run):
+            pass
+
     def test_a_folder_that_holds_a_run(self, unbroken: Path, pictures: str) -> None:
         with pytest.raises(ValueError, match="holds a run already: resume it"):
             train(tiny(pictures), unbroken)

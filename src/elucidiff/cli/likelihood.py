@@ -29,6 +29,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import label_rows
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
+from elucidiff.launch.lock import file_held
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
 from elucidiff.sampling.likelihood.record import read_record, write_record
@@ -135,6 +136,21 @@ def run(arguments: Sequence[str]) -> int:
         "choices": asdict(choices),
         "device": device.type,
     }
+    with file_held(options.out):
+        return _measure(options, choices, facts, denoiser, dataset, images, labels)
+
+
+def _measure(
+    options: Options,
+    choices: Likelihood,
+    facts: dict[str, Any],
+    denoiser: Denoiser,
+    dataset: Dataset,
+    images: Tensor,
+    labels: Tensor | None,
+) -> int:
+    """Measure what is not there yet, tell all, and return the exit code."""
+    device = next(denoiser.parameters()).device
     done = [] if options.overwrite else read_record(options.out, facts)
     known = {each.image for each in done}
     todo = [k for k, image in enumerate(images.tolist()) if image not in known]
@@ -150,7 +166,7 @@ def run(arguments: Sequence[str]) -> int:
         kept = f"{len(done)} of {len(images)} images are in {options.out}" if done else "nothing was measured yet"
         print(f"stopped: {kept}; the same command goes on from here", file=sys.stderr)
         return 0 if isinstance(stopped, Terminated) else 130
-    _tell(options, choices, done, called, dataset.dtype == torch.uint8)
+    _tell(options, choices, done, facts["images"], dataset.dtype == torch.uint8)
     return 0
 
 

@@ -18,7 +18,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
     """Raise ValueError if there are files in ``out`` that nobody allowed to write over."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
+    if out.is_dir() and any(not file.name.startswith(".") for file in out.iterdir()) and not overwrite:
         raise ValueError(f"{out} already holds files: choose another --out, or add --overwrite")
 
 

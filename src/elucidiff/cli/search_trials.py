@@ -17,6 +17,7 @@ from elucidiff.evaluation.search import Objective, open_storage, work
 from elucidiff.evaluation.search.running import IMAGES, WHY, Worked, begin
 from elucidiff.evaluation.search.storage import dashboard_command, storage_errors, without_password
 from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.launch.lock import held_if_free
 
 
 def carry_out(options: Options, arguments: Sequence[str]) -> int:
@@ -34,7 +35,11 @@ def carry_out(options: Options, arguments: Sequence[str]) -> int:
                     )
                 else:
                     command = shlex.join(arguments).replace(plan.where, without_password(plan.where))
-                    Result(plan, worked, objective, f"elucidiff search {command}").keep(options.model)
+                    with held_if_free(plan.out) as free:
+                        if free:
+                            Result(plan, worked, objective, f"elucidiff search {command}").keep(options.model)
+                        else:  # two that finished at the same moment
+                            print(f"all trials are done; another worker is writing the result to {plan.out}")
         except StoppedError:
             print("what was found so far is kept; the same command goes on", file=sys.stderr)
     return 130 if interrupt.received == "SIGINT" else 0

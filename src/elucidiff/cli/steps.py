@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Interrupt
+from elucidiff.launch.lock import file_held
 from elucidiff.sampling.named import NamedSampler, describe, load_named, names_beside, path_of, save_named
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.choices import (
@@ -32,6 +34,7 @@ from elucidiff.sampling.optimise.choices import (
 )
 from elucidiff.sampling.optimise.steps import check_seeds
 from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.sampling.seeds import parse_seeds
 from elucidiff.sampling.solver_names import SolverName
 from elucidiff.suggest import suggestion
@@ -94,9 +97,7 @@ class Optimise:
         check_seeds(seeds, fresh_seeds)
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"--max-minutes is {self.max_minutes:g}, but must be positive")
-        for name in plan:
-            if path_of(self.model, name).exists() and not self.overwrite:
-                raise ValueError(f"{self.model} has a sampler {name!r} already: choose another, or add --overwrite")
+        self._refuse_existing(plan)
         denoiser, model = _load(self.model, self.device), checksum(self.model)
         guided = guided_alike(solvers, denoiser)
         for budget in plan.values():
@@ -104,6 +105,27 @@ class Optimise:
         if advice := range_advice(solvers[0], denoiser):
             print(advice, file=sys.stderr)
 
+        with _names_held(self.model, plan):
+            self._refuse_existing(plan)  # another process may have been faster
+            return self._search(plan, solvers, guided, (low, high), (seeds, fresh_seeds), command, model)
+
+    def _refuse_existing(self, names: Iterable[str]) -> None:
+        for name in names:
+            if path_of(self.model, name).exists() and not self.overwrite:
+                raise ValueError(f"{self.model} has a sampler {name!r} already: choose another, or add --overwrite")
+
+    def _search(
+        self,
+        plan: Mapping[str, int | None],
+        solvers: Sequence[Sampler],
+        guided: Any,
+        span: tuple[float, float],
+        both: tuple[SeedRanges, SeedRanges],
+        command: str,
+        model: str,
+    ) -> int:
+        """Search, measure, keep and tell, once all was found right."""
+        (low, high), (seeds, fresh_seeds) = span, both
         _say(f"solving the ODE exactly for {len(fresh_seeds)} fresh seeds")
         fresh = warm_up = solve_exactly(guided, fresh_seeds, low, high, batch_size=self.batch_size)
         if any(budget is not None for budget in plan.values()):
@@ -192,6 +214,14 @@ class Measure:
                 check_seeds(parse_seeds(named.warm_up_seeds), seeds)
             check_deterministic(named.sampler)
         denoiser, model = _load(self.model, self.device), checksum(self.model)
+        with _names_held(self.model, [named.name for named in chosen]):
+            self._measure(chosen, denoiser, model, seeds, command)
+        return 0
+
+    def _measure(
+        self, chosen: Sequence[NamedSampler], denoiser: Denoiser, model: str, seeds: SeedRanges, command: str
+    ) -> None:
+        """Measure, keep and tell, once all was found right."""
         solved: dict[Any, ExactSolutions] = {}
         for named in chosen:
             sampler = named.sampler
@@ -205,7 +235,6 @@ class Measure:
             made = describe(named.name, sampler, model, measured, solved[key], command, named.warm_up_seeds)
             # What other weights' samples were like says nothing of these.
             _keep(self.model, replace(made, quality=named.quality if named.model == model else None), measured)
-        return 0
 
 
 ACTIONS: dict[str, type[Optimise] | type[Measure]] = {"optimise": Optimise, "measure": Measure}
@@ -225,6 +254,15 @@ def run(arguments: Sequence[str]) -> int:
     kind: type[Any] = ACTIONS[name]
     action = parse(kind, arguments[1:], prog=f"elucidiff steps {name}")
     return int(action(f"elucidiff steps {shlex.join(arguments)}"))
+
+
+@contextlib.contextmanager
+def _names_held(model: Path, names: Iterable[str]) -> Iterator[None]:
+    """Keep other processes from making samplers of these names."""
+    with contextlib.ExitStack() as holding:
+        for name in names:
+            holding.enter_context(file_held(path_of(model, name)))
+        yield
 
 
 class _Until:

@@ -95,7 +95,7 @@ def import_dataset(
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
         ValueError: settings that do not fit the data, a broken image, or a folder that holds something else, such as
-            what the source was before it changed.
+            what the source was before it changed, or that another process is writing to.
     """
     reading = reading or AS_USUAL
     contents = find(source, alike=False, reading=reading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -21,6 +22,7 @@ from elucidiff.data.imported import IMAGES, LABELS, META
 from elucidiff.data.labels import Labels
 from elucidiff.data.sources import Images
 from elucidiff.files import write_whole
+from elucidiff.launch.lock import LOCK, held
 
 _STATE = "progress.json"
 _SECONDS_BETWEEN_SAVES = 2.0
@@ -47,7 +49,7 @@ class PartialImport:
 
     Raises:
         OSError: the folder cannot be written, or the disk is too small.
-        ValueError: the folder holds an unfinished import of something else.
+        ValueError: the folder holds an unfinished import of something else, or another process is at it.
     """
 
     def __init__(self, out: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], total: int) -> None:
@@ -59,12 +61,17 @@ class PartialImport:
         self._digest, self._source = hashlib.sha256(), hashlib.sha256()
         self._done_source, self._compared = "", False
         self._header = len(self._npy_header(total))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._read_state()
-        self._check_space()
-        path = self._folder / IMAGES
-        self._file = path.open("r+b" if path.exists() else "w+b")
-        self._rewind()
+        with contextlib.ExitStack() as holding:
+            holding.enter_context(held(self._folder))
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                shutil.rmtree(self._folder)
+                raise ValueError(f"another process has made {out} meanwhile: if it was the same import, all is done")
+            self._read_state()
+            self._check_space()
+            path = self._folder / IMAGES
+            self._file = holding.enter_context(path.open("r+b" if path.exists() else "w+b"))
+            self._rewind()
+            self._holding = holding.pop_all()
         self._saved_at = time.monotonic()
 
     @property
@@ -119,6 +126,7 @@ class PartialImport:
         write_whole(self._folder / META, json.dumps(meta, indent=2) + "\n")
         (self._folder / _STATE).unlink(missing_ok=True)
         self._folder.rename(self._out)
+        (self._out / LOCK).unlink(missing_ok=True)  # it went along; we still hold it
 
     def __enter__(self) -> Self:
         return self
@@ -127,14 +135,13 @@ class PartialImport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Whatever ended the import, what was done is kept; on a full disk it goes on from the last save.
-        if not self._file.closed:
-            try:
-                self._save_state()
-            except OSError:
-                if error is None:
-                    raise
-            finally:
-                self._file.close()
+        with self._holding:
+            if not self._file.closed:
+                try:
+                    self._save_state()
+                except OSError:
+                    if error is None:
+                        raise
 
     def _npy_header(self, count: int) -> bytes:
         """NumPy pads the header so that its length is the same for any number of images."""

@@ -101,6 +101,7 @@ def train(
         data = TrainingData.open(config)
         state = TrainingState(config, data.shape, data.label_dim, device, processes)
         with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
+            run.catch_up()
             if not run.finished:
                 compile_if_wanted(state, run.say)
             batches = data.batches(config, state.images_seen, device, state.share)

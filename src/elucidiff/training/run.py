@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import time
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference, to_dict
 from elucidiff.training.agreement import Agreement
 from elucidiff.training.batches import TrainingData
@@ -46,8 +48,8 @@ class Run:
         callbacks: who is told; None for nobody.
 
     Raises:
-        ValueError: the folder holds a run already and ``resume`` is not asked for, or that run had other settings or
-            other data; or the processes have not all the same of these.
+        ValueError: another process is writing to the folder; or it holds a run already and ``resume`` is not asked
+            for, or that run had other settings or other data; or the processes have not all the same of these.
         FileNotFoundError: ``resume`` is asked for, but there is no run folder.
 
     Attributes:
@@ -72,45 +74,60 @@ class Run:
         self._checkpoints = CheckpointFolder(self.path / "checkpoints", self._config.keep_checkpoints)
         self._saved_at: int | None = None
         self._leap: str | None = None
-        self._checks = Checks(state, data)
-        restarted = processes.has_begun(self.path)
-        if resume or restarted:
-            if not restarted:
-                self._refuse_strangers()
-            self._restore(self._checkpoints.newest())
-        elif any(self._checkpoints.path.glob("*")):
-            raise ValueError(f"{self.path} holds a run already: resume it, or choose another folder")
-        # Of a run that was killed between a checkpoint and its checks. All processes see the same of it.
-        self._unchecked = (
-            self._saved_at is not None and self._is_checked and not has_checks(self.path, self._saved_at)
-        )
-        processes.refuse_differences(
-            {"data": data.identity, "settings": self._shared_settings(), "newest checkpoint": self._saved_at}
-        )
-        processes.meet()  # nothing is written before all have found everything right
         self._log: MetricsLog | None = None
-        if processes.main:
-            self._checkpoints.clean()
-            self._config.save(self.path / "config.yaml")
-            processes.note_begun(self.path)
-            self._log = MetricsLog(self.path, state.images_seen)
+        self._checks = Checks(state, data)
+        with contextlib.ExitStack() as holding:
+            self._begin(resume, holding)
+            self._holding = holding.pop_all()
         self._agreement = Agreement(processes, state.seconds)
         self._begun = time.monotonic() - state.seconds
         self._logged_at = (state.images_seen, state.seconds)
         self._images_per_second: float | None = None
 
+    def _begin(self, resume: bool, holding: contextlib.ExitStack) -> None:
+        """Take the folder, restore what is in it, and make it ready to write to."""
+        processes = self._processes
+        restarted = processes.has_begun(self.path)
+        there = self.path.is_dir()
+        if processes.main and there:
+            holding.enter_context(held(self.path))
+        if resume or restarted:
+            if not restarted:
+                self._refuse_strangers()
+            self._restore(self._checkpoints.newest())
+        else:
+            self._refuse_others()
+        # Of a run that was killed between a checkpoint and its checks. All processes see the same of it.
+        self._unchecked = (
+            self._saved_at is not None and self._is_checked and not has_checks(self.path, self._saved_at)
+        )
+        processes.refuse_differences(
+            {"data": self._data.identity, "settings": self._shared_settings(), "newest checkpoint": self._saved_at}
+        )
+        processes.meet()  # nothing is written before all have found everything right
+        if processes.main:
+            if not there:
+                holding.enter_context(held(self.path))
+                self._refuse_others()  # another process may have been faster
+            self._checkpoints.clean()
+            self._config.save(self.path / "config.yaml")
+            processes.note_begun(self.path)
+            self._log = MetricsLog(self.path, self._state.images_seen)
+        processes.wait_for_main()
+
+    def _refuse_others(self) -> None:
+        if any(self._checkpoints.path.glob("*")):
+            raise ValueError(f"{self.path} holds a run already: resume it, or choose another folder")
+
     def __enter__(self) -> Run:
-        if self._leap is not None:
-            self._warn(self._leap)
-        if self._unchecked:
-            self._look_at(self._model())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._log is not None:
-            self._log.close()
+        with self._holding:
+            if self._log is not None:
+                self._log.close()
 
     @property
     def progress(self) -> float:
@@ -136,6 +153,13 @@ class Run:
             self.say(f"warning: {text}")
         elif self._processes.main:
             warnings.warn(text, stacklevel=4)
+
+    def catch_up(self) -> None:
+        """Before the first step: say how a new length changes the learning rate, and make up for killed checks."""
+        if self._leap is not None:
+            self._warn(self._leap)
+        if self._unchecked:
+            self._look_at(self._model())
 
     def after_step(self, received: str | None = None) -> None:
         """Do what is due after an optimiser step, by when this process has ``received`` a signal or not."""

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 MOST_JSON_MEMORY = 768 << 20
-"""Bytes that a JSON document may take in memory, as :func:`parse_json` estimates them."""
+"""Bytes that a document of JSON, or a table, may take in memory once it is parsed, as estimated beforehand."""
+
+_MOST_BYTES = 256 << 20
+_BYTES_AT_ONCE = 1 << 20
 
 
 def printable(text: str) -> str:
@@ -60,8 +63,26 @@ def load_json(file: IO[bytes], where: str | Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is too large, or not JSON; the message names ``where``.
     """
-    content = file.read(MOST_JSON_MEMORY + 1)
-    return parse_json(content, where)
+    return parse_json(read_document(file, where), where)
+
+
+def read_document(file: IO[bytes], where: str | Path) -> bytes:
+    """The content of an open file, if it may be parsed: JSON, lines of JSON, or a table with commas.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it would take more than :data:`MOST_JSON_MEMORY`; the message names ``where``.
+    """
+    pieces, size = [], 0
+    while piece := file.read(_BYTES_AT_ONCE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise _too_large(printable(str(where)))
+    content = b"".join(pieces)
+    if _memory(content) > MOST_JSON_MEMORY:
+        raise _too_large(printable(str(where)))
+    return content
 
 
 def parse_json(content: bytes | str, where: str | Path) -> Any:
@@ -88,6 +109,10 @@ def parse_json(content: bytes | str, where: str | Path) -> Any:
         raise ValueError(f"{name} is damaged: its byte {error.start} is not UTF-8") from None
     except ValueError as error:
         raise ValueError(f"{name} is damaged: not JSON ({printable(str(error))})") from None
+
+
+def _too_large(name: str) -> ValueError:
+    return ValueError(f"{name} is too large: it would take more than {MOST_JSON_MEMORY >> 20} MiB of memory")
 
 
 def _memory(content: bytes | str) -> int:

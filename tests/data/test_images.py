@@ -43,7 +43,7 @@ def test_classes_are_the_sub_folders(tmp_path: Path) -> None:
     assert (label.tolist(), image.dtype) == ([0.0, 1.0], torch.uint8)
 
 
-@pytest.mark.parametrize("names", [["x.png"], ["only/x.png", "only/y.png"], ["x.png", "cat/y.png", "dog/z.png"]])
+@pytest.mark.parametrize("names", [["x.png"], ["only/x.png", "only/y.png"], ["x.png", "only/y.png"]])
 def test_no_classes(tmp_path: Path, names: list[str]) -> None:
     dataset = data.open(folder(tmp_path, names))
     assert (dataset.label_dim, dataset.labels(), dataset[0][1]) == (0, None, None)
@@ -75,9 +75,9 @@ def test_one_hot_vectors_are_classes(tmp_path: Path) -> None:
     [
         ([["x.png", 0]], "dataset.json has no label for y.png"),
         ([["x.png", 0], ["y.png", 1], ["z.png", 1]], "dataset.json has a label for z.png, which is not there"),
-        ([["x.png", 0], ["y.png", [1, 0]]], "labels must be all integers, or all lists"),
-        ([["x.png", [1, 0]], ["y.png", [1]]], "labels must be all integers, or all lists"),
-        ([["x.png", "cat"], ["y.png", "dog"]], "labels must be all integers, or all lists"),
+        ([["x.png", 0], ["y.png", [1, 0]]], "labels must be all integers, all text, or all lists"),
+        ([["x.png", [1, 0]], ["y.png", [1]]], "labels must be all integers, all text, or all lists"),
+        ([["x.png", "cat"], ["y.png", 1]], "labels must be all integers, all text, or all lists"),
         ([["x.png", [float("nan")]], ["y.png", [1]]], "the label of image 0 is not finite"),
         (["x.png", "y.png"], r"dataset.json is damaged .*expected \{"),
         (7, r"dataset.json is damaged"),
@@ -101,7 +101,7 @@ def test_damaged_dataset_json(tmp_path: Path, content: bytes) -> None:
 def test_empty_folder_and_archive(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "readme.txt").write_text("")
-    with pytest.raises(ValueError, match=rf"{tmp_path}/none holds no images \(\.bmp, \.jpeg"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/none holds no images \(PNG, JPEG.*\); there are 1 \.txt"):
         data.open(tmp_path / "none")
     with pytest.raises(ValueError, match=r"none.zip holds no images"):
         data.open(archive(tmp_path / "none.zip", {}))

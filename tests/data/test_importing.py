@@ -118,7 +118,10 @@ def test_broken_images(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out.partial")
     (source / "cat" / "0.png").write_bytes(b"no image")
     imported = data.import_dataset(source, tmp_path / "out", skip_broken=True, **options)
-    assert imported.skipped == (f"{source}/cat/0.png", f"{source}/dog/9.png")
+    assert imported.skipped == (
+        f"cannot decode image {source}/dog/9.png",
+        f"cannot read image {source}/cat/0.png: not an image",
+    )
     dataset = data.open(tmp_path / "out")
     assert len(dataset) == imported.count == 3
     assert dataset.classes is not None

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from elucidiff.data.arrays import open_npy, open_npz
-from elucidiff.data.images import ImageFiles, image_names, labels_of
+from elucidiff.data.images import ImageFiles, scan
 from elucidiff.data.imported import is_imported, open_imported
-from elucidiff.data.named import DOWNLOADABLE, NAMES, PARTS, open_digits, open_downloadable, open_idx_folder
+from elucidiff.data.layout import PARTS, lay_out
+from elucidiff.data.named import DOWNLOADABLE, NAMES, open_digits, open_downloadable, open_idx_folder
 from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents
 from elucidiff.data.trees import Archive, Folder, Tree
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import printable
+
+Progress = Callable[[str, int, int], None]
 
 
-def find(source: str | os.PathLike[str], *, alike: bool = True, reading: Reading = AS_USUAL) -> Contents:
+def find(
+    source: str | os.PathLike[str],
+    *,
+    alike: bool = True,
+    reading: Reading = AS_USUAL,
+    progress: Progress | None = None,
+) -> Contents:
     """The contents of a data set, as :func:`elucidiff.data.open` describes them.
 
     Args:
         source: name or path.
-        alike: check that the images of a folder or archive are alike in size and channels.
+        alike: check that the images of a folder or archive are sound, as far as their headers tell, and alike in size
+            and channels. If not, those that are broken are listed.
         reading: which reading to take where several are possible.
+        progress: called as ``progress("checking", done, total)`` while the headers of picture files are read.
 
     Raises:
         OSError: nothing is there, or it cannot be read.
@@ -34,8 +47,9 @@ def find(source: str | os.PathLike[str], *, alike: bool = True, reading: Reading
     if not text:
         raise ValueError("the name of the data set is empty")
     name, colon, part = text.rpartition(":")
-    if not colon or part not in PARTS or Path(text).exists():
+    if not colon or part.lower() not in PARTS or os.path.exists(text):
         name, part = text, ""
+    part = PARTS.get(part.lower(), "")
     if isinstance(source, str):
         if name == "digits":
             return open_digits(part or None)
@@ -43,21 +57,23 @@ def find(source: str | os.PathLike[str], *, alike: bool = True, reading: Reading
             return open_downloadable(name, part or None)
     path = Path(name).expanduser()
     if path.is_dir():
-        return _open_folder(path, part or None, alike)
+        return _scanned(_open_folder(path, part or None, reading), alike, reading, progress)
     if not path.exists():
         raise _not_found(text)
+    if not path.is_file():
+        raise ValueError(f"{printable(name)} is neither a regular file nor a folder, and is not read")
     if path.suffix.lower() in _FILES:
         return _FILES[path.suffix.lower()](path, part or None, reading)
-    if part:
-        raise ValueError(f"{name} has no part {part!r}: give its name alone")
     if path.suffix.lower() == ".zip":
-        return _open_tree(path.stem, Archive(path), alike)
+        return _scanned(_open_tree(path.stem, Archive(path), part or None, reading), alike, reading, progress)
+    if part:
+        raise ValueError(f"{printable(name)} has no part {part!r}: give its name alone")
     if path.suffix.lower() == ".parquet":
-        return _checked(open_parquet(path, [path]), alike)
-    raise ValueError(f"{path} is not a data set: expected a folder, .zip, .npy, .npz or .parquet")
+        return _scanned(open_parquet(path, [path]), alike, reading, progress)
+    raise ValueError(f"{printable(str(path))} is not a data set: expected a folder, .zip, .npy, .npz or .parquet")
 
 
-def _open_folder(path: Path, part: str | None, alike: bool) -> Contents:
+def _open_folder(path: Path, part: str | None, reading: Reading) -> Contents:
     idx = open_idx_folder(path, part)
     if idx is not None:
         return idx
@@ -68,21 +84,32 @@ def _open_folder(path: Path, part: str | None, alike: bool) -> Contents:
     folder = Folder(path)
     files = parquet_files(folder, part)
     if files:
-        return _checked(open_parquet(path.resolve(), files), alike)
-    if part is not None:
-        raise ValueError(f"{path} has no part {part!r}: give its name alone")
-    return _open_tree(path.resolve().name, folder, alike)
+        return open_parquet(path.resolve(), files)
+    return _open_tree(path.resolve().name, folder, part, reading)
 
 
-def _open_tree(name: str, tree: Tree, alike: bool) -> Contents:
-    names = image_names(tree)
-    return _checked(Contents(name, ImageFiles(tree, names), labels_of(tree, names)), alike)
+def _open_tree(name: str, tree: Tree, part: str | None, reading: Reading) -> Contents:
+    layout = lay_out(tree, part, reading)
+    if part not in (None, "train"):
+        name = f"{name}:{part}"
+    return Contents(name, ImageFiles(tree, layout.names), layout.labels, notes=tuple(layout.notes))
 
 
-def _checked(contents: Contents, alike: bool) -> Contents:
-    if alike and isinstance(contents.source, ImageFiles):
-        contents.source.check_alike()
-    return contents
+def _scanned(contents: Contents, alike: bool, reading: Reading, progress: Progress | None) -> Contents:
+    """The contents, once the headers of picture files are read."""
+    source = contents.source
+    if not isinstance(source, ImageFiles):
+        return contents
+    found = scan(source.tree, source.names, reading, progress)
+    if alike and found.broken:
+        raise ValueError(found.broken[0])
+    if not len(found.files):
+        raise ValueError(f"{printable(contents.name)} holds no image that is not broken: {found.broken[0]}")
+    if alike:
+        found.files.check_alike()
+    labels = None if contents.labels is None else contents.labels.select(found.rows)
+    notes = (*contents.notes, *found.notes)
+    return replace(contents, source=found.files, labels=labels, notes=notes, broken=found.broken)
 
 
 def _not_found(text: str) -> FileNotFoundError:

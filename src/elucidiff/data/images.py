@@ -1,38 +1,46 @@
-"""A folder or zip archive of images as a data set."""
+"""Picture files as a source of images."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import PurePosixPath
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from elucidiff.data.decoding import SUFFIXES, decode, header
-from elucidiff.data.labels import Labels
+from elucidiff.data.decoding import PictureFile, Pixels, Shape
+from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Images, Rows
 from elucidiff.data.trees import Tree
 
-LABEL_FILE = "dataset.json"
-
 
 class ImageFiles:
-    """Image files that are decoded when they are asked for.
+    """Images in picture files, decoded when they are asked for.
 
     Args:
         tree: the folder or archive.
-        names: the images in it.
+        names: the file of each image.
+        pages: which page or frame of the file each one is, -1 for the only one; None if all are.
+        shapes: ``(C, H, W)`` of each, where the headers were read; None where they were not.
     """
 
     dtype: np.dtype[Any] = np.dtype(np.uint8)
 
-    def __init__(self, tree: Tree, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        names: Sequence[str],
+        pages: npt.NDArray[np.int32] | None = None,
+        shapes: npt.NDArray[np.int32] | None = None,
+    ) -> None:
         self.tree, self.names = tree, names
+        self._pages, self._shapes = pages, shapes
+        self._open = _LastOpened()
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape ``(C, H, W)`` of the first image; of all, once :meth:`check_alike` has passed."""
         return self.header(0)
@@ -42,20 +50,45 @@ class ImageFiles:
 
     def where(self, row: int) -> str:
         """What to call an image in a message."""
-        return self.tree.where(self.names[row])
+        return self.tree.where(self.names[row]) + self._of_page(row)
 
-    def header(self, row: int) -> tuple[int, int, int]:
+    def name(self, row: int) -> str:
+        """The file of an image, from the root of the tree on, with its page if it has several."""
+        return self.names[row] + self._of_page(row)
+
+    def is_later_page(self, row: int) -> bool:
+        """Whether an image is in the same file as the one before it."""
+        return self._page(row) >= 0 and row > 0 and self.names[row] == self.names[row - 1]
+
+    def header(self, row: int) -> Shape:
         """Shape ``(C, H, W)`` of an image, without decoding it."""
-        with self.tree.open(self.names[row]) as file:
-            return header(file, self.where(row))
+        if self._shapes is not None:
+            channels, height, width = self._shapes[row].tolist()
+            return channels, height, width
+        with PictureFile(self.tree.open(self.names[row]), self.where(row)) as picture:
+            return picture.shape(picture.pages[0])
 
-    def image(self, row: int) -> npt.NDArray[np.uint8]:
+    def image(self, row: int) -> Pixels:
         """Pixels of an image, uint8 ``(C, H, W)``."""
-        with self.tree.open(self.names[row]) as file:
-            return decode(file, self.where(row))
+        page = self._page(row)
+        if page >= 0:
+            name = self.names[row]
+            picture = self._open.picture(name, lambda: PictureFile(self.tree.open(name), self.tree.where(name)))
+            return picture.pixels(page)
+        with PictureFile(self.tree.open(self.names[row]), self.where(row)) as picture:
+            return picture.pixels(picture.pages[0])
+
+    def select(self, rows: Rows) -> ImageFiles:
+        """Some of the images."""
+        return ImageFiles(
+            self.tree,
+            [self.names[row] for row in rows.tolist()],
+            None if self._pages is None else self._pages[rows],
+            None if self._shapes is None else self._shapes[rows],
+        )
 
     def check_alike(self) -> None:
-        """Read the headers of all images.
+        """Check that all images have one shape, after reading their headers where that was not done.
 
         Raises:
             OSError: a file cannot be read.
@@ -78,17 +111,89 @@ class ImageFiles:
             images[place] = image
         return images
 
+    def _of_page(self, row: int) -> str:
+        page = self._page(row)
+        return f" (page {page + 1})" if page >= 0 else ""
 
-def image_names(tree: Tree) -> list[str]:
-    """The images of a tree, sorted by name.
+    def _page(self, row: int) -> int:
+        return -1 if self._pages is None else int(self._pages[row])
 
-    Raises:
-        ValueError: there are none.
+
+@dataclass(frozen=True)
+class Scanned:
+    """What the headers of picture files say.
+
+    Attributes:
+        files: the images whose header is sound.
+        rows: the position of each one's file in the list that was scanned.
+        broken: what is wrong with the other files.
+        notes: what was left out.
     """
-    names = [name for name in tree.names if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    if not names:
-        raise ValueError(f"{tree.root} holds no images ({', '.join(sorted(SUFFIXES))})")
-    return names
+
+    files: ImageFiles
+    rows: Rows
+    broken: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def scan(
+    tree: Tree,
+    names: Sequence[str],
+    reading: Reading = AS_USUAL,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Scanned:
+    """Read the headers of picture files: which are sound, how many pages each has, and how large these are.
+
+    Args:
+        tree: the folder or archive.
+        names: the files.
+        reading: which pages to take.
+        progress: called as ``progress("checking", done, total)``.
+    """
+    rows: list[int] = []
+    pages: list[int] = []
+    shapes: list[Shape] = []
+    broken: list[str] = []
+    several = accompanying = further = 0
+    example = ""
+    for row, name in enumerate(names):
+        where = tree.where(name)
+        try:
+            with PictureFile(tree.open(name), where) as picture:
+                kept = picture.pages if reading.pages == "all" else picture.pages[:1]
+                found = [picture.shape(page) for page in kept]
+                accompanying += picture.left_out > 0
+                if len(picture.pages) > 1:
+                    several += 1
+                    further += len(picture.pages) - len(kept)
+                    example = example or f"{where} with {len(picture.pages):,}"
+        except (OSError, ValueError) as error:
+            broken.append(_reason(error, where))
+            continue
+        rows += [row] * len(kept)
+        pages += [-1] if kept == (0,) else kept
+        shapes += found
+        if progress is not None and (row % _STEP == 0 or row == len(names) - 1):
+            progress("checking", row + 1, len(names))
+    notes = []
+    if several and reading.pages == "all":
+        notes.append(
+            f"{_files(several)} several pages or frames (such as {example}), and each became an image; --pages first"
+            " takes the first of each"
+        )
+    elif several:
+        notes.append(f"left out: {further:,} pages or frames after the first; {_files(several)} several")
+    if accompanying:
+        notes.append(
+            f"{_files(accompanying)} previews, depth maps or masks beside the picture itself, which were left out"
+        )
+    files = ImageFiles(
+        tree,
+        [names[row] for row in rows],
+        np.array(pages, np.int32) if any(page >= 0 for page in pages) else None,
+        np.array(shapes, np.int32).reshape(-1, 3),
+    )
+    return Scanned(files, np.array(rows, np.int64), tuple(broken), tuple(notes))
 
 
 def describe(shape: tuple[int, ...]) -> str:
@@ -97,59 +202,37 @@ def describe(shape: tuple[int, ...]) -> str:
     return f"{channels} channel{'s' if channels > 1 else ''} of {width} x {height}"
 
 
-def labels_of(tree: Tree, names: Sequence[str]) -> Labels | None:
-    """The labels of a tree's images.
+class _LastOpened:
+    """The file with several pages that a thread read last, kept open: the next page comes from it, as a rule."""
 
-    ``dataset.json``, where there is one, decides: ``{"labels": [[name, label], ...]}`` with an integer or a list of
-    numbers for each image, or null for no labels. Else the classes are the sub-folders, 2 before 10,
-    at the first level where there are several of them; images beside such folders, or no such folders, mean no
-    labels.
+    def __init__(self) -> None:
+        self._local = threading.local()
 
-    Raises:
-        ValueError: ``dataset.json`` is damaged, does not fit the images, or has labels out of range.
-    """
-    if LABEL_FILE in tree.names:
-        return _from_json(tree, names)
-    folders = [PurePosixPath(name).parent.parts for name in names]
-    shared = 0
-    while all(len(parts) > shared for parts in folders) and len({parts[shared] for parts in folders}) == 1:
-        shared += 1
-    if any(len(parts) <= shared for parts in folders):
-        return None
-    return Labels.from_names([parts[shared] for parts in folders], str(tree.root))
+    def picture(self, name: str, opened: Callable[[], PictureFile]) -> PictureFile:
+        # After a fork, parent and child would move one file position.
+        key = (os.getpid(), name)
+        if getattr(self._local, "key", None) != key:
+            before = self._local.__dict__.pop("picture", None)
+            if before is not None:
+                before.close()
+            self._local.key = None
+            self._local.picture = opened()
+            self._local.key = key
+        picture: PictureFile = self._local.picture
+        return picture
 
-
-def _from_json(tree: Tree, names: Sequence[str]) -> Labels | None:
-    where = tree.where(LABEL_FILE)
-    try:
-        with tree.open(LABEL_FILE) as file:
-            entries = json.load(file)["labels"]
-        if entries is None:
-            return None
-        given = {str(name).replace("\\", "/"): label for name, label in entries}
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
-        expected = '{"labels": [["image.png", 0], ...]} or {"labels": null}'
-        raise ValueError(f"{where} is damaged ({error!r}): expected {expected}") from None
-    for name in names:
-        if name not in given:
-            raise ValueError(f"{where} has no label for {name}")
-    if len(given) > len(names):
-        known = set(names)
-        stray = next(name for name in given if name not in known)
-        raise ValueError(f"{where} has a label for {stray}, which is not there")
-    values = [given[name] for name in names]
-    if not (all(_is_class(value) for value in values) or _are_vectors(values)):
-        raise ValueError(f"{where}: labels must be all integers, or all lists of equally many numbers")
-    array = np.asarray(values)
-    if array.ndim == 2 and array.dtype.kind == "i":
-        array = array.astype(float)  # a list is a vector, or one-hot, even if its numbers are whole
-    return Labels.from_array(array, len(names), where)
+    def __reduce__(self) -> tuple[type[_LastOpened], tuple[()]]:
+        return _LastOpened, ()
 
 
-def _is_class(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+_STEP = 64
 
 
-def _are_vectors(values: list[Any]) -> bool:
-    lists = all(isinstance(value, list) and len(value) == len(values[0]) for value in values)
-    return lists and all(isinstance(entry, int | float) for value in values for entry in value)
+def _files(count: int) -> str:
+    return f"{count:,} files have" if count != 1 else "1 file has"
+
+
+def _reason(error: OSError | ValueError, where: str) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot read image {where}: {error.strerror}"
+    return str(error) if where in str(error) else f"cannot read image {where}: {error}"

@@ -32,6 +32,9 @@ _CHUNK = 64
 _CHUNK_BYTES = 1 << 22
 # Below this, most of the time goes into Python, which threads only slow down.
 _PIXELS_WORTH_A_THREAD = 128 * 128
+# For images that are being decoded and converted, and for those that wait to be written; large ones count.
+_MEMORY = 1 << 28
+_BYTES_A_PIXEL = 12
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def import_dataset(
             what the source was before it changed, or that another process is writing to.
     """
     reading = reading or AS_USUAL
-    contents = find(source, alike=False, reading=reading)
+    contents = find(source, alike=False, reading=reading, progress=progress)
     conversion = Conversion((resize, resize) if isinstance(resize, int) else resize, crop, channels)
     if not isinstance(contents.source, ImageFiles):
         conversion.check(contents.name, contents.source)
@@ -111,8 +114,8 @@ def import_dataset(
         return _complete(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
-    survey = _survey(contents, conversion, skip_broken, progress)
-    threads = workers or (os.cpu_count() or 1 if survey.mean_pixels >= _PIXELS_WORTH_A_THREAD else 1)
+    survey = _survey(contents, conversion, skip_broken)
+    threads = workers or _threads(survey)
     total = len(contents.source)
     with PartialImport(out, key, survey.shape, contents.source.dtype, total) as partial:
         partial.check_source(_digests(contents, partial.done, progress))
@@ -124,6 +127,7 @@ def import_dataset(
         if not len(kept):
             raise ValueError(f"{contents.name} holds no image that is not broken")
         labels = None if contents.labels is None else contents.labels.select(kept)
+        broken = [*contents.broken, *(f"cannot decode image {_where(contents, row)}" for row in partial.broken)]
         meta = {
             "format": FORMAT,
             "version": VERSION,
@@ -133,7 +137,7 @@ def import_dataset(
             "dtype": str(contents.source.dtype),
             "label_dim": 0 if labels is None else labels.dim,
             "class_names": [] if labels is None else labels.names,
-            "skipped": [_where(contents, row) for row in partial.broken],
+            "skipped": sorted(broken),
             "enlarged": survey.enlarged,
             "notes": contents.notes,
             "provenance": {
@@ -215,47 +219,45 @@ def _key(contents: Contents, conversion: Conversion, skip_broken: bool, reading:
 class _Survey:
     """What the headers of the images say."""
 
-    broken: frozenset[int]
     shape: tuple[int, ...]
     enlarged: int
     mean_pixels: float
+    most_pixels: int
 
 
-def _survey(contents: Contents, conversion: Conversion, skip_broken: bool, progress: Progress | None) -> _Survey:
+def _threads(survey: _Survey) -> int:
+    """As many as there are cores, if the images are worth it and the memory allows it."""
+    if survey.mean_pixels < _PIXELS_WORTH_A_THREAD:
+        return 1
+    return max(1, min(os.cpu_count() or 1, _MEMORY // (_BYTES_A_PIXEL * survey.most_pixels)))
+
+
+def _survey(contents: Contents, conversion: Conversion, skip_broken: bool) -> _Survey:
     """Find, before any work is done, that all images will come out alike."""
     source = contents.source
     total = len(source)
     if not isinstance(source, ImageFiles):
         shape = source.shape
         enlarged = total if conversion.enlarges(shape) else 0
-        return _Survey(frozenset(), conversion.result_shape(shape), enlarged, math.prod(shape[1:]))
-    first = -1
-    broken: set[int] = set()
+        pixels = math.prod(shape[1:])
+        return _Survey(conversion.result_shape(shape), enlarged, pixels, pixels)
+    if contents.broken and not skip_broken:
+        raise ValueError(contents.broken[0])
     shape = ()
-    enlarged = pixels = 0
+    enlarged = pixels = most = 0
     for row in range(total):
-        try:
-            found = source.header(row)
-        except ValueError:
-            if not skip_broken:
-                raise
-            broken.add(row)
-            continue
+        found = source.header(row)
         result = conversion.result_shape(found)
-        if first >= 0 and result != shape:
+        if row and result != shape:
             raise ValueError(
-                f"images differ: {source.where(first)} would be {describe(shape)}, but {source.where(row)}"
+                f"images differ: {source.where(0)} would be {describe(shape)}, but {source.where(row)}"
                 f" {describe(result)}; choose {'channels' if result[1:] == shape[1:] else 'a size (resize)'}"
             )
         shape = result
-        first = row if first < 0 else first
         enlarged += conversion.enlarges(found)
         pixels += found[1] * found[2]
-        if progress is not None and (row % _CHUNK == 0 or row == total - 1):
-            progress("checking", row + 1, total)
-    if len(broken) == total:
-        raise ValueError(f"{contents.name} holds no image that is not broken")
-    return _Survey(frozenset(broken), shape, enlarged, pixels / (total - len(broken)))
+        most = max(most, found[1] * found[2])
+    return _Survey(shape, enlarged, pixels / total, most)
 
 
 def _converted(
@@ -265,6 +267,7 @@ def _converted(
     source = contents.source
     image_bytes = math.prod(survey.shape) * source.dtype.itemsize
     size = min(_CHUNK, max(1, _CHUNK_BYTES // image_bytes))
+    ahead = max(1, min(4 * workers, _MEMORY // (size * image_bytes)))
 
     def checked(image: Images, row: int) -> Images:
         if image.shape != survey.shape:
@@ -272,15 +275,13 @@ def _converted(
         return image
 
     if not isinstance(source, ImageFiles):
-        return _converted_arrays(source, conversion, checked, done, size, workers)
+        return _converted_arrays(source, conversion, checked, done, size, workers, ahead)
 
     def one(row: int) -> Item:
         digest = file_digest(source, row)
-        if row in survey.broken:
-            return None, digest
         try:
             return checked(conversion(source.image(row)), row), digest
-        except ValueError:
+        except (ValueError, OSError):
             if skip_broken:
                 return None, digest
             raise
@@ -288,7 +289,7 @@ def _converted(
     def chunk(start: int) -> list[Item]:
         return [one(row) for row in range(start, min(start + size, len(source)))]
 
-    return in_order(chunk, range(done, len(source), size), workers)
+    return in_order(chunk, range(done, len(source), size), workers, ahead)
 
 
 def _converted_arrays(
@@ -298,6 +299,7 @@ def _converted_arrays(
     done: int,
     size: int,
     workers: int,
+    ahead: int,
 ) -> Iterator[list[Item]]:
     """As :func:`_converted`. One thread reads, in order: what is packed can be unpacked only from front to back."""
     size = max(size, rows_at_once(source, 0))
@@ -310,7 +312,7 @@ def _converted_arrays(
 
     starts = range(done, len(source), size)
     pieces = ((start, source.read(np.arange(start, min(start + size, len(source))))) for start in starts)
-    return in_order(chunk, pieces, 1 if size > _CHUNK else workers)
+    return in_order(chunk, pieces, 1 if size > _CHUNK else workers, ahead)
 
 
 def _where(contents: Contents, row: int) -> str:

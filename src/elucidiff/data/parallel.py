@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
     """``work(item)`` for each item, in the order of the items.
 
-    Threads serve well for images: Pillow decodes and resizes without holding Python's lock. At most four results for
-    each worker wait for their turn. An error is raised in the place of its item's result, and ends the work.
+    Threads serve well for images: Pillow decodes and resizes without holding Python's lock. At most ``ahead`` results
+    wait for their turn. An error is raised in the place of its item's result, and ends the work.
     """
     if workers == 1:
         yield from map(work, items)
@@ -25,7 +25,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) >= 4 * workers:
+                if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

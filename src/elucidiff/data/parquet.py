@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +41,7 @@ class ParquetTree:
                 self._starts.append(rows)
                 rows += metadata.row_group(group).num_rows
         self.names = [str(row) for row in range(rows)]
+        self.left_out: Counter[str] = Counter()
         self._held: tuple[int, Any] = (-1, None)
 
     def open(self, name: str) -> IO[bytes]:

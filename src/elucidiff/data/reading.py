@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 Pages = Literal["all", "first"]
+SplitFolders = Literal["parts", "classes"]
 ChannelAxis = Literal["first", "last", "none"]
 
 
@@ -19,6 +20,7 @@ class Reading:
         label_column: The column of such a file, or of Parquet files, that holds the labels. None: the one with a
             usual name, or the only one.
         image_column: The same for the images. Of a .npz file, both are names of its arrays.
+        split_folders: What folders called train, val and test are: "parts" of the data set, or "classes".
         pages: Of picture files with several pages or frames, "all" or the "first" alone.
         channel_axis: Where an array has its channels: "first" or "last" of the axes after that of the images, or
             "none". None: as its shape suggests.
@@ -32,6 +34,7 @@ class Reading:
     labels_from: str | None = None
     label_column: str | None = None
     image_column: str | None = None
+    split_folders: SplitFolders = "parts"
     pages: Pages = "all"
     channel_axis: ChannelAxis | None = None
     white: float | None = None
@@ -39,6 +42,10 @@ class Reading:
     def __post_init__(self) -> None:
         if self.pages not in get_args(Pages):
             raise ValueError(f"pages is {self.pages!r}, but must be {' or '.join(get_args(Pages))}")
+        if self.split_folders not in get_args(SplitFolders):
+            raise ValueError(
+                f"split_folders is {self.split_folders!r}, but must be {' or '.join(get_args(SplitFolders))}"
+            )
         if self.channel_axis not in (None, *get_args(ChannelAxis)):
             raise ValueError(
                 f"channel_axis is {self.channel_axis!r}, but must be {' or '.join(get_args(ChannelAxis))}"

@@ -15,6 +15,7 @@ from elucidiff.data.images import ImageFiles
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.recommending import recommend_resolution
 from elucidiff.data.sources import Images, Rows
+from elucidiff.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,11 @@ def open_subject(source: Dataset | str | os.PathLike[str], reading: Reading = AS
         dataset = Dataset(contents.name, files, labels, expected=contents.sha256, notes=contents.notes)
         return Subject(dataset, Counter({files.shape: len(files)}))
     sizes: Counter[tuple[int, ...]] = Counter()
-    broken, rows = [], []
     for row in range(len(files)):
-        try:
-            sizes[files.header(row)] += 1
-            rows.append(row)
-        except ValueError as error:
-            broken.append(str(error))
-    if not rows:
-        raise ValueError(f"{contents.name} holds no image that is not broken")
-    files = ImageFiles(files.tree, [files.names[row] for row in rows])
-    labels = None if labels is None else labels.select(np.array(rows))
+        sizes[files.header(row)] += 1
     images = files if len(sizes) == 1 else _Converted(files, _conversion(sizes))
-    return Subject(
-        Dataset(contents.name, images, labels, notes=contents.notes), sizes, tuple(broken), tuple(files.names)
-    )
+    names = tuple(printable(files.name(row)) for row in range(len(files)))
+    return Subject(Dataset(contents.name, images, labels, notes=contents.notes), sizes, contents.broken, names)
 
 
 def _conversion(sizes: Counter[tuple[int, ...]]) -> Conversion:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from elucidiff import data
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.images import ImageFiles, image_names
+from elucidiff.data.images import ImageFiles
+from elucidiff.data.layout import pictures_of
 from elucidiff.data.trees import Folder, Tree
 from elucidiff.evaluation.quality.shards import Shards, Tar
 from elucidiff.sampling.jobs.folder import LISTING
@@ -29,12 +30,12 @@ def open_images(source: str | os.PathLike[str]) -> Dataset:
         return _dataset(path, Folder(path), _listed(path))
     if path.suffix.lower() == ".tar" and path.is_file():
         archive = Tar(path)
-        return _dataset(path, archive, image_names(archive))
+        return _dataset(path, archive, pictures_of(archive)[0])
     for suffix in (".tar", ".zip"):
         shards = sorted(path.glob(f"*{suffix}")) if path.is_dir() else []
         if shards:
             joined = Shards(path, shards)
-            return _dataset(path, joined, image_names(joined))
+            return _dataset(path, joined, pictures_of(joined)[0])
     return data.open(source, labels=False)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from elucidiff.data.trees import Archive, Tree
+from elucidiff.untrusted import printable
 
 
 class Tar:
@@ -30,6 +32,7 @@ class Tar:
         except tarfile.TarError as error:
             raise ValueError(f"{root} is truncated or not a tar archive ({error}): fetch it again") from None
         self.names = sorted(self._places)
+        self.left_out: Counter[str] = Counter()
 
     def open(self, name: str) -> IO[bytes]:
         """A file of the archive."""
@@ -40,7 +43,7 @@ class Tar:
 
     def where(self, name: str) -> str:
         """What to call a file in a message."""
-        return f"{self.root}:{name}"
+        return printable(f"{self.root}:{name}")
 
     def stamp(self, name: str) -> str:
         """Where the file lies, which changes if the archive is written anew with other sizes."""
@@ -54,6 +57,7 @@ class Shards:
         self.root = root
         self._trees: dict[str, Tree] = {path.name: open_archive(path) for path in archives}
         self.names = [f"{shard}/{name}" for shard, tree in self._trees.items() for name in tree.names]
+        self.left_out = sum((tree.left_out for tree in self._trees.values()), Counter[str]())
 
     def open(self, name: str) -> IO[bytes]:
         """A file of one of the archives."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +45,38 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     if not stat.S_ISREG(mode):
         raise ValueError(f"{name} is not a regular file but {_kind(mode)}, which is not read")
     return open(path, "rb")
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], otherwise: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read and taken apart into one line that names it.
+
+    Decoders of foreign formats meet damage with errors of all types, and code that takes apart what came out of a
+    file with KeyError and TypeError. For whoever called, all of them mean the same.
+
+    Args:
+        path: the file.
+        otherwise: what to say of it, with what to do, as in "is not a record that ... wrote"; by default, that it
+            cannot be read, with the reason.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is damaged, or something else.
+    """
+    name = printable(os.fspath(path))
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+        said = " ".join(str(error).split())
+        if otherwise:
+            raise ValueError(f"{name} {otherwise}") from error
+        if isinstance(error, ValueError | OSError) and name in said and str(error).isprintable():
+            raise  # in a line of our own
+        raise ValueError(f"cannot read {name}: {clipped(said, 300) or type(error).__name__}") from error
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -101,7 +101,7 @@ def test_damaged_idx_files(tmp_path: Path) -> None:
     write_idx(tmp_path, 4)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     for content, message in (
-        (path.read_bytes()[:100], "is truncated or damaged"),
+        (path.read_bytes()[:100], "cannot read .*Compressed file ended"),
         (idx(np.zeros((4, 28, 28)))[:-1], r"has 3135 values, but its header says \(4, 28, 28\)"),
         (b"", "is not an idx file of bytes"),
         (b"\0\0\x0d\1\0\0\0\0", "is not an idx file of bytes"),

@@ -10,6 +10,7 @@ import torch
 
 from elucidiff import data
 from tests.data.pictures import encoded, noise
+from tests.mutations import outcomes
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -55,7 +56,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"text.parquet has columns text; expected one named image"):
         data.open(tmp_path / "text.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"bad.parquet is damaged or not a Parquet file"):
+    with pytest.raises(ValueError, match=r"cannot read .*bad.parquet: Parquet file size is 4 bytes"):
         data.open(tmp_path / "bad.parquet")
     parquet.write_table(pyarrow.table({"image": [b"junk"]}), tmp_path / "junk.parquet")
     with pytest.raises(ValueError, match=r"cannot read image .*junk.parquet, row 0 of row group 0: not an image"):
@@ -63,3 +64,45 @@ def test_errors(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"image": [{"bytes": None, "path": "x.png"}]}), tmp_path / "path.parquet")
     with pytest.raises(ValueError, match=r"path.parquet, row 0 of row group 0: the file does not hold its bytes"):
         data.open(tmp_path / "path.parquet")
+
+
+def test_shards_of_other_columns(tmp_path: Path) -> None:
+    written(tmp_path / "train-0.parquet", range(4), [0, 1, 0, 1])
+    parquet.write_table(pyarrow.table({"picture": [b"x"]}), tmp_path / "train-1.parquet")
+    with pytest.raises(ValueError, match=r"train-1\.parquet has no column image"):
+        data.open(tmp_path)
+    parquet.write_table(pyarrow.table({"image": [b"x"], "class": [1]}), tmp_path / "train-1.parquet")
+    with pytest.raises(ValueError, match=r"train-1\.parquet has no column label"):
+        data.open(tmp_path)
+
+
+def test_metadata_nested_too_deep_are_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", range(4), [0, 1, 0, 1])
+    table = parquet.read_table(path).replace_schema_metadata({"huggingface": "[" * 200_000})
+    parquet.write_table(table, path)
+    assert data.open(path).label_dim == 2
+
+
+def test_a_column_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    bomb = pyarrow.table({"image": [bytes(1 << 26)]})
+    parquet.write_table(bomb, tmp_path / "x.parquet", compression="zstd")
+    with pytest.raises(ValueError, match=r"row group 0 unpacks to 6\d+ bytes, more than 64 times its size"):
+        data.open(tmp_path / "x.parquet")
+
+
+def test_rows_at_random_are_those_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "x.parquet", range(9), [0] * 9)
+    parquet.write_table(parquet.read_table(path), path, row_group_size=7)
+    expected = [data.open(path)[row][0] for row in range(9)]
+    monkeypatch.setattr("elucidiff.data.parquet._MOST_HELD", 1)  # nothing but the last rows is kept
+    dataset = data.open(path)
+    for row in (6, 0, 8, 3, 3, 5, 1, 7, 2):
+        assert torch.equal(dataset[row][0], expected[row])
+
+
+def test_damaged_files_give_one_line_or_images(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", range(4), [0, 1, 0, 1])
+    sound = path.read_bytes()
+    footer = range(len(sound) - 1500, len(sound))
+    found = outcomes(lambda file: data.open(file)[3], path, sound, 150, places=footer)
+    assert len(found.messages) > 50

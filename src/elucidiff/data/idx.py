@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from elucidiff.untrusted import open_regular, printable, reading
+
 _SETS = {"train": "train", "test": "t10k"}
 _UINT8 = 0x08
+# Pictures of digits shrink to a fifth; more than this, and large, is meant to fill the memory.
+_ALWAYS_UNPACKED = 1 << 28
+_MOST_PACKED = 64
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -25,20 +30,25 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         OSError: the file cannot be read.
         ValueError: it is truncated or not an idx file of bytes.
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is truncated or damaged ({error}): fetch it again") from None
-    axes = content[3] if len(content) > 3 else 0
-    start = 4 + 4 * axes
-    if content[:3] != bytes([0, 0, _UINT8]) or not axes or len(content) < start:
-        raise ValueError(f"{path} is not an idx file of bytes")
-    shape = tuple(int(length) for length in np.frombuffer(content, ">u4", axes, 4))
-    if len(content) - start != math.prod(shape):
-        raise ValueError(f"{path} has {len(content) - start} values, but its header says {shape}: fetch it again")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    where = printable(str(path))
+    with reading(path), open_regular(path) as packed:
+        gzipped = packed.read(2) == b"\x1f\x8b"
+        most = max(_ALWAYS_UNPACKED, _MOST_PACKED * os.fstat(packed.fileno()).st_size)
+        packed.seek(0)
+        file = gzip.GzipFile(fileobj=packed) if gzipped else packed
+        header = file.read(4)
+        axes = header[3] if len(header) == 4 else 0
+        lengths = file.read(4 * axes)
+        if header[:3] != bytes([0, 0, _UINT8]) or not axes or len(lengths) < 4 * axes:
+            raise ValueError(f"{where} is not an idx file of bytes")
+        shape = tuple(int(length) for length in np.frombuffer(lengths, ">u4"))
+        count = math.prod(shape)
+        # Looked at before memory is asked for.
+        content = file.read(count + 1) if count <= most else b""
+        if len(content) != count:
+            found = f"{len(content)} values" if len(content) < count <= most else "another number of values"
+            raise ValueError(f"{where} has {found}, but its header says {shape}: fetch it again")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def idx_files(folder: Path, part: str) -> tuple[Path, Path] | None:

@@ -150,3 +150,123 @@ def test_npz_with_unknown_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(3))
     with pytest.raises(ValueError, match=r"x.npz holds a, b; name the arrays images and labels, or import"):
         data.open(tmp_path / "x.npz")
+
+
+GREY = RANDOM.integers(0, 256, (6, 1, 8, 8), np.uint8)
+CLASSES = np.array([0, 1, 2, 2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("images", "labels"), ("x", "y"), ("X", "y"), ("data", "target"), ("image", "label"), ("arr_1", "arr_0")],
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_usual_names(tmp_path: Path, images: str, labels: str, save: Any) -> None:
+    save(tmp_path / "x.npz", **{labels: CLASSES, images: GREY})
+    dataset = data.open(tmp_path / "x.npz")
+    assert np.array_equal(dataset.images().numpy(), GREY)
+    assert dataset.classes is not None
+    assert dataset.classes.tolist() == CLASSES.tolist()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("X-train", "Y-train", "X-test", "Y-test"),
+        ("xtrain", "ytrain", "xtest", "ytest"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["x.npz", "folder"])
+def test_parts(tmp_path: Path, names: tuple[str, ...], kind: str) -> None:
+    # Keras keeps classes in a column.
+    arrays = dict(zip(names, (GREY[:4], CLASSES[:4, None], GREY[4:], CLASSES[4:, None]), strict=True))
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+        for name, array in arrays.items():
+            np.save(path / f"{name}.npy", array)
+    else:
+        np.savez(path, **arrays)
+    with pytest.warns(UserWarning, match=rf"the part train \({names[0]}\) is read; :test, :all after the name"):
+        whole = data.open(path)
+    assert np.array_equal(whole.images().numpy(), GREY[:4])
+    for part, rows in (("train", slice(0, 4)), ("test", slice(4, 6)), ("all", slice(0, 6))):
+        dataset = data.open(f"{path}:{part}")
+        assert np.array_equal(dataset.images().numpy(), GREY[rows])
+        assert len(dataset) == len(GREY[rows])
+    assert data.open(f"{path}:all").classes.tolist() == CLASSES.tolist()  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="has no part 'val': its parts are train, test"):
+        data.open(f"{path}:val")
+
+
+def test_arrays_that_were_asked_for(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", before=GREY, after=255 - GREY, kind=CLASSES)
+    with pytest.raises(ValueError, match="holds before, after, kind; name the arrays images and labels, or import"):
+        data.open(tmp_path / "x.npz")
+    dataset = data.open(tmp_path / "x.npz", reading=data.Reading(image_column="after", label_column="kind"))
+    assert np.array_equal(dataset.images().numpy(), 255 - GREY)
+    assert dataset.label_dim == 3
+    with pytest.raises(ValueError, match=r"x.npz has no array 'x': it holds before, after, kind"):
+        data.open(tmp_path / "x.npz", reading=data.Reading(image_column="x"))
+
+
+def test_an_array_an_image(tmp_path: Path) -> None:
+    """In a folder or archive, and as numpy.savez(path, *images) writes them."""
+    np.savez(tmp_path / "x.npz", *GREY[:, 0])
+    for index, image in enumerate(GREY[:, 0]):
+        (tmp_path / "folder" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "folder" / "ab"[index % 2] / f"{index}.npy", image)
+    with pytest.warns(UserWarning, match="6 arrays are read as an image each"):
+        assert np.array_equal(data.open(tmp_path / "x.npz").images().numpy(), GREY)
+    dataset = data.open(tmp_path / "folder")
+    assert np.array_equal(dataset.images().numpy(), GREY[[0, 2, 4, 1, 3, 5]])
+    assert dataset.class_names == ("a", "b")
+    np.save(tmp_path / "folder" / "b" / "5.npy", GREY[0])
+    with pytest.raises(ValueError, match=r"a/0.npy is uint8 \(8, 8\), but .*b/5.npy is uint8 \(1, 8, 8\)"):
+        data.open(tmp_path / "folder")
+
+
+def test_labels_are_text(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=GREY, labels=np.array(["cat", "dog", "eel"])[CLASSES])
+    dataset = data.open(tmp_path / "x.npz")
+    assert dataset.class_names == ("cat", "dog", "eel")
+    assert dataset.classes.tolist() == CLASSES.tolist()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "packed"])
+def test_any_order_of_rows_and_of_memory(tmp_path: Path, order: Any, kind: str) -> None:
+    array = np.asarray(RANDOM.normal(size=(40, 2, 5, 6)), ">f8", order=order)
+    path = tmp_path / ("x.npy" if kind == "npy" else "x.npz")
+    {"npy": np.save, "npz": np.savez, "packed": np.savez_compressed}[kind](path, array)
+    dataset = data.open(path)
+    for rows in ([0, 1, 2], [7, 9, 30], [39, 3, 3], list(range(40)), []):
+        assert np.array_equal(dataset.images(rows).numpy(), array[rows])
+
+
+def test_a_damaged_member_is_named(tmp_path: Path) -> None:
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", images=RANDOM.normal(size=(20, 1, 8, 8)))
+        content = bytearray((tmp_path / "x.npz").read_bytes())
+        content[len(content) // 2] ^= 255
+        (tmp_path / "x.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"^cannot read .*x.npz:images.npy: [^\n]+$"):
+            data.open(tmp_path / "x.npz").images()
+
+
+def test_arrays_in_memory() -> None:
+    images = RANDOM.random((5, 8, 8, 3)).astype(np.float32)
+    dataset = data.Dataset.from_arrays(images, ["b", "a", "a", "b", "b"])
+    assert (dataset.shape, dataset.label_dim, dataset.class_names, len(dataset)) == ((3, 8, 8), 2, ("a", "b"), 5)
+    assert np.array_equal(dataset.images().numpy(), images.transpose(0, 3, 1, 2))
+    tensors = data.Dataset.from_arrays(torch.ones(4, 1, 4, 4, dtype=torch.bfloat16), torch.tensor([2, 0, 1, 0]))
+    assert (tensors.dtype, tensors.classes.tolist()) == (torch.float32, [2, 0, 1, 0])  # type: ignore[union-attr]
+    asked = data.Dataset.from_arrays(images, reading=data.Reading(channel_axis="first", white=1))
+    assert (asked.shape, asked.dtype) == ((8, 8, 3), torch.uint8)
+    images[4, 7, 7, 2] = np.nan
+    with pytest.raises(ValueError, match=r"arrays holds nan at \[4, 7, 7, 2\]"):
+        data.Dataset.from_arrays(images)
+    with pytest.raises(ValueError, match="there are 2 labels for 5 images"):
+        data.Dataset.from_arrays(np.zeros((5, 1, 4, 4), np.uint8), [0, 1])

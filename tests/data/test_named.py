@@ -93,7 +93,7 @@ def test_idx_files_in_the_data_root(tmp_path: Path, name: str, folder: str, zipp
 def test_a_folder_of_idx_files(tmp_path: Path) -> None:
     images, _ = write_idx(tmp_path / "mine", 3)
     assert np.array_equal(data.open(tmp_path / "mine").images()[:, 0].numpy(), images)
-    with pytest.raises(ValueError, match=r"mine has no part 'test'"):
+    with pytest.raises(ValueError, match="mine has no idx files of the part test: it has train"):
         data.open(f"{tmp_path / 'mine'}:test")
 
 
@@ -103,14 +103,33 @@ def test_damaged_idx_files(tmp_path: Path) -> None:
     for content, message in (
         (path.read_bytes()[:100], "cannot read .*Compressed file ended"),
         (idx(np.zeros((4, 28, 28)))[:-1], r"has 3135 values, but its header says \(4, 28, 28\)"),
-        (b"", "is not an idx file of bytes"),
-        (b"\0\0\x0d\1\0\0\0\0", "is not an idx file of bytes"),
-        (idx(np.zeros(4)), "have 1 and 1 axes, not 3 and 1"),
+        (b"", "is not an idx file of numbers"),
+        (b"\0\0\x0a\1\0\0\0\0", "is not an idx file of numbers"),
+        (b"\0\0\x08\3\0\0", "is not an idx file of numbers"),
+        (b"\0\0\x0d\3" + b"\xff" * 12, "has another number of values, but its header says"),
+        (idx(np.zeros(4)), "has 1 axes, but pictures have at least 3"),
         (idx(np.zeros((3, 28, 28))), "there are 4 labels for 3 images"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             data.open(tmp_path)
+
+
+def test_idx_files_of_other_names_and_types(tmp_path: Path) -> None:
+    images, classes = RANDOM.normal(size=(5, 6, 7)).astype(">f4"), np.array([3, 1, 0, 2, 1])
+    header = b"\0\0\x0d\3" + np.array(images.shape, ">u4").tobytes()
+    (tmp_path / "letters-test-images.idx3-ubyte").write_bytes(header + images.tobytes())
+    (tmp_path / "letters-test-labels.idx1-ubyte").write_bytes(idx(classes))
+    for source in (tmp_path, tmp_path / "letters-test-images.idx3-ubyte"):
+        dataset = data.open(source)
+        assert np.array_equal(dataset.images()[:, 0].numpy(), images)
+        assert dataset.classes is not None
+        assert dataset.classes.tolist() == classes.tolist()
+    (tmp_path / "letters-test-labels.idx1-ubyte").unlink()
+    assert data.open(tmp_path).label_dim == 0
+    (tmp_path / "digits-test-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    with pytest.raises(ValueError, match="holds several sets: give one of the files digits-test-images-idx3-ubyte, "):
+        data.open(tmp_path)
 
 
 def cifar_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[int]]:

@@ -66,16 +66,6 @@ def test_errors(tmp_path: Path) -> None:
         data.open(tmp_path / "path.parquet")
 
 
-def test_shards_of_other_columns(tmp_path: Path) -> None:
-    written(tmp_path / "train-0.parquet", range(4), [0, 1, 0, 1])
-    parquet.write_table(pyarrow.table({"picture": [b"x"]}), tmp_path / "train-1.parquet")
-    with pytest.raises(ValueError, match=r"train-1\.parquet has no column image"):
-        data.open(tmp_path)
-    parquet.write_table(pyarrow.table({"image": [b"x"], "class": [1]}), tmp_path / "train-1.parquet")
-    with pytest.raises(ValueError, match=r"train-1\.parquet has no column label"):
-        data.open(tmp_path)
-
-
 def test_metadata_nested_too_deep_are_left_out(tmp_path: Path) -> None:
     path = written(tmp_path / "x.parquet", range(4), [0, 1, 0, 1])
     table = parquet.read_table(path).replace_schema_metadata({"huggingface": "[" * 200_000})
@@ -106,3 +96,83 @@ def test_damaged_files_give_one_line_or_images(tmp_path: Path) -> None:
     footer = range(len(sound) - 1500, len(sound))
     found = outcomes(lambda file: data.open(file)[3], path, sound, 150, places=footer)
     assert len(found.messages) > 50
+
+
+def test_shards_must_have_the_same_columns(tmp_path: Path) -> None:
+    written(tmp_path / "train-0.parquet", range(3), [0, 1, 2])
+    written(tmp_path / "train-1.parquet", range(3))
+    with pytest.raises(ValueError, match=r"train-1.parquet has no column 'label', which .*train-0.parquet has: sh"):
+        data.open(tmp_path)
+    written(tmp_path / "train-1.parquet", range(3), [0, 1, 2], more=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"train-0.parquet has no column 'more', which .*train-1.parquet has: sh"):
+        data.open(tmp_path)
+    written(tmp_path / "train-1.parquet", range(3), ["0", "1", "2"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"train-1.parquet has string in its column 'label', but .* int64: shards"):
+        data.open(tmp_path)
+
+
+def table(path: Path, **columns: Any) -> Path:
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=4)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cells", "names", "classes"),
+    [
+        (["dog", "cat", "dog"], ("cat", "dog"), [1, 0, 1]),
+        ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], (), [1, 0, 2]),
+        ([7, 3, 7], ("3", "7"), [1, 0, 1]),
+        ([True, False, True], (), [1, 0, 1]),
+    ],
+)
+def test_labels_of_any_kind(tmp_path: Path, cells: Any, names: tuple[str, ...], classes: list[int]) -> None:
+    images = [encoded(noise(seed)) for seed in range(3)]
+    dataset = data.open(table(tmp_path / "x.parquet", picture=images, y=cells))
+    assert dataset.class_names == names
+    assert dataset.classes.tolist() == classes  # type: ignore[union-attr]
+
+
+def test_labels_that_are_missing(tmp_path: Path) -> None:
+    images = [encoded(noise(seed)) for seed in range(3)]
+    path = table(tmp_path / "x.parquet", image=images, label=["a", None, "b"])
+    with pytest.raises(ValueError, match=r"x.parquet: 1 of 3 labels are empty, the first in row 1: fill them in, or"):
+        data.open(path)
+    assert data.open(path, labels=False).label_dim == 0
+    with pytest.warns(UserWarning, match="the column of labels is empty, so there are no labels"):
+        assert data.open(table(tmp_path / "y.parquet", image=images, label=pyarrow.nulls(3))).label_dim == 0
+
+
+def test_another_column_of_labels(tmp_path: Path) -> None:
+    images = [encoded(noise(seed)) for seed in range(3)]
+    path = table(tmp_path / "x.parquet", img=images, fine_label=[0, 1, 2], coarse_label=[0, 1, 1])
+    with pytest.warns(UserWarning, match="from the column fine_label; for one of coarse_label, import it with"):
+        assert data.open(path).label_dim == 3
+    assert data.open(path, reading=data.Reading(label_column="coarse_label")).label_dim == 2
+    with pytest.raises(ValueError, match=r"x.parquet has no column 'kind': it has "):
+        data.open(path, reading=data.Reading(label_column="kind"))
+
+
+def test_lists_of_pixels(tmp_path: Path) -> None:
+    pixels = np.stack([noise(seed, 8, 8) for seed in range(6)])
+    labels = [0, 1, 0, 1, 0, 1]
+    nested = table(tmp_path / "nested.parquet", image=pixels.astype(int).tolist(), label=labels)
+    flat = table(tmp_path / "flat.parquet", image=pixels[..., 0].reshape(6, 64).astype(int).tolist(), label=labels)
+    expected = pixels.transpose(0, 3, 1, 2)
+    assert np.array_equal(data.open(nested).images().numpy(), expected)
+    assert np.array_equal(data.open(nested).images([5, 0, 3]).numpy(), expected[[5, 0, 3]])
+    assert np.array_equal(data.open(flat).images().numpy(), expected[:, :1])
+    uneven = table(tmp_path / "uneven.parquet", image=[[1, 2], [3]])
+    with pytest.raises(ValueError, match=r"images differ: .*uneven.parquet, row 0 .* has shape \(2,\), but .*row 1"):
+        data.open(uneven)
+
+
+def test_rows_in_any_order_and_by_threads(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", range(200))
+    expected = np.stack([noise(seed).transpose(2, 0, 1) for seed in range(200)])
+    dataset = data.open(path)
+    for rows in ([199, 0, 100], [5, 4, 3], list(range(0, 200, 7))):
+        assert np.array_equal(dataset.images(rows).numpy(), expected[rows])
+    for workers in (1, 3):
+        out = tmp_path / f"out{workers}"
+        data.import_dataset(path, out, workers=workers)
+        assert np.array_equal(np.load(out / "images.npy"), expected)

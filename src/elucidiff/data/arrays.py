@@ -132,7 +132,7 @@ def named_arrays(
         notes += more
     labels = []
     for found, source in zip(chosen, sources, strict=True):
-        if found.labels is None:
+        if found.labels is None or reading.labels_from == "none":
             continue
         shape = shapes[found.labels]
         if not shape or shape[0] != len(source):

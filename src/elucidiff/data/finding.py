@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from elucidiff.data.array_folders import open_array_tree
 from elucidiff.data.arrays import open_npy, open_npz
+from elucidiff.data.idx import is_idx, open_idx
 from elucidiff.data.images import ImageFiles, scan
 from elucidiff.data.imported import is_imported, open_imported
 from elucidiff.data.layout import PARTS, lay_out
@@ -15,6 +17,7 @@ from elucidiff.data.named import DOWNLOADABLE, NAMES, open_digits, open_download
 from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
 from elucidiff.data.reading import AS_USUAL, Reading
+from elucidiff.data.separated import open_separated
 from elucidiff.data.sources import Contents
 from elucidiff.data.trees import Archive, Folder, Tree
 from elucidiff.suggest import suggestion
@@ -66,15 +69,19 @@ def find(
         return _FILES[path.suffix.lower()](path, part or None, reading)
     if path.suffix.lower() == ".zip":
         return _scanned(_open_tree(path.stem, Archive(path), part or None, reading), alike, reading, progress)
+    if is_idx(path):
+        return open_idx(path, part or None, reading)
     if part:
         raise ValueError(f"{printable(name)} has no part {part!r}: give its name alone")
     if path.suffix.lower() == ".parquet":
-        return _scanned(open_parquet(path, [path]), alike, reading, progress)
-    raise ValueError(f"{printable(str(path))} is not a data set: expected a folder, .zip, .npy, .npz or .parquet")
+        return _scanned(open_parquet(path, [path], reading), alike, reading, progress)
+    raise ValueError(
+        f"{printable(str(path))} is not a data set: expected a folder, .zip, .npy, .npz, .parquet, .csv or idx file"
+    )
 
 
 def _open_folder(path: Path, part: str | None, reading: Reading) -> Contents:
-    idx = open_idx_folder(path, part)
+    idx = open_idx_folder(path, part, reading)
     if idx is not None:
         return idx
     if is_imported(path):
@@ -84,11 +91,14 @@ def _open_folder(path: Path, part: str | None, reading: Reading) -> Contents:
     folder = Folder(path)
     files = parquet_files(folder, part)
     if files:
-        return open_parquet(path.resolve(), files)
+        return open_parquet(path.resolve(), files, reading)
     return _open_tree(path.resolve().name, folder, part, reading)
 
 
 def _open_tree(name: str, tree: Tree, part: str | None, reading: Reading) -> Contents:
+    arrays = open_array_tree(name, tree, part, reading)
+    if arrays is not None:
+        return arrays
     layout = lay_out(tree, part, reading)
     if part not in (None, "train"):
         name = f"{name}:{part}"
@@ -120,4 +130,9 @@ def _not_found(text: str) -> FileNotFoundError:
     return FileNotFoundError(f"no data set {text!r}: there is no such file or folder{hint}")
 
 
-_FILES: dict[str, Callable[[Path, str | None, Reading], Contents]] = {".npy": open_npy, ".npz": open_npz}
+_FILES: dict[str, Callable[[Path, str | None, Reading], Contents]] = {
+    ".npy": open_npy,
+    ".npz": open_npz,
+    ".csv": open_separated,
+    ".tsv": open_separated,
+}

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elucidiff.data.arrays import in_memory
+from elucidiff.data.arrays import in_memory, joined, label_each
 from elucidiff.data.idx import idx_files, read_images_and_labels
-from elucidiff.data.sources import Contents
+from elucidiff.data.interpreting import as_images
+from elucidiff.data.labels import Labels
+from elucidiff.data.reading import AS_USUAL, Reading
+from elucidiff.data.sources import ArraySource, Contents
+from elucidiff.untrusted import printable
 
 PARTS = {"train": ("train",), "test": ("test",), "val": ("val",), "all": ("train", "test")}
 """What can follow a name after a colon, and which parts of a standard data set that is."""
@@ -90,15 +94,38 @@ def open_downloadable(name: str, part: str | None) -> Contents:
     return _joined(name if part in (None, "train") else f"{name}:{part}", found, known.class_names)
 
 
-def open_idx_folder(folder: Path, part: str | None) -> Contents | None:
-    """A folder with idx files under their usual names, as MNIST comes; None if it has none."""
-    pieces: list[ImagesAndLabels] = []
-    for piece in PARTS[part or "train"]:
-        files = idx_files(folder, piece)
-        if files is None:
-            return None
-        pieces.append(read_images_and_labels(files))
-    return _joined(folder.name, pieces, ())
+def open_idx_folder(folder: Path, part: str | None, reading: Reading = AS_USUAL) -> Contents | None:
+    """A folder with idx files under their usual names, as MNIST comes; None if it has none.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is damaged, or files do not fit.
+    """
+    there = {piece: files for piece in ("train", "test", "val") if (files := idx_files(folder, piece)) is not None}
+    if not there:
+        return None
+    where = printable(str(folder))
+    wanted = PARTS[part] if part else tuple(there)[:1]
+    missing = [piece for piece in wanted if piece not in there]
+    if missing:
+        raise ValueError(f"{where} has no idx files of the part {missing[0]}: it has {', '.join(there)}")
+    pieces = [read_images_and_labels(there[piece]) for piece in wanted]
+    notes: tuple[str, ...] = ()
+    sources = []
+    for images, _ in pieces:
+        source, notes = as_images(ArraySource(images), where, reading)
+        sources.append(source)
+    labels = None if reading.labels_from == "none" else _labels_of(pieces, where)
+    return Contents(folder.name, joined(sources, where), labels, notes=notes)
+
+
+def _labels_of(pieces: list[tuple[npt.NDArray[Any], npt.NDArray[Any] | None]], where: str) -> Labels | None:
+    given = [labels for _, labels in pieces if labels is not None]
+    if not given:
+        return None
+    if len(given) < len(pieces):
+        raise ValueError(f"{where}: only some of its parts have labels: open them one by one")
+    return label_each(np.concatenate(given), sum(map(len, given)), where)
 
 
 def _joined(name: str, pieces: list[ImagesAndLabels], class_names: tuple[str, ...]) -> Contents:
@@ -117,7 +144,11 @@ def _find(known: Downloadable, folders: list[Path], part: str) -> ImagesAndLabel
 
 def _read_idx(known: Downloadable, folder: Path, part: str) -> ImagesAndLabels | None:
     files = idx_files(folder, part)
-    return None if files is None else read_images_and_labels(files)
+    if files is None or files[1] is None:
+        return None
+    images, labels = read_images_and_labels(files)
+    assert labels is not None
+    return images, labels
 
 
 def _read_cifar(known: Downloadable, folder: Path, part: str) -> ImagesAndLabels | None:

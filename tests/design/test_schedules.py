@@ -58,9 +58,10 @@ def test_vp_agrees_with_the_reference_in_both_precisions(golden: str) -> None:
     case, tensors = load(golden)
     schedule = VP(case["kwargs"].get("beta_d", 19.9), case["kwargs"].get("beta_min", 0.1))
     t = tensors["t"]
-    torch.testing.assert_close(schedule.sigma(t), tensors["sigma_of_t_f32"], rtol=2e-6, atol=0)
+    # In float32 another processor's exp and log, a rounding away, move the lowest levels by up to 6e-6.
+    torch.testing.assert_close(schedule.sigma(t), tensors["sigma_of_t_f32"], rtol=2e-5, atol=0)
     torch.testing.assert_close(schedule.sigma(t.double()), tensors["sigma_of_t_f64"], rtol=1e-10, atol=0)
-    torch.testing.assert_close(schedule.time(tensors["sigma"]), tensors["sigma_inv_f32"], rtol=2e-6, atol=0)
+    torch.testing.assert_close(schedule.time(tensors["sigma"]), tensors["sigma_inv_f32"], rtol=2e-5, atol=0)
     times = schedule.time(tensors["round_sigma_in_f64"])
     torch.testing.assert_close(times, tensors["sigma_inv_f64"], rtol=1e-10, atol=0)
 

@@ -208,8 +208,12 @@ class PictureFile:
         if image.format != "TIFF" and not load:
             return
         try:
-            if image.format == "TIFF" or page < image.tell():
+            if image.format == "TIFF":
                 image.seek(page)
+                return
+            if page < image.tell():  # from the start again: Pillow cannot rewind each of its formats twice
+                self._file.seek(0)
+                image = self._image = Image.open(self._file, formats=FORMATS)
             for frame in range(image.tell() + 1, page + 1):
                 image.seek(frame)
                 self._check_size()

@@ -27,6 +27,8 @@ _LABEL_COLUMNS = (
 )  # fmt: skip
 _NULL = frozenset({"null", "none", "nan", "na", "n/a"})
 _MOST_COLUMNS = 4096
+# Text in a column that is not called a label may be captions. Names of classes are short, and come again and again.
+_WORDS_OF_A_NAME = 3
 
 
 @dataclass(frozen=True)
@@ -254,20 +256,17 @@ def _label_columns(
     if len(others) > 1 and all(_is_one_hot(row, others) for row in rows):
         return others, tuple(printable(name) for name in others), ""
     if len(others) == 1:
-        values = [row.get(others[0]) for row in rows]
-        if not all(isinstance(value, str) for value in values if value is not None):
+        values = [row.get(others[0]) for row in rows if row.get(others[0]) is not None]
+        texts = {value for value in values if isinstance(value, str)}
+        names = all(len(text.split()) <= _WORDS_OF_A_NAME for text in texts)
+        if not texts or 2 * len(texts) <= len(values) or (names and len(texts) < len(values)):
             return others, (), ""
-        different = len({value for value in values if value is not None})
-        if different <= max(1, len(values) // 2):
-            return others, (), ""
-        return (
-            [],
-            (),
-            (
-                f"column {printable(others[0])} of {where} holds {different:,} different texts and was not taken for"
-                f" labels; --label-column {printable(others[0])} takes each for a class"
-            ),
+        name = printable(others[0])
+        note = (
+            f"column {name} of {where} holds {len(texts):,} different texts and was not taken for labels;"
+            f" --label-column {name} takes each for a class"
         )
+        return [], (), note
     if not others:
         return [], (), f"{where} has no column of labels"
     return [], (), f"no column of {where} is called label, so there are no labels; --label-column takes one of {said}"

@@ -173,7 +173,7 @@ def _take_labels(
     if wanted == "none":
         return
     if wanted != "folders":
-        files = _label_files(tree, layout.names, wanted)
+        files = _label_files(layout, tree, wanted)
         if files is not None:
             _labels_from_files(layout, files, tree, every, reading, folders)
             return
@@ -182,20 +182,24 @@ def _take_labels(
     _labels_from_folders(layout, folders, tree, forced=wanted == "folders")
 
 
-def _label_files(tree: Tree, names: list[str], wanted: str | None) -> list[str] | None:
+def _label_files(layout: Layout, tree: Tree, wanted: str | None) -> list[str] | None:
     """The label file nearest above each picture; None if some picture has none of the same kind."""
     there: dict[str, dict[str, str]] = {}
     for file in tree.names:
         folder, _, base = file.rpartition("/")
         if base.lower() in LABEL_FILES or base == wanted:
             there.setdefault(base.lower(), {})[folder] = file
+    covering = {}
     for kind in LABEL_FILES if wanted is None else (wanted.lower(),):
-        if kind not in there:
-            continue
-        nearest = [_nearest(name, there[kind]) for name in names]
+        nearest = [_nearest(name, there.get(kind, {})) for name in layout.names]
         if all(file is not None for file in nearest):
-            return [file for file in nearest if file is not None]
-    return None
+            covering[kind] = [file for file in nearest if file is not None]
+    if len(covering) > 1:
+        first, *others = covering
+        layout.notes.append(
+            f"labels are those of {first}, not of {' or '.join(others)}; --labels-from {others[0]} takes the others"
+        )
+    return next(iter(covering.values()), None)
 
 
 def _nearest(name: str, files: dict[str, str]) -> str | None:

@@ -248,7 +248,7 @@ def left_out_as(name: str, is_folder: bool) -> str:
     """The kind that a file or folder is left out as because of its name, or ""."""
     lower = name.lower()
     if is_folder:
-        return LEFTOVER if lower in _LEFTOVER_FOLDERS else (HIDDEN if name.startswith(".") and name != "." else "")
+        return LEFTOVER if lower in _LEFTOVER_FOLDERS else (HIDDEN if name.startswith(".") and name != ".." else "")
     # macOS puts a file ._NAME beside NAME where a disk cannot hold what it wants to keep of it.
     if lower in _LEFTOVER_FILES or name.startswith("._"):
         return LEFTOVER

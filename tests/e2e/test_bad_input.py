@@ -179,7 +179,7 @@ SHORT = (*TINY, "--validation-images=0", "--duration-images=32", "--checkpoint-i
         ((39, 8, 8), True, (), "data set had count 40, now it is 39"),
         ((40, 16, 16), True, (), "data set had shape [1, 8, 8], now it is [1, 16, 16]"),
         ((40, 9, 9), True, (), "9x9 does not fit 2 levels: pad or crop every side to a multiple of 2"),
-        ((40, 8, 8), False, (), "has no labels: add them, or set conditional to false (--no-conditional)"),
+        ((40, 8, 8), False, (), "data set had label_dim 2, now it is 0"),
         ((40, 8, 8), True, ("--no-conditional",), "data set had label_dim 2, now it is 0"),
         (None, True, ("--network.architecture", "adm"), "settings had network.architecture ddpmpp, now it is adm"),
         (None, True, ("--network.base-channels", "32"), "settings had network.base_channels 16, now it is 32"),

@@ -8,12 +8,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from elucidiff import networks
 from elucidiff.denoisers.guided import ClassifierFree
 from elucidiff.denoisers.model_folder import load
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design import preconditioning
 from elucidiff.training import NetworkConfig, TrainingConfig, train
 from elucidiff.training.loop import NoisyBatch, update
 from elucidiff.training.state import TrainingState
@@ -25,6 +29,50 @@ def state_for(architecture: Any = "ddpmpp", **settings: Any) -> TrainingState:
     network = NetworkConfig(architecture, 8, (1,), 1, (), dropout=0.0, label_dropout=SHARE)
     defaults = {"data": "none", "conditional": True, "network": network, "batch_size": 40, "device": "cpu"}
     return TrainingState(TrainingConfig(**(defaults | settings)), (1, 4, 4), 3, torch.device("cpu"))
+
+
+def test_a_vector_of_zeros_is_told_from_no_label(tmp_path: Path) -> None:
+    """The network sees (vector, 1) / sqrt(2) where there is a label, and zeros where there is none."""
+    signals = np.zeros((16, 1, 4), np.float32)
+    vectors = np.linspace(-1, 1, 32, dtype=np.float32).reshape(16, 2)
+    vectors[3] = 0
+    np.savez(tmp_path / "data.npz", images=signals, labels=vectors)
+    network = NetworkConfig("ddpmpp", 8, (1,), 1, (), dropout=0.0, label_dropout=0.3)
+    config = TrainingConfig(
+        data=str(tmp_path / "data.npz"), conditional=True, network=network, batch_size=8, duration_images=16,
+        memorisation_samples=0, device="cpu",
+    )  # fmt: skip
+    train(config, tmp_path / "run")
+    denoiser = load(tmp_path / "run" / "model")
+    assert (denoiser.label_dim, denoiser.known_labels.width) == (2, 3)
+    seen: list[Tensor] = []
+    embed: Any = denoiser.network.embed_labels
+    embed.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    x = torch.randn(4, 1, 4)
+    denoiser(x, 1.0, torch.zeros(1, 2))
+    denoiser(x, 1.0)
+    ClassifierFree(denoiser, 2.0)(x, 1.0, torch.tensor([[0.5, 0.0]]))
+    scale = math.sqrt(3 / 2)
+    torch.testing.assert_close(seen[0] / scale, torch.tensor([[0.0, 0, 1]]))
+    torch.testing.assert_close(seen[1], torch.zeros(1, 3))
+    torch.testing.assert_close(seen[2] / scale, torch.tensor([[0.5, 0, 1]] * 4 + [[0.0, 0, 0]] * 4))
+
+
+def test_vectors_are_guided_away_from_no_label_and_not_from_zeros() -> None:
+    network = networks.UNet(
+        (1, 4), base_channels=8, channel_multipliers=(1,), blocks_per_level=1, label_dim=2, label_dropout=0.1,
+        label_presence=True,
+    )  # fmt: skip
+    denoiser = Denoiser(network, preconditioning.EDM()).eval()
+    denoiser.facts["data"]["label_kind"] = "vectors"
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.3)
+        x, labels = torch.randn(3, 1, 4), torch.zeros(3, 2)
+        given, none = denoiser(x, 0.7, labels), denoiser(x, 0.7)
+        assert float((given - none).abs().max()) > 0.01
+        guided = ClassifierFree(denoiser, 3.0)(x, 0.7, labels)
+        torch.testing.assert_close(guided, none + 3 * (given - none), rtol=1e-4, atol=1e-5)
 
 
 def rows_seen(state: TrainingState, steps: int, parts: int = 1) -> Tensor:

@@ -352,11 +352,6 @@ class TestRefusedBeforeWorkStarts:
             train(TrainingConfig(data=str(tmp_path / "broken.npy"), device="cpu"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    def test_labels_that_are_not_there(self, tmp_path: Path) -> None:
-        np.save(tmp_path / "plain.npy", np.zeros((10, 1, 8, 8), np.uint8))
-        with pytest.raises(ValueError, match="has no labels"):
-            train(tiny(str(tmp_path / "plain.npy")), tmp_path / "run")
-
     def test_sizes_that_do_not_fit_the_network(self, tmp_path: Path) -> None:
         np.save(tmp_path / "odd.npy", np.zeros((10, 1, 9, 9), np.uint8))
         network = NetworkConfig(base_channels=8, channel_multipliers=(1, 1), blocks_per_level=1)

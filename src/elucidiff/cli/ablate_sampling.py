@@ -42,6 +42,11 @@ class OfSampling:
     components of small images; none for the truncation error alone."""
     metrics: str = "fid"
     """Figures of quality, with commas between them: fid, kid, precision, recall, is."""
+    labels: str | None = None
+    """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
+    vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     only: str | None = None
     """Some of the configurations, by name, with commas between them."""
     sigma_min: float | None = None
@@ -70,7 +75,15 @@ class OfSampling:
         names = chosen_from({each.name: each.what for each in rows}, self.only)
         chosen, budgets = [each for each in rows if each.name in names], numbers("nfe", self.nfe, int)
         place = choose_device(self.device)
-        studied = open_model(self.model, self.data, place, backend=self.backend, batch_size=self.batch_size)
+        studied = open_model(
+            self.model,
+            self.data,
+            place,
+            backend=self.backend,
+            batch_size=self.batch_size,
+            labels=self.labels,
+            any_class=self.any_class,
+        )
         judge = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
         ablation = SamplingAblation(
             studied.denoiser,

@@ -67,6 +67,11 @@ class Options:
     """All other sampling choices, as for `elucidiff sample`."""
     guide: Path | None = None
     """Folder of a worse model of the same data, to lead samples away from where guidance is not 1."""
+    labels: str | None = None
+    """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
+    vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     samplers: str | None = None
     """Samplers that are kept beside the model, such as fast, with commas between them: a point each."""
 
@@ -128,6 +133,8 @@ def run(arguments: Sequence[str]) -> int:
         judged=bool(quality),
         backend=options.backend,
         batch_size=options.batch_size,
+        labels=options.labels,
+        any_class=options.any_class,
     )
     configurations, left_out = _configurations(options, choices, studied, place)
     with Interrupt() as interrupt:

@@ -69,8 +69,10 @@ class Options:
     seeds: str | None = None
     """Of a model: seeds, one sample each, such as 0-49999 (0-9999)."""
     labels: str | None = None
-    """Of a model: classes, taken in turn, such as 0-9; or a label vector, or a .npy of rows. If this is left out,
-    each seed draws its own."""
+    """Of a model: classes, taken in turn, such as 0-9 or cat,dog; or a label vector, or a .npy of rows. If this is
+    left out, each seed draws its own, as often as the training data had it (uniform: all equally often)."""
+    any_class: bool = False
+    """Of a model: take --labels even if the training data had no image of that class."""
     named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
     """Of a model: a sampler that is kept beside it, such as fast, or the path of one, instead of --sampling."""
     any_model: bool = False

@@ -15,7 +15,7 @@ import torch
 
 import elucidiff
 from elucidiff.cli.guide import load_guide
-from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.units import of_8_bits, range_advice
 from elucidiff.data.choosing import evenly_spread
 from elucidiff.denoisers.model_folder import checksum
@@ -126,7 +126,7 @@ def _samples(options: Options, device: torch.device) -> Subject:
         denoiser,
         sampler,
         seeds,
-        None if options.labels is None else labels_asked_for(options.labels, denoiser),
+        labels_or_uniform(options.labels, denoiser, any_class=options.any_class),
         _BATCH_SIZE if options.batch_size is None else options.batch_size,
         guide,
         of_8_bits(denoiser),

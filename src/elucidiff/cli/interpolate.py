@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -14,13 +14,12 @@ from torch import Tensor
 import elucidiff
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.given_sample import read_given
-from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.units import makes_pictures, range_of
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.denoisers.shapes import label_rows
 from elucidiff.design import steps
 from elucidiff.devices import choose_device
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
@@ -50,8 +49,11 @@ class Options:
     frames: int = 9
     """Frames from one to the next, both of them included."""
     labels: str | None = None
-    """Classes, or one label vector, or a .npy file: one for all frames, or one for each seed or picture; then the
-    rows of numbers that stand for labels are mixed in between. If it is left out, each seed draws its own class."""
+    """Classes, by number or name, or one label vector, or a .npy file: one for all frames, or one for each seed or
+    picture; then the rows of numbers that stand for labels are mixed in between. If it is left out, each seed draws
+    its own class, as often as the training data had it (uniform: all equally often)."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     out: Path = Path("interpolation")
     """Folder to write to: a file a frame, sheet.png and interpolation.json."""
     overwrite: bool = False
@@ -140,7 +142,7 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     asked = _asked(options, denoiser, len(seeds))
     noise = SeededNoise(seeds)
     latents, _ = path(noise.latents(denoiser.sample_shape), options.frames)
-    rows = labels_for(denoiser, noise, asked)
+    rows = labels_for(denoiser, noise, asked, any_class=True)
     labels = None if rows is None else mixed(rows.expand(len(seeds), -1), places)
     evaluations: list[Any] = []
     watch = Watch()
@@ -168,7 +170,7 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
         raise ValueError("--n would have no effect between pictures, where RK45 chooses its steps: give --tolerance")
     places = stops(len(options.images), options.frames)
     asked = _asked(options, denoiser, len(options.images))
-    if asked is None and denoiser.label_dim:
+    if not isinstance(asked, Tensor) and denoiser.label_dim:
         raise ValueError("the model takes labels: give that of the pictures with --labels, one for all or one each")
     given = [read_given(file, denoiser) for file in options.images]
     for file, x in zip(options.images, given, strict=True):
@@ -177,7 +179,7 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
     tolerance = 1e-5 if options.tolerance is None else options.tolerance
     solver = RK45(tolerance, tolerance)
     sigmas = steps.karras(2, *clamp_range(denoiser, *range_of(denoiser)))
-    rows = None if asked is None else asked.expand(len(given), -1)
+    rows = asked.expand(len(given), -1) if isinstance(asked, Tensor) else None
     x = torch.stack(given).to(device, widest_type(device))
 
     def there(values: Tensor | None) -> Tensor | None:
@@ -200,11 +202,12 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
     return _Way(frames.cpu(), [str(file) for file in options.images], places, labels, facts)
 
 
-def _asked(options: Options, denoiser: Denoiser, keys: int) -> Tensor | None:
-    """The rows of ``--labels``, (1, label_dim) or (K, label_dim)."""
-    if options.labels is None:
-        return None
-    rows = label_rows(labels_asked_for(options.labels, denoiser), denoiser.label_dim, denoiser.label_kind)
+def _asked(options: Options, denoiser: Denoiser, keys: int) -> Tensor | Literal["uniform"] | None:
+    """The rows of ``--labels``, (1, label_dim) or (K, label_dim), or how seeds are to draw theirs."""
+    asked = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
+    if not isinstance(asked, Tensor):
+        return asked
+    rows = denoiser.known_labels.rows(asked)
     if len(rows) not in (1, keys):
         raise ValueError(f"--labels {options.labels} are {len(rows)} for {keys}: give one for all, or one each")
     return rows

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,66 +12,144 @@ import torch
 from torch import Tensor
 
 from elucidiff.cli.npy import read_npy
+from elucidiff.denoisers.known_labels import UNIFORM, KnownLabels, known_labels
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.sampling.seeds import parse_seeds
 
 
-def labels_asked_for(text: str, denoiser: Denoiser) -> Tensor:
+def labels_asked_for(text: str, denoiser: Denoiser, *, any_class: bool = False) -> Tensor:
     """The labels in ``text``, in the form that the denoiser takes.
 
     Args:
-        text: for classes their numbers and ranges, such as ``0-3,7``; for label vectors one of them, such as
-            ``0.3,-0.7``; or the name of a ``.npy`` file with integers (K,) or rows (K, label_dim).
+        text: for classes their names, numbers and ranges of numbers, such as ``cat,dog`` or ``0-3,7``; for label
+            vectors one of them, such as ``0.3,-0.7``; or the name of a ``.npy`` file with class numbers or names
+            (K,), or rows (K, label_dim).
         denoiser: whose labels they are.
+        any_class: take classes that the training data did not have.
 
     Returns:
-        classes (K,), int64, or vectors (K, label_dim), float32.
+        class numbers (K,), int64, or vectors (K, label_dim), float32.
 
     Raises:
-        ValueError: the denoiser takes none, or others.
+        ValueError: the denoiser takes none, or others, or was trained without a class.
         OSError: the file cannot be read.
     """
-    if denoiser.label_dim == 0:
+    known = known_labels(denoiser)
+    if known.dim == 0:
         raise ValueError("--labels were given, but the model was trained without labels")
-    classes = denoiser.label_kind == "classes"
-    checked = _checked_classes if classes else _checked_vectors
-    if text.endswith(".npy"):
-        return checked(text, _read(Path(text)), denoiser)
-    return checked(text, _classes(text, denoiser.label_dim) if classes else _vector(text), denoiser)
+    if known.kind == "vectors":
+        return _checked_vectors(text, _read(Path(text)) if text.endswith(".npy") else _vector(text), known)
+    if text == UNIFORM:
+        raise ValueError(f"--labels {UNIFORM} draws a class for each seed, but here labels have to be named")
+    places = _places_in(text, known)
+    if not any_class:
+        _refuse_untrained(text, places, known)
+    return torch.from_numpy(np.asarray(known.numbers, dtype=np.int64)[places])
 
 
-def _checked_classes(text: str, values: npt.NDArray[Any], denoiser: Denoiser) -> Tensor:
-    if values.ndim != 1 or values.dtype.kind not in "iu" or not values.size:
+def labels_or_uniform(
+    text: str | None, denoiser: Denoiser, *, any_class: bool = False
+) -> Tensor | Literal["uniform"] | None:
+    """:func:`labels_asked_for`, or how each seed is to draw its own: None as often as in training, or ``uniform``.
+
+    Raises:
+        ValueError: as :func:`labels_asked_for`; or nothing is asked for that ``any_class`` would change.
+        OSError: the file cannot be read.
+    """
+    if any_class and text in (None, UNIFORM):
+        raise ValueError("--any-class would have no effect without --labels that name classes")
+    if text is None:
+        return None
+    if text == UNIFORM and denoiser.label_dim and denoiser.label_kind == "classes":
+        return "uniform"
+    return labels_asked_for(text, denoiser, any_class=any_class)
+
+
+def draw_labels_from(denoiser: Denoiser, text: str | None, *, any_class: bool = False) -> None:
+    """Let seeds draw their labels from others than the training data's, in place.
+
+    Args:
+        denoiser: the loaded model.
+        text: as for :func:`labels_or_uniform`: classes are drawn as often as they are named; None changes nothing.
+        any_class: take classes that the training data did not have.
+
+    Raises:
+        ValueError: as :func:`labels_or_uniform`.
+        OSError: the file cannot be read.
+    """
+    labels, known = labels_or_uniform(text, denoiser, any_class=any_class), known_labels(denoiser)
+    if labels is None:
+        return
+    data = dict(denoiser.facts.get("data") or {})
+    if not isinstance(labels, Tensor):
+        data["class_counts"] = [int(place in known.trained) for place in range(known.dim)]
+    elif known.kind == "classes":
+        places = torch.tensor([known.place(number) for number in labels.tolist()])
+        data["class_counts"] = places.bincount(minlength=known.dim).tolist()
+    else:
+        data["label_examples"] = labels.tolist()
+    denoiser.facts["data"] = data
+
+
+def _places_in(text: str, known: KnownLabels) -> npt.NDArray[np.int64]:
+    if text.endswith(".npy") and text not in known.names:
+        return _file_of_classes(text, known)
+    if text in known.names:  # it may have commas
+        return np.array([known.place(text)])
+    places: list[int] = []
+    for part in text.split(","):
+        places += _part(text, part.strip(), known)
+    return np.array(places, dtype=np.int64)
+
+
+def _part(text: str, part: str, known: KnownLabels) -> list[int]:
+    """The classes of one name or number, or of a range of numbers."""
+    span = re.fullmatch(r"(\d{1,18})-(\d{1,18})", part, flags=re.ASCII)
+    try:
+        if span is None or part in known.names:
+            return [known.place(part)]
+        first, last = int(span[1]), int(span[2])
+        if last < first:
+            raise ValueError(f"the range {part} runs backwards")
+        if last - first > known.dim + max(known.numbers, default=0):
+            raise ValueError(f"class {last} is out of range, the model knows {known.listed}")
+        return [known.place(number) for number in range(first, last + 1)]
+    except ValueError as error:
+        raise ValueError(f"--labels {text}: {error}") from None
+
+
+def _file_of_classes(text: str, known: KnownLabels) -> npt.NDArray[np.int64]:
+    values = _read(Path(text))
+    if values.ndim != 1 or values.dtype.kind not in "iuU" or not values.size:
         raise ValueError(f"--labels {text} holds {values.dtype} {values.shape}: the model takes integer classes (K,)")
-    for extreme in (values.min(), values.max()):  # there may be many, so nothing as long as they are is made
-        if not 0 <= extreme < denoiser.label_dim:
-            raise _out_of_range(text, int(extreme), denoiser.label_dim)
-    return torch.from_numpy(values.astype(np.int64, copy=False))
+    # There may be many, so nothing as long as they are is made of objects.
+    different, inverse = np.unique(values, return_inverse=True)
+    places = []
+    for value in different:
+        try:
+            places.append(known.place(str(value) if values.dtype.kind == "U" else int(value)))
+        except ValueError as error:
+            raise ValueError(f"--labels {text}: {error}") from None
+    return np.array(places, dtype=np.int64)[inverse.reshape(-1)]
 
 
-def _checked_vectors(text: str, values: npt.NDArray[Any], denoiser: Denoiser) -> Tensor:
-    if values.ndim != 2 or values.shape[1] != denoiser.label_dim or values.dtype.kind not in "iuf" or not values.size:
+def _refuse_untrained(text: str, places: npt.NDArray[np.int64], known: KnownLabels) -> None:
+    rows = torch.zeros(1, known.dim)
+    rows[0, torch.from_numpy(np.unique(places))] = 1
+    try:
+        known.refuse_untrained(rows)
+    except ValueError as error:
+        raise ValueError(f"--labels {text}: {error}") from None
+
+
+def _checked_vectors(text: str, values: npt.NDArray[Any], known: KnownLabels) -> Tensor:
+    if values.ndim != 2 or values.shape[1] != known.dim or values.dtype.kind not in "iuf" or not values.size:
         raise ValueError(
             f"--labels {text} holds {values.dtype} {values.shape}: the model takes label vectors (K, "
-            f"{denoiser.label_dim}), from a .npy file or as {denoiser.label_dim} numbers with commas between them"
+            f"{known.dim}), from a .npy file or as {known.dim} numbers with commas between them"
         )
     if not np.isfinite(values).all():
         raise ValueError(f"--labels {text} holds values that are not finite")
     return torch.from_numpy(values.astype(np.float32, copy=False))
-
-
-def _classes(text: str, label_dim: int) -> npt.NDArray[np.int64]:
-    try:
-        asked = parse_seeds(text)
-    except ValueError as error:
-        raise ValueError(str(error).replace("seeds", "--labels", 1)) from None
-    if asked.largest >= label_dim:
-        raise _out_of_range(text, asked.largest, label_dim)
-    return np.array(asked)
-
-
-def _out_of_range(text: str, label: int, label_dim: int) -> ValueError:
-    return ValueError(f"--labels {text}: class {label} is out of range, the model knows 0 to {label_dim - 1}")
 
 
 def _vector(text: str) -> npt.NDArray[np.float64]:

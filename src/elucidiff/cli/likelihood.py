@@ -26,7 +26,6 @@ from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.denoisers.shapes import label_rows
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
@@ -182,7 +181,7 @@ def _checked(dataset: Dataset, denoiser: Denoiser, options: Options) -> Dataset:
 def _labels(options: Options, dataset: Dataset, denoiser: Denoiser, images: Tensor) -> Tensor | None:
     if options.labels is None:
         return labels_of(dataset, denoiser, images, options.data)
-    asked = label_rows(labels_asked_for(options.labels, denoiser), denoiser.label_dim, denoiser.label_kind)
+    asked = denoiser.known_labels.rows(labels_asked_for(options.labels, denoiser, any_class=True))
     if len(asked) not in (1, len(images)):
         raise ValueError(
             f"--labels {options.labels} are {len(asked)} for {len(images)} images: give one, or one each"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 import elucidiff
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.given_sample import read_given
-from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.npy import read_npy
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.units import makes_pictures
@@ -48,7 +49,10 @@ class Options:
     seeds: str = "0-7"
     """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
     labels: str | None = None
-    """Classes, or a label vector, taken in turn; for a model that was trained with labels."""
+    """Classes, by number or name, or a label vector, taken in turn; uniform: each seed draws one of all classes. For
+    a model that was trained with labels."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     noise: float = 0.01
     """Standard deviation of the noise of what is known, in units of the data; a grey level of 8 bits is 0.008."""
     n: int = 18
@@ -84,7 +88,9 @@ def run(arguments: Sequence[str]) -> int:
     check_folder(options.out, options.overwrite)
 
     watch = Watch()
-    result = sampler.run(posterior, seeds, labels, batch_size=options.batch_size, callback=watch, device=device)
+    result = sampler.run(
+        posterior, seeds, labels, any_class=True, batch_size=options.batch_size, callback=watch, device=device
+    )
     x = result.x.cpu()
     watch.check(x, [f"seed {seed}" for seed in seeds])
     # Where nothing is known, both sides of the difference are 0.
@@ -161,7 +167,7 @@ def _to_paint(file: Path, sides: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | None:
+def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | Literal["uniform"] | None:
     if options.labels is None:
         if denoiser.label_dim:
             raise ValueError(
@@ -169,5 +175,5 @@ def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | None:
                 "several, which are taken in turn"
             )
         return None
-    asked = labels_asked_for(options.labels, denoiser)
-    return asked[torch.arange(seeds) % len(asked)]
+    asked = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
+    return asked if not isinstance(asked, Tensor) else asked[torch.arange(seeds) % len(asked)]

@@ -34,9 +34,12 @@ class Options:
     seeds: str = "0-63"
     """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
     labels: str | None = None
-    """Classes, taken in turn: 3, or 0-9 for all of ten. For a model of label vectors one of them, 0.3,0.7 (write
-    --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn. If this is left out, each
-    seed draws its own class, or one of the training set's vectors that the model keeps as examples."""
+    """Classes, taken in turn, by number or name: 3, or 0-9 for all of ten, or cat,dog. For a model of label vectors
+    one of them, 0.3,0.7 (write --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn.
+    If this is left out, each seed draws its own class, as often as the training data had it (uniform: all equally
+    often), or one of the training set's vectors that the model keeps as examples."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     out: Path = Path("samples")
     """Folder to write to. If the same job was begun there, it goes on."""
     overwrite: bool = False

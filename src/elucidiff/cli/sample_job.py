@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.images import write_sheet
-from elucidiff.cli.labels import labels_asked_for
+from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.progress import Progress
 from elucidiff.cli.sample_backend import BackendSetting
 from elucidiff.cli.sample_batch import batch_size_for
@@ -101,7 +101,7 @@ def task_for(options: Options, setting: BackendSetting, batch_size: int, index: 
     job = Job(
         sampler,
         seeds,
-        _labels(options.labels, denoiser, len(seeds)),
+        _labels(options, denoiser, len(seeds)),
         batch_size=batch_size,
         threads=options.threads,
         device=device.type,
@@ -124,14 +124,12 @@ def task_for(options: Options, setting: BackendSetting, batch_size: int, index: 
     return setting.apply(options, task)
 
 
-def _labels(asked: str | None, denoiser: Denoiser, seeds: int) -> Tensor | None:
-    if asked is None:
-        return None
-    labels = labels_asked_for(asked, denoiser)
-    if asked.endswith(".npy") and seeds % len(labels):
+def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | Literal["uniform"] | None:
+    labels = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
+    if isinstance(labels, Tensor) and str(options.labels).endswith(".npy") and seeds % len(labels):
         raise ValueError(
-            f"--labels {asked} holds {len(labels)} labels for {seeds} seeds: give one a seed, or a number that "
-            "divides them, to be taken in turn"
+            f"--labels {options.labels} holds {len(labels)} labels for {seeds} seeds: give one a seed, or a number "
+            "that divides them, to be taken in turn"
         )
     return labels
 
@@ -182,7 +180,7 @@ def _write_grid(options: Options, job: Job) -> None:
         x = torch.stack([to_unit(_read_picture(file)) for file in files])
     else:
         x = torch.stack([torch.from_numpy(np.load(file, allow_pickle=False)) for file in files])
-    asked = 0 if job.labels is None else len(job.labels)
+    asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
     columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
     write_sheet(options.out / "grid.png", x, columns, pictures=job.pictures)
 

@@ -40,8 +40,10 @@ class Options:
     guide: Path | None = None
     """Folder of a worse model of the same data, to lead samples away from."""
     labels: str | None = None
-    """Classes, taken in turn, such as 0-9; or a label vector, or a .npy of rows. If this is left out, each seed draws
-    its own."""
+    """Classes, taken in turn, such as 0-9 or cat,dog; or a label vector, or a .npy of rows. If this is left out, each
+    seed draws its own, as often as the training data had it (uniform: all equally often)."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
 
     metric: str = "fid"
     """What is made better: fid, kid, precision, recall or is, see `elucidiff evaluate`; or error, the distance to the

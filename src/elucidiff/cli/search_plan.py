@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from elucidiff.cli import evaluate
 from elucidiff.cli.evaluate_reference import judge_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
@@ -162,6 +164,7 @@ def _as_evaluation(options: Options, seeds: SeedRanges) -> evaluate.Options:
         weights=options.weights,
         seeds=str(seeds),
         labels=options.labels,
+        any_class=options.any_class,
         named_sampler=options.named_sampler,
         any_model=options.any_model,
         sampling=options.sampling,
@@ -211,9 +214,13 @@ def _error_of(images: OfModel, space: Space, seeds: tuple[SeedRanges, ...]) -> C
 
     def objective() -> TruncationError:
         every = [seed for part in seeds for seed in part]
+        # Taken in turn from the beginning of each part, as they are when these are sampled.
+        labels = images.labels
+        if isinstance(labels, torch.Tensor):
+            labels = torch.cat([labels[torch.arange(len(part)) % len(labels)] for part in seeds])
         print(f"solving the ODE exactly for {len(every)} seeds", file=sys.stderr)
         return TruncationError(
-            solve_exactly(guided, every, low, high, labels=images.labels, batch_size=images.batch_size)
+            solve_exactly(guided, every, low, high, labels=labels, any_class=True, batch_size=images.batch_size)
         )
 
     return objective

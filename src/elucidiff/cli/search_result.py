@@ -150,8 +150,9 @@ class Result:
         key = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max, low, high)
         if key not in self._exact:
             some = list(islice((seed for block in self.plan.blocks for seed in block), _SEEDS_FOR_ERROR))
+            labels = images.labels_of(range(len(some)))
             self._exact[key] = solve_exactly(
-                guided, some, low, high, labels=images.labels, batch_size=images.batch_size
+                guided, some, low, high, labels=labels, any_class=True, batch_size=images.batch_size
             )
         return self._exact[key]
 

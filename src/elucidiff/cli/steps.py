@@ -16,6 +16,7 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.labels import draw_labels_from
 from elucidiff.cli.units import range_advice
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -83,6 +84,11 @@ class Optimise:
     """Other seeds, on which the result is measured."""
     max_minutes: float | None = None
     """Time for the search of one sampler, exact solutions and measurements not counted."""
+    labels: str | None = None
+    """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
+    vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     batch_size: int = 16
     """Samples in one call of the network."""
     device: str = "auto"
@@ -98,7 +104,7 @@ class Optimise:
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"--max-minutes is {self.max_minutes:g}, but must be positive")
         self._refuse_existing(plan)
-        denoiser, model = _load(self.model, self.device), checksum(self.model)
+        denoiser, model = _load(self), checksum(self.model)
         guided = guided_alike(solvers, denoiser)
         for budget in plan.values():
             low, high = check_choices(solvers, guided, 35 if budget is None else budget)
@@ -188,6 +194,11 @@ class Measure:
     """Names, or paths of files made for other models, with commas between them; left out for all beside the model."""
     seeds: str = "3000000-3000063"
     """Seeds, none of which the samplers were optimised on."""
+    labels: str | None = None
+    """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
+    vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
+    any_class: bool = False
+    """Take --labels even if the training data had no image of that class."""
     batch_size: int = 16
     """Samples in one call of the network."""
     device: str = "auto"
@@ -213,7 +224,7 @@ class Measure:
             if named.warm_up_seeds is not None:
                 check_seeds(parse_seeds(named.warm_up_seeds), seeds)
             check_deterministic(named.sampler)
-        denoiser, model = _load(self.model, self.device), checksum(self.model)
+        denoiser, model = _load(self), checksum(self.model)
         with _names_held(self.model, [named.name for named in chosen]):
             self._measure(chosen, denoiser, model, seeds, command)
         return 0
@@ -290,9 +301,10 @@ def _keep(model: Path, named: NamedSampler, measured: Measurement) -> None:
         print(f"{named.name}: not kept, since karras steps are as good")
 
 
-def _load(model: Path, device: str) -> Denoiser:
-    place = choose_device(device)
-    return elucidiff.load(model).eval().to(place)
+def _load(action: Optimise | Measure) -> Denoiser:
+    denoiser = elucidiff.load(action.model).eval().to(choose_device(action.device))
+    draw_labels_from(denoiser, action.labels, any_class=action.any_class)
+    return denoiser
 
 
 def _split(names: str) -> list[str]:

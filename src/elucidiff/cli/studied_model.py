@@ -12,6 +12,7 @@ import torch
 
 import elucidiff
 from elucidiff.cli.evaluate_reference import holds_statistics
+from elucidiff.cli.labels import draw_labels_from
 from elucidiff.cli.model_data import data_name
 from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset, to_unit
@@ -34,6 +35,7 @@ class StudiedModel:
         checksum: of the model folder; ``ideal`` for the exact denoiser.
         data: what samples are judged by: a data set, or a file of statistics; None if that was not asked for.
         backend: what computes its network.
+        labels: what seeds draw their labels from, as it was asked for.
     """
 
     denoiser: Any
@@ -41,6 +43,7 @@ class StudiedModel:
     checksum: str
     data: Dataset | Path | None
     backend: Backend = "eager"
+    labels: str | None = None
 
     @property
     def id(self) -> str:
@@ -51,6 +54,8 @@ class StudiedModel:
     def facts(self) -> dict[str, Any]:
         """What decides its samples, and what they are judged by."""
         facts: dict[str, Any] = {"model": self.checksum, "backend": self.backend}
+        if self.labels is not None:
+            facts["labels"] = self.labels
         if isinstance(self.data, Dataset):
             facts["data"] = {"name": self.data.name, "count": len(self.data), "shape": self.data.shape}
         return facts
@@ -95,6 +100,8 @@ def open_model(
     judged: bool = True,
     backend: Backend = "eager",
     batch_size: int = 64,
+    labels: str | None = None,
+    any_class: bool = False,
 ) -> StudiedModel:
     """Open a model folder, or the exact denoiser of a data set.
 
@@ -105,6 +112,8 @@ def open_model(
         judged: whether samples are judged by data.
         backend: what computes the network; see :func:`.with_backend`.
         batch_size: images in one call of it.
+        labels: what seeds draw their labels from; see :func:`.draw_labels_from`.
+        any_class: likewise.
 
     Raises:
         ValueError: nobody says what data there are, they do not fit the model, or are damaged; or the backend cannot
@@ -116,10 +125,13 @@ def open_model(
             raise ValueError(f"{IDEAL} is the exact denoiser of a data set: name one as data, such as digits")
         if backend != "eager":
             raise ValueError(f"the backend {backend} is for networks, and {IDEAL} has none: leave --backend out")
+        if labels is not None or any_class:
+            raise ValueError(f"--labels are for a model folder, and {IDEAL} knows none: leave them out")
         dataset = elucidiff.data.open(data)
         posterior = DataPosterior(to_unit(dataset.in_memory().images())).to(device)
         return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
     denoiser = elucidiff.load(model).eval().to(device)
+    draw_labels_from(denoiser, labels, any_class=any_class)
     source = _data(model, data or data_name(denoiser)) if judged else None
     if isinstance(source, Dataset) and source.shape != denoiser.sample_shape:
         raise ValueError(
@@ -130,7 +142,7 @@ def open_model(
         require_compiler(device)
         print("compiling the network: this takes minutes", file=sys.stderr)
     ready = with_backend(denoiser, backend, batch_sizes=[batch_size])
-    return StudiedModel(ready, model_name(Path(model)), checksum(model), source, backend)
+    return StudiedModel(ready, model_name(Path(model)), checksum(model), source, backend, labels)
 
 
 def _data(model: str, name: str | None) -> Dataset | Path:

@@ -120,9 +120,13 @@ class Watch(Callbacks):
             self._bar.say(f"warning: there is no preview after {images_seen:,} images: {error}")
 
     def _preview(self, model: Denoiser, path: Path) -> None:
-        """With classes, every column is one; label vectors are examples from the data."""
-        classes = model.label_dim if model.label_kind == "classes" else 0
-        labels = torch.arange(self._samples) % classes if classes else None
+        """Every column is one of the classes that were trained, or a label from the data."""
+        known = model.known_labels
+        classes = len(known.trained) if known.kind == "classes" and known.dim else 0
+        labels = None
+        if classes:
+            places = torch.tensor(list(known.trained))[torch.arange(self._samples) % classes]
+            labels = torch.nn.functional.one_hot(places, known.dim).float()
         low, high = range_for(getattr(model.preconditioning, "sigma_data", 0.5))
         x = Sampler(sigma_min=low, sigma_max=high).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8

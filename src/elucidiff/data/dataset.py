@@ -158,6 +158,12 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         return () if self._source_labels is None else self._source_labels.names
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """How many images each class has, ``label_dim`` numbers; empty if there are no labels, or vectors."""
+        classes = self.classes
+        return () if classes is None else tuple(classes.bincount(minlength=self.label_dim).tolist())
+
+    @property
     def source_rows(self) -> Tensor:
         """Which image of its source each one is, int64 ``(N,)``; an image and its mirror image share one."""
         return torch.from_numpy(self._rows)

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers.known_labels import KnownLabels
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.shapes import label_rows, noise_levels, rows_for
 
@@ -52,6 +53,7 @@ class DataPosterior(nn.Module):
                 raise ValueError("points hold values that are not finite")
         self.sample_shape = tuple(points.shape[1:])
         self.label_dim, self.empty_classes, classes = _classes(labels, len(points))
+        self.known_labels = _members(self.label_dim, self.empty_classes)
         self.register_buffer("points", points)
         self.register_buffer("classes", classes)
 
@@ -127,6 +129,11 @@ def _classes(labels: Tensor | None, count: int) -> tuple[int, list[int], Tensor 
     return rows.shape[1], torch.nonzero(rows.sum(0) == 0).flatten().tolist(), rows.argmax(1)
 
 
+def _members(label_dim: int, empty_classes: list[int]) -> KnownLabels:
+    """Classes that are drawn equally often, as long as something belongs to them."""
+    return KnownLabels(label_dim, counts=tuple(int(place not in empty_classes) for place in range(label_dim)))
+
+
 def _class_weights(labels: Tensor, label_dim: int, empty_classes: list[int], x: Tensor) -> Tensor:
     """The weight of each class for each sample, (1, label_dim) or (B, label_dim); a row of zeros weighs all alike."""
     rows = rows_for(labels, label_dim, x)
@@ -188,6 +195,7 @@ class GaussianMixture(nn.Module):
         lowest, highest = float(spectra.min()), float(spectra.max())
         if lowest < -1e-9 * max(highest, 0.0):
             raise ValueError(f"a covariance has the negative eigenvalue {lowest:g}: it is not positive semi-definite")
+        self.known_labels = _members(self.label_dim, self.empty_classes)
         self.register_buffer("means", flat)
         self.register_buffer("covariances", covariances)
         self.register_buffer("weights", weights / weights.sum())

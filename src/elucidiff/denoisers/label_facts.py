@@ -50,6 +50,44 @@ def label_examples(data: Any, label_dim: int) -> Tensor | None:
     return torch.tensor(rows, dtype=torch.float32)
 
 
+def class_names(data: Any, label_dim: int) -> tuple[str, ...]:
+    """Names of the classes; empty where nobody wrote them down, and for label vectors.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+
+    Raises:
+        ValueError: an unknown kind, or names that are not ``label_dim`` different texts.
+    """
+    names = _entry(data, "class_names")
+    if label_kind(data) == "vectors" or not label_dim or names in (None, [], ()):
+        return ()
+    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not whole or len(names) != label_dim or len(set(names)) != label_dim:
+        raise ValueError(f"class_names must be {label_dim} different texts")
+    return tuple(names)
+
+
+def class_counts(data: Any, label_dim: int) -> tuple[int, ...]:
+    """How many training images each class had; empty where nobody wrote it down, and for label vectors.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+
+    Raises:
+        ValueError: an unknown kind, or counts that are not ``label_dim`` integers of which some are more than 0.
+    """
+    counts = _entry(data, "class_counts")
+    if label_kind(data) == "vectors" or not label_dim or counts in (None, [], ()):
+        return ()
+    whole = isinstance(counts, list | tuple) and all(type(count) is int and count >= 0 for count in counts)
+    if not whole or len(counts) != label_dim or not 0 < sum(counts) < 2**62:
+        raise ValueError(f"class_counts must be {label_dim} numbers of images, not all of them 0")
+    return tuple(counts)
+
+
 def _entry(data: Any, name: str) -> Any:
     return data.get(name) if isinstance(data, Mapping) else None
 

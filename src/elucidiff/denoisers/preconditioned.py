@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers import label_facts
-from elucidiff.denoisers.shapes import LabelKind, noise_levels, rows_for
+from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
 
@@ -71,6 +72,28 @@ class Denoiser(nn.Module):
         return label_facts.label_examples(self.facts.get("data"), self.label_dim)
 
     @property
+    def known_labels(self) -> KnownLabels:
+        """All that is known of the labels, by ``facts["data"]``.
+
+        Raises:
+            ValueError: the facts are not what :mod:`.label_facts` expects.
+        """
+        data = self.facts.get("data")
+        return KnownLabels(
+            self.label_dim,
+            self.label_kind,
+            label_facts.class_names(data, self.label_dim),
+            label_facts.class_counts(data, self.label_dim),
+            self.label_examples,
+            self.label_presence,
+        )
+
+    @property
+    def label_presence(self) -> bool:
+        """Whether the network is told in a column of its own whether there is a label."""
+        return bool(getattr(self.network, "label_presence", False))
+
+    @property
     def label_dropout(self) -> float | None:
         """Share of training images whose labels the network did not see; None if it takes none, or does not say."""
         share = getattr(self.network, "label_dropout", None) if self.label_dim else None
@@ -84,7 +107,7 @@ class Denoiser(nn.Module):
         self,
         x: Tensor,
         sigma: float | Tensor,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         augment_labels: Tensor | None = None,
     ) -> Tensor:
         """The expected clean sample given the noisy sample ``x`` at noise level ``sigma``.
@@ -92,8 +115,9 @@ class Denoiser(nn.Module):
         Args:
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
             sigma: noise level in units of the data, a float, () or (B,).
-            labels: class indices (B,) or rows (B, label_dim), one-hot or soft; rows alone if :attr:`label_kind` is
-                ``"vectors"``. None stands for a row of zeros.
+            labels: class numbers or names (B,), or rows (B, label_dim), one-hot or soft; rows alone if
+                :attr:`label_kind` is ``"vectors"``. None stands for no label: a row of zeros, or, if
+                :attr:`label_presence`, that a label is not present.
             augment_labels: augmentation labels (B, augment_dim), or None.
 
         Returns:
@@ -107,9 +131,9 @@ class Denoiser(nn.Module):
         levels = noise_levels(sigma, x)
         rows = None
         if labels is not None:
-            rows = rows_for(labels, self.label_dim, x, self.label_kind).to(dtype)
+            rows = self._rows(labels, x).to(dtype)
         elif self.label_dim:
-            rows = torch.zeros(1, self.label_dim, dtype=dtype, device=x.device)
+            rows = torch.zeros(1, self.label_dim + self.label_presence, dtype=dtype, device=x.device)
         if augment_labels is not None:
             augment_labels = augment_labels.to(x.device, dtype)
 
@@ -120,6 +144,16 @@ class Denoiser(nn.Module):
         if output.shape[1] not in (channels, 2 * channels):
             raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
         return p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
+
+    def _rows(self, labels: Labels, x: Tensor) -> Tensor:
+        """Labels as the network takes them, (B or 1, label_dim), or with the column that tells presence."""
+        ready = isinstance(labels, Tensor) and labels.ndim == 2 and labels.is_floating_point()
+        if not ready or labels.shape[1] != self.label_dim + self.label_presence:  # type: ignore[union-attr]
+            known = self.known_labels
+            labels = known.with_presence(known.rows(labels))
+        rows: Tensor = labels.to(x.device, x.dtype)  # type: ignore[union-attr]
+        check_label_count(rows, x)
+        return rows
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model folder ``path``; :func:`elucidiff.load` reads it. See :func:`.model_folder.save`."""

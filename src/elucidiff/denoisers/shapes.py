@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 LabelKind = Literal["classes", "vectors"]
-Labels = Tensor | Sequence[int] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
+Labels = Tensor | Sequence[int] | Sequence[str] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
 def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from elucidiff.denoisers.known_labels import KnownLabels, known_labels
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.values import as_tensor
 
@@ -53,6 +54,11 @@ class Wrapped(nn.Module):
         """Label vectors of the training set, if D keeps some."""
         examples: Tensor | None = getattr(self.denoiser, "label_examples", None)
         return examples
+
+    @property
+    def known_labels(self) -> KnownLabels:
+        """All that D knows of its labels."""
+        return known_labels(self.denoiser)
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The noise level nearest to ``sigma`` that D supports."""

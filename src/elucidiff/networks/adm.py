@@ -34,6 +34,7 @@ class ADM(Network):
         dropout: probability of dropping a feature in a residual branch.
         label_dim: width of the class labels, 0 for none.
         label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: width of the augmentation labels, 0 for none.
         embedding_multiplier: channels of the embedding over ``base_channels``.
 
@@ -53,6 +54,7 @@ class ADM(Network):
         dropout: float = 0.1,
         label_dim: int = 0,
         label_dropout: float = 0.0,
+        label_presence: bool = False,
         augment_dim: int = 0,
         embedding_multiplier: int = 4,
     ) -> None:
@@ -66,6 +68,7 @@ class ADM(Network):
             dropout=dropout,
             label_dim=label_dim,
             label_dropout=label_dropout,
+            label_presence=label_presence,
             augment_dim=augment_dim,
             embedding_multiplier=embedding_multiplier,
         )
@@ -93,7 +96,9 @@ class ADM(Network):
         self.embed_augment = linear(augment_dim, base_channels, zero, bias=False) if augment_dim else None
         self.embed1 = linear(base_channels, embedding_channels, fan_in_uniform)
         self.embed2 = linear(embedding_channels, embedding_channels, fan_in_uniform)
-        self.embed_labels = linear(label_dim, embedding_channels, standard_normal, bias=False) if label_dim else None
+        self.embed_labels = (
+            linear(self.label_width, embedding_channels, standard_normal, bias=False) if label_dim else None
+        )
 
         # The stem is as wide as the first level, whatever its multiplier; in DDPM++ it has base_channels.
         stem_channels = self.level_channels[0]

@@ -44,6 +44,7 @@ class EDM2(Network):
         dropout: probability of dropping a feature in a residual branch.
         label_dim: width of the class labels, 0 for none. Rows of other labels should have a norm of about 1, too.
         label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: width of the augmentation labels, 0 for none.
         embedding_multiplier: channels of the embedding over ``base_channels``.
 
@@ -63,6 +64,7 @@ class EDM2(Network):
         dropout: float = 0.0,
         label_dim: int = 0,
         label_dropout: float = 0.0,
+        label_presence: bool = False,
         augment_dim: int = 0,
         embedding_multiplier: int = 4,
     ) -> None:
@@ -76,6 +78,7 @@ class EDM2(Network):
             dropout=dropout,
             label_dim=label_dim,
             label_dropout=label_dropout,
+            label_presence=label_presence,
             augment_dim=augment_dim,
             embedding_multiplier=embedding_multiplier,
         )
@@ -89,8 +92,9 @@ class EDM2(Network):
         self.noise_features = FourierEmbedding(base_channels, scale=1.0)
         # sin^2 + cos^2 = 1: times the square root of 2, the features have magnitude 1.
         self.embed_noise = UnitLayer(base_channels, embedding_channels, gain=math.sqrt(2))
-        # The norm of one-hot labels is 1, their magnitude 1/sqrt(label_dim).
-        self.embed_labels = UnitLayer(label_dim, embedding_channels, gain=math.sqrt(label_dim)) if label_dim else None
+        # The norm of one-hot labels is 1, their magnitude 1/sqrt(label_width).
+        width = self.label_width
+        self.embed_labels = UnitLayer(width, embedding_channels, gain=math.sqrt(width)) if label_dim else None
         self.embed_augment = UnitLayer(augment_dim, embedding_channels) if augment_dim else None
         self.augment_gain = nn.Parameter(torch.zeros(1)) if augment_dim else None
 

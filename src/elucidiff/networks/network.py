@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Network(nn.Module):
@@ -24,6 +25,8 @@ class Network(nn.Module):
         out_channels: channels of the output.
         label_dim: width of the class labels, 0 for none.
         label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        label_presence: whether one more column of the labels tells that there is a label; for label vectors, which
+            may be zeros themselves.
         augment_dim: width of the augmentation labels, 0 for none.
         downsampling: every side of ``x`` must be a multiple of this.
         config: JSON-able settings from which :func:`elucidiff.networks.build` makes the same network.
@@ -44,6 +47,7 @@ class Network(nn.Module):
         dropout: float,
         label_dim: int,
         label_dropout: float,
+        label_presence: bool,
         augment_dim: int,
         embedding_multiplier: int,
     ) -> None:
@@ -56,6 +60,8 @@ class Network(nn.Module):
         self.in_channels, self.dims = self.sample_shape[0], len(self.sample_shape) - 1
         self.out_channels = self.in_channels if out_channels is None else out_channels
         self.label_dim, self.label_dropout, self.augment_dim = label_dim, label_dropout, augment_dim
+        self.label_presence = bool(label_presence and label_dim)
+        self.label_width = label_dim + self.label_presence
         self.config: dict[str, Any] = {
             "sample_shape": list(self.sample_shape),
             "out_channels": self.out_channels,
@@ -66,6 +72,7 @@ class Network(nn.Module):
             "dropout": dropout,
             "label_dim": label_dim,
             "label_dropout": label_dropout,
+            "label_presence": self.label_presence,
             "augment_dim": augment_dim,
             "embedding_multiplier": embedding_multiplier,
         }
@@ -102,7 +109,9 @@ class Network(nn.Module):
         Args:
             x: ``(B, C, *spatial)``, the scaled noisy input.
             noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
-            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros.
+            class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros. With
+                ``label_presence`` a last column may follow, 1 where there is a label and 0 where there is none;
+                without that column all rows are labels.
             augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
 
         Returns:
@@ -138,21 +147,26 @@ class Network(nn.Module):
                 f"noise_labels has shape {tuple(noise_labels.shape)}, but must be ({x.shape[0]},) or (1,)"
             )
         for name, labels, width in (
-            ("class_labels", class_labels, self.label_dim),
-            ("augment_labels", augment_labels, self.augment_dim),
+            ("class_labels", class_labels, (self.label_dim, self.label_width)),
+            ("augment_labels", augment_labels, (self.augment_dim,)),
         ):
             if labels is not None and (
-                labels.ndim != 2 or labels.shape[0] not in (1, x.shape[0]) or labels.shape[1] != width
+                labels.ndim != 2 or labels.shape[0] not in (1, x.shape[0]) or labels.shape[1] not in width
             ):
                 raise ValueError(
-                    f"{name} has shape {tuple(labels.shape)}, but this network takes ({x.shape[0]}, {width})"
+                    f"{name} has shape {tuple(labels.shape)}, but this network takes ({x.shape[0]}, {width[0]})"
                 )
 
     def class_labels_or_zeros(self, class_labels: Tensor | None, like: Tensor) -> Tensor:
         """The class labels in the type of ``like``: one row of zeros if there are none, some rows 0 in training."""
         if class_labels is None:
-            return like.new_zeros(1, self.label_dim)
+            return like.new_zeros(1, self.label_width)
         class_labels = class_labels.to(like.dtype)
+        if self.label_presence:
+            if class_labels.shape[1] == self.label_dim:
+                class_labels = F.pad(class_labels, (0, 1), value=1.0)
+            # Two parts of length about 1 make one of length 1.
+            class_labels = class_labels * math.sqrt(0.5)
         if self.training and self.label_dropout:
             # In float32: half precision has so few numbers below 1 that small probabilities would be rounded.
             kept = torch.rand_like(class_labels[:, :1], dtype=torch.float32) >= self.label_dropout

@@ -35,6 +35,7 @@ class UNet(Network):
         dropout: probability of dropping a feature in a residual branch.
         label_dim: width of the class labels, 0 for none.
         label_dropout: probability, in training, of replacing the labels of an item with zeros.
+        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: width of the augmentation labels, 0 for none.
         embedding: features of the noise level: "positional" (DDPM++) or "fourier" (NCSN++).
         embedding_multiplier: channels of the embedding over ``base_channels``.
@@ -59,6 +60,7 @@ class UNet(Network):
         dropout: float = 0.1,
         label_dim: int = 0,
         label_dropout: float = 0.0,
+        label_presence: bool = False,
         augment_dim: int = 0,
         embedding: Literal["positional", "fourier"] = "positional",
         embedding_multiplier: int = 4,
@@ -77,6 +79,7 @@ class UNet(Network):
             dropout=dropout,
             label_dim=label_dim,
             label_dropout=label_dropout,
+            label_presence=label_presence,
             augment_dim=augment_dim,
             embedding_multiplier=embedding_multiplier,
         )
@@ -124,7 +127,7 @@ class UNet(Network):
             if embedding == "positional"
             else FourierEmbedding(noise_channels)
         )
-        self.embed_labels = linear(label_dim, noise_channels, initialise) if label_dim else None
+        self.embed_labels = linear(self.label_width, noise_channels, initialise) if label_dim else None
         self.embed_augment = linear(augment_dim, noise_channels, initialise, bias=False) if augment_dim else None
         self.embed1 = linear(noise_channels, embedding_channels, initialise)
         self.embed2 = linear(embedding_channels, embedding_channels, initialise)
@@ -206,8 +209,8 @@ class UNet(Network):
         dtype = self.embed1.weight.dtype
         e = self.noise_features(noise_labels).to(dtype)
         if self.embed_labels is not None:
-            # sqrt(label_dim) gives one-hot labels unit variance.
-            labels = self.class_labels_or_zeros(class_labels, e) * math.sqrt(self.label_dim)
+            # sqrt(label_width) gives one-hot labels unit variance.
+            labels = self.class_labels_or_zeros(class_labels, e) * math.sqrt(self.label_width)
             e = e + self.embed_labels(labels)
         if self.embed_augment is not None and augment_labels is not None:
             e = e + self.embed_augment(augment_labels.to(dtype))

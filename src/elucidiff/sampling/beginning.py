@@ -32,9 +32,11 @@ class Beginning:
 def begin(
     denoiser: Any,
     seeds: Sequence[int],
-    labels: Labels | int | None,
+    labels: Labels | int | str | None,
     shape: Sequence[int] | None,
     device: torch.device | str | None,
+    *,
+    any_class: bool = False,
 ) -> Beginning:
     """Draw what the seeds begin with, in the order in which all runs draw it.
 
@@ -44,6 +46,7 @@ def begin(
         labels: see :meth:`.Sampler.run`.
         shape: shape (C, *spatial) of a sample; by default the denoiser's.
         device: where to compute; by default where the denoiser's weights are.
+        any_class: take classes that the training data did not have.
 
     Raises:
         ValueError: nobody states the shape, there are no seeds, or the labels do not fit.
@@ -54,7 +57,7 @@ def begin(
     place = _device_of(denoiser) if device is None else torch.device(device)
     noise = SeededNoise(seeds)
     latents = noise.latents(shape).to(place)
-    rows = labels_for(denoiser, noise, labels)
+    rows = labels_for(denoiser, noise, labels, any_class=any_class)
     return Beginning(noise, latents, None if rows is None else rows.to(place))
 
 

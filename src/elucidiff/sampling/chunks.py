@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.known_labels import KnownLabels, known_labels
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.values import as_tensor
 
@@ -74,6 +75,11 @@ class FixedBatch:
         """What the labels are: classes, unless the denoiser says otherwise."""
         kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
         return kind
+
+    @property
+    def known_labels(self) -> KnownLabels:
+        """All that the denoiser knows of its labels."""
+        return known_labels(self.denoiser)
 
     @property
     def evaluations(self) -> Callable[[Tensor], Tensor]:

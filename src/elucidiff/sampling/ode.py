@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.evaluations import evaluations_of, told
-from elucidiff.denoisers.shapes import check_label_count, label_rows
+from elucidiff.denoisers.known_labels import known_labels
+from elucidiff.denoisers.shapes import check_label_count
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
@@ -139,10 +140,9 @@ def probability_flow(
         ValueError: the labels do not fit the denoiser or the batch, or ``batch_size`` is not positive.
     """
     if labels is not None:
+        if getattr(denoiser, "label_dim", None) is not None:
+            labels = known_labels(denoiser).rows(labels)
         labels = torch.as_tensor(labels)
-        label_dim = getattr(denoiser, "label_dim", None)
-        if label_dim is not None:
-            labels = label_rows(labels, label_dim, getattr(denoiser, "label_kind", "classes"))
         check_label_count(labels, latents)
         labels = labels.to(latents.device)
     if batch_size is not None and isinstance(denoiser, nn.Module):

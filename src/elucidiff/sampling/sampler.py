@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from elucidiff.denoisers.guided import guided
 from elucidiff.denoisers.guided_checks import check_guidance
+from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
@@ -37,7 +38,9 @@ class SampleResult:
         x: the samples (B, C, *spatial), float64 (float32 on a device without it); images are in [-1, 1].
         nfe: network evaluations per sample: one number, or (B,) from an adaptive solver.
         seeds: the seed of each sample.
-        labels: the labels used, rows (B, label_dim), or (1, label_dim) for all, or None.
+        labels: the labels used, rows (B, label_dim), or (1, label_dim) for all, or None. Where the data number the
+            classes otherwise than 0 to label_dim - 1, the columns are these numbers: see
+            :meth:`.KnownLabels.by_number`.
         sigmas: the noise levels asked for, (N + 1,) float64, within the denoiser's range.
     """
 
@@ -230,8 +233,9 @@ class Sampler:
         self,
         denoiser: Callable[..., Tensor],
         seeds: Sequence[int],
-        labels: Labels | int | None = None,
+        labels: Labels | int | str | None = None,
         *,
+        any_class: bool = False,
         shape: Sequence[int] | None = None,
         batch_size: int = 16,
         callback: Callable[[Step], object] | None = None,
@@ -244,12 +248,14 @@ class Sampler:
         last bit on nothing else: see :class:`.FixedBatch`.
 
         Args:
-            denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape``, ``label_dim``,
-                ``label_kind`` and ``label_examples`` are respected where it has them.
+            denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape`` and what it knows of its
+                labels (``known_labels``, or ``label_dim``, ``label_kind`` and ``label_examples``) are respected.
             seeds: one integer a sample.
-            labels: class indices (B,), rows (B, label_dim), or one index for all; a tensor, list or NumPy array. A
-                denoiser of label vectors takes rows alone. By default each seed draws a class, if there are classes,
-                or one of the denoiser's ``label_examples``.
+            labels: class numbers or names (B,), rows (B, label_dim), or one class for all; a tensor, list or NumPy
+                array. A denoiser of label vectors takes rows alone. By default each seed draws a class as often as
+                the training data had it, where that is known, or one of the denoiser's ``label_examples``;
+                ``"uniform"`` draws the classes that were trained equally often.
+            any_class: take classes that the training data did not have, which are refused otherwise.
             shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
             batch_size: number of samples in every call of the denoiser.
             callback: called with a :class:`.Step` after each step, about all samples at once.
@@ -263,7 +269,7 @@ class Sampler:
         denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)
-        beginning = begin(denoiser, seeds, labels, shape, device)
+        beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0
 
@@ -285,4 +291,6 @@ class Sampler:
             noise=beginning.noise,
             callback=watch,
         )
-        return SampleResult(x, nfe, beginning.noise.seeds, beginning.labels, prepared.sigmas)
+        rows = beginning.labels
+        rows = None if rows is None else known_labels(denoiser).by_number(rows)
+        return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)

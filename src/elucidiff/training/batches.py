@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from elucidiff import data
 from elucidiff.augment.placing import place
 from elucidiff.data import Dataset, InfiniteOrder, to_unit
+from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.training.config import TrainingConfig
 
 # Larger sets stay where they are, and are checked and measured by a sample.
@@ -35,12 +36,14 @@ class TrainingData:
         held_out: the images held out, or None.
         identity: what must stay the same when a run is resumed.
         facts: what the trained model tells about its data.
+        notes: lines for whoever starts the training.
     """
 
     train: Dataset
     held_out: Dataset | None
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: TrainingConfig) -> TrainingData:
@@ -51,9 +54,9 @@ class TrainingData:
 
         Raises:
             OSError: the data cannot be read.
-            ValueError: they are damaged, not finite, lack channels or the labels that are asked for, or are too few;
-                or label dropout would make a label vector of zeros ambiguous.
+            ValueError: they are damaged, not finite, lack channels, or are too few.
         """
+        notes: list[str] = []
         dataset = data.open(config.data)
         if len(dataset.shape) < 2:
             raise ValueError(
@@ -63,14 +66,11 @@ class TrainingData:
         if not config.conditional:
             dataset = dataset.without_labels()
         elif not dataset.label_dim:
-            raise ValueError(
-                f"the data set {config.data} has no labels: add them, or set conditional to false (--no-conditional)"
-            )
+            notes.append(f"{config.data} has no labels, so it is trained on without labels (--no-conditional)")
         if _fits(dataset):
             sample = dataset = dataset.in_memory()
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
-        _refuse_ambiguous_rows(dataset, config)
         fingerprint = sample.verify()
         mean, spread = _mean_and_spread(sample)
         identity = {
@@ -87,12 +87,13 @@ class TrainingData:
             **identity,
             "dtype": str(dataset.dtype).removeprefix("torch."),
             "class_names": list(dataset.class_names),
+            "class_counts": list(dataset.class_counts),
             "label_kind": dataset.label_kind,
             **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
             "mean": mean,
             "sigma_data": spread,
         }
-        return cls(dataset, held_out, identity, facts)
+        return cls(dataset, held_out, identity, facts, tuple(notes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,6 +104,11 @@ class TrainingData:
     def label_dim(self) -> int:
         """Width of the labels to train with, 0 for none."""
         return self.train.label_dim
+
+    @property
+    def label_kind(self) -> LabelKind | None:
+        """What the labels are; None for none."""
+        return self.train.label_kind
 
     def batches(
         self, config: TrainingConfig, images_seen: int, device: torch.device, share: slice = slice(None)
@@ -161,19 +167,6 @@ def _places(order: InfiniteOrder, batch_size: int, share: slice) -> Iterator[Ten
 def _ignore_interrupts(worker: int) -> None:
     # Ctrl-C reaches every process of a terminal; the training process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _refuse_ambiguous_rows(dataset: Dataset, config: TrainingConfig) -> None:
-    """Where labels are dropped, a row of zeros stands for none."""
-    if dataset.label_kind != "vectors" or not config.network.label_dropout:
-        return
-    rows = dataset.labels()
-    if rows is not None and not bool(rows.any(dim=1).all()):
-        place = int((~rows.any(dim=1)).nonzero()[0])
-        raise ValueError(
-            f"the label vector of sample {place} of {config.data} is all zeros, which stands for no label where "
-            "labels are dropped: append a column of ones to the label vectors, or set network.label_dropout to 0"
-        )
 
 
 def _label_examples(dataset: Dataset) -> list[list[float]]:

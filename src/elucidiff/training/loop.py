@@ -99,8 +99,10 @@ def train(
     """
     with failing_once(), joined(config.device) as (processes, device), cuda_products(config.tf32):
         data = TrainingData.open(config)
-        state = TrainingState(config, data.shape, data.label_dim, device, processes)
+        state = TrainingState(config, data.shape, data.label_dim, device, processes, data.label_kind)
         with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
+            for note in data.notes:
+                run.say(note)
             run.catch_up()
             if not run.finished:
                 compile_if_wanted(state, run.say)

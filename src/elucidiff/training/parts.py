@@ -11,6 +11,7 @@ from torch import nn
 
 from elucidiff import networks
 from elucidiff.augment import Augment
+from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design import objectives, preconditioning
 from elucidiff.design.objectives import Objective
 from elucidiff.design.preconditioning import Preconditioning
@@ -20,11 +21,19 @@ from elucidiff.training.loss_weighting import LossWeighting
 
 
 def make_network(
-    config: TrainingConfig, sample_shape: Sequence[int], label_dim: int, augment_dim: int
+    config: TrainingConfig,
+    sample_shape: Sequence[int],
+    label_dim: int,
+    augment_dim: int,
+    label_kind: LabelKind | None = "classes",
 ) -> networks.Network:
-    """The network, on the CPU, with starting values that depend on ``config.seed`` alone."""
+    """The network, on the CPU, with starting values that depend on ``config.seed`` alone.
+
+    Where label vectors are dropped, it is told in an input of its own whether there is a label: zeros are a label.
+    """
     settings = dataclasses.asdict(config.network)
-    settings.update(label_dim=label_dim, augment_dim=augment_dim)
+    presence = label_kind == "vectors" and config.network.label_dropout > 0
+    settings.update(label_dim=label_dim, label_presence=presence, augment_dim=augment_dim)
     make: dict[str, Callable[..., networks.Network]] = {
         "ddpmpp": networks.UNet.ddpmpp,
         "ncsnpp": networks.UNet.ncsnpp,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.training.checkpoint import Checkpoint
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import seeded_layers
@@ -49,6 +50,7 @@ class TrainingState:
         label_dim: width of the labels to train with, 0 for none.
         device: where to train.
         processes: who trains together; None for this process alone.
+        label_kind: what the labels are.
 
     Raises:
         ValueError: the settings do not fit the data or the device.
@@ -79,6 +81,7 @@ class TrainingState:
         label_dim: int,
         device: torch.device,
         processes: Processes | None = None,
+        label_kind: LabelKind | None = "classes",
     ) -> None:
         check_precision(config, device)
         self.config = config
@@ -88,7 +91,8 @@ class TrainingState:
         self.images = self.share.stop - self.share.start
         self.objective = make_objective(config)
         self.augment = make_augment(config, sample_shape)
-        network = make_network(config, sample_shape, label_dim, self.augment.label_dim if self.augment else 0)
+        augment_dim = self.augment.label_dim if self.augment else 0
+        network = make_network(config, sample_shape, label_dim, augment_dim, label_kind)
         network.to(device).to(memory_format=memory_format(config, device, len(sample_shape) - 1))
         self.denoiser = Denoiser(network, make_preconditioning(config)).train()
         self.loss_weighting: nn.Module | None = make_loss_weighting(config)

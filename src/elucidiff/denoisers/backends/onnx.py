@@ -67,7 +67,8 @@ def _export(network: nn.Module, like: Any, file: Path) -> None:
     """Write the network with an open batch size."""
     batch = torch.export.Dim("batch")
     given = [torch.zeros(2, *like.sample_shape), torch.zeros(2)]
-    given += [torch.zeros(2, like.label_dim)] if like.label_dim else []
+    width = like.label_dim + getattr(like, "label_presence", False)
+    given += [torch.zeros(2, width)] if width else []
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

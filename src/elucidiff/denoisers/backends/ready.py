@@ -26,6 +26,7 @@ class ReadyNetwork(nn.Module):
         self.compute = compute
         self.sample_shape = tuple(getattr(network, "sample_shape", ()))
         self.label_dim = int(getattr(network, "label_dim", 0))
+        self.label_presence = bool(getattr(network, "label_presence", False))
         self.label_dropout: float | None = getattr(network, "label_dropout", None)
         # Whoever asks a module for its device looks at its tensors, and a backend may have none.
         self.register_buffer("place", torch.empty(0, device=device), persistent=False)

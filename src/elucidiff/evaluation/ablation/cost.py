@@ -41,7 +41,7 @@ def seconds_per_training_image(config: TrainingConfig, data: TrainingData) -> fl
     device = choose_device(config.device)
     size = min(config.batch_size, _BATCH)
     small = replace(config, batch_size=size, device_batch_size=None)
-    state = TrainingState(small, data.shape, data.label_dim, device)
+    state = TrainingState(small, data.shape, data.label_dim, device, label_kind=data.label_kind)
     images, _, labels, _ = state.blank(size)
 
     def step() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,8 @@ class OfModel:
         denoiser: D, which states its ``sample_shape``; used where it is.
         sampler: all sampling choices.
         seeds: one a sample.
-        labels: as for :meth:`.Sampler.run`, taken in turn; None if each seed draws its own.
+        labels: class numbers or rows, taken in turn; None or "uniform" as for :meth:`.Sampler.run`. Whoever asks for
+            them has looked whether the model was trained with them.
         batch_size: samples in one call of the denoiser.
         guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
         rounded: whether samples are pictures in [-1, 1], to be rounded to 8 bits; else they become float32.
@@ -38,7 +39,7 @@ class OfModel:
     denoiser: Any
     sampler: Sampler
     seeds: Sequence[int]
-    labels: Tensor | None = None
+    labels: Tensor | Literal["uniform"] | None = None
     batch_size: int = 16
     guide: Any = None
     rounded: bool = True
@@ -58,8 +59,14 @@ class OfModel:
             self.between()
             part = range(start, min(start + self.batch_size, places.stop))
             seeds = [self.seeds[place] for place in part]
-            labels = None if self.labels is None else self.labels[torch.tensor(list(part)) % len(self.labels)]
-            drawn = self.sampler.run(self.denoiser, seeds, labels, batch_size=self.batch_size, guide=self.guide)
+            drawn = self.sampler.run(
+                self.denoiser,
+                seeds,
+                self.labels_of(part),
+                any_class=True,
+                batch_size=self.batch_size,
+                guide=self.guide,
+            )
             broken = ~drawn.x.flatten(1).isfinite().all(1)
             if bool(broken.any()):
                 raise ValueError(
@@ -71,10 +78,16 @@ class OfModel:
             nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))
         return torch.cat(images), np.concatenate(nfe)
 
+    def labels_of(self, places: range) -> Tensor | Literal["uniform"] | None:
+        """The labels asked for at some places, as for :meth:`.Sampler.run`."""
+        if not isinstance(self.labels, Tensor):
+            return self.labels
+        return self.labels[torch.tensor(list(places), dtype=torch.int64) % len(self.labels)]
+
     def name(self, places: range) -> str:
         """See :class:`.Images`: the seeds of the block, and which labels it begins with."""
         seeds = str(SeedRanges(range(self.seeds[place], self.seeds[place] + 1) for place in places))
-        text = seeds if self.labels is None else f"{seeds}@{places.start % len(self.labels)}"
+        text = f"{seeds}@{places.start % len(self.labels)}" if isinstance(self.labels, Tensor) else seeds
         return text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def facts(self, model: str, guide: str | None) -> dict[str, Any]:
@@ -84,7 +97,7 @@ class OfModel:
             model: checksum of the model.
             guide: of the guide.
         """
-        labels = None if self.labels is None else _sha256(self.labels)
+        labels = _sha256(self.labels) if isinstance(self.labels, Tensor) else self.labels
         facts = {
             "model": model,
             "guide": guide,

@@ -114,7 +114,7 @@ def _caller(task: Task) -> Callable[[int], None]:
     sigmas = job.sampler.sigmas(denoiser)[:-1].float()
     # Where guidance evaluates most networks.
     sigma = float(sigmas[int(evaluations_of(denoiser, sigmas).argmax())])
-    beginning = begin(denoiser, job.seeds[:1], job.labels_of(0, 1), None, task.device)
+    beginning = begin(denoiser, job.seeds[:1], job.labels_of(0, 1), None, task.device, any_class=True)
     x = beginning.latents.to(widest_type(task.device))
 
     def call(size: int) -> None:

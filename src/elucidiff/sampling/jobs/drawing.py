@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.sampling.jobs.drawn import Drawn, Label, file_name
 from elucidiff.sampling.jobs.encoding import encoded
 from elucidiff.sampling.jobs.job import Shard
@@ -39,14 +40,16 @@ def drawn(task: Task, shard: Shard, pause: Callable[[], object]) -> Iterator[Dra
         contents = encoded(result.x.cpu(), job.pictures)
         evaluations = torch.as_tensor(result.nfe).expand(len(seeds)).tolist()
         for row in zip(seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
-            seed, content, nfe, label = row
-            yield Drawn(file_name(seed, job.suffix), content, seed, nfe, label)
+            seed, content, nfe, (label, name) = row
+            yield Drawn(file_name(seed, job.suffix), content, seed, nfe, label, name)
 
 
-def _labels(result: SampleResult, denoiser: Any) -> list[Label] | list[None]:
+def _labels(result: SampleResult, denoiser: Any) -> list[tuple[Label | None, str]]:
+    """What to write of the label of each sample, and the name of its class, if it has one."""
     if result.labels is None:
-        return [None] * len(result.seeds)
-    rows = result.labels.expand(len(result.seeds), -1)
-    by_class = getattr(denoiser, "label_kind", "classes") == "classes"
-    listed: list[Label] = (rows.argmax(dim=1) if by_class else rows).tolist()
-    return listed
+        return [(None, "")] * len(result.seeds)
+    rows, known = result.labels.expand(len(result.seeds), -1), known_labels(denoiser)
+    if known.kind == "vectors":
+        return [(row, "") for row in rows.tolist()]
+    numbers = known.numbers_of(rows)
+    return [(number, known.name(known.place(number)) if known.names else "") for number in numbers]

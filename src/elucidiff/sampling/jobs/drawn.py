@@ -17,7 +17,8 @@ class Drawn:
         content: the bytes of that file.
         seed: its seed.
         nfe: network evaluations that it took.
-        label: its class or label vector, or None.
+        label: number of its class, or its label vector, or None.
+        class_name: name of its class; empty without names.
     """
 
     name: str
@@ -25,11 +26,14 @@ class Drawn:
     seed: int
     nfe: float
     label: Label | None
+    class_name: str = ""
 
     def facts(self) -> dict[str, Any]:
         """What is told about it in a record."""
         facts: dict[str, Any] = {"seed": self.seed, "file": self.name, "nfe": self.nfe}
-        return facts if self.label is None else {**facts, "label": self.label}
+        if self.label is not None:
+            facts["label"] = self.label
+        return {**facts, "class": self.class_name} if self.class_name else facts
 
 
 def file_name(seed: int, suffix: str) -> str:

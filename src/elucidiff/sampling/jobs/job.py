@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ class Job:
     Args:
         sampler: how to draw them.
         seeds: one a sample, all different.
-        labels: class indices (K,) or rows (K, label_dim), taken in turn; None lets each seed draw its own.
+        labels: class numbers (K,) or rows (K, label_dim), taken in turn; None lets each seed draw its own, as often
+            as the training data had each; "uniform" lets it draw one of all classes equally often.
         batch_size: samples in each call of the denoiser; see :class:`.FixedBatch`.
         threads: threads of a process on a CPU. They are part of the job because sums that are shared among another
             number of threads are rounded otherwise.
@@ -56,7 +57,7 @@ class Job:
 
     sampler: Sampler
     seeds: SeedRanges
-    labels: Tensor | None = None
+    labels: Tensor | Literal["uniform"] | None = None
     batch_size: int = 16
     threads: int = 1
     device: str = "cpu"
@@ -76,7 +77,7 @@ class Job:
         repeated = self.seeds.first_repeated()
         if repeated is not None:
             raise ValueError(f"seeds overlap at {repeated}: the same seed twice would write the same file twice")
-        if self.labels is not None and not 1 <= len(self.labels) <= len(self.seeds):
+        if isinstance(self.labels, Tensor) and not 1 <= len(self.labels) <= len(self.seeds):
             raise ValueError(
                 f"there are {len(self.labels)} labels for {len(self.seeds)} seeds: give one a seed, or fewer, which "
                 "are taken in turn"
@@ -97,9 +98,11 @@ class Job:
         start = index * self.shard_size
         return Shard(index, start, self.seeds[start : start + self.shard_size])
 
-    def labels_of(self, start: int, stop: int) -> Tensor | None:
+    def labels_of(self, start: int, stop: int) -> Tensor | Literal["uniform"] | None:
         """Labels asked for samples ``start`` to ``stop`` - 1."""
-        return None if self.labels is None else self.labels[torch.arange(start, stop) % len(self.labels)]
+        if not isinstance(self.labels, Tensor):
+            return self.labels
+        return self.labels[torch.arange(start, stop) % len(self.labels)]
 
     def identity(self) -> dict[str, Any]:
         """All that decides the files, JSON-able."""
@@ -108,7 +111,7 @@ class Job:
             "sampler": self.sampler.to_dict(),
             "seeds": str(self.seeds),
             "samples": len(self.seeds),
-            "labels": None if self.labels is None else _summary(self.labels),
+            "labels": _summary(self.labels) if isinstance(self.labels, Tensor) else self.labels,
             "batch_size": self.batch_size,
             "threads": self.threads,
             "device": self.device,

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -52,12 +52,18 @@ class Task:
         finally:
             torch.set_num_threads(before)
 
-    def draw(self, seeds: Sequence[int], labels: Tensor | None, callback: Callable[[Step], object]) -> SampleResult:
-        """Samples for some of the seeds; see :meth:`.Sampler.run`."""
+    def draw(
+        self,
+        seeds: Sequence[int],
+        labels: Tensor | Literal["uniform"] | None,
+        callback: Callable[[Step], object],
+    ) -> SampleResult:
+        """Samples for some of the seeds; see :meth:`.Sampler.run`. Whoever made the job has looked at its labels."""
         return self.job.sampler.run(
             self.denoiser,
             seeds,
             labels,
+            any_class=True,
             batch_size=self.job.batch_size,
             callback=callback,
             device=self.device,

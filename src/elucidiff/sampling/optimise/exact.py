@@ -78,7 +78,8 @@ def solve_exactly(
     sigma_min: float,
     sigma_max: float,
     *,
-    labels: Labels | int | None = None,
+    labels: Labels | int | str | None = None,
+    any_class: bool = False,
     shape: Sequence[int] | None = None,
     batch_size: int = 16,
     device: torch.device | None = None,
@@ -95,6 +96,7 @@ def solve_exactly(
         sigma_min: lowest noise level before 0.
         sigma_max: the noise level at which the latents are.
         labels: as for :meth:`.Sampler.run`.
+        any_class: likewise.
         shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
         batch_size: samples in one call of the denoiser.
         device: where the denoiser is; by default where its weights are.
@@ -103,7 +105,7 @@ def solve_exactly(
     Raises:
         ValueError: shape or labels do not fit, there are no seeds, or the denoiser gave values that are not finite.
     """
-    beginning = begin(denoiser, seeds, labels, shape, device)
+    beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
     latents, rows = beginning.latents, beginning.labels
     batches = FixedBatch(denoiser, batch_size)
     path: list[Waypoint] = []

@@ -133,7 +133,7 @@ def _picture(size: tuple[int, int] = (8, 8), mode: str = "L") -> bytes:
         ({"a.png": _picture(), "b.png": _picture()[:-30]}, "b.png"),
         ({"a.png": _picture(), "b.png": _picture((9, 8))}, "b.png"),
         ({"a.png": _picture(), "b.png": _picture(mode="RGB")}, "b.png"),
-        ({"a.png": _picture(), "dataset.json": b'{"labels": [["a.png", -3]]}'}, "-3"),
+        ({"a.png": _picture(), "dataset.json": b'{"labels": [["z.png", 3]]}'}, "a.png"),
     ],
     ids=["empty", "corrupt", "sizes", "channels", "labels"],
 )

@@ -7,12 +7,13 @@ import os
 import re
 import struct
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
+from elucidiff.data.values import to_8_bit
 from elucidiff.untrusted import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF", "JPEG2000")
@@ -77,7 +78,7 @@ def decode(file: IO[bytes], where: str) -> Pixels:
     """The pixels of the first page, uint8 ``(C, H, W)``; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
 
     Palettes become RGB, or RGBA if a colour is transparent; CMYK and the like RGB; 16-bit grey values v become
-    round(v / 257); a single transparent colour becomes an alpha channel; pictures are turned upright by their
+    round(255 v / 65535); a single transparent colour becomes an alpha channel; pictures are turned upright by their
     orientation tag.
 
     Raises:
@@ -129,8 +130,35 @@ class PictureFile:
         channels = _CHANNELS[self._target or self._target_now(animated=False)]
         return (channels, width, height) if self._orientation >= 5 else (channels, height, width)
 
-    def pixels(self, page: int) -> Pixels:
+    def sixteen_bits(self, page: int) -> Literal["grey", "colours"] | None:
+        """Whether a page stores 16 bits a value: grey ones, or colours, of which Pillow keeps the upper 8 bits."""
+        self._seek(page, load=False)
+        if _is_16_bit(self._image):
+            return "grey"
+        return "colours" if ";16" in _raw_mode(self._image) else None
+
+    def highest(self, page: int) -> int:
+        """The highest value of a page, as Pillow gives it, without alpha.
+
+        Raises:
+            ValueError: the page is damaged, or too large for its file.
+        """
+        self._seek(page, load=True)
+        self._check_size()
+        try:
+            limits: Any = self._image.getextrema()
+        except Exception as error:
+            raise self._unreadable(error) from None
+        if not isinstance(limits[0], tuple):
+            return int(limits[1])
+        return max(int(high) for _, high in (limits[:-1] if len(limits) in (2, 4) else limits))
+
+    def pixels(self, page: int, white: int = 65535) -> Pixels:
         """The pixels of a page, uint8 ``(C, H, W)``; see :func:`decode`.
+
+        Args:
+            page: its number.
+            white: the value of 16-bit grey pictures that becomes 255.
 
         Raises:
             ValueError: the page is damaged, or too large for its file.
@@ -150,7 +178,7 @@ class PictureFile:
                 # A part at a time: for a large picture, each copy of all of it counts.
                 bottom = min(top + rows, image.height)
                 band = image if rows >= image.height else image.crop((0, top, image.width, bottom))
-                stored[:, top:bottom] = _band(band, target, clear, wide)
+                stored[:, top:bottom] = _band(band, target, clear, white if wide else None)
         except Exception as error:
             raise self._unreadable(error) from None
         return out
@@ -261,11 +289,11 @@ class PictureFile:
         return ValueError(f"cannot read image {self._where}: {reason or type(error).__name__}")
 
 
-def _band(image: Image.Image, target: str, clear: int | tuple[int, ...] | None, is_16_bit: bool) -> Pixels:
-    """Some rows of an image, ``(C, H, W)``."""
-    if is_16_bit:
-        values = np.asarray(image).astype(np.uint32)[..., None]
-        pixels = ((values + 128) // 257).astype(np.uint8)
+def _band(image: Image.Image, target: str, clear: int | tuple[int, ...] | None, white: int | None) -> Pixels:
+    """Some rows of an image, ``(C, H, W)``; ``white`` is None for those of 8 bits."""
+    if white is not None:
+        values = np.asarray(image)[..., None]
+        pixels = to_8_bit(values, white)
         return _channels_first(pixels if clear is None else _with_alpha(pixels, values != clear))
     if target == "LA" and image.mode == "RGBA":
         return _channels_first(np.asarray(image)[..., [0, 3]])

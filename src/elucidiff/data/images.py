@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from elucidiff.data.decoding import PictureFile, Pixels, Shape
+from elucidiff.data.depth import FULL, Depth
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Images, Rows
 from elucidiff.data.trees import Tree
+from elucidiff.untrusted import printable
 
 
 class ImageFiles:
@@ -25,6 +27,7 @@ class ImageFiles:
         names: the file of each image.
         pages: which page or frame of the file each one is, -1 for the only one; None if all are.
         shapes: ``(C, H, W)`` of each, where the headers were read; None where they were not.
+        white: the value of 16-bit grey pictures that becomes 255.
     """
 
     dtype: np.dtype[Any] = np.dtype(np.uint8)
@@ -35,9 +38,10 @@ class ImageFiles:
         names: Sequence[str],
         pages: npt.NDArray[np.int32] | None = None,
         shapes: npt.NDArray[np.int32] | None = None,
+        white: int = FULL,
     ) -> None:
         self.tree, self.names = tree, names
-        self._pages, self._shapes = pages, shapes
+        self._pages, self._shapes, self._white = pages, shapes, white
         self._open = _LastOpened()
 
     @property
@@ -74,9 +78,9 @@ class ImageFiles:
         if page >= 0:
             name = self.names[row]
             picture = self._open.picture(name, lambda: PictureFile(self.tree.open(name), self.tree.where(name)))
-            return picture.pixels(page)
+            return picture.pixels(page, self._white)
         with PictureFile(self.tree.open(self.names[row]), self.where(row)) as picture:
-            return picture.pixels(picture.pages[0])
+            return picture.pixels(picture.pages[0], self._white)
 
     def select(self, rows: Rows) -> ImageFiles:
         """Some of the images."""
@@ -85,6 +89,7 @@ class ImageFiles:
             [self.names[row] for row in rows.tolist()],
             None if self._pages is None else self._pages[rows],
             None if self._shapes is None else self._shapes[rows],
+            self._white,
         )
 
     def check_alike(self) -> None:
@@ -147,8 +152,11 @@ def scan(
     Args:
         tree: the folder or archive.
         names: the files.
-        reading: which pages to take.
+        reading: which pages to take, and what of 16-bit pictures is white.
         progress: called as ``progress("checking", done, total)``.
+
+    Raises:
+        ValueError: a white was asked for that does not suit the pictures.
     """
     rows: list[int] = []
     pages: list[int] = []
@@ -156,12 +164,15 @@ def scan(
     broken: list[str] = []
     several = accompanying = further = 0
     example = ""
+    depth = Depth(reading)
     for row, name in enumerate(names):
         where = tree.where(name)
         try:
             with PictureFile(tree.open(name), where) as picture:
                 kept = picture.pages if reading.pages == "all" else picture.pages[:1]
                 found = [picture.shape(page) for page in kept]
+                for page in kept:
+                    depth.add(picture, page, where)
                 accompanying += picture.left_out > 0
                 if len(picture.pages) > 1:
                     several += 1
@@ -175,7 +186,8 @@ def scan(
         shapes += found
         if progress is not None and (row % _STEP == 0 or row == len(names) - 1):
             progress("checking", row + 1, len(names))
-    notes = []
+    white, deep = depth.white(printable(str(tree.root)))
+    notes = [*deep]
     if several and reading.pages == "all":
         notes.append(
             f"{_files(several)} several pages or frames (such as {example}), and each became an image; --pages first"
@@ -192,6 +204,7 @@ def scan(
         [names[row] for row in rows],
         np.array(pages, np.int32) if any(page >= 0 for page in pages) else None,
         np.array(shapes, np.int32).reshape(-1, 3),
+        white,
     )
     return Scanned(files, np.array(rows, np.int64), tuple(broken), tuple(notes))
 

@@ -71,7 +71,7 @@ class Depth:
         if white < FULL:
             notes.append(
                 f"{where}: {_pictures(self._grey)} 16-bit grey values, of which {white.bit_length()} bits are in use"
-                f" (up to {self._highest} in {self._example}): {white} is read as white; --white 65535 reads all 16 bits"
+                f" (up to {self._highest} in {self._example}): {white} is read as white; --white 65535 reads all 16"
             )
         return white, tuple(notes)
 

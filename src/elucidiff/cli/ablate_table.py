@@ -31,6 +31,7 @@ from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import read_json
 
 T = TypeVar("T", int, float)
 
@@ -228,10 +229,10 @@ def _checked(report: Report) -> dict[str, Any]:
     if not path.exists():
         return now
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         defaults = json.loads(json.dumps(dict(report.defaults)))
         known = {name: _filled(settings, defaults) for name, settings in before["configurations"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
     shared = {name: settings for name, settings in now["configurations"].items() if name in known}
     # A folder without figures of quality may get some later, and may be gone on with for the others alone.

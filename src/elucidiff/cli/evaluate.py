@@ -25,6 +25,7 @@ from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference
 from elucidiff.sampling import Sampler
+from elucidiff.untrusted import read_json
 
 RESULTS, TABLE, FEATURES = "results.json", "results.md", "features"
 
@@ -143,9 +144,9 @@ def _refuse_others(options: Options, facts: dict[str, Any]) -> None:
     if options.overwrite or not path.exists():
         return
     try:
-        before = json.loads(path.read_text())["facts"]
+        before = read_json(path)["facts"]
         found = first_difference(before, facts)
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         raise ValueError(f"{path} is damaged: delete it, or add --overwrite") from None
     if found is not None:
         name, old, new = found

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from elucidiff.data.npy import read_layout, read_values
+from elucidiff.untrusted import open_regular, printable
 
 
 def read_npy(path: Path, called: str, mmap_mode: Literal["c"] | None = None) -> Any:
@@ -20,7 +24,8 @@ def read_npy(path: Path, called: str, mmap_mode: Literal["c"] | None = None) -> 
         OSError: it cannot be read.
         ValueError: it is damaged, or holds Python objects.
     """
-    try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise ValueError(f"{called} is damaged, or holds Python objects, which are never unpickled") from None
+    with open_regular(path) as file:
+        layout = read_layout(file, printable(called), os.fstat(file.fileno()).st_size)
+        if mmap_mode is None or not layout.nbytes:
+            return read_values(file, layout, printable(called))
+    return np.memmap(path, layout.dtype, mmap_mode, layout.offset, layout.shape, "F" if layout.fortran else "C")

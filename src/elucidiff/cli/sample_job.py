@@ -17,6 +17,7 @@ from torch import Tensor
 import elucidiff
 from elucidiff.cli.images import write_sheet
 from elucidiff.cli.labels import labels_or_uniform
+from elucidiff.cli.npy import read_npy
 from elucidiff.cli.progress import Progress
 from elucidiff.cli.sample_backend import BackendSetting
 from elucidiff.cli.sample_batch import batch_size_for
@@ -179,7 +180,7 @@ def _write_grid(options: Options, job: Job) -> None:
     if job.pictures:
         x = torch.stack([to_unit(_read_picture(file)) for file in files])
     else:
-        x = torch.stack([torch.from_numpy(np.load(file, allow_pickle=False)) for file in files])
+        x = torch.stack([torch.from_numpy(read_npy(file, str(file))) for file in files])
     asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
     columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
     write_sheet(options.out / "grid.png", x, columns, pictures=job.pictures)

@@ -14,9 +14,10 @@ import numpy as np
 
 from elucidiff.data.sources import Images
 from elucidiff.data.stored import MappedSource, ZippedSource
-from elucidiff.untrusted import open_regular, printable
+from elucidiff.untrusted import open_regular, printable, reading
 
 _BYTES_AT_ONCE = 1 << 22
+_MOST_UNPACKED = 1 << 28
 # Deflate packs at most 1032 bytes into one.
 _MOST_PACKED = 1100
 
@@ -106,6 +107,27 @@ def read_values(file: IO[bytes], layout: Layout, where: str) -> Images:
     raise ValueError(f"cannot read {where}: it is truncated")
 
 
+def read_arrays(path: Path) -> dict[str, Images]:
+    """All arrays of a small ``.npz`` file by their names. Nothing is unpickled.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or unpacks to much more than its size.
+    """
+    with reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = os.fstat(file.fileno()).st_size
+        if sum(member.file_size for member in members) > size + _MOST_UNPACKED:
+            raise ValueError(f"{printable(str(path))} unpacks to much more than its size")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as opened:
+                array = read_array(opened, member_name(path, member), member.file_size)
+                opened.read()  # to the end, where the checksum is looked at
+            arrays[member.filename.removesuffix(".npy")] = array
+        return arrays
+
+
 def mapped_npy(path: Path) -> MappedSource:
     """The array of a ``.npy`` file, which is mapped when it is read.
 
@@ -143,8 +165,8 @@ def zipped_npy(path: Path, member: zipfile.ZipInfo) -> MappedSource | ZippedSour
 
 def load_member(path: Path, member: zipfile.ZipInfo) -> Images:
     """A small array of a ``.npz`` file, in memory; see :func:`zipped_npy`."""
-    if member.file_size > _MOST_PACKED * (member.compress_size + 1):
-        raise ValueError(f"cannot read {member_name(path, member)}: {member.compress_size:,} bytes cannot hold it")
+    if member.file_size > member.compress_size + _MOST_UNPACKED:
+        raise ValueError(f"cannot read {member_name(path, member)}: it unpacks to much more than its size")
     with opened_member(path, member) as file:
         return read_array(file, member_name(path, member), member.file_size)
 

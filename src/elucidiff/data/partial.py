@@ -23,6 +23,7 @@ from elucidiff.data.labels import Labels
 from elucidiff.data.sources import Images
 from elucidiff.files import write_whole
 from elucidiff.launch.lock import LOCK, held
+from elucidiff.untrusted import printable, read_json, reading
 
 _STATE = "progress.json"
 _SECONDS_BETWEEN_SAVES = 2.0
@@ -155,12 +156,12 @@ class PartialImport:
         path = self._folder / _STATE
         if not path.exists():
             return
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            key, done, broken = state["key"], int(state["done"]), list(state["broken"])
+        with reading(path, f"is damaged: remove {printable(str(self._folder))} and import again"):
+            state = read_json(path)
+            key, done, broken = state["key"], int(state["done"]), [int(place) for place in state["broken"]]
             self._done_source = str(state["source"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({error!r}): remove {self._folder} and import again") from None
+            if not 0 <= done <= self._total or not set(broken) <= set(range(done)) or len(set(broken)) < len(broken):
+                raise ValueError("positions that do not exist")
         if key != self._key:
             raise ValueError(_OTHER.format(self._folder))
         self.done, self.broken = done, broken

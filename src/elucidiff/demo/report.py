@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from elucidiff.data.npy import read_arrays
 from elucidiff.design import steps
 from elucidiff.figures import budget, grid, loss_per_sigma, neighbours, trajectory
 from elucidiff.figures import steps as steps_figure
 from elucidiff.figures.page import Picture, Section, Table, write_page
 from elucidiff.figures.style import save
+from elucidiff.untrusted import read_json
 
 TITLE = "Digits from noise"
 RESULTS, NUMBERS = "results.json", "numbers.npz"
@@ -45,9 +43,8 @@ def read_sections(run_dir: Path) -> tuple[str, list[Section]]:
         OSError: they cannot be read, or a figure cannot be written.
     """
     try:
-        results = json.loads((run_dir / RESULTS).read_text(encoding="utf-8"))
-        with np.load(run_dir / NUMBERS, allow_pickle=False) as file:
-            numbers = {name: file[name] for name in file.files}
+        results = read_json(run_dir / RESULTS)
+        numbers = read_arrays(run_dir / NUMBERS)
         figures = _draw(run_dir / "figures", results, numbers)
         return _lead(results), [
             _samples(results, figures["grid"]),
@@ -59,7 +56,7 @@ def read_sections(run_dir: Path) -> tuple[str, list[Section]]:
             _memory(results, figures["neighbours"]),
             _how(results),
         ]
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise ValueError(
             f"{run_dir / RESULTS} and {NUMBERS} are not those of `elucidiff demo`, or damaged: run it again there"
         ) from None

@@ -23,6 +23,7 @@ from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.files import sha256, write_whole
+from elucidiff.untrusted import read_json
 
 FORMAT = "elucidiff-model"
 VERSION = 1
@@ -130,10 +131,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
 def _read_description(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {file.parent} is not a model folder")
-    try:
-        description = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+    description = read_json(file)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{file} is not the description of a model: it does not say format {FORMAT!r}")
     if description.get("version") != VERSION:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from elucidiff.data.npy import read_arrays
 from elucidiff.files import write_whole
+from elucidiff.untrusted import parse_json, reading
 
 _ABOUT = "about"
 
@@ -55,12 +56,7 @@ def read_numbers(path: Path) -> Numbers:
         ValueError: it is something else, or damaged.
         OSError: it cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays.pop(_ABOUT)))
+    with reading(path, "holds no numbers of a figure: name a .npz file that `elucidiff figure` wrote"):
+        arrays = read_arrays(path)
+        about = parse_json(str(arrays.pop(_ABOUT)), path)
         return Numbers(str(about["figure"]), str(about["command"]), dict(about["facts"]), arrays)
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise ValueError(
-            f"{path} holds no numbers of a figure: name a .npz file that `elucidiff figure` wrote"
-        ) from None

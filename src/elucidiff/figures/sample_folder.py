@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from elucidiff.untrusted import read_json, reading
 
 RECORD = "samples.json"
 
@@ -39,12 +40,10 @@ def read_samples(folder: Path, most: int | None = None) -> Samples:
         OSError: a file cannot be read.
     """
     record = folder / RECORD
-    try:
-        settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    with reading(record, "is not a record that `elucidiff sample` wrote"):
+        settings: dict[str, Any] = read_json(record)
         files = [folder / entry["file"] for entry in settings["samples"]]
         nfe = float(settings["nfe"]["per_sample_mean"])
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{record} is not a record that `elucidiff sample` wrote") from None
     if not files or any(file.suffix != ".png" for file in files):
         raise ValueError(f"the samples in {folder} are arrays, not pictures")
     return Samples(np.stack([_read(file) for file in files[:most]]), nfe, len(files), settings)

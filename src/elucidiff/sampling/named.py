@@ -20,6 +20,7 @@ from elucidiff.sampling.optimise import ExactSolutions, Measurement
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import clipped, printable, read_json
 
 FORMAT = "elucidiff-sampler"
 VERSION = 1
@@ -197,10 +198,7 @@ def read_named(path: Path) -> NamedSampler:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no sampler {path}")
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    values = read_json(path)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"{path} is no sampler: it does not say format {FORMAT!r}")
     if values.get("version") != VERSION:
@@ -209,5 +207,5 @@ def read_named(path: Path) -> NamedSampler:
         return from_dict(
             NamedSampler, {key: value for key, value in values.items() if key not in ("format", "version")}
         )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} describes no sampler: {error}") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"{printable(str(path))} describes no sampler: {clipped(str(error), 300)}") from None

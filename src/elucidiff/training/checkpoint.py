@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from elucidiff.files import sha256, write_whole
+from elucidiff.untrusted import parse_json
 
 _STATE = "state"  # the key of the JSON text in the header of the safetensors file
 
@@ -97,10 +98,10 @@ def _read(file: Path) -> Checkpoint:
         raise ValueError("its checksum does not match")
     try:
         with safe_open(file, "pt") as opened:
-            state = json.loads(opened.metadata()[_STATE])
+            state = parse_json(opened.metadata()[_STATE], file)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         return Checkpoint(state.pop("images_seen"), state, tensors)
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, struct.error) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise ValueError(f"it is not a checkpoint ({error})") from None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -14,6 +13,7 @@ from elucidiff.augment.options import Options
 from elucidiff.files import write_whole
 from elucidiff.plain_data import from_dict, to_dict
 from elucidiff.training.learning_rate import Decay
+from elucidiff.untrusted import clipped, open_regular, printable
 
 Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -167,16 +167,39 @@ class TrainingConfig:
             OSError: the file cannot be read.
             ValueError: it is not YAML, or holds an unknown field or a value of the wrong type.
         """
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a YAML file: {error}") from None
+        values = _read_yaml(path)
         if not isinstance(values, dict):
-            raise ValueError(f"{path} holds no settings: write one `field: value` a line")
+            raise ValueError(f"{printable(os.fspath(path))} holds no settings: write one `field: value` a line")
         try:
             return from_dict(cls, values)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
+
+
+_MOST_YAML = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain YAML: aliases, with which a short file can describe a structure of any size, are refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """See the base class."""
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it uses aliases (*name): write the values out")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: str | os.PathLike[str]) -> Any:
+    name = printable(os.fspath(path))
+    with open_regular(path) as file:
+        content = file.read(_MOST_YAML + 1)
+    try:
+        if len(content) > _MOST_YAML:
+            raise ValueError(f"it has more than {_MOST_YAML} bytes")
+        return yaml.load(content, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        said = clipped(" ".join(str(error).split()), 300)
+        raise ValueError(f"{name} is not a YAML file of settings: {said}") from None
 
 
 def _require(condition: bool, config: Any, name: str, what: str) -> None:

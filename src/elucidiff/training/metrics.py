@@ -17,6 +17,7 @@ from torch import Tensor
 from elucidiff.files import write_whole
 from elucidiff.training.events import EventFile
 from elucidiff.training.processes import Processes
+from elucidiff.untrusted import parse_json, reading
 
 BINS = 16
 LOWEST, HIGHEST = math.log(0.002), math.log(80.0)
@@ -166,7 +167,8 @@ class MetricsLog:
 
     def lines(self) -> list[dict[str, Any]]:
         """All lines written so far, those of earlier sessions included."""
-        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        with reading(self._path):
+            return [parse_json(line, self._path) for line in self._path.read_text(encoding="utf-8").splitlines()]
 
     def close(self) -> None:
         """Close both files. All was handed to the system by :meth:`write`, which has reported what could not be."""
@@ -195,8 +197,8 @@ def _lines_until(path: Path, images_seen: int) -> list[str]:
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["images"] <= images_seen:
+            if parse_json(line, path)["images"] <= images_seen:
                 lines.append(line)
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
     return lines

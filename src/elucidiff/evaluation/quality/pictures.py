@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from elucidiff.data.layout import pictures_of
 from elucidiff.data.trees import Folder, Tree
 from elucidiff.evaluation.quality.shards import Shards, Tar
 from elucidiff.sampling.jobs.folder import LISTING
+from elucidiff.untrusted import read_json, reading
 
 
 def open_images(source: str | os.PathLike[str]) -> Dataset:
@@ -48,10 +48,8 @@ def _dataset(path: Path, tree: Tree, names: list[str]) -> Dataset:
 def _listed(folder: Path) -> list[str]:
     """The files in a folder of samples, in the order of the seeds as they were asked for."""
     listing = folder / LISTING
-    try:
-        names = [str(entry["file"]) for entry in json.loads(listing.read_text())["samples"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{listing} is damaged ({error!r}): draw the samples again") from None
+    with reading(listing, "is damaged: draw the samples again"):
+        names = [str(entry["file"]) for entry in read_json(listing)["samples"]]
     if not names:
         raise ValueError(f"{listing} lists no samples: draw them again")
     if names[0].endswith(".npy"):

@@ -14,11 +14,13 @@ import torch
 
 from elucidiff import data
 from elucidiff.data.dataset import Dataset, Fingerprint
+from elucidiff.data.npy import read_arrays
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.quality.describing import OfDataset, Tick, block_name, blocks, describe
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
 from elucidiff.evaluation.quality.store import BlockStore, write_arrays
 from elucidiff.files import sha256
+from elucidiff.untrusted import open_regular, reading
 
 STATISTICS = "statistics.npz"
 
@@ -144,9 +146,9 @@ def kept_features(fingerprint: Fingerprint, extractor: Extractor, cache: Path | 
 def is_statistics(path: Path) -> bool:
     """Whether a ``.npz`` file holds statistics rather than images, or is damaged so that nobody can tell."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {"mu", "sigma"} <= set(file.files)
-    except (ValueError, EOFError, zipfile.BadZipFile):
+        with reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    except ValueError:
         return True
 
 
@@ -157,15 +159,12 @@ def read_statistics(path: Path, extractor: Extractor) -> Reference:
         OSError: the file cannot be read.
         ValueError: it is damaged, or of another extractor.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            mu, sigma = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
-            known = {key: str(file[key]) for key in ("extractor", "count") if key in file.files}
+    with reading(path, "is damaged, or holds no mu (D,) and sigma (D, D)"):
+        arrays = read_arrays(path)
+        mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
+        known = {key: str(arrays[key]) for key in ("extractor", "count") if key in arrays}
         gaussian = Gaussian.checked(mu, sigma)
         count = int(known["count"]) if "count" in known else None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged, or holds no mu (D,) and sigma (D, D): {reason}") from None
     scale = float(np.abs(sigma).max(initial=0.0))
     if np.abs(sigma - sigma.T).max(initial=0.0) > _ASYMMETRY * scale or (np.diag(sigma) < 0).any():
         raise ValueError(f"{path} is damaged: sigma is not a covariance matrix")

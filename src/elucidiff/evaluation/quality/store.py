@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from elucidiff.data.npy import read_arrays
 from elucidiff.files import write_whole
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -29,9 +29,8 @@ class BlockStore:
     def read(self, name: str) -> dict[str, npt.NDArray[np.generic]] | None:
         """A block; None if it is not there or damaged (its checksum, which the format has, does not fit)."""
         try:
-            with np.load(self._path(name), allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        except (FileNotFoundError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return dict(read_arrays(self._path(name)))
+        except (FileNotFoundError, ValueError):
             return None
 
     def has(self, name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from elucidiff.untrusted import parse_json
 
 LOCKED_S = 30  # so long another program may write to a SQLite file
 CONNECT_S = 10
@@ -106,7 +107,7 @@ def _journal(path: Path) -> JournalStorage:
 
 def _is_entry(line: bytes) -> bool:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line, "")
     except ValueError:
         return not line.endswith(b"\n") and line.startswith(b"{")
     return isinstance(entry, dict) and "op_code" in entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from elucidiff.figures.report.finding import CONFIG, METRICS
 from elucidiff.figures.sample_folder import read_samples
 from elucidiff.training import TrainingConfig
 from elucidiff.training.parts import make_objective
+from elucidiff.untrusted import parse_json
 
 _MOST_SAMPLES = 64
 
@@ -152,7 +152,7 @@ def _lines(path: Path) -> list[Line]:
     lines: list[Line] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text, path)
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("images"), int):

@@ -16,6 +16,7 @@ from elucidiff.plain_data import first_difference
 from elucidiff.sampling.jobs.drawn import Drawn, file_name
 from elucidiff.sampling.jobs.job import Job, Shard
 from elucidiff.sampling.jobs.outputs import OUTPUTS
+from elucidiff.untrusted import read_json
 
 LISTING = "samples.json"
 """What a finished job in one folder has instead of ``job.json`` and records."""
@@ -135,7 +136,7 @@ class JobFolder:
             ValueError: it is not JSON.
             OSError: it cannot be read.
         """
-        record: dict[str, Any] = json.loads(self._record(index).read_bytes())
+        record: dict[str, Any] = read_json(self._record(index))
         return record
 
     def evaluations(self) -> float:
@@ -166,7 +167,7 @@ class JobFolder:
         """Delete the shards and records of whatever job was here; loose files stay, as they always do."""
         for file in self._record(0).parent.glob("*.json"):
             with contextlib.suppress(ValueError, KeyError, TypeError):
-                name = json.loads(file.read_bytes())["name"]
+                name = read_json(file)["name"]
                 # Nobody's file may name what is not a shard.
                 if _SHARD.fullmatch(name):
                     remove(self.path / name)
@@ -197,7 +198,7 @@ def job_begun_in(path: Path) -> dict[str, Any] | None:
 
 def _described(path: Path) -> dict[str, Any]:
     try:
-        described = json.loads(path.read_bytes())
+        described = read_json(path)
     except ValueError:
         described = None
     if not isinstance(described, dict) or described.get("format") != _FORMAT or "job" not in described:

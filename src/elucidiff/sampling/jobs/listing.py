@@ -10,6 +10,7 @@ from typing import IO, Any
 from elucidiff.files import write_whole
 from elucidiff.sampling.jobs.archives import LABELS
 from elucidiff.sampling.jobs.folder import LISTING, JobFolder
+from elucidiff.untrusted import read_json
 
 
 def write_listing(folder: JobFolder, about: Mapping[str, Any]) -> Path:
@@ -63,7 +64,7 @@ def _entries(folder: JobFolder) -> Iterator[dict[str, Any]]:
 def _label_rows(folder: JobFolder) -> Iterator[str]:
     for index in range(folder.job.shards):
         name = folder.record(index)["name"]
-        for file, label in json.loads((folder.path / name / LABELS).read_bytes())["labels"] or ():
+        for file, label in read_json(folder.path / name / LABELS)["labels"] or ():
             yield json.dumps([f"{name}/{file}", label])
 
 

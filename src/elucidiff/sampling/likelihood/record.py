@@ -9,6 +9,7 @@ from typing import Any
 
 from elucidiff.files import write_whole
 from elucidiff.sampling.likelihood.measuring import ImageBits, repeat_error, summary
+from elucidiff.untrusted import read_json
 
 
 def write_record(path: Path, facts: Mapping[str, Any], measured: Sequence[ImageBits], asked: int) -> None:
@@ -61,13 +62,15 @@ def read_record(path: Path, facts: Mapping[str, Any]) -> list[ImageBits]:
     if not path.exists():
         return []
     try:
-        record = json.loads(path.read_bytes())
-        before = record["measurement"]
+        record = read_json(path)
+        before = dict(record["measurement"])
         measured = [
-            ImageBits(each["image"], tuple(each["repeats"]), each["nfe"], each["backward_passes"])
+            ImageBits(
+                int(each["image"]), tuple(map(float, each["repeats"])), int(each["nfe"]), int(each["backward_passes"])
+            )
             for each in record["images"]
         ]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         raise ValueError(f"{path} is not a record of likelihoods: choose another --out, or add --overwrite") from None
     # Through JSON and back, as the other was.
     differing = [name for name, value in json.loads(json.dumps(dict(facts))).items() if before.get(name) != value]

@@ -66,7 +66,7 @@ def labels_of(dataset: Dataset, denoiser: Denoiser, places: Tensor, name: str) -
     if dataset.classes is None:
         return dataset.labels(places)
     place_of, classes = places_of_classes(dataset, known), dataset.classes[places]
-    for index in classes.unique().tolist():
+    for index in sorted(set(classes.tolist())):
         if index not in place_of:
             called = dataset.class_names[index] if dataset.class_names else index
             raise ValueError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,17 @@ def test_what_enlarges() -> None:
     assert Conversion((8, 8), "pad").enlarges((3, 7, 7))
     assert not Conversion((8, 8)).enlarges((3, 8, 8))
     assert not Conversion().enlarges((3, 1, 1))
+
+
+def test_large_images_take_little_memory_beside_themselves() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 1030, 1025), np.uint8)
+    whole = with_channels(image, 3)
+    opacity = image[3].astype(np.uint32)
+    expected = (image[:3] * opacity + 255 * (255 - opacity) + 127) // 255
+    assert np.array_equal(whole, expected)
+    tracemalloc.start()
+    try:
+        with_channels(image, 3)
+        assert tracemalloc.get_traced_memory()[1] < 3 * image[0].size + (16 << 20)
+    finally:
+        tracemalloc.stop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 from elucidiff import __version__
 from elucidiff.cli.usage import listed
@@ -45,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"elucidiff {__version__}")
         return 0
     verb, rest = words[0], words[1:]
+    with _warnings_in_one_line(verb):
+        return _run(verb, rest)
+
+
+def _run(verb: str, rest: list[str]) -> int:
     try:
         if verb not in VERBS:
             raise ValueError(f"unknown verb {verb!r}; {suggestion(verb, VERBS)}")
@@ -61,6 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as exit_:  # --help of a verb
         return int(exit_.code or 0)
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(verb: str) -> Iterator[None]:
+    """Show a warning in one line. Those of Pillow are not shown: the errors that follow say more."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        kind = "note" if issubclass(category, UserWarning) else category.__name__
+        print(f"elucidiff {verb}: {kind}: {printable(' '.join(str(message).split()))}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _one_line(error: BaseException) -> str:

@@ -47,10 +47,10 @@ _ORIENTATION = 0x0112
 # The formats whose tag is to be followed here. Pillow follows that of TIFF files itself; the others have none.
 _ORIENTED = frozenset({"PNG", "JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
 
-# Pixels that any file may declare; beyond, it must have a byte for every 64 of them, so that a file of a few bytes
-# cannot take gigabytes. A JPEG of a clear sky has about 30 pixels a byte.
-_PIXELS_ALWAYS = 1 << 24
-_PIXELS_A_BYTE = 64
+# Bytes of pixels that any file may declare; beyond, it must hold a byte for every 96 of them, so that a few bytes
+# cannot take gigabytes. A JPEG of a clear sky has about 90.
+_PIXEL_BYTES_ALWAYS = 1 << 26
+_PIXEL_BYTES_A_BYTE = 96
 _PIXELS_AT_MOST = 178_956_970  # where Pillow itself stops
 _PAGES_AT_MOST = 1 << 16
 _BYTES_A_PAGE = 8  # the least that a page takes in a file of any format
@@ -258,7 +258,8 @@ class PictureFile:
                 f"cannot read image {self._where}: it declares {width} x {height} pixels, more than"
                 f" {_PIXELS_AT_MOST:,}: make it smaller, or cut it in pieces"
             )
-        if pixels > _PIXELS_ALWAYS and pixels > _PIXELS_A_BYTE * (length := _length(self._file)):
+        size = pixels * _CHANNELS[self._target or self._target_now(animated=False)]
+        if size > _PIXEL_BYTES_ALWAYS and size > _PIXEL_BYTES_A_BYTE * (length := _length(self._file)):
             raise ValueError(
                 f"cannot read image {self._where}: it declares {width} x {height} pixels, but has {length:,} bytes:"
                 " it is damaged, or made to fill the memory; if it is sound, save it without compression"

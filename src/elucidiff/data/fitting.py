@@ -12,6 +12,8 @@ Pixels = npt.NDArray[np.uint8]
 Crop = Literal["centre", "pad", "stretch", "wide"]
 CROPS: tuple[str, ...] = get_args(Crop)
 
+_PIXELS_AT_ONCE = 1 << 18
+
 
 def with_channels(image: Pixels, channels: int) -> Pixels:
     """An image with another number of channels.
@@ -23,9 +25,18 @@ def with_channels(image: Pixels, channels: int) -> Pixels:
         image: uint8 ``(C, H, W)`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
         channels: the C that is wanted.
     """
-    have = len(image)
-    if have == channels:
+    if len(image) == channels:
         return image
+    out = np.empty((channels, *image.shape[1:]), np.uint8)
+    # Some rows at a time: what is computed in between is several times as large as the image.
+    rows = max(1, _PIXELS_AT_ONCE // image.shape[2])
+    for top in range(0, image.shape[1], rows):
+        out[:, top : top + rows] = _rows_with_channels(image[:, top : top + rows], channels)
+    return out
+
+
+def _rows_with_channels(image: Pixels, channels: int) -> Pixels:
+    have = len(image)
     colours, alpha = (image[:-1], image[-1:]) if have in (2, 4) else (image, None)
     if alpha is not None and channels in (1, 3):
         opacity = alpha.astype(np.uint32)
@@ -83,6 +94,8 @@ def _centre(image: Pixels, height: int, width: int) -> Pixels:
 def _resized(image: Pixels, size: tuple[int, int]) -> Pixels:
     if image.shape[1:] == size:
         return image
+    if len(image) == 3:  # a colour at a time, which gives the same and takes less memory
+        return np.concatenate([_resized(colour[None], size) for colour in image])
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(size[::-1], Image.Resampling.LANCZOS)
     return np.asarray(resized).reshape(*size, -1).transpose(2, 0, 1)

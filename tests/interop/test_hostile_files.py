@@ -257,8 +257,8 @@ def test_weights_that_do_not_fit(change, message):
 
 def test_settings_that_do_not_fit():
     case, weights = network_case()
-    with pytest.raises(ValueError, match="network class 'UNet' is unknown: choose one of SongUNet, DhariwalUNet"):
-        nvlabs.from_state_dict("UNet", case["kwargs"], weights)
+    with pytest.raises(ValueError, match="network class 'ResNet' is unknown: choose one of SongUNet, DhariwalUNet"):
+        nvlabs.from_state_dict("ResNet", case["kwargs"], weights)
     with pytest.raises(ValueError, match="SongUNet has no argument 'width'"):
         nvlabs.from_state_dict("SongUNet", {**case["kwargs"], "width": 1}, weights)
     with pytest.raises(ValueError, match="the arguments of SongUNet lack 'img_resolution'"):

@@ -10,13 +10,13 @@ COMMON = {"base_channels": 8, "blocks_per_level": 1, "dropout": 0.0, "channel_mu
 
 
 def small_network(kind: str, sample_shape: tuple[int, ...], **settings) -> networks.Network:
-    """A network of type "ddpmpp", "ncsnpp", "skip", "adm" or "edm2" for evaluation; random weights in float64."""
+    """A network of type "ddpmpp", "ncsnpp", "skip", "adm" or "mp-unet" for evaluation; random weights in float64."""
     settings = {**COMMON, "attention_resolutions": (max(sample_shape[1:]) // 2,), **settings}
     if kind == "adm":
         settings["base_channels"] *= 4  # ADM attends in blocks of at least 64 channels
         network: networks.Network = networks.ADM(sample_shape, **settings)
-    elif kind == "edm2":
-        network = networks.EDM2(sample_shape, **settings)
+    elif kind == "mp-unet":
+        network = networks.MPUNet(sample_shape, **settings)
     elif kind == "skip":
         network = networks.UNet(
             sample_shape, encoder="skip", decoder="skip", resample_filter=(1, 3, 3, 1), **settings

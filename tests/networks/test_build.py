@@ -11,7 +11,7 @@ from elucidiff import networks
 from tests.networks.small import COMMON, random, small_network
 
 
-@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "skip", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "skip", "adm", "mp-unet"])
 def test_config_rebuilds_the_network(kind):
     network = small_network(kind, (3, 8, 16), out_channels=6, label_dim=4, augment_dim=2, label_dropout=0.1)
     assert (network.sample_shape, network.in_channels, network.out_channels) == ((3, 8, 16), 3, 6)
@@ -40,7 +40,7 @@ def test_presets_differ_as_in_the_paper():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"type": "resnet"}, "network type 'resnet' is unknown: choose one of unet, adm, edm2"),
+        ({"type": "resnet"}, "network type 'resnet' is unknown: choose one of unet, adm, edm2, mp-unet"),
         ({"type": None}, "network type None is unknown"),
         ({"width": 3}, "do not describe a network of type 'unet': .*width"),
         ({"sample_shape": (3,)}, "sample_shape .* is not"),

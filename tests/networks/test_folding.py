@@ -14,7 +14,7 @@ from tests.networks.small import random, small_network
 @pytest.mark.parametrize("shape", [(2, 16), (2, 8, 8), (2, 4, 4, 4)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_same_function(shape, dtype):
-    network = small_network("edm2", shape, label_dim=3).to(dtype)
+    network = small_network("mp-unet", shape, label_dim=3).to(dtype)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     made = folded(network)
     x, labels = random(4, *shape).to(dtype), torch.eye(3, dtype=dtype)[[0, 2, 1, 1]]
@@ -30,7 +30,7 @@ def test_the_same_function(shape, dtype):
 
 
 def test_weights_are_computed_once(monkeypatch):
-    made = folded(small_network("edm2", (2, 8, 8)))
+    made = folded(small_network("mp-unet", (2, 8, 8)))
 
     def fail(*_, **__):
         raise AssertionError("a norm was computed")
@@ -39,7 +39,7 @@ def test_weights_are_computed_once(monkeypatch):
     with torch.no_grad():
         made(random(2, 2, 8, 8), torch.zeros(2, dtype=torch.float64))
     with pytest.raises(AssertionError, match="a norm was computed"):
-        small_network("edm2", (2, 8, 8))
+        small_network("mp-unet", (2, 8, 8))
 
 
 def test_what_has_none_of_these_layers_is_a_copy_in_evaluation_mode():

@@ -11,7 +11,7 @@ from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
 from tests.networks.small import random, small_network
 
 
-@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "adm", "mp-unet"])
 def test_one_row_serves_the_whole_batch_and_none_means_zeros(kind):
     network = small_network(kind, (3, 8, 8), label_dim=4, augment_dim=2)
     x, noise, labels, augment = random(3, 3, 8, 8), random(1), random(1, 4), random(1, 2)
@@ -29,7 +29,7 @@ def test_one_row_serves_the_whole_batch_and_none_means_zeros(kind):
         assert (network(x, noise + 1) - none).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "mp-unet"])
 def test_label_dropout_replaces_whole_rows_in_training_only(kind):
     network = small_network(kind, (1, 4, 4), label_dim=3, label_dropout=0.25)
     x, noise = random(1, 1, 4, 4).expand(400, -1, -1, -1), random(1)
@@ -45,7 +45,7 @@ def test_label_dropout_replaces_whole_rows_in_training_only(kind):
     assert abs(is_dropped.mean() - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 400)
 
 
-@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "mp-unet"])
 def test_dropout_acts_in_training_only(kind):
     network = small_network(kind, (1, 4, 4), dropout=0.5)
     x, noise = random(1, 1, 4, 4), random(1)

@@ -53,7 +53,7 @@ def test_fourier_frequencies_survive_half_precision():
     assert torch.equal(network.noise_features.frequencies.float(), exact)
 
 
-@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "skip", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "skip", "adm", "mp-unet"])
 def test_on_the_meta_device(kind):
     config = small_network(kind, (3, 8, 8)).config
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def test_on_the_meta_device(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "adm", "mp-unet"])
 def test_one_graph_without_breaks(kind):
     network = small_network(kind, (3, 8, 8), label_dim=2)
     arguments = random(2, 3, 8, 8), random(2), random(2, 2)

@@ -9,7 +9,7 @@ from elucidiff import networks
 from elucidiff.networks.attention import SelfAttention
 from tests.networks.small import random, small_network
 
-KINDS = ["ddpmpp", "ncsnpp", "skip", "adm", "edm2"]
+KINDS = ["ddpmpp", "ncsnpp", "skip", "adm", "mp-unet"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -17,7 +17,7 @@ KINDS = ["ddpmpp", "ncsnpp", "skip", "adm", "edm2"]
 def test_dimensions_along_which_nothing_changes_do_not_matter(kind, dims):
     # A network whose kernels are zero but for the middle in its first dimension, on input that is constant there,
     # must return what the network with one dimension less returns for a slice.
-    box = {} if kind in ("adm", "edm2") else {"resample_filter": (1, 1)}  # longer filters see the zeros outside
+    box = {} if kind in ("adm", "mp-unet") else {"resample_filter": (1, 1)}  # longer filters see the zeros outside
     if kind == "skip":
         kind, box = "ddpmpp", {"encoder": "skip", "decoder": "skip"}
     sides = (4, 8)[: dims - 1]
@@ -100,7 +100,7 @@ def test_other_sizes_than_the_nominal_one(kind):
         ((2, 3, 8, 8), (2,), None, (2, 1), r"augment_labels has shape \(2, 1\), but this network takes \(2, 0\)"),
     ],
 )
-@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "edm2"])
+@pytest.mark.parametrize("kind", ["ddpmpp", "adm", "mp-unet"])
 def test_arguments_that_do_not_fit(kind, x, noise_labels, labels, augment, message):
     network = small_network(kind, (3, 8, 8), label_dim=4)
     arguments = [None if shape is None else torch.zeros(shape) for shape in (x, noise_labels, labels, augment)]

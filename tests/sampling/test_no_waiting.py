@@ -72,7 +72,7 @@ def test_no_solver_with_fixed_steps_waits(name: str, denoiser: Callable[[], Any]
         assert steps[-1].nfe == 7 + guided
 
 
-@pytest.mark.parametrize("kind", ["UNet", "EDM2", "ADM"])
+@pytest.mark.parametrize("kind", ["UNet", "MPUNet", "ADM"])
 def test_no_network_waits(kind: str) -> None:
     denoiser = ed.Denoiser(network(kind), ed.preconditioning.EDM()).eval().to("meta")
     assert waits(ed.sample, denoiser, solver=DPMpp2M()) == []

@@ -99,7 +99,7 @@ def rows_seen(state: TrainingState, steps: int, parts: int = 1) -> Tensor:
     return rows / rows.abs().amax() * torch.tensor([3.0, 1.5, -1.0])
 
 
-@pytest.mark.parametrize("architecture", ["ddpmpp", "adm", "edm2"])
+@pytest.mark.parametrize("architecture", ["ddpmpp", "adm", "mp-unet"])
 def test_the_share_of_rows_that_are_asked_for_and_whole_rows_alone(architecture: str) -> None:
     rows = rows_seen(state_for(architecture), 30)
     dropped = (rows == 0).all(dim=2)

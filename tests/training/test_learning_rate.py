@@ -20,6 +20,21 @@ def test_ramp_is_the_reference_table(index: int) -> None:
         assert ours == pytest.approx(float(lr), rel=1e-12, abs=1e-300)
 
 
+@pytest.mark.parametrize("index", range(5))
+def test_inverse_square_root_is_the_table_of_edm2(index: int) -> None:
+    case, tensors = load("m_edm2/lr")
+    settings = case["lr"][index]
+    for images_seen, lr in zip(tensors[f"lr_{index}/nimg"], tensors[f"lr_{index}/lr"], strict=True):
+        ours = learning_rate(
+            int(images_seen),
+            peak=settings["ref_lr"],
+            ramp_images=1e6 * settings["rampup_Mimg"],
+            decay="inverse-sqrt",
+            decay_images=settings["ref_batches"] * settings["batch_size"],
+        )
+        assert ours == pytest.approx(float(lr), rel=1e-12, abs=1e-300)
+
+
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 1.0), (1 / 3, 0.75), (0.5, 0.5), (1.0, 0.0), (1.2, 0.0)])
 def test_cosine_follows_the_progress(progress: float, share: float) -> None:
     assert learning_rate(10, peak=2.0, decay="cosine", progress=progress) == pytest.approx(2.0 * share, abs=1e-15)

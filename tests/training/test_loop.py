@@ -133,7 +133,7 @@ def test_interrupted_and_resumed_is_unbroken(steps: int, unbroken: Path, picture
 
 
 def test_resumed_with_learned_loss_weighting_is_unbroken(pictures: str, tmp_path: Path) -> None:
-    network = NetworkConfig("edm2", 8, (1,), 1, (8,), dropout=0.1, label_dropout=0.1)
+    network = NetworkConfig("mp-unet", 8, (1,), 1, (8,), dropout=0.1, label_dropout=0.1)
     config = tiny(
         pictures, network=network, learned_loss_weighting=True, lr_decay="cooldown", duration_images=40,
         checkpoint_images=8, log_images=8,
@@ -144,7 +144,7 @@ def test_resumed_with_learned_loss_weighting_is_unbroken(pictures: str, tmp_path
     assert_same_run(tmp_path / "stopped", tmp_path / "unbroken")
     moved = last_checkpoint(tmp_path / "stopped")["loss_weighting.linear.weight"]
     assert moved.abs().max() > 1e-4
-    assert load(tmp_path / "stopped" / "model").network.config["type"] == "edm2"
+    assert load(tmp_path / "stopped" / "model").network.config["type"] == "mp-unet"
 
 
 def test_sigterm_is_named(pictures: str, tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 from torch import Tensor
 
+import elucidiff as ed
 from elucidiff.training.config import NetworkConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
-from elucidiff.training.loss_weighting import LossWeighting
+from elucidiff.training.loss_weighting import LossWeighting, uncertainty_weighted
 from elucidiff.training.state import TrainingState
+from tests.golden_files import GOLDEN, cases, load
 from tests.training.test_update import CPU, tiny, trained
 
 
@@ -124,8 +127,8 @@ def test_checkpoints_hold_it() -> None:
     assert len(moments) == 6
 
 
-def test_weights_of_edm2_have_magnitude_1_after_every_update() -> None:
-    network = NetworkConfig("edm2", 8, (1, 1), 1, (4,), 0.0)
+def test_weights_of_mp_unet_have_magnitude_1_after_every_update() -> None:
+    network = NetworkConfig("mp-unet", 8, (1, 1), 1, (4,), 0.0)
     config = tiny(network=network)
     state = state_after(3, network=network, lr=0.05)
     start = TrainingState(dataclasses.replace(config, learned_loss_weighting=True), (1, 8, 8), 0, CPU)
@@ -137,3 +140,41 @@ def test_weights_of_edm2_have_magnitude_1_after_every_update() -> None:
             assert (magnitudes - 1).abs().max() < 1e-6, name
             moved = max(moved, float((weight - before).detach().abs().max()))
     assert moved > 0.01
+
+
+@pytest.mark.parametrize("name", cases("m_edm2", "loss_0?"))
+def test_uncertainty_weighting_of_the_reference(name: str) -> None:
+    """Eq. 14 to 16 and 21 of EDM2: noise levels, weights, the loss with a log variance, and its gradient."""
+    case, tensors = load(name)
+    used = case["used"]
+    objective = ed.objectives.EDM(p_mean=used["P_mean"], p_std=used["P_std"], sigma_data=used["sigma_data"])
+    sigma = objective.noise.from_base(tensors["rnd_normal"]).flatten()
+    torch.testing.assert_close(sigma, tensors["sigma"].flatten(), rtol=2e-6, atol=0)
+    torch.testing.assert_close(objective.weight(sigma), tensors["weight"].flatten(), rtol=2e-6, atol=0)
+
+    def denoiser(*_: object, **__: object) -> torch.Tensor:
+        return tensors["D_yn"]
+
+    plain = objective.loss(denoiser, tensors["images"], sigma, tensors["eps"], tensors.get("labels"))
+    u = tensors["logvar"].clone().requires_grad_()
+    loss = uncertainty_weighted(plain, u)
+    atol = 1e-5 * float(tensors["loss"].abs().max())
+    torch.testing.assert_close(loss.detach(), tensors["loss"], rtol=1e-5, atol=atol)
+    if "loss_no_logvar" in tensors:
+        atol = 1e-5 * float(tensors["loss_no_logvar"].max())
+        torch.testing.assert_close(plain, tensors["loss_no_logvar"], rtol=1e-5, atol=atol)
+    loss.sum().backward()
+    torch.testing.assert_close(u.grad, tensors["grad/logvar"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loss.detach().sum(), tensors["loss_sum"], rtol=1e-5, atol=0)
+
+
+def test_loss_of_the_reference_network() -> None:
+    """The network of a snapshot gives the reference's D and u where the loss was recorded."""
+    case, tensors = load("m_edm2/loss_03")
+    denoiser = ed.interop.nvlabs.load(GOLDEN / case["params_from"].replace(".safetensors", ".pkl"))
+    sigma = tensors["sigma"].flatten()
+    with torch.no_grad():
+        D = denoiser(tensors["images"] + tensors["n"], sigma, tensors["labels"])
+        u = denoiser.network.log_variance(sigma.log() / 4)
+    torch.testing.assert_close(D, tensors["D_yn"], rtol=0, atol=1e-5 * float(tensors["D_yn"].abs().max()))
+    torch.testing.assert_close(u, tensors["logvar"].flatten(), rtol=1e-5, atol=1e-6)

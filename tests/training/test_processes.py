@@ -110,7 +110,7 @@ def test_split_weights_compute_what_copies_do(together: Path, pictures: str, tmp
 def test_the_magnitude_preserving_network_is_split_too(pictures: str, tmp_path: Path) -> None:
     """Its gains are single numbers, of which one process has all and the other nothing."""
     network = NetworkConfig(
-        architecture="edm2", base_channels=8, channel_multipliers=(1,), blocks_per_level=1,
+        architecture="mp-unet", base_channels=8, channel_multipliers=(1,), blocks_per_level=1,
         attention_resolutions=(8,), dropout=0.0,
     )  # fmt: skip
     config = tiny(pictures, network=network, duration_images=24)

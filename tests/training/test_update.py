@@ -117,7 +117,9 @@ class TestAgainstTheReferenceRun:
 def test_gains_learn_at_their_own_rate() -> None:
     """And everything learns in one of the groups."""
     config = tiny(lr=1e-2, lr_gains=0.25, learned_loss_weighting=True)
-    state = trained(dataclasses.replace(config, network=dataclasses.replace(config.network, architecture="edm2")), 2)
+    state = trained(
+        dataclasses.replace(config, network=dataclasses.replace(config.network, architecture="mp-unet")), 2
+    )
     others, gains = ({id(weight) for weight in group["params"]} for group in state.optimiser.param_groups)
     named = dict(state.trained.named_parameters())
     assert gains == {

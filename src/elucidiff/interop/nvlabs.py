@@ -1,4 +1,4 @@
-"""The networks and network snapshots of NVlabs/edm, the reference implementation of Karras et al. 2022.
+"""The networks and network snapshots of NVlabs/edm and NVlabs/edm2, the references of Karras et al. 2022 and 2024.
 
 A snapshot there is a pickle that holds the program text of its own classes and runs it when opened. Here, the file
 is read as data (:mod:`elucidiff.interop.pickle_data`): class names and constructor arguments say which of our
@@ -26,14 +26,17 @@ from elucidiff.design import preconditioning
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.interop import pickle_data
 from elucidiff.interop.nvlabs_names import network_config, our_order, reference_name
-from elucidiff.interop.pickle_data import Record
+from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.attention import SelfAttention
+from elucidiff.networks.edm2_layers import UnitAttention
+from elucidiff.networks.resample import filter_kernel
 from elucidiff.untrusted import clipped, open_regular, printable
 
 _MOST_NUMBER = 1 << 31
 _MOST_TENSORS = 1 << 14
 _LONGEST_NAME = 1 << 10
+_MOST_CHANNELS = 64
 _DATA_ARGUMENTS = {"class_name", "path", "resolution", "use_labels", "max_size", "random_seed", "xflip", "cache"}
 
 # Class of the wrapper -> our class, and its arguments there -> here.
@@ -53,6 +56,10 @@ _WRAPPERS: dict[str, tuple[type[Preconditioning], dict[str, str]]] = {
 
 def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
     """Read a network snapshot (``network-snapshot-*.pkl``, or a published ``edm-*.pkl``); nothing in it is run.
+
+    Snapshots of EDM2 are read, too. What they say of their encoder, which takes pictures to what the network was
+    trained on and back, is in ``facts["encoder"]``: ``{"type": "rgb"}``, or ``{"type": "stability-vae", "vae_name":
+    ..., "scale": [...], "bias": [...]}`` with latent = (mean + noise std) scale + bias.
 
     Args:
         path: the pickle.
@@ -74,8 +81,12 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
         denoiser = _denoiser(pickle_data.read(memoryview(data), _MAKERS), key, size)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
-    denoiser.facts["provenance"] = {"format": "NVlabs/edm snapshot", "file": Path(path).name, "network": key}
+    denoiser.facts["provenance"] = {"format": _format(denoiser), "file": Path(path).name, "network": key}
     return denoiser.eval()
+
+
+def _format(denoiser: Denoiser) -> str:
+    return "NVlabs/edm2 snapshot" if isinstance(denoiser.network, networks.EDM2) else "NVlabs/edm snapshot"
 
 
 def from_state_dict(
@@ -84,7 +95,8 @@ def from_state_dict(
     """Our network with the reference's weights, without a preconditioning.
 
     Args:
-        class_name: "SongUNet" or "DhariwalUNet".
+        class_name: "SongUNet" or "DhariwalUNet" of EDM; of EDM2 "UNet", or "Precond" for the wrapper, whose state has
+            the log variance, too.
         init_kwargs: its constructor arguments there (``img_resolution``, ``in_channels``, ``model_channels``, ...).
         state_dict: its parameters and buffers under the reference's names, in any floating type.
 
@@ -98,12 +110,16 @@ def from_state_dict(
     config = network_config(class_name, init_kwargs)
     network = networks.outline(config, len(state_dict))
     ours = network.state_dict()
-    names = {name: reference_name(name, network.config) for name in ours}
-    _check_names(set(names.values()), state_dict)
-    _check_filters(config.get("resample_filter", (1, 1)), state_dict)
-    heads = {name: layer.heads for name, layer in network.named_modules() if isinstance(layer, SelfAttention)}
-    double = all(value.dtype == torch.float64 for value in state_dict.values())
+    taps = config.get("resample_filter", (1, 1))
     weights = {}
+    if config["type"] == "edm2":  # there, filters are not among the weights
+        weights = {name: filter_kernel(taps, network.dims) for name in ours if name.endswith("resample.kernel")}
+    names = {name: reference_name(name, network.config) for name in ours.keys() - weights.keys()}
+    _check_names(set(names.values()), state_dict)
+    _check_filters(taps, state_dict)
+    attentions = SelfAttention | UnitAttention
+    heads = {name: layer.heads for name, layer in network.named_modules() if isinstance(layer, attentions)}
+    double = all(value.dtype == torch.float64 for value in state_dict.values())
     for name, theirs in names.items():
         value, shape = state_dict[theirs].detach(), ours[name].shape
         # Layers around the attention are convolutions there, with kernels of side 1, and linear here.
@@ -144,10 +160,13 @@ def _denoiser(snapshot: Any, key: str, file_size: int) -> Denoiser:
         found = ", ".join(str(name) for name in snapshot) if isinstance(snapshot, dict) else type(snapshot).__name__
         raise ValueError(f"there is no network {key!r} in it, only: {clipped(found, 200)}")
     wrapper = snapshot[key]
+    if wrapper.kind == "Precond":
+        denoiser = _edm2_denoiser(wrapper, file_size)
+        denoiser.facts |= _encoder(snapshot.get("encoder"))
+        return _with_data(denoiser, snapshot)
     if wrapper.kind not in _WRAPPERS:
-        raise ValueError(
-            f"preconditioning '{clipped(wrapper.kind)}' is unknown: the known ones are {', '.join(_WRAPPERS)}"
-        )
+        known = ", ".join((*_WRAPPERS, "Precond"))
+        raise ValueError(f"preconditioning '{clipped(wrapper.kind)}' is unknown: the known ones are {known}")
     make, arguments = _WRAPPERS[wrapper.kind]
     given = _entries(wrapper)
     settings = {ours: _setting(theirs, given[theirs]) for theirs, ours in arguments.items() if theirs in given}
@@ -158,6 +177,50 @@ def _denoiser(snapshot: Any, key: str, file_size: int) -> Denoiser:
         raise ValueError(f"{clipped(model.kind)} was made with arguments that have no names")
     weights = StoredWeights(_stored(model), file_size)
     denoiser = Denoiser(from_state_dict(model.kind, _entries(model, "_init_kwargs"), weights), make(**settings))
+    return _with_data(denoiser, snapshot)
+
+
+def _edm2_denoiser(wrapper: Record, file_size: int) -> Denoiser:
+    """The network of EDM2 with its log variance: all of them are arguments and weights of the wrapper."""
+    state = _entries(wrapper)
+    if state.get("_init_args"):
+        raise ValueError("Precond was made with arguments that have no names")
+    unet = _entries(wrapper, "_modules").get("unet")
+    if not isinstance(unet, Record) or unet.kind != "UNet":
+        raise ValueError("a Precond in it is not laid out as in NVlabs/edm2: it holds no UNet")
+    weights = StoredWeights(_stored(wrapper), file_size)
+    network = from_state_dict("Precond", _entries(wrapper, "_init_kwargs"), weights)
+    return Denoiser(network, preconditioning.EDM(sigma_data=_setting("sigma_data", state.get("sigma_data", 0.5))))
+
+
+def _encoder(encoder: Any) -> dict[str, Any]:
+    """What the file says of the way from pictures to what the network was trained on."""
+    if encoder is None:
+        return {}
+    if not isinstance(encoder, Record) or encoder.kind not in ("StandardRGBEncoder", "StabilityVAEEncoder"):
+        raise ValueError("the encoder in it is none of NVlabs/edm2")
+    if encoder.kind == "StandardRGBEncoder":
+        return {"encoder": {"type": "rgb"}}
+    state = _entries(encoder)
+    name, scale, bias = state.get("vae_name"), *(_numbers(key, state.get(key)) for key in ("scale", "bias"))
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or not name.isprintable() or len(scale) != len(bias):
+        raise ValueError("the encoder in it is not laid out as in NVlabs/edm2")
+    return {"encoder": {"type": "stability-vae", "vae_name": name, "scale": scale, "bias": bias}}
+
+
+def _numbers(name: str, array: Any) -> list[float]:
+    """A short NumPy vector as Python numbers."""
+    match array:
+        case Record("numpy array", state=(int(), (int(count),), Record("numpy dtype") as dtype, bool(), data)):
+            if 0 < count <= _MOST_CHANNELS and isinstance(data, bytes) and len(data) % count == 0:
+                size = len(data) // count
+                numbers = [_number(dtype, data[size * index : size * (index + 1)]) for index in range(count)]
+                if all(math.isfinite(number) for number in numbers):
+                    return numbers
+    raise ValueError(f"the {name} of the encoder in it is no short vector of numbers")
+
+
+def _with_data(denoiser: Denoiser, snapshot: dict[Any, Any]) -> Denoiser:
     if isinstance(described := snapshot.get("dataset_kwargs"), dict):
         denoiser.facts["data"] = {name: value for name, value in described.items() if _is_fact(name, value)}
     return denoiser
@@ -231,6 +294,12 @@ def _storage(content: bytes | memoryview) -> Storage:
     return Storage(memoryview(content))
 
 
+def _array(kind: Name, *_: object) -> Record:
+    if kind.name != "numpy ndarray":
+        raise ValueError("the pickle is damaged: it makes an array of something else")
+    return Record("numpy array")
+
+
 def _number(dtype: Record, data: bytes | memoryview) -> float:
     """A NumPy scalar as a Python number."""
     code = dtype.arguments[0]
@@ -252,4 +321,8 @@ _MAKERS: pickle_data.Makers = {
     "numpy._core.multiarray scalar": _number,
     "numpy.core.multiarray scalar": _number,
     "numpy dtype": lambda *arguments: Record("numpy dtype", arguments),
+    "numpy._core.multiarray _reconstruct": _array,
+    "numpy.core.multiarray _reconstruct": _array,
+    "numpy ndarray": lambda *_: Record("numpy array"),
+    "dnnlib.util EasyDict": _ordered_dict,
 }

@@ -1,4 +1,4 @@
-"""What the settings and weights of the networks of NVlabs/edm are called there and here."""
+"""What the settings and weights of the networks of NVlabs/edm and NVlabs/edm2 are called there and here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,33 @@ _UNET_SETTINGS = _SETTINGS | {
     "decoder_type": "decoder",
     "resample_filter": "resample_filter",
 }
-_CLASSES = {"SongUNet": ("unet", _UNET_SETTINGS), "DhariwalUNet": ("adm", _SETTINGS)}
+_EDM2_SETTINGS = {
+    "label_dim": "label_dim",
+    "model_channels": "base_channels",
+    "channel_mult": "channel_multipliers",
+    "channel_mult_noise": "noise_multiplier",
+    "channel_mult_emb": "embedding_multiplier",
+    "num_blocks": "blocks_per_level",
+    "attn_resolutions": "attention_resolutions",
+    "label_balance": "label_balance",
+    "concat_balance": "concat_balance",
+    "resample_filter": "resample_filter",
+    "channels_per_head": "channels_per_head",
+    "dropout": "dropout",
+    "res_balance": "res_balance",
+    "attn_balance": "attn_balance",
+    "clip_act": "clip",
+}
+# Of the wrapper, which makes its network with the arguments that are not its own.
+_EDM2_WRAPPER_SETTINGS = _EDM2_SETTINGS | {"logvar_channels": "log_variance_channels"}
+_EDM2_WRAPPER_OWN = ("use_fp16", "sigma_data")
+_CLASSES = {
+    "SongUNet": ("unet", _UNET_SETTINGS),
+    "DhariwalUNet": ("adm", _SETTINGS),
+    "UNet": ("edm2", _EDM2_SETTINGS),
+    "Precond": ("edm2", _EDM2_WRAPPER_SETTINGS),
+}
+_CHANNELS = {"edm2": "img_channels"}
 
 _TOP = {
     "noise_features.frequencies": "map_noise.freqs",
@@ -37,6 +63,29 @@ _TOP = {
     "embed_augment": "map_augment",
     "head.norm": "out_norm",
     "head.conv": "out_conv",
+}
+_EDM2_TOP = {
+    "noise_features.frequencies": "emb_fourier.freqs",
+    "noise_features.phases": "emb_fourier.phases",
+    "embed_noise": "emb_noise",
+    "embed_labels": "emb_label",
+    "head_gain": "out_gain",
+    "head.": "out_conv.",
+}
+_EDM2_LOG_VARIANCE = {
+    "log_variance_features.frequencies": "logvar_fourier.freqs",
+    "log_variance_features.phases": "logvar_fourier.phases",
+    "log_variance_layer.weight": "logvar_linear.weight",
+}
+_EDM2_BLOCK = {
+    "conv1": "conv_res0",
+    "embed": "emb_linear",
+    "embed_gain": "emb_gain",
+    "conv2": "conv_res1",
+    "skip": "conv_skip",
+    "attention.qkv": "attn_qkv",
+    "attention.out": "attn_proj",
+    "resample.kernel": "resample_filter",
 }
 _BLOCK = {
     "norm1": "norm0",
@@ -62,8 +111,11 @@ def network_config(class_name: str, init_kwargs: Mapping[str, Any]) -> dict[str,
         raise ValueError(f"network class {class_name!r} is unknown: choose one of {', '.join(_CLASSES)}")
     kind, names = _CLASSES[class_name]
     arguments = dict(init_kwargs)
+    if class_name == "Precond":
+        arguments = {name: value for name, value in arguments.items() if name not in _EDM2_WRAPPER_OWN}
+        arguments.setdefault("logvar_channels", 128)
     try:
-        resolution, channels = arguments.pop("img_resolution"), arguments.pop("in_channels")
+        resolution, channels = arguments.pop("img_resolution"), arguments.pop(_CHANNELS.get(kind, "in_channels"))
     except KeyError as error:
         raise ValueError(f"the arguments of {class_name} lack {error.args[0]!r}") from None
     if unknown := sorted(arguments.keys() - names.keys()):
@@ -76,13 +128,23 @@ def network_config(class_name: str, init_kwargs: Mapping[str, Any]) -> dict[str,
 
 
 def reference_name(name: str, config: Mapping[str, Any]) -> str:
-    """The name there of the parameter or buffer that is called ``name`` here, in a network with this ``config``."""
+    """The name there of the parameter or buffer that is called ``name`` here, in a network with this ``config``.
+
+    Those of EDM2 with a log variance are named as in its wrapper, where the network is called ``unet``.
+    """
+    if config["type"] == "edm2" and config["log_variance_channels"]:
+        return _EDM2_LOG_VARIANCE.get(name) or f"unet.{_name_in_network(name, config)}"
+    return _name_in_network(name, config)
+
+
+def _name_in_network(name: str, config: Mapping[str, Any]) -> str:
+    top, inside = (_EDM2_TOP, _EDM2_BLOCK) if config["type"] == "edm2" else (_TOP, _BLOCK)
     resolution, levels = config["sample_shape"][1], len(config["channel_multipliers"])
 
     def prefix(part: str, level: int) -> str:
         return f"{part}.{resolution >> level}x{resolution >> level}_"
 
-    for ours, theirs in _TOP.items():
+    for ours, theirs in top.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     if name.startswith("stem."):
@@ -109,7 +171,7 @@ def reference_name(name: str, config: Mapping[str, Any]) -> str:
     else:
         where = "up" if index else f"in{block}"
     layer, _, kind = match[5].rpartition(".")
-    inner = _BLOCK[match[5]] if match[5] in _BLOCK else f"{_BLOCK[layer]}.{kind}"
+    inner = inside[match[5]] if match[5] in inside else f"{inside[layer]}.{kind}"
     return f"{prefix(part[:3], level)}{where}.{inner}"
 
 

@@ -22,6 +22,18 @@ _CONVOLVE_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 }
 
 
+def check_taps(taps: Sequence[float]) -> None:
+    """Raise ValueError unless these numbers make a filter that :class:`Resample` takes."""
+    if not taps or len(taps) % 2 or not sum(taps):
+        raise ValueError(f"resample filter {list(taps)} needs an even number of taps and a sum other than 0")
+
+
+def filter_kernel(taps: Sequence[float], dims: int) -> Tensor:
+    """The separable filter with these taps along every dimension, of sum 1, float32 ``(1, 1, *taps)``."""
+    normalised = torch.tensor(taps, dtype=torch.float32) / sum(taps)
+    return reduce(lambda outer, tap: outer.unsqueeze(-1) * tap, [normalised] * dims)[None, None]
+
+
 class Resample(nn.Module):
     """Halve or double every side with a separable filter: zero padding, unit gain (Zhang 2019, Karras et al. 2019).
 
@@ -39,16 +51,13 @@ class Resample(nn.Module):
 
     def __init__(self, direction: Direction, dims: int, taps: Sequence[float], *, padding: int | None = None) -> None:
         super().__init__()
-        if len(taps) % 2 or not sum(taps):
-            raise ValueError(f"resample filter {list(taps)} needs an even number of taps and a sum other than 0")
+        check_taps(taps)
         self.direction, self.dims = direction, dims
         self.padding = len(taps) // 2 - 1 if padding is None else padding
         self.box = len(taps) == 2 and taps[0] == taps[1]
         if not self.box:
-            normalised = torch.tensor(taps, dtype=torch.float32) / sum(taps)
-            kernel = reduce(lambda outer, tap: outer.unsqueeze(-1) * tap, [normalised] * dims)
             # Kept with the weights, although the taps determine it: then no way of moving or loading them misses it.
-            self.register_buffer("kernel", kernel[None, None])
+            self.register_buffer("kernel", filter_kernel(taps, dims))
 
     def forward(self, x: Tensor) -> Tensor:
         """Resample ``(B, C, *spatial)``."""

@@ -16,7 +16,7 @@ from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
 from elucidiff.networks.layers import convolution, linear, xavier_uniform
 from elucidiff.networks.levels import decoder_levels, encoder_levels
 from elucidiff.networks.network import Network
-from elucidiff.networks.resample import Resample
+from elucidiff.networks.resample import Resample, check_taps
 from elucidiff.networks.side_paths import Head, InputResidual, InputSkip
 
 
@@ -105,6 +105,7 @@ class UNet(Network):
         if noise_channels % 2 or noise_channels < 4:
             raise ValueError(f"base_channels * noise_multiplier must be even and at least 4, but is {noise_channels}")
         taps = tuple(resample_filter)
+        check_taps(taps)
         initialise, nearly_zero = xavier_uniform(), xavier_uniform(gain=1e-5)
         style = BlockStyle(
             dims=self.dims,

@@ -15,7 +15,7 @@ from elucidiff.plain_data import from_dict, to_dict
 from elucidiff.training.learning_rate import Decay
 from elucidiff.untrusted import clipped, open_regular, printable
 
-Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2"]
+Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2", "mp-unet"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Switch = Literal["auto", "on", "off"]
 
@@ -25,7 +25,8 @@ class NetworkConfig:
     """The network F."""
 
     architecture: Architecture = "ddpmpp"
-    """DDPM++ or NCSN++ (Song et al. 2021), ADM (Dhariwal and Nichol 2021), or EDM2 (Karras et al. 2024)."""
+    """DDPM++ or NCSN++ (Song et al. 2021), ADM (Dhariwal and Nichol 2021), EDM2 (Karras et al. 2024), or mp-unet, our
+    variant of EDM2, which takes augmentation, too."""
     base_channels: int = 128
     """Channels that the multipliers multiply."""
     channel_multipliers: tuple[int, ...] = (2, 2, 2)
@@ -87,8 +88,8 @@ class TrainingConfig:
     lr_cooldown: float = 0.3
     """Share of the run over which cooldown falls; 1 for all of it."""
     lr_gains: float = 1.0
-    """Learning rate of EDM2's gains as a share of lr. Each is one number that scales a whole block or the output, and
-    nothing bounds it: at a high rate a few odd batches can drive them off together."""
+    """Learning rate of the gains of edm2 and mp-unet as a share of lr. Each is one number that scales a whole block
+    or the output, and nothing bounds it: at a high rate a few odd batches can drive them off together."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Adam's memories of the gradient and of its square."""
     adam_eps: float = 1e-8

@@ -21,7 +21,8 @@ def learning_rate(
     """``peak * min(images_seen / ramp_images, 1)``, times a decay.
 
     The ramp is the paper's (Karras et al. 2022, App. F), which has no decay. ``images_seen`` counts the images before
-    the update, so the first update of a run has learning rate 0, even without a ramp.
+    the update, so the first update of a run has learning rate 0, even without a ramp, as in the reference; with
+    ``inverse-sqrt``, as in that of EDM2, it has 0 only if there is a ramp.
 
     Args:
         images_seen: training images before this update.
@@ -32,7 +33,7 @@ def learning_rate(
             2024, arXiv 2405.18392), or for a share of 1 linear all along (Defazio et al. 2023, arXiv 2310.07831).
             ``inverse-sqrt``: ``1 / sqrt(max(images_seen / decay_images, 1))``, Karras et al. 2024 (arXiv 2312.02696).
         progress: the share of the run that is done, in [0, 1]; for ``cosine`` and ``cooldown``.
-        decay_images: images after which ``inverse-sqrt`` begins to fall.
+        decay_images: images after which ``inverse-sqrt`` begins to fall; 0 for never.
         cooldown: share of the run over which ``cooldown`` falls, in (0, 1].
     """
     ramp = min(images_seen / max(ramp_images, 1e-8), 1.0)
@@ -41,5 +42,6 @@ def learning_rate(
     if decay == "cooldown":
         return peak * ramp * min(max(1.0 - progress, 0.0) / cooldown, 1.0)
     if decay == "inverse-sqrt":
-        return peak * ramp / math.sqrt(max(images_seen / decay_images, 1.0))
+        ramp = ramp if ramp_images > 0 else 1.0
+        return peak * ramp / math.sqrt(max(images_seen / (decay_images or math.inf), 1.0))
     return peak * ramp

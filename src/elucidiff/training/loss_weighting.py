@@ -8,6 +8,20 @@ from torch import Tensor, nn
 from elucidiff.networks.embedding import FourierEmbedding
 
 
+def uncertainty_weighted(loss: Tensor, log_variance: Tensor) -> Tensor:
+    """``exp(-u) loss + u``, Eq. 21 (after Kendall et al. 2018): to be minimised over the network and u(sigma).
+
+    Args:
+        loss: weighted loss of every element, ``(B, C, *spatial)``.
+        log_variance: u(sigma), ``(B,)`` or ``(B, 1, ...)``; of a published network, :meth:`.EDM2.log_variance`.
+
+    Returns:
+        Shaped like ``loss``.
+    """
+    u = log_variance.reshape(-1, *[1] * (loss.ndim - 1))
+    return loss * torch.exp(-u) + u
+
+
 class LossWeighting(nn.Module):
     """``exp(-u(sigma)) loss + u(sigma)`` with a learned u, Eq. 21 (after Kendall et al. 2018).
 
@@ -44,5 +58,4 @@ class LossWeighting(nn.Module):
         Returns:
             ``exp(-u) loss + u``, shaped like ``loss``.
         """
-        u = self.log_loss(sigma).reshape(-1, *[1] * (loss.ndim - 1))
-        return loss * torch.exp(-u) + u
+        return uncertainty_weighted(loss, self.log_loss(sigma))

@@ -39,6 +39,7 @@ def make_network(
         "ncsnpp": networks.UNet.ncsnpp,
         "adm": networks.ADM,
         "edm2": networks.EDM2,
+        "mp-unet": networks.MPUNet,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(config.seed, "weights"))
@@ -69,7 +70,7 @@ def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:
 
 
 def parameter_groups(trained: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """What the optimiser changes, in groups by their ``share`` of the learning rate: EDM2's gains, and all else."""
+    """What the optimiser changes, in groups by their ``share`` of the learning rate: gains, and all else."""
     named = list(trained.named_parameters())
     gains = [parameter for name, parameter in named if name.endswith("_gain")]
     others = [parameter for name, parameter in named if not name.endswith("_gain")]

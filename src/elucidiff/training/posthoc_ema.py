@@ -12,6 +12,7 @@ are of that paper.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,8 @@ def fit_error(
     if c.shape != (len(snapshots),):
         raise ValueError(f"there are {len(snapshots)} snapshots, but coefficients of the shape {c.shape}")
     gram, target, square = _inner_products(snapshots, wanted)
-    return float(np.sqrt(max(c @ gram @ c - 2 * c @ target + square, 0.0) / square))
+    distance = float(c @ gram @ c - 2 * c @ target) + square
+    return math.sqrt(max(distance, 0.0) / square)
 
 
 def _inner_products(

@@ -12,15 +12,15 @@ from tests.networks.small import small_network
 
 KINDS = [
     ("ddpmpp", (1, 8, 8), 3), ("ncsnpp", (3, 8, 8), 0), ("skip", (2, 8, 8), 0), ("adm", (3, 8, 8), 4),
-    ("edm2", (1, 8, 8), 5), ("edm2", (1, 12, 8), 0), ("ddpmpp", (2, 16), 0), ("ncsnpp", (2, 16), 0),
-    ("adm", (2, 16), 3), ("edm2", (2, 16), 3), ("ddpmpp", (1, 4, 4, 4), 2), ("ncsnpp", (1, 4, 4, 4), 0),
-    ("adm", (1, 4, 4, 4), 0), ("edm2", (1, 4, 4, 4), 0),
+    ("mp-unet", (1, 8, 8), 5), ("mp-unet", (1, 12, 8), 0), ("ddpmpp", (2, 16), 0), ("ncsnpp", (2, 16), 0),
+    ("adm", (2, 16), 3), ("mp-unet", (2, 16), 3), ("ddpmpp", (1, 4, 4, 4), 2), ("ncsnpp", (1, 4, 4, 4), 0),
+    ("adm", (1, 4, 4, 4), 0), ("mp-unet", (1, 4, 4, 4), 0),
 ]  # fmt: skip
 """Type of network, shape of a sample, and width of labels."""
 
 
 def denoiser(
-    kind: str = "edm2", shape: tuple[int, ...] = (1, 8, 8), label_dim: int = 5, **settings: Any
+    kind: str = "mp-unet", shape: tuple[int, ...] = (1, 8, 8), label_dim: int = 5, **settings: Any
 ) -> ed.Denoiser:
     """A float32 denoiser with random weights that all matter."""
     network = small_network(kind, shape, label_dim=label_dim, **settings).float()

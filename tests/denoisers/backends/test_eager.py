@@ -29,7 +29,7 @@ def test_same_numbers(kind: str, shape: tuple[int, ...], label_dim: int) -> None
 
 @pytest.mark.parametrize("solver", ["heun", "unipc"])
 def test_same_samples(solver: str) -> None:
-    slow = denoiser("edm2", (2, 8, 8), 3, label_dropout=0.1)
+    slow = denoiser("mp-unet", (2, 8, 8), 3, label_dropout=0.1)
     sampler = Sampler(n=6, solver=solver, guidance=1.5)
     expected = sampler.run(slow, range(5), batch_size=4)
     found = sampler.run(ed.with_backend(slow, "eager"), range(5), batch_size=4)
@@ -61,7 +61,7 @@ def test_channels_are_innermost_on_a_cpu(shape: tuple[int, ...], innermost: bool
 
 
 def test_the_original_stays_as_it_was() -> None:
-    slow = denoiser("edm2")
+    slow = denoiser("mp-unet")
     given = batch(slow)
     before, state = slow(*given), {name: value.clone() for name, value in slow.state_dict().items()}
     ed.with_backend(slow, "eager")

@@ -16,7 +16,7 @@ from tests.denoisers.backends.made import KINDS, batch, denoiser, relative_diffe
 
 @pytest.fixture(scope="module")
 def slow() -> ed.Denoiser:
-    return denoiser("edm2", (1, 8, 8), 5, label_dropout=0.1)
+    return denoiser("mp-unet", (1, 8, 8), 5, label_dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_another_process_takes_what_one_has_exported(
 
 
 def test_another_network_does_not_agree(fast: ed.Denoiser, file: Path) -> None:
-    other = denoiser("edm2", (1, 8, 8), 5)
+    other = denoiser("mp-unet", (1, 8, 8), 5)
     with torch.no_grad():
         next(other.network.parameters()).add_(0.05)
         other.network.head_gain.mul_(1.001)

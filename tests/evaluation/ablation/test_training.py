@@ -76,7 +76,7 @@ def test_levels_move_down_by_one() -> None:
 def test_recipes_that_ablations_cannot_vary_are_refused() -> None:
     good = RECIPES["digits"]
     for changes, message in (
-        ({"network": replace(good.network, architecture="edm2")}, "architecture is edm2"),
+        ({"network": replace(good.network, architecture="mp-unet")}, "architecture is mp-unet"),
         ({"learned_loss_weighting": True}, "learned_loss_weighting"),
         ({"objective": "vp"}, "leave both at edm"),
         ({"max_minutes": 3.0}, "max_minutes"),

@@ -1,4 +1,4 @@
-"""The residual block of the EDM2 U-Net: Karras et al. 2024 (arXiv 2312.02696), App. B, config G."""
+"""The residual block of our magnitude-preserving U-Net, after Karras et al. 2024 (arXiv 2312.02696), App. B."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANNELS_PER_HEAD = 64
 """Attention has a head for so many channels, but at least one, and fewer where they would not divide."""
 
 
-class EDM2Block(nn.Module):
+class MPUNetBlock(nn.Module):
     """Two unit convolutions, modulated between them, beside a main path; attention after. All keep magnitudes.
 
     In the encoder the main path is resampled, brought to the channels of the output and pixel-normalised before the

@@ -14,10 +14,18 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from elucidiff.data.wiener import Wiener
+from elucidiff.data.spectrum import Wiener
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
 from elucidiff.design.objectives import EDM, VE, Objective
-from elucidiff.evaluation.noise_use import DROWNED, IDEAL, LINEAR, PAYS, noise_use, training_objective
+from elucidiff.evaluation.noise_use import (
+    DROWNED,
+    IDEAL,
+    LINEAR,
+    PAYS,
+    fisher_distance,
+    noise_use,
+    training_objective,
+)
 
 
 def gaussian_images(count: int, variances: np.ndarray[Any, Any], seed: int = 0) -> Tensor:
@@ -186,6 +194,17 @@ class TestSuggestion:
         assert sum(use.shares.values()) == pytest.approx(1)
         edge = use.sigma[np.array(use.purpose) == DROWNED].min()
         assert use.shares[DROWNED] == pytest.approx(math.log(100 / edge) / math.log(5000), abs=0.02)
+
+
+@pytest.mark.parametrize(("shift", "factor"), [(0.01, 1.0), (0.0, 1.01), (0.006, 0.992), (-0.004, 1.01)])
+def test_nearness_of_p_train_is_twice_the_divergence_of_neighbours(shift: float, factor: float) -> None:
+    """KL(N(m, s^2) || N(m', s'^2)) by quadrature of its definition, to second order half of Fisher's distance."""
+    one, other = scipy.stats.norm(-1.2, 0.9), scipy.stats.norm(-1.2 + shift, 0.9 * factor)
+    divergence = scipy.integrate.quad(
+        lambda x: one.pdf(x) * (one.logpdf(x) - other.logpdf(x)), -11, 9, epsabs=1e-13, limit=200
+    )[0]
+    found = fisher_distance(-1.2, 0.9, np.array([-1.2 + shift]), np.array([0.9 * factor]))
+    assert found[0] == pytest.approx(2 * divergence, rel=0.03)
 
 
 def test_classes_are_known_to_all_denoisers() -> None:

@@ -88,19 +88,26 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("values", f"{report.lowest:.3g} to {report.highest:.3g}"),
         ("nearest neighbour, farthest pair", f"{report.nearest_distance:.3g}, {report.largest_distance:.3g}"),
         ("equal images", f"{len(report.duplicates)} groups"),
-        ("nearly equal images", f"{len(report.near_duplicates)} pairs"),
+        ("nearly equal images", f"{len(report.near_duplicates)} pairs{_among(report)}"),
         ("broken images", str(len(report.broken))),
     ]
+    if report.hidden:
+        hidden = (
+            f"{report.hidden:,} images have colours hidden under them, which a model with alpha learns and the "
+            "values above include: import with --channels 3 (or 1) lays them on white"
+        )
+        rows.append(("transparent pixels", hidden))
     if counts:
         rows.append(("classes", f"{len(counts)}, with {min(counts):,} to {max(counts):,} images"))
-        if report.class_names:
-            named = [f"{name}: {count:,}" for name, count in zip(report.class_names, counts, strict=True)]
-            rows.append(("images of each", ", ".join(named[:_LISTED]) + (", ..." if len(named) > _LISTED else "")))
     elif report.label_dim:
         length = report.label_length
         scale = "" if 0.5 < length < 2 else ": divide them by it, networks start out for a length of 1"
         rows.append(("label vectors", f"{report.label_dim} numbers, of r.m.s. length {length:.3g}{scale}"))
     return rows
+
+
+def _among(report: Report) -> str:
+    return f" among {report.compared:,} of them" if 0 < report.compared < report.count else ""
 
 
 def _shape(shape: tuple[int, ...]) -> str:

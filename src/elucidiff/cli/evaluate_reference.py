@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from elucidiff.cli.evaluate_classes import frequencies_advice
 from elucidiff.cli.evaluate_subject import Subject
 from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset
 from elucidiff.evaluation.quality import (
     Judge,
-    OfModel,
     extractor_by_name,
     open_images,
     open_reference,
@@ -73,8 +70,6 @@ def judge_for(
     check_metrics(metrics, extractor, name, not statistics)
     if isinstance(source, Dataset):
         check_images(extractor, metrics, subject.shape, subject.dtype, count, source, len(source))
-        if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
-            print(advice, file=sys.stderr)
     else:
         extractor.check(subject.shape, subject.dtype)
     total = len(source) if isinstance(source, Dataset) else 1

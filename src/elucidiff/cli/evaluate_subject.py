@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 import elucidiff
-from elucidiff.cli.evaluate_classes import told_classes
 from elucidiff.cli.guide import load_guide
 from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.units import of_8_bits, range_advice
@@ -79,9 +78,7 @@ class Subject:
         """A line for the report."""
         if isinstance(self.images, OfModel):
             evaluations = described.cost.mean()
-            classes = told_classes(self.images)
-            told = f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
-            return f"{told}, {classes}" if classes else told
+            return f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
         return f"{len(self.images):,} pictures, sha256 {self.facts['sha256'][:16]}"
 
     def cost(self, described: Described) -> dict[str, Any]:

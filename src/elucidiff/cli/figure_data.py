@@ -85,7 +85,7 @@ def open_pictures(model: Path, data: str | None, device: str, part: Part, count:
     shown = known if part == "training" else part_of(dataset, denoiser, part)[0]
     chosen = torch.from_numpy(evenly_spread(shown.numpy(), count))
     labels = labels_of(dataset, denoiser, chosen, dataset.name)
-    classes = None if labels is None else labels_of(dataset, denoiser, known, dataset.name)
+    classes = None if labels is None or dataset.classes is None else dataset.classes[known]
     place = next(denoiser.parameters()).device
     return Opened(
         denoiser,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Literal
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from elucidiff import data
 from elucidiff.data import Dataset
-from elucidiff.denoisers.known_labels import KnownLabels
 from elucidiff.denoisers.preconditioned import Denoiser
 
 Part = Literal["auto", "held-out", "training", "all"]
@@ -56,35 +54,15 @@ def labels_of(dataset: Dataset, denoiser: Denoiser, places: Tensor, name: str) -
     Raises:
         ValueError: the model takes labels that the data set does not have.
     """
-    known = denoiser.known_labels
-    if not known.dim:
+    if not denoiser.label_dim:
         return None
-    alike = dataset.label_kind == known.kind and (known.kind == "classes" or dataset.label_dim == known.dim)
-    if not alike:
+    if dataset.label_dim != denoiser.label_dim or dataset.label_kind != denoiser.label_kind:
         have = f"{dataset.label_kind} of width {dataset.label_dim}" if dataset.label_dim else "no labels"
-        raise ValueError(f"the model takes {known.kind} of width {known.dim}, but {name} has {have}: give --labels")
-    if dataset.classes is None:
-        return dataset.labels(places)
-    place_of, classes = places_of_classes(dataset, known), dataset.classes[places]
-    for index in sorted(set(classes.tolist())):
-        if index not in place_of:
-            called = dataset.class_names[index] if dataset.class_names else index
-            raise ValueError(
-                f"{name} has images of class {called}, but the model knows {known.listed}: give --labels"
-            )
-    of_model = torch.tensor([place_of.get(index, 0) for index in range(dataset.label_dim)])
-    return torch.nn.functional.one_hot(of_model[classes], known.dim).float()
-
-
-def places_of_classes(dataset: Dataset, known: KnownLabels) -> dict[int, int]:
-    """For each class of a data set that a model knows, too, its place there: by name, or else by number."""
-    found: dict[int, int] = {}
-    unnamed = not known.names and dataset.label_dim == known.dim
-    for index in range(dataset.label_dim):
-        label = index if unnamed or not dataset.class_names else dataset.class_names[index]
-        with contextlib.suppress(ValueError):
-            found[index] = known.place(label)
-    return found
+        raise ValueError(
+            f"the model takes {denoiser.label_kind} of width {denoiser.label_dim}, but {name} has {have}: "
+            "give --labels"
+        )
+    return dataset.labels(places)
 
 
 def _held_out(dataset: Dataset, denoiser: Denoiser) -> Tensor | None:

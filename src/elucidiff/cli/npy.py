@@ -13,7 +13,7 @@ from elucidiff.untrusted import open_regular, printable
 
 
 def read_npy(path: Path, called: str, mmap_mode: Literal["c"] | None = None) -> Any:
-    """Read ``path``, a ``.npy`` file. Nothing is unpickled, and no more memory is asked for than the file has bytes.
+    """Read ``path``, an array unless it is something else that NumPy writes. Nothing is unpickled.
 
     Args:
         path: the file.
@@ -27,5 +27,5 @@ def read_npy(path: Path, called: str, mmap_mode: Literal["c"] | None = None) -> 
     with open_regular(path) as file:
         layout = read_layout(file, printable(called), os.fstat(file.fileno()).st_size)
         if mmap_mode is None or not layout.nbytes:
-            return read_values(file, layout, printable(called)).copy()  # which may be written to
+            return read_values(file, layout, printable(called))
     return np.memmap(path, layout.dtype, mmap_mode, layout.offset, layout.shape, "F" if layout.fortran else "C")

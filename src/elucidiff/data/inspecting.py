@@ -25,6 +25,9 @@ from elucidiff.data.recommending import (
 from elucidiff.data.spectrum import ErrorCurve, error_curve, frequency_variances
 from elucidiff.data.subject import Subject, open_subject
 
+# A single odd sample decides nothing.
+_FAR = 0.99
+
 
 @dataclass(frozen=True)
 class Report:
@@ -43,16 +46,19 @@ class Report:
         label_length: root mean square length of the label rows: 1 for classes, and best about 1 for vectors.
         class_names: where they have names.
         class_counts: number of images of each class; empty without classes.
+        hidden: number of 8-bit images with alpha that have colours where they are wholly transparent.
         mean: of all values.
-        sigma_data: standard deviation of all values about their mean.
-        channel_means, channel_sigmas: the same for each channel by itself.
+        sigma_data: standard deviation of the data, about each channel's mean:
+            :attr:`~elucidiff.data.moments.Moments.sigma_data`.
+        channel_means, channel_sigmas: mean and standard deviation of each channel.
         lowest, highest: value.
-        norm: root of the mean square of an image's Euclidean norm.
+        norm: root of the mean square of an image's Euclidean distance from the channels' means.
         nearest_distance: median distance of an image in a sample of the data to the nearest other one.
         largest_distance: between two images of that sample.
         duplicates: groups of equal images, as positions.
         near_duplicates: pairs of images whose thumbnails hardly differ, (earlier, later), equal ones left out; empty
             for data that are not images.
+        compared: how many images were searched for such pairs, evenly spread over the data.
         curve: how well denoisers that need no training do at each noise level.
         recommendations: settings, each with its reason.
     """
@@ -68,6 +74,7 @@ class Report:
     label_length: float
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
+    hidden: int
     mean: float
     sigma_data: float
     channel_means: tuple[float, ...]
@@ -79,6 +86,7 @@ class Report:
     largest_distance: float
     duplicates: tuple[tuple[int, ...], ...]
     near_duplicates: tuple[tuple[int, int], ...]
+    compared: int
     curve: ErrorCurve
     recommendations: tuple[Recommendation, ...]
 
@@ -112,27 +120,30 @@ def inspect(
     subject = source if isinstance(source, Subject) else open_subject(source)
     found = Measurements(subject, seed)
     found.measure(progress)
-    dataset, count = subject.dataset, len(found.places)
+    dataset, moments, places = subject.dataset, found.moments, found.places
+    count = len(places)
     if count < 2:
         raise ValueError(f"{dataset.name} holds {count} images that can be read; at least 2 are needed")
-    if found.lowest == found.highest:
-        raise ValueError(f"every value in {dataset.name} is {found.lowest:g}: there is nothing to learn")
-    mean, sigma = found.global_moments()
-    means, sigmas = found.channel_moments()
-    norm, sample = found.norm(), found.shuffled_sample()
-    nearest, largest = _distances(sample)
+    if moments.lowest == moments.highest:
+        raise ValueError(f"every value in {dataset.name} is {moments.lowest:g}: there is nothing to learn")
+    sigma = moments.sigma_data
+    if sigma == 0:
+        raise ValueError(f"every channel of {dataset.name} has one value everywhere: there is nothing to learn")
+    sample = found.shuffled_sample()
+    nearest, far, largest = _distances(sample)
     curve = error_curve(sample, found.generator)
     is_8_bit = dataset.dtype == torch.uint8
     spectrum = frequency_variances(sample) if is_8_bit and sample.ndim == 4 else None
     recommendations = [
-        recommend_sigma_data(sigma, mean, sigmas),
+        recommend_sigma_data(moments, is_8_bit),
         recommend_sigma_min(sigma, is_8_bit),
-        recommend_sigma_max(norm, largest),
+        recommend_sigma_max(moments.norm, far),
         *recommend_training_noise(curve, sigma),
     ]
     resolution = recommend_resolution(subject.sizes, spectrum)
     equal = exact_groups(found.digests)
     again = {place for group in equal for place in group[1:]}
+    compared, small = found.compared
     return Report(
         name=dataset.name,
         count=count,
@@ -140,43 +151,42 @@ def inspect(
         dtype=str(dataset.dtype).removeprefix("torch."),
         sizes=dict(subject.sizes),
         broken=(*subject.broken, *found.broken),
-        unreadable=tuple(sorted(set(range(len(dataset))).difference(found.places))),
+        unreadable=tuple(np.setdiff1d(np.arange(len(dataset)), places).tolist()),
         label_dim=dataset.label_dim,
         label_length=dataset.label_length,
         class_names=dataset.class_names,
-        class_counts=_class_counts(dataset, found.places),
-        mean=mean,
+        class_counts=_class_counts(dataset, places),
+        hidden=found.hidden,
+        mean=moments.mean,
         sigma_data=sigma,
-        channel_means=means,
-        channel_sigmas=sigmas,
-        lowest=found.lowest,
-        highest=found.highest,
-        norm=norm,
+        channel_means=tuple(moments.means.tolist()),
+        channel_sigmas=tuple(moments.channel_stds.tolist()),
+        lowest=moments.lowest,
+        highest=moments.highest,
+        norm=moments.norm,
         nearest_distance=nearest,
         largest_distance=largest,
-        duplicates=tuple(tuple(found.places[place] for place in group) for group in equal),
-        near_duplicates=_near_duplicates(found, again),
+        duplicates=tuple(tuple(int(places[row]) for row in group) for group in equal),
+        near_duplicates=tuple(
+            (int(compared[first]), int(compared[second]))
+            for first, second in near_pairs(small)
+            if int(np.searchsorted(places, compared[second])) not in again
+        ),
+        compared=len(compared),
         curve=curve,
         recommendations=tuple(recommendations if resolution is None else [*recommendations, resolution]),
     )
 
 
-def _class_counts(dataset: Dataset, places: list[int]) -> tuple[int, ...]:
+def _class_counts(dataset: Dataset, places: Places) -> tuple[int, ...]:
     classes = dataset.classes
     return () if classes is None else tuple(classes[places].bincount(minlength=dataset.label_dim).tolist())
 
 
-def _near_duplicates(found: Measurements, again: set[int]) -> tuple[tuple[int, int], ...]:
-    """Pairs of images that are nearly the same, without those that are equal to an earlier one."""
-    if not found.thumbnails:
-        return ()
-    pairs = near_pairs(np.concatenate(found.thumbnails))
-    return tuple((found.places[first], found.places[second]) for first, second in pairs if second not in again)
-
-
-def _distances(sample: Tensor) -> tuple[float, float]:
-    """Median distance to the nearest other sample, and the largest distance."""
+def _distances(sample: Tensor) -> tuple[float, float, float]:
+    """Median distance to the nearest other sample, the distance that 1% of the pairs exceed, and the largest."""
     flat = sample.flatten(1)
     distances = torch.cdist(flat, flat)
-    largest = float(distances.max())
-    return float(distances.fill_diagonal_(math.inf).amin(1).median()), largest
+    pairs = distances[tuple(torch.triu_indices(len(flat), len(flat), 1))].numpy()
+    far = float(np.quantile(pairs, _FAR, method="higher"))
+    return float(distances.fill_diagonal_(math.inf).amin(1).median()), far, float(pairs.max())

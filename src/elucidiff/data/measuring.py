@@ -1,112 +1,123 @@
-"""Read all of a data set once, and add up what is found."""
+"""Read all of a data set once, and add up what is found.
+
+What grows with the number of images is a few dozen bytes each, and lies in arrays made beforehand: small objects that
+stay, made between pieces that go, would keep the allocator from giving those back.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.data.duplicates import digest, thumbnails
+from elucidiff.data.choosing import Places, evenly_spread
+from elucidiff.data.duplicates import DIGEST, THUMBNAIL, digest, thumbnails
+from elucidiff.data.moments import Moments
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subject import Subject
 
 Progress = Callable[[str, int, int], None]
 
 _CHUNK = 256
-_CHUNK_VALUES = 1 << 22
+_CHUNK_VALUES = 1 << 20
 # For what needs many images at once: distances, spectrum, posterior.
 _SAMPLE = 2048
-_SAMPLE_VALUES = 1 << 25
+_SAMPLE_VALUES = 1 << 24
+# Of more images, evenly spread ones are searched for those that are nearly equal.
+_THUMBNAILS = 1 << 19
 
 
-@dataclass
 class Measurements:
-    """Sums over the images that were read so far.
+    """What is known of the images that were read so far.
+
+    Args:
+        subject: what is measured.
+        seed: of the draw of the sample.
 
     Attributes:
-        subject: what is measured.
-        seed: of the draw of :attr:`sample`.
-        lowest, highest: value.
-        places: positions of the images that could be read.
-        broken: what is wrong with the others.
-        digests: of each image that could be read, equal for equal images.
-        thumbnails: of each image, in pieces; none for data that are not images.
-        sample: some of the images, in pieces, evenly drawn.
+        moments: of all values.
+        broken: what is wrong with the images that could not be read.
+        hidden: number of images with colours under wholly transparent pixels.
     """
 
-    subject: Subject
-    seed: int
-    lowest: float = math.inf
-    highest: float = -math.inf
-    places: list[int] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    thumbnails: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    sample: list[Tensor] = field(default_factory=list)
+    def __init__(self, subject: Subject, seed: int) -> None:
+        self.subject = subject
+        self.moments, self.broken, self.hidden = Moments(), list[str](), 0
+        self.generator = torch.Generator().manual_seed(seed)
+        dataset = subject.dataset
+        count = len(dataset)
+        size = min(_SAMPLE, max(2, _SAMPLE_VALUES // math.prod(dataset.shape)), count)
+        self._wanted = np.zeros(count, bool)
+        self._wanted[torch.randperm(count, generator=self.generator)[:size].numpy()] = True
+        self._sample, self._sampled = torch.empty(size, *dataset.shape), 0
+        self._readable = np.zeros(count, bool)
+        self._digests = np.empty((count, DIGEST), np.uint8)
+        pictures = len(dataset.shape) == 3
+        self._compared: Places = evenly_spread(np.arange(count), _THUMBNAILS if pictures else 0)
+        self._thumbnails = np.empty((len(self._compared), THUMBNAIL), np.float16)
 
-    def __post_init__(self) -> None:
-        dataset = self.subject.dataset
-        self.sums = torch.zeros(dataset.shape[0], dtype=torch.float64)
-        self.squares = torch.zeros(dataset.shape[0], dtype=torch.float64)
-        self.values = math.prod(dataset.shape[1:])
-        self.generator = torch.Generator().manual_seed(self.seed)
-        size = min(_SAMPLE, max(2, _SAMPLE_VALUES // math.prod(dataset.shape)))
-        self._wanted = torch.zeros(len(dataset), dtype=torch.bool)
-        self._wanted[torch.randperm(len(dataset), generator=self.generator)[:size]] = True
+    @property
+    def places(self) -> Places:
+        """Positions of the images that could be read."""
+        return np.flatnonzero(self._readable)
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint8]:
+        """Of each of them, equal for equal images, ``(N, DIGEST)``."""
+        return self._digests[self._readable]
+
+    @property
+    def compared(self) -> tuple[Places, npt.NDArray[np.float16]]:
+        """Positions of images that are searched for nearly equal ones, and their thumbnails."""
+        sound = self._readable[self._compared]
+        return self._compared[sound], self._thumbnails[sound]
 
     def measure(self, progress: Progress | None) -> None:
         """Read every image. Those that cannot be read count as broken."""
         dataset = self.subject.dataset
         size = min(_CHUNK, max(1, _CHUNK_VALUES // math.prod(dataset.shape)))
         for start in range(0, len(dataset), size):
-            places = list(range(start, min(start + size, len(dataset))))
+            places = np.arange(start, min(start + size, len(dataset)))
             try:
                 self._add(places, dataset.images(places))
             except ValueError:
-                for place in places:
+                for place in np.split(places, len(places)):
                     try:
-                        self._add([place], dataset.images([place]))
+                        self._add(place, dataset.images(place))
                     except ValueError as error:
                         self.broken.append(str(error))
             if progress is not None:
-                progress("measuring", places[-1] + 1, len(dataset))
+                progress("measuring", int(places[-1]) + 1, len(dataset))
 
-    def _add(self, places: list[int], stored: Tensor) -> None:
+    def _add(self, places: Places, stored: Tensor) -> None:
         images = to_unit(stored)
-        flat = images.flatten(2) if images.ndim > 2 else images[..., None]
-        wide = flat.double()
-        self.sums += wide.sum((0, 2))
-        self.squares += wide.square().sum((0, 2))
-        self.lowest = min(self.lowest, float(images.min()))
-        self.highest = max(self.highest, float(images.max()))
-        self.places += places
-        self.digests += [digest(image) for image in stored]
-        if images.ndim == 4:
-            self.thumbnails.append(thumbnails(images))
-        self.sample.append(images[self._wanted[places]])
+        self.moments.add(images)
+        self._readable[places] = True
+        for place, image in zip(places, stored, strict=True):
+            self._digests[place] = np.frombuffer(digest(image), np.uint8)
+        first, end = np.searchsorted(self._compared, [places[0], places[-1] + 1])
+        if first < end:
+            own = torch.from_numpy(self._compared[first:end] - places[0])
+            self._thumbnails[first:end] = thumbnails(stored[own])
+        self.hidden += _with_hidden_colours(stored)
+        chosen = images[torch.from_numpy(self._wanted[places])]
+        self._sample[self._sampled : self._sampled + len(chosen)] = chosen
+        self._sampled += len(chosen)
 
     def shuffled_sample(self) -> Tensor:
         """The sample ``(N, C, *spatial)``, in units of the noise levels."""
-        sample = torch.cat(self.sample)
-        return sample[torch.randperm(len(sample), generator=self.generator)]
+        return self._sample[torch.randperm(self._sampled, generator=self.generator)]
 
-    def norm(self) -> float:
-        """Root of the mean square of an image's Euclidean norm."""
-        return math.sqrt(float(self.squares.sum()) / len(self.places))
 
-    def global_moments(self) -> tuple[float, float]:
-        """Mean and standard deviation of all values."""
-        values = len(self.places) * self.values * len(self.sums)
-        mean = float(self.sums.sum()) / values
-        return mean, math.sqrt(max(float(self.squares.sum()) / values - mean**2, 0.0))
-
-    def channel_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Means and standard deviations of the values of each channel."""
-        means = self.sums / (len(self.places) * self.values)
-        variances = self.squares / (len(self.places) * self.values) - means.square()
-        return tuple(means.tolist()), tuple(variances.clamp_min(0).sqrt().tolist())
+def _with_hidden_colours(stored: Tensor) -> int:
+    """How many of 8-bit images with alpha have more than one colour where they are wholly transparent."""
+    if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (2, 4):
+        return 0
+    colours, unseen = stored[:, :-1], stored[:, -1:] == 0
+    highest = colours.masked_fill(~unseen, 0).flatten(2).amax(2)
+    lowest = colours.masked_fill(~unseen, 255).flatten(2).amin(2)
+    return int((highest > lowest).any(1).sum())

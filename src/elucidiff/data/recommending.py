@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from elucidiff.data.spectrum import Array, ErrorCurve, linear_error_curve, natural_variances
+from elucidiff.data.moments import Moments
+from elucidiff.data.spectrum import Array, ErrorCurve
 
 # The paper's settings for CIFAR-10 (Karras et al. 2022, Table 1), which such data get recommended.
 _SIGMA_DATA, _SIGMA_MIN, _SIGMA_MAX, _P_MEAN, _P_STD = 0.5, 0.002, 80.0, -1.2, 1.2
 _VALUES = 3 * 32 * 32
+# The gain on CIFAR-10, where the paper's search found P_mean and P_std: its largest value, and its width in
+# ln(sigma), measured of the set in its JPEG form. Its centre, -1.18, is P_mean as it is.
+_GAIN, _WIDTH = 0.83, 2.19
 # A p_train narrower than this would starve levels that sampling visits, whatever the gain says.
 NARROWEST, WIDEST = 0.8, 1.8
 _LARGEST_SIDE = 64
@@ -30,18 +34,26 @@ class Recommendation:
     reason: str
 
 
-def recommend_sigma_data(sigma_data: float, mean: float, channel_sigmas: Sequence[float]) -> Recommendation:
+def recommend_sigma_data(moments: Moments, is_8_bit: bool) -> Recommendation:
     """The standard deviation of the data, from which Karras et al. 2022 derive the preconditioning (Table 1).
 
     Args:
-        sigma_data: standard deviation of all values about their mean.
-        mean: of all values.
-        channel_sigmas: the standard deviation of each channel about its own mean.
+        moments: of all values; see :attr:`~elucidiff.data.moments.Moments.sigma_data`.
+        is_8_bit: whether the images are stored as such.
     """
-    reason = "the standard deviation of all values: it gives the network's inputs and targets unit variance"
+    sigma_data, mean, stds = moments.sigma_data, moments.mean, moments.channel_stds
+    reason = (
+        "the standard deviation about each channel's mean: it gives the network's inputs and targets unit variance"
+    )
+    if not is_8_bit and moments.looks_8_bit:
+        reason += (
+            f"; values from {moments.lowest:g} to {moments.highest:g} are those of 8-bit pictures: save them as uint8"
+        )
     if abs(mean) > sigma_data / 2:
         reason += f"; the mean, {mean:.2g}, is far from 0, which the preconditioning takes no account of"
-    narrowest, widest = min(channel_sigmas), max(channel_sigmas)
+        if not is_8_bit:
+            reason += ": subtract it"
+    narrowest, widest = (float(each) for each in stds.aminmax())
     if narrowest == 0:
         reason += "; a channel has the same value everywhere: leave it out"
     elif widest > _UNEVEN * narrowest:
@@ -61,20 +73,23 @@ def recommend_sigma_min(sigma_data: float, is_8_bit: bool) -> Recommendation:
     return Recommendation("sigma_min", _rounded(share * sigma_data), f"{share:g} of sigma_data, as in the paper")
 
 
-def recommend_sigma_max(norm: float, largest_distance: float) -> Recommendation:
+def recommend_sigma_max(norm: float, far: float) -> Recommendation:
     """Noise that drowns the data.
 
     Sampling starts from N(0, sigma_max^2 I) instead of the data plus that noise. By the convexity of the
-    Kullback-Leibler divergence the two are at most E|y|^2 / (2 sigma_max^2) nats apart, 0.06 for CIFAR-10 and 80.
+    Kullback-Leibler divergence the two are, but for the mean m, at most E|y - m|^2 / (2 sigma_max^2) nats apart, 0.06
+    for CIFAR-10 and 80. What is to be done about a mean far from 0 is to subtract it, not to raise sigma_max.
 
     Args:
-        norm: root of the mean square of |y|.
-        largest_distance: between two samples.
+        norm: root of the mean square of |y - m|.
+        far: distance that hardly any two samples exceed.
     """
     ratio = _SIGMA_MAX / (_SIGMA_DATA * math.sqrt(_VALUES))
-    if ratio * norm < largest_distance:
-        reason = "the largest distance between two samples, so that noise hides which of them it was"
-        return Recommendation("sigma_max", _rounded(largest_distance), reason)
+    if ratio * norm < far:
+        reason = (
+            "the largest distance between two samples, outliers left out, so that noise hides which of them it was"
+        )
+        return Recommendation("sigma_max", _rounded(far), reason)
     nats = 1 / (2 * ratio**2)
     reason = (
         f"{ratio:.2g} times the data's root mean square norm: the noise that sampling starts from is then at most"
@@ -85,32 +100,43 @@ def recommend_sigma_max(norm: float, largest_distance: float) -> Recommendation:
 def recommend_training_noise(curve: ErrorCurve, sigma_data: float) -> tuple[Recommendation, Recommendation]:
     """p_train: where there is something to learn.
 
-    The paper found P_mean = -1.2 and P_std = 1.2 by experiment, for images like CIFAR-10's. The gain of
-    :class:`~elucidiff.data.spectrum.ErrorCurve` tells by how much the noise levels at which denoising takes knowledge
-    of the data lie higher or lower, and spread more or less, than for a model of such images. P_mean and P_std move
-    along, so multiplying the data by a factor a adds ln(a) to P_mean. That is a rule from theory, not from training
-    runs.
+    A new network with the paper's preconditioning answers with its skip connection, D = c_skip x, at every noise
+    level: the scalar denoiser. Training can lower the loss only by what a better denoiser gains on that, which is
+    nothing at very low noise and nothing at very high noise; the paper puts P_mean and P_std where its loss fell most
+    (Sec. 5 and Fig. 5a). Much of that gain is known without training: the ``ErrorCurve`` has what the data's spectrum
+    and the data themselves give. As a distribution over ln(sigma) it has a centre m and a width w, into which
+    resolution, correlation length and sigma_data all enter. Then
+
+        P_mean = k m + (1 - k) (-1.2 + ln(sigma_data / 0.5)),    P_std = k w / 1.83 + (1 - k) 1.2
+
+    CIFAR-10, for which the paper found -1.2 and 1.2 by search, has m = -1.18 and w = 2.19 = 1.83 x 1.2: the centre of
+    the gain is P_mean as it is, and the one constant says that training pays most in the middle half of the range.
+    Data that are close to independent values have little gain to go by: k is the largest gain over that of CIFAR-10,
+    0.83, at most 1, and what k lacks of 1 is left to the paper's values, scaled to sigma_data.
+
+    Multiplying the data by a factor a adds ln(a) to P_mean.
+
+    Args:
+        curve: of the data.
+        sigma_data: standard deviation of the data.
     """
-    moments, natural = curve.gain_moments(), linear_error_curve(natural_variances()).gain_moments()
-    if moments is None or natural is None:
+    scaled, moments = _P_MEAN + math.log(sigma_data / _SIGMA_DATA), curve.gain_moments()
+    if moments is None:
         reason = "the values are as good as independent, so the paper's settings are only scaled to sigma_data"
-        scaled = _P_MEAN + math.log(sigma_data / _SIGMA_DATA)
         return Recommendation("p_mean", _rounded(scaled, 3), reason), Recommendation("p_std", _P_STD, reason)
-    moved, widened = moments[0] - natural[0], moments[1] / natural[1]
-    low, high = math.exp(moments[0] - moments[1]), math.exp(moments[0] + moments[1])
-    helps = f"knowledge of the data helps most at sigma {low:.2g} to {high:.2g}"
-    direction = "above" if moved > 0 else "below"
+    centre, width = moments
+    known = min(1.0, float(curve.gain.max()) / _GAIN)
+    p_mean = known * centre + (1 - known) * scaled
+    p_std = known * _P_STD * width / _WIDTH + (1 - known) * _P_STD
+    low, high = math.exp(centre - width), math.exp(centre + width)
+    reason = (
+        f"what is known without training of such data helps at sigma {low:.2g} to {high:.2g}, by "
+        f"{curve.gain.max():.0%} at most"
+    )
+    paper = "for CIFAR-10 by 83% at 0.034 to 2.7, and the paper found"
     return (
-        Recommendation(
-            "p_mean",
-            _rounded(_P_MEAN + moved, 3),
-            f"{helps}, {abs(moved):.2f} {direction} (in ln sigma) where it does for images like CIFAR-10's",
-        ),
-        Recommendation(
-            "p_std",
-            _rounded(min(max(_P_STD * widened, NARROWEST), WIDEST)),
-            f"{helps}, {widened:.2f} times the width for images like CIFAR-10's",
-        ),
+        Recommendation("p_mean", _rounded(p_mean, 3), f"{reason}; {paper} {_P_MEAN}"),
+        Recommendation("p_std", _rounded(min(max(p_std, NARROWEST), WIDEST)), f"{reason}; {paper} {_P_STD}"),
     )
 
 
@@ -126,8 +152,9 @@ def recommend_resolution(sizes: Mapping[tuple[int, ...], int], variances: Array 
     """
     if any(len(shape) != 3 for shape in sizes):
         return None
-    sides = np.repeat([min(shape[1:]) for shape in sizes], list(sizes.values()))
-    side = int(np.quantile(sides, _SHARE_ENLARGED, method="lower"))
+    sides = np.sort(np.repeat([min(shape[1:]) for shape in sizes], list(sizes.values())))
+    # A single image decides nothing where there are others to outvote it.
+    side = int(sides[min(max(int(_SHARE_ENLARGED * len(sides)), 1), (len(sides) - 1) // 2)])
     detail = side if variances is None else _side_with_detail(variances)
     if side > _LARGEST_SIDE:
         reason = "the largest in the paper; the cost of training grows with the square of the side"
@@ -139,7 +166,7 @@ def recommend_resolution(sizes: Mapping[tuple[int, ...], int], variances: Array 
         return Recommendation("resolution", 8, f"a side of {side} is less than the networks are made for")
     if side % 4 == 0 and len(sizes) == 1:
         return Recommendation("resolution", side, "that of the images")
-    reason = "the largest multiple of 4, since networks halve it twice, that enlarges at most one image in 20"
+    reason = "the largest multiple of 4, since networks halve it twice, that enlarges at most one image in 20, or one"
     return Recommendation("resolution", side // 4 * 4, reason)
 
 

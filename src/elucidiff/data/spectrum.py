@@ -18,6 +18,7 @@ Array = npt.NDArray[np.float64]
 
 _HELD_OUT = 256
 _LEVELS = 40
+_VALUES_AT_ONCE = 1 << 19
 # Levels go from where the noise is far below any structure to where it drowns all.
 _BELOW, _ABOVE = 7.0, 5.0
 
@@ -103,19 +104,6 @@ def frequency_variances(samples: Tensor) -> Array:
     return power(centred, channel_basis(centred))
 
 
-def natural_variances() -> Array:
-    """Variances of a model of small natural images like CIFAR-10's: 32 x 32 RGB, sigma_data 0.5.
-
-    Power falls with the square of the frequency (Field 1987); the three uncorrelated colour channels, brightness
-    first, have 93%, 5.5% and 1.5% of the variance, as natural images have about.
-    """
-    frequency = np.arange(32)
-    squared = frequency[:, None] ** 2.0 + frequency[None] ** 2.0
-    squared[0, 0] = 1
-    variances = np.array([0.93, 0.055, 0.015])[:, None, None] / squared
-    return np.asarray(variances * 0.25 / variances.mean(), dtype=np.float64)
-
-
 def levels(variances: Array, count: int = _LEVELS) -> Array:
     """Noise levels ``(count,)``, increasing: from far below any structure of such variances to where it drowns."""
     middle = 0.5 * math.log(variances.mean())
@@ -124,14 +112,25 @@ def levels(variances: Array, count: int = _LEVELS) -> Array:
 
 def channel_basis(centred: Tensor) -> Array:
     """Principal components of the channels as columns, ``(C, C)``, of centred samples ``(N, C, *spatial)``."""
-    flat = centred.flatten(2) if centred.ndim > 2 else centred[..., None]
-    covariance = torch.einsum("ncx,ndx->cd", flat, flat)
-    return np.asarray(torch.linalg.eigh(covariance.double())[1].numpy(), dtype=np.float64)
+    channels = centred.shape[1]
+    covariance = torch.zeros(channels, channels, dtype=torch.float64)
+    for piece in torch.split(centred, _at_once(centred)):
+        flat = piece.transpose(0, 1).flatten(1).double()
+        covariance += flat @ flat.T
+    return np.asarray(torch.linalg.eigh(covariance)[1].numpy(), dtype=np.float64)
 
 
 def power(centred: Tensor, basis: Array) -> Array:
     """Mean square of each coefficient, ``(C, *spatial)``."""
-    return np.asarray(np.mean(to_frequencies(centred.numpy(), basis) ** 2, axis=0), dtype=np.float64)
+    total = np.zeros(tuple(centred.shape[1:]))
+    for piece in torch.split(centred, _at_once(centred)):
+        total += np.square(to_frequencies(piece.numpy(), basis)).sum(0)
+    return total / len(centred)
+
+
+def _at_once(samples: Tensor) -> int:
+    """As many samples as the work in float64 takes some ten MB for."""
+    return max(1, _VALUES_AT_ONCE // math.prod(samples.shape[1:]))
 
 
 def to_frequencies(centred: npt.NDArray[Any], basis: Array) -> Array:
@@ -158,3 +157,54 @@ def _curve(sigma: Array, variances: Array, power: Array, posterior: Array, chanc
         return np.asarray(((1 - keep) ** 2 * power.ravel() + keep**2 * noise).mean(1))
 
     return ErrorCurve(sigma, error(variances.mean().reshape(1)), error(variances.ravel()), posterior, chance)
+
+
+@dataclass(frozen=True)
+class Wiener:
+    """The Wiener filter: D = m + sum_k v_k / (v_k + sigma^2) <x - m, e_k> e_k.
+
+    The e_k are the cosine transform over space of the principal components of the channels, v_k the variances of
+    the data's coefficients about m, their mean. For Gaussian data with such a covariance it is the ideal denoiser
+    (Karras et al. 2022, Eq. 2), whose error per value is the mean of v_k sigma^2 / (v_k + sigma^2).
+
+    With class labels m is the mean of the class, and the variances are those within classes.
+
+    Attributes:
+        means: of each class, ``(label_dim, C, *spatial)``; without labels one, of all.
+        basis: principal components of the channels as columns, ``(C, C)``.
+        variances: v, ``(C, *spatial)``.
+    """
+
+    means: Tensor
+    basis: Array
+    variances: Array
+
+    @classmethod
+    def fit(cls, samples: Tensor, classes: Tensor | None = None, label_dim: int = 1) -> Wiener:
+        """The filter for data of which ``samples``, float32 ``(N, C, *spatial)``, are examples.
+
+        Args:
+            samples: the examples.
+            classes: the class of each, int64 ``(N,)``, or None.
+            label_dim: number of classes.
+        """
+        places = torch.zeros(len(samples), dtype=torch.int64) if classes is None else classes
+        sums = samples.new_zeros(label_dim, *samples.shape[1:]).index_add_(0, places, samples)
+        counts = places.bincount(minlength=label_dim).clamp_min(1)
+        means = sums / counts.reshape(-1, *[1] * (samples.ndim - 1))
+        centred = samples - means[places]
+        basis = channel_basis(centred)
+        return cls(means, basis, power(centred, basis))
+
+    def __call__(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """D(x; sigma).
+
+        Args:
+            x: noisy samples ``(B, C, *spatial)``.
+            sigma: noise level, one for all.
+            labels: rows ``(B, label_dim)``, one-hot, or None if the filter has but one mean.
+        """
+        mean = self.means if labels is None else torch.einsum("bk,k...->b...", labels.cpu(), self.means)
+        coefficients = to_frequencies((x.cpu() - mean).numpy(), self.basis)
+        kept = coefficients * (self.variances / (self.variances + float(sigma) ** 2))
+        return (mean + torch.from_numpy(from_frequencies(kept, self.basis))).to(x)

@@ -14,8 +14,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from elucidiff.data.recommending import NARROWEST, WIDEST
-from elucidiff.data.spectrum import levels
-from elucidiff.data.wiener import Wiener
+from elucidiff.data.spectrum import Wiener, levels
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.design import objectives
 from elucidiff.design.objectives import Objective
@@ -225,8 +224,8 @@ def _suggest(
 ) -> tuple[float | None, float | None, float]:
     """P_mean, P_std and the share of useful draws of the nearest distribution that wastes little.
 
-    Nearness is the distance between normal distributions in Fisher's metric, to second order. It is not known which
-    of the distributions that waste nothing trains best, so as little as possible is changed.
+    Nearness is that of :func:`fisher_distance`. It is not known which of the distributions that waste nothing trains
+    best, so as little as possible is changed.
     """
     useful = np.isin(purpose, (PAYS, IDEAL))
     if not useful.any():
@@ -240,10 +239,23 @@ def _suggest(
     below = ndtr((_edges(sigma)[:, None, None] - means) / widths)
     cells = np.diff(below, axis=0, prepend=0.0, append=1.0)
     share = cells[useful].sum(0)
-    distance = ((means - mean) / width) ** 2 + 2 * np.log(widths / width) ** 2
+    distance = fisher_distance(mean, width, means, widths)
     enough = share >= _ENOUGH
     best = np.where(enough, distance, np.inf).argmin() if enough.any() else share.argmax()
     return float(means.flat[best]), float(widths.flat[best]), float(share.flat[best])
+
+
+def fisher_distance(mean: float, std: float, means: Array, stds: Array) -> Array:
+    """Squared distance of normal distributions from one of them in Fisher's metric, to second order.
+
+    d^2 = (dm / s)^2 + 2 (d ln s)^2, the Fisher information of a normal distribution (Rao 1945): twice the
+    Kullback-Leibler divergence between neighbours.
+
+    Args:
+        mean, std: of the one.
+        means, stds: of the others, of one shape.
+    """
+    return np.asarray(((means - mean) / std) ** 2 + 2 * np.log(stds / std) ** 2, dtype=np.float64)
 
 
 def _edges(sigma: Array) -> Array:

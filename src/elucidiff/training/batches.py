@@ -15,12 +15,14 @@ from torch.utils.data import DataLoader
 from elucidiff import data
 from elucidiff.augment.placing import place
 from elucidiff.data import Dataset, InfiniteOrder, to_unit
+from elucidiff.data.moments import Moments
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.training.config import TrainingConfig
 
 # Larger sets stay where they are, and are checked and measured by a sample.
 _MEMORY_BYTES = 2 << 30
 _SAMPLE_IMAGES = 1024
+_VALUES_AT_ONCE = 1 << 22
 # Of label vectors, a model keeps so many examples, or as many as make so many numbers.
 _EXAMPLES, _EXAMPLE_NUMBERS = 256, 1 << 14
 
@@ -37,6 +39,7 @@ class TrainingData:
         identity: what must stay the same when a run is resumed.
         facts: what the trained model tells about its data.
         notes: lines for whoever starts the training.
+        doubts: ways in which the data do not fit the settings, in a line each.
     """
 
     train: Dataset
@@ -44,6 +47,7 @@ class TrainingData:
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: TrainingConfig) -> TrainingData:
@@ -72,7 +76,7 @@ class TrainingData:
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
         fingerprint = sample.verify()
-        mean, spread = _mean_and_spread(sample)
+        moments = _moments(sample)
         identity = {
             "shape": list(dataset.shape),
             "count": len(dataset),
@@ -90,10 +94,11 @@ class TrainingData:
             "class_counts": list(dataset.class_counts),
             "label_kind": dataset.label_kind,
             **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
-            "mean": mean,
-            "sigma_data": spread,
+            "mean": moments.mean,
+            "sigma_data": moments.sigma_data,
         }
-        return cls(dataset, held_out, identity, facts, tuple(notes))
+        doubts = moments.misfits(dataset.name, _scale(config), dataset.dtype == torch.uint8)
+        return cls(dataset, held_out, identity, facts, tuple(notes), doubts)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -179,13 +184,15 @@ def _label_examples(dataset: Dataset) -> list[list[float]]:
     return [[float(str(value)) for value in row] for row in rows.numpy()]
 
 
-def _mean_and_spread(dataset: Dataset) -> tuple[float, float]:
-    """Mean and standard deviation of all values, in units of the noise levels."""
-    count, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(dataset), 4096):
-        values = to_unit(dataset.images(range(start, min(start + 4096, len(dataset))))).double()
-        count += values.numel()
-        total += float(values.sum())
-        squares += float(values.square().sum())
-    mean = total / count
-    return mean, math.sqrt(max(squares / count - mean**2, 0.0))
+def _moments(dataset: Dataset) -> Moments:
+    """Moments of all values, in units of the noise levels."""
+    moments, size = Moments(), max(1, _VALUES_AT_ONCE // math.prod(dataset.shape))
+    for start in range(0, len(dataset), size):
+        moments.add(to_unit(dataset.images(range(start, min(start + size, len(dataset))))))
+    return moments
+
+
+def _scale(config: TrainingConfig) -> float:
+    """The standard deviation of the data that preconditioning and objective are made for."""
+    # Those of VP, VE and iDDPM have noise levels for images in [-1, 1], as the paper's CIFAR-10.
+    return config.sigma_data if "edm" in (config.preconditioning, config.objective) else 0.5

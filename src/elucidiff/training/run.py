@@ -155,7 +155,13 @@ class Run:
             warnings.warn(text, stacklevel=4)
 
     def catch_up(self) -> None:
-        """Before the first step: say how a new length changes the learning rate, and make up for killed checks."""
+        """Before the first step: say what may be wrong, and make up for killed checks.
+
+        That is data that do not fit the settings, and a new length that changes the learning rate.
+        """
+        if not self.finished:
+            for doubt in self._data.doubts:
+                self._warn(doubt)
         if self._leap is not None:
             self._warn(self._leap)
         if self._unchecked:

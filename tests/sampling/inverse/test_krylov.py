@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -46,6 +49,17 @@ def test_a_sample_stops_at_its_tolerance_whatever_the_others_need() -> None:
     loose = solve(lambda v: torch.einsum("bij,bj->bi", matrix, v), b, 20, 0.9)
     assert torch.equal(loose[0], b[0])
     assert 0.1 < float((b[1] - matrix[1] @ loose[1]).norm() / 2) <= 0.9
+
+
+@pytest.mark.parametrize("largest", [3.0, 1.5, 40.0])
+def test_the_tolerance_is_the_residual_over_the_right_hand_side(largest: float) -> None:
+    """Of diag(1, k) z = (1, 1) the first residual is (k - 1) / sqrt(2 (1 + k^2)) of |b|, the second none."""
+    diagonal, b = torch.tensor([1.0, largest]).double(), torch.ones(1, 2, dtype=torch.float64)
+    first = (largest - 1) / math.sqrt(2 * (1 + largest**2))
+    stopped = solve(lambda v: diagonal * v, b, 5, 1.001 * first)
+    torch.testing.assert_close(stopped, b * (1 + largest) / (1 + largest**2), rtol=1e-12, atol=0)
+    solved = solve(lambda v: diagonal * v, b, 5, 0.999 * first)
+    torch.testing.assert_close(solved, b / diagonal, rtol=1e-12, atol=0)
 
 
 def test_nothing_to_solve() -> None:

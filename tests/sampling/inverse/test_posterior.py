@@ -104,6 +104,25 @@ def test_labels_reach_the_denoiser() -> None:
     assert given(x, 100.0, torch.tensor([0, 1]))[:, 0, 0].tolist() == pytest.approx([-5, 5], abs=1e-2)
 
 
+@pytest.mark.parametrize(("apart", "stops"), [(5e-7, True), (5e-6, False)])
+def test_linear_solver_ends_at_a_residual_of_a_millionth(apart: float, stops: bool) -> None:
+    """Two directions whose eigenvalues differ by a share 2 e have the first residual e |b|."""
+    spread = torch.tensor([1.0, 1.0 + 2.2 * apart], dtype=torch.float64)
+    # D keeps v / (v + 1) of each direction at sigma = 1, so V = v / (v + 1) and M = noise^2 + V.
+    kept = (spread / (spread + 1)).reshape(1, 1, 2)
+    noise = 0.1
+    system = noise**2 + kept
+    given = Posterior(
+        lambda x, sigma: kept * x, lambda x: x, torch.ones(1, 1, 2, dtype=torch.float64), noise, sample_shape=(1, 2)
+    )
+    found = given(torch.zeros(1, 1, 2, dtype=torch.float64), 1.0)
+    residual = (1 - system * found / kept).norm() / math.sqrt(2)
+    # The share by which the eigenvalues of M differ, over two.
+    first = float(system[..., 1] / system[..., 0] - 1) / 2
+    assert float(residual) == pytest.approx(first if stops else 0, rel=0.01, abs=1e-12)
+    assert (first < 1e-6) is stops
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -16,7 +16,7 @@ from elucidiff.untrusted import read_json, reading
 
 
 def open_images(source: str | os.PathLike[str]) -> Dataset:
-    """Open images, with the labels of data sets that have some, and without those of samples.
+    """Open images, without labels.
 
     Of a folder of samples those in its list are taken, and the sheet that shows them all is not. A ``.tar`` and a
     folder of ``.tar`` or ``.zip`` shards are opened, too. All else goes to :func:`elucidiff.data.open`.
@@ -36,7 +36,7 @@ def open_images(source: str | os.PathLike[str]) -> Dataset:
         if shards:
             joined = Shards(path, shards)
             return _dataset(path, joined, pictures_of(joined)[0])
-    return data.open(source)
+    return data.open(source, labels=False)
 
 
 def _dataset(path: Path, tree: Tree, names: list[str]) -> Dataset:

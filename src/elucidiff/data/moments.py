@@ -1,0 +1,122 @@
+"""Means and standard deviations of a data set, and whether they fit what training assumes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+# Of pictures in [-1, 1], the standard deviation is within a factor of two of the paper's 0.5, save for the rarest.
+_UNFIT = 2.0
+_UNEVEN = 10.0
+_OFF_CENTRE = 3.0
+
+
+@dataclass
+class Moments:
+    """Mean and variance of each channel, of images that come in pieces.
+
+    The pieces are merged as by Chan, Golub and LeVeque (1983), so that a mean far from 0 costs no digits.
+
+    Attributes:
+        images: number of images so far.
+        values: number of values of each channel so far.
+        means: of each channel, float64 ``(C,)``.
+        lowest, highest: value.
+    """
+
+    images: int = 0
+    values: int = 0
+    means: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    lowest: float = math.inf
+    highest: float = -math.inf
+    _squares: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+
+    def add(self, images: Tensor) -> None:
+        """Take in images ``(B, C, *spatial)``, in units of the noise levels."""
+        if not len(images):
+            return
+        flat = images.transpose(0, 1).flatten(1).double()
+        count, means = flat.shape[1], flat.mean(1)
+        squares = (flat - means[:, None]).square().sum(1)
+        if not self.values:
+            self.means, self._squares = torch.zeros_like(means), torch.zeros_like(squares)
+        apart, values = means - self.means, self.values + count
+        self._squares += squares + apart.square() * (self.values * count / values)
+        self.means += apart * (count / values)
+        self.images, self.values = self.images + len(images), values
+        self.lowest, self.highest = min(self.lowest, float(images.min())), max(self.highest, float(images.max()))
+
+    @property
+    def mean(self) -> float:
+        """Mean of all values."""
+        return float(self.means.mean())
+
+    @property
+    def channel_stds(self) -> Tensor:
+        """Standard deviation of each channel about its own mean, float64 ``(C,)``."""
+        return (self._squares / self.values).sqrt()
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data: root of the mean variance of the channels, each about its own mean.
+
+        Karras et al. 2022 (Table 1, App. B.6) derive the preconditioning from the standard deviation of the data,
+        0.5. A mean other than 0 is nothing that a denoiser has to find out, so it does not count, nor does what the
+        means of the channels differ by. It is *not* the root mean square about 0.
+        """
+        return math.sqrt(float(self._squares.mean()) / self.values)
+
+    @property
+    def norm(self) -> float:
+        """Root mean square of an image's Euclidean distance from the channels' means."""
+        return math.sqrt(float(self._squares.sum()) / self.images)
+
+    def misfits(self, name: str, sigma_data: float, is_8_bit: bool) -> tuple[str, ...]:
+        """Ways in which the data do not fit a training for a given sigma_data, in a line each.
+
+        Args:
+            name: of the data set.
+            sigma_data: standard deviation for which preconditioning and noise levels are made.
+            is_8_bit: whether the images are stored as such, and so cannot be in a wrong unit.
+        """
+        found, std = [], self.sigma_data
+        if std == 0:
+            return (f"every channel of {name} has the same value everywhere: there is nothing to learn",)
+        ratio = std / sigma_data
+        if not 1 / _UNFIT < ratio < _UNFIT:
+            factor = f"{ratio:.3g} times" if ratio > 1 else f"1/{1 / ratio:.3g} of"
+            found.append(
+                f"the standard deviation of {name} is {std:.3g}, {factor} sigma_data ({sigma_data:g}), to which the "
+                f"network's input and the noise levels are scaled: {self._remedy(std, ratio, is_8_bit)}"
+            )
+        narrowest, widest = (float(each) for each in self.channel_stds.aminmax())
+        if widest > _UNEVEN * narrowest:
+            found.append(
+                f"the channels of {name} have standard deviations from {narrowest:.3g} to {widest:.3g}, which no "
+                "sigma_data suits: divide each by its own, and leave out any that is constant"
+            )
+        farthest = float((self.means.abs() / self.channel_stds.clamp_min(std / _UNEVEN)).max())
+        if not is_8_bit and farthest > _OFF_CENTRE:
+            found.append(
+                f"the mean of {name} is {farthest:.3g} standard deviations from 0, which sigma_data takes no account "
+                "of: subtract it"
+            )
+        return tuple(found)
+
+    def _remedy(self, std: float, ratio: float, is_8_bit: bool) -> str:
+        settings = f"set sigma_data to {std:.2g} and add {math.log(ratio):.2g} to p_mean"
+        if is_8_bit:
+            return settings
+        if self.looks_8_bit:
+            return (
+                f"its values are 0 to {self.highest:g}, as of 8-bit pictures: save them as uint8, or as x / 127.5 - 1"
+            )
+        return f"multiply the data by {1 / ratio:.2g}, or {settings}"
+
+    @property
+    def looks_8_bit(self) -> bool:
+        """Whether the values are those of pictures in 0..255, which floating-point data can hold unscaled."""
+        return self.lowest >= 0 and 64 < self.highest <= 255

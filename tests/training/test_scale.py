@@ -1,0 +1,68 @@
+"""Data whose scale training is not made for: said before the first step, and to whoever listens."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, train
+
+
+class Heard(Callbacks):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0
+
+    def on_note(self, text: str) -> None:
+        assert not self.steps
+        self.notes.append(text)
+
+    def on_progress(self, progress: object) -> None:
+        self.steps += 1
+
+
+def config(path: Path, scale: float, **settings: object) -> TrainingConfig:
+    np.save(path / "x.npy", scale * np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32))
+    plain = TrainingConfig(
+        data=str(path / "x.npy"),
+        network=NetworkConfig(
+            base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=()
+        ),
+        memorisation_samples=0,
+        duration_images=8,
+        batch_size=8,
+        compile="off",
+        device="cpu",
+    )
+    return dataclasses.replace(plain, **settings)
+
+
+def test_a_mismatch_is_said_before_the_first_step_and_in_python_s_way_where_nobody_listens(tmp_path: Path) -> None:
+    heard, settings = Heard(), config(tmp_path, 50)
+    train(settings, tmp_path / "heard", callbacks=heard)
+    (said,) = [note for note in heard.notes if note.startswith("warning: the standard deviation of x is")]
+    assert "times sigma_data (0.5)" in said
+    assert heard.steps == 1
+    with pytest.warns(UserWarning, match=r"the standard deviation of x is [45]\d\.\d, [19]\d\.?\d* times sigma_data"):
+        train(settings, tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    ("scale", "settings"),
+    [(0.5, {}), (50, {"sigma_data": 50.0}), (0.5, {"sigma_data": 50.0, "preconditioning": "vp", "objective": "vp"})],
+)
+def test_data_that_fit_are_trained_on_without_a_word(
+    tmp_path: Path, scale: float, settings: dict[str, object]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(config(tmp_path, scale, **settings), tmp_path / "run")
+
+
+def test_other_objectives_are_made_for_images_of_the_paper_s_scale(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="times sigma_data"):
+        train(config(tmp_path, 50, preconditioning="ve", objective="ve", sigma_data=50.0), tmp_path / "run")

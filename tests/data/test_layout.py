@@ -211,6 +211,7 @@ def test_classes_in_any_bytes(tmp_path: Path) -> None:
     labels = opened(tmp_path).labels
     assert labels is not None
     assert labels.names == ("caf\\xe9", "猫")
+    assert opened(tmp_path / "caf\udce9").name == "caf\\xe9"
 
 
 def without_flag(content: bytes) -> bytes:

@@ -46,6 +46,12 @@ def find(
         OSError: nothing is there, or it cannot be read.
         ValueError: it is damaged, or not a data set; the message names the file.
     """
+    contents = _found(source, alike, reading, progress)
+    # A name in other bytes than UTF-8 could be neither printed nor written.
+    return contents if contents.name.isprintable() else replace(contents, name=printable(contents.name))
+
+
+def _found(source: str | os.PathLike[str], alike: bool, reading: Reading, progress: Progress | None) -> Contents:
     text = os.fspath(source)
     if not text:
         raise ValueError("the name of the data set is empty")

@@ -270,3 +270,10 @@ def test_arrays_in_memory() -> None:
         data.Dataset.from_arrays(images)
     with pytest.raises(ValueError, match="there are 2 labels for 5 images"):
         data.Dataset.from_arrays(np.zeros((5, 1, 4, 4), np.uint8), [0, 1])
+
+
+def test_parts_that_are_read_together_have_one_scale(tmp_path: Path) -> None:
+    train, test = np.full((3, 1, 4, 4), 4000, np.uint16), np.full((2, 1, 4, 4), 500, np.uint16)
+    np.savez(tmp_path / "x.npz", x_train=train, x_test=test)
+    dataset = data.open(f"{tmp_path / 'x.npz'}:all")
+    assert dataset.images()[:, 0, 0, 0].tolist() == [249, 249, 249, 31, 31]  # 255 v / 4095

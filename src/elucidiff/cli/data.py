@@ -20,7 +20,7 @@ class Import:
     """Bring a data set into a folder that training reads by memory mapping. Stopped imports go on where they were."""
 
     source: tyro.conf.Positional[str]
-    """A folder, zip, .npy, .npz or .parquet file, or the name of a standard set."""
+    """A folder, a .zip, .npy, .npz, .parquet, .csv or idx file, or the name of a standard set."""
     out: tyro.conf.Positional[Path]
     """The folder to make."""
     resize: int | None = None
@@ -71,7 +71,7 @@ class Inspect:
     """
 
     source: tyro.conf.Positional[str]
-    """A folder, zip, .npy, .npz or .parquet file, or the name of a standard set."""
+    """A folder, a .zip, .npy, .npz, .parquet, .csv or idx file, or the name of a standard set."""
     out: Path | None = None
     """Folder (inspected/NAME) for report.txt, report.json, contact-sheet.png and, of a model, loss-per-sigma.png."""
     model: Path | None = None

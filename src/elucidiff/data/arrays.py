@@ -124,12 +124,11 @@ def named_arrays(
         ValueError: it is damaged, or what it holds is no data set.
     """
     chosen, notes = choose({key: len(shape) for key, shape in shapes.items()}, where, part, reading)
-    several = len(shapes) > 1
-    sources = []
-    for found in chosen:
-        source, more = as_images(images_of(found.images), f"{where}:{found.images}" if several else where, reading)
-        sources.append(source)
-        notes += more
+    # Parts are joined as they are stored, so that all are read in one way.
+    sources = [images_of(found.images) for found in chosen]
+    of_what = f"{where}:{chosen[0].images}" if len(shapes) > 1 and len(chosen) == 1 else where
+    images, more = as_images(joined(sources, where), of_what, reading)
+    notes += more
     labels = []
     for found, source in zip(chosen, sources, strict=True):
         if found.labels is None or reading.labels_from == "none":
@@ -142,7 +141,7 @@ def named_arrays(
         raise ValueError(f"{where}: only some of its parts have labels: open them one by one")
     return Contents(
         name if part in (None, "train") else f"{name}:{part}",
-        joined(sources, where),
+        images,
         label_each(np.concatenate(labels), sum(map(len, sources)), where) if labels else None,
         notes=notes,
     )

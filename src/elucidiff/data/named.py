@@ -110,13 +110,10 @@ def open_idx_folder(folder: Path, part: str | None, reading: Reading = AS_USUAL)
     if missing:
         raise ValueError(f"{where} has no idx files of the part {missing[0]}: it has {', '.join(there)}")
     pieces = [read_images_and_labels(there[piece]) for piece in wanted]
-    notes: tuple[str, ...] = ()
-    sources = []
-    for images, _ in pieces:
-        source, notes = as_images(ArraySource(images), where, reading)
-        sources.append(source)
+    stored = joined([ArraySource(images) for images, _ in pieces], where)
+    source, notes = as_images(stored, where, reading)
     labels = None if reading.labels_from == "none" else _labels_of(pieces, where)
-    return Contents(folder.name, joined(sources, where), labels, notes=notes)
+    return Contents(folder.name, source, labels, notes=notes)
 
 
 def _labels_of(pieces: list[tuple[npt.NDArray[Any], npt.NDArray[Any] | None]], where: str) -> Labels | None:

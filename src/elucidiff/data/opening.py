@@ -35,14 +35,20 @@ def open(
       the first is opened, and ``:test``, ``:val`` or ``:all`` after the name chooses another;
     * a folder with idx files, as MNIST comes; ``:test`` and ``:all`` work here too;
     * a folder that :func:`elucidiff.data.import_dataset` wrote;
-    * a ``.npy`` file, or a ``.npz`` file with arrays ``images`` and perhaps ``labels`` (or ``arr_0`` and
-      ``arr_1``). Images are ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values.
-      A uint8 array whose second axis is longer than 4 is taken for pictures: ``(N, H, W)`` for grey ones,
-      ``(N, H, W, C)`` if the last axis is 1, 3 or 4. Labels are classes, integers
-      ``(N,)`` of any values, which become the classes' names unless they are 0 to K - 1; or vectors, floating point
-      ``(N, label_dim)``; what might be either is refused;
+    * a ``.npy`` file, or a ``.npz`` file or folder of ``.npy`` files with arrays of usual names: ``images``, ``x``,
+      ``data``, ``arr_0`` ..., and perhaps ``labels``, ``y``, ``target``, ``arr_1`` ...; with ``x_train``, ``x_test``
+      and the like, ``:train``, ``:val``, ``:test`` or ``:all`` after the path choose a part. Images are
+      ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values. Where the lengths of the
+      axes suggest it, channels are taken to be last, ``(N, H, W, C)``, or missing, ``(N, H, W)``; truth values are
+      black and white, and whole numbers of wider types levels of as many bits as are in use. Labels are classes,
+      integers ``(N,)`` of any values, which become the classes' names unless they are 0 to K - 1, or text; or
+      vectors, floating point ``(N, label_dim)``; what might be either is refused;
+    * a folder or ``.zip`` of ``.npy`` files with an image each;
     * a ``.parquet`` file or a folder of them, with columns ``image`` and perhaps ``label``, as Hugging Face's
-      ``datasets`` writes them (import them before training, for reading them at random is slow).
+      ``datasets`` writes them, or with lists of pixels (import them before training, for reading them at random is
+      slow);
+    * a ``.csv`` file with a picture a row and a column a pixel, and perhaps a column ``label``;
+    * an idx file by itself, with the labels beside it.
 
     Nothing is unpickled. A relative path that is also a name must begin with ``./``.
 

@@ -40,10 +40,10 @@ WARM_UP, FRESH = 1_000_000, 2_000_000
 SOLVERS = {
     "euler": Sampler(solver="euler"),
     "heun": Sampler(),
-    "ipndm-3": Sampler(solver="ipndm", order=3),
+    "ipndm-3": Sampler(solver="ipndm:order=3"),
     "dpmpp_2m": Sampler(solver="dpmpp_2m"),
     "dpmpp_3m": Sampler(solver="dpmpp_3m"),
-    "unipc-2": Sampler(solver="unipc", order=2),
+    "unipc-2": Sampler(solver="unipc:p=2"),
 }
 REFERENCE = "reference"
 

@@ -439,7 +439,11 @@ def gaussians(stds: Sequence[float] = (0.3, 0.5, 0.75, 1.0, 1.5), steps: Sequenc
         for n in steps:
             errors = [
                 float((sampler.run(denoiser, range(64)).x - exact).square().mean().sqrt())
-                for sampler in (Sampler(n=n), Sampler(n=n, schedule="vp"), Sampler(n=n, solver="rk2", alpha=0.5))
+                for sampler in (
+                    Sampler(steps=f"karras:n={n}"),
+                    Sampler(steps=f"karras:n={n}", schedule="vp_fitted"),
+                    Sampler(steps=f"karras:n={n}", solver="rk2:alpha=0.5"),
+                )
             ]
             line[f"{2 * n - 1} evaluations"] = " / ".join(f"{error:.1e}" for error in errors)
         lines.append(line)

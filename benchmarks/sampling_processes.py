@@ -28,7 +28,7 @@ def _side(model: str, samples: int, processes: int, threads: int) -> Side:
 
 def _draw(end: Connection, model: str, seeds: range, threads: int) -> None:
     torch.set_num_threads(threads)
-    denoiser, sampler = ed.load(model), ed.Sampler(n=6)
+    denoiser, sampler = ed.load(model), ed.Sampler(steps="karras:n=6")
     while end.recv():
         for start in range(seeds.start, seeds.stop, 64):
             sampler.run(denoiser, seeds[start - seeds.start : start - seeds.start + 64])

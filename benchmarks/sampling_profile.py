@@ -28,7 +28,7 @@ from elucidiff.sampling.jobs import Job, Task, drawing, run_job
 from elucidiff.sampling.jobs.outputs import Archives
 from elucidiff.sampling.seed_ranges import SeedRanges
 
-RUNS = {"heun, 18 steps": Sampler(), "ipndm, 10 steps": Sampler(solver="ipndm", order=3, n=10)}
+RUNS = {"heun, 18 steps": Sampler(), "ipndm, 10 steps": Sampler(steps="karras:n=10", solver="ipndm:order=3")}
 
 
 class Clock:

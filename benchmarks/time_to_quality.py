@@ -175,7 +175,12 @@ def measure(name: str, model: Path) -> dict[str, object]:
     loaded = ed.load(model).eval()
     denoiser, critic = with_backend(loaded, "eager"), judge(seen, RUNS / "judge.safetensors")
     labels = torch.arange(BLOCKS * BLOCK) % 10
-    images = Sampler(n=STEPS).run(denoiser, range(BLOCKS * BLOCK), labels, batch_size=50).x.float().clamp(-1, 1)
+    images = (
+        Sampler(steps=f"karras:n={STEPS}")
+        .run(denoiser, range(BLOCKS * BLOCK), labels, batch_size=50)
+        .x.float()
+        .clamp(-1, 1)
+    )
     reference, real = to_unit(unseen.images()), to_unit(seen.images(range(20 * BLOCK)))
     distance, error = spread(frechet(critic, images, reference))
     real_distance, real_error = spread(frechet(critic, real, reference))

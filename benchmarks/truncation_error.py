@@ -42,7 +42,7 @@ from benchmarks.tables import markdown, write_results
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.files import write_whole
 from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
-from elucidiff.sampling.solvers import Solver
+from elucidiff.solvers import Solver
 
 RUNS = Path("runs/truncation-error")
 EXACT = {"sigma_min": 2e-5, "fine_steps": 160}

@@ -15,13 +15,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elucidiff import augment, data, evaluation, interop, networks, sampling, training
+    from elucidiff import augment, data, evaluation, interop, networks, parts, sampling, solvers, training
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
     from elucidiff.denoisers.model_folder import load
     from elucidiff.denoisers.preconditioned import Denoiser
-    from elucidiff.design import objectives, preconditioning, schedules, steps, table
-    from elucidiff.sampling import inverse, solvers
+    from elucidiff.design import objectives, preconditioning, schedules, steps
+    from elucidiff.parts import part
+    from elucidiff.sampling import inverse, table
     from elucidiff.sampling.churn import Churn
     from elucidiff.sampling.loop import sample
     from elucidiff.sampling.restart import Restart
@@ -47,6 +48,8 @@ __all__ = [
     "load",
     "networks",
     "objectives",
+    "part",
+    "parts",
     "preconditioning",
     "sample",
     "sampling",
@@ -69,12 +72,13 @@ _MODULES = {
     "inverse": "sampling.inverse",
     "networks": "networks",
     "objectives": "design.objectives",
+    "parts": "parts",
     "preconditioning": "design.preconditioning",
     "sampling": "sampling",
     "schedules": "design.schedules",
-    "solvers": "sampling.solvers",
+    "solvers": "solvers",
     "steps": "design.steps",
-    "table": "design.table",
+    "table": "sampling.table",
     "training": "training",
 }
 _OBJECTS = {
@@ -84,6 +88,7 @@ _OBJECTS = {
     "Sampler": "sampling.sampler",
     "SeededNoise": "sampling.seeds",
     "load": "denoisers.model_folder",
+    "part": "parts",
     "sample": "sampling.loop",
     "with_backend": "denoisers.backends",
 }

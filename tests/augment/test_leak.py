@@ -40,7 +40,7 @@ def trained_and_sampled(folder: Path) -> Tensor:
     )  # fmt: skip
     train(config, folder / "run")
     model = ed.load(folder / "run" / "model")
-    return ed.Sampler(n=8).run(model, range(SAMPLES)).x
+    return ed.Sampler(steps="karras:n=8").run(model, range(SAMPLES)).x
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_a_model(evaluate: Run, model: Path) -> None:
     real = ed.data.open("real.npz")
     components = principal_components(real, 5)
     judge = Judge(components, open_reference(real, components), ["fid", "recall"])
-    rows = judge.describe(Sampler(n=3).run(ed.load(model), range(7, 67)).x)
+    rows = judge.describe(Sampler(steps="karras:n=3").run(ed.load(model), range(7, 67)).x)
     expected = judge.quality(rows)
     assert found["figures"]["fid"]["value"] == expected.figures["fid"].value
     assert found["figures"]["fid"]["error"] == expected.figures["fid"].error

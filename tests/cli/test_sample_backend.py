@@ -15,6 +15,7 @@ from elucidiff.cli import sample_backend
 from elucidiff.cli.sample import Options
 from elucidiff.cli.sample_backend import BackendSetting
 from elucidiff.denoisers.backends import Choice
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import Task
 from tests.sampling.jobs.tiny import Shrink, task
@@ -65,7 +66,7 @@ def begin(out: Path, backend: str, of: Task | None = None) -> None:
 
 def test_auto_chooses_by_the_whole_job_and_says_so(made: Made, tmp_path: Path) -> None:
     setting = BackendSetting(tmp_path)
-    of = task("0-99", sampler=Sampler(n=5))
+    of = task("0-99", sampler=Sampler(steps="karras:n=5"))
     found = setting.apply(options(tmp_path / "out"), of)
     assert found.notes == ("backend onnx: of the moon",)
     assert made.asked == [100 * 9]  # Heun, but Euler at the last step
@@ -125,13 +126,13 @@ def test_auto_falls_back(made: Made, tmp_path: Path) -> None:
 def test_batches_under_guidance(
     guidance: float, low: float, high: float, sizes: tuple[int, ...], made: Made, tmp_path: Path
 ) -> None:
-    sampler = Sampler(n=3, guidance=guidance, guidance_sigma_min=low, guidance_sigma_max=high)
+    sampler = Sampler(steps="karras:n=3", guidance=Guidance(weight=guidance, sigma_min=low, sigma_max=high))
     BackendSetting(tmp_path).apply(options(tmp_path / "out"), task(sampler=sampler))
     assert made.built == [("onnx", sizes, "model.onnx")]
 
 
 def test_a_guide_is_made_too(made: Made, tmp_path: Path) -> None:
-    of = dataclasses.replace(task(sampler=Sampler(n=3, guidance=2.0)), guide=Shrink())
+    of = dataclasses.replace(task(sampler=Sampler(steps="karras:n=3", guidance=2.0)), guide=Shrink())
     found = BackendSetting(tmp_path).apply(options(tmp_path / "out"), of)
     assert made.built == [("onnx", (4,), "model.onnx"), ("onnx", (4,), "guide.onnx")]
     assert found.guide is of.guide

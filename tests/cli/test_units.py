@@ -46,7 +46,7 @@ def test_units_are_named() -> None:
         (8.1, Sampler(), True),  # 80 is less than 10 standard deviations
         (0.041, Sampler(), False),
         (0.039, Sampler(), True),  # 0.002 is more than a 20th of one
-        (100.0, Sampler(sigma_max=16000, sigma_min=0.4), False),
+        (100.0, Sampler(steps="karras:sigma_min=0.4,sigma_max=16000"), False),
         (float("nan"), Sampler(), False),
         (None, Sampler(), False),
     ],
@@ -61,4 +61,6 @@ def test_the_advice_is_the_papers_range_in_the_units_of_the_data() -> None:
     advice = range_advice(Sampler(), model(1, 4, sigma_data=100.0))
     assert advice is not None
     assert "--sigma-max 16000 --sigma-min 0.4" in advice
-    assert range_advice(Sampler(sigma_max=1.6e4, sigma_min=0.4), model(1, 4, sigma_data=100.0)) is None
+    assert (
+        range_advice(Sampler(steps="karras:sigma_min=0.4,sigma_max=16000.0"), model(1, 4, sigma_data=100.0)) is None
+    )

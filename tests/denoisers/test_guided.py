@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from elucidiff.denoisers.evaluations import evaluations_of
-from elucidiff.denoisers.guided import Autoguided, ClassifierFree, guided
+from elucidiff.denoisers.guided import Autoguided, ClassifierFree, Guidance
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
@@ -230,10 +230,10 @@ def _vectors(denoiser: Denoiser) -> Denoiser:
 
 def test_plain_values_choose_the_kind() -> None:
     mixture, worse = classes(), classes()
-    assert guided(mixture, 1.0) is mixture
-    assert isinstance(guided(mixture, 2.0), ClassifierFree)
-    assert isinstance(guided(mixture, 2.0, (0.1, 1.0), worse), Autoguided)
-    assert guided(mixture, 2.0, (0.1, 1.0), worse).interval == (0.1, 1.0)
+    assert Guidance(1.0).guided(mixture) is mixture
+    assert isinstance(Guidance(2.0).guided(mixture), ClassifierFree)
+    assert isinstance(Guidance(2.0, 0.1, 1.0).guided(mixture, worse), Autoguided)
+    assert Guidance(2.0, 0.1, 1.0).guided(mixture, worse).interval == (0.1, 1.0)
 
 
 def test_a_sample_does_not_depend_on_its_place_nor_on_who_is_inside_the_interval() -> None:

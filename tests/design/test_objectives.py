@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from elucidiff.design import objectives, preconditioning
+from elucidiff import parts
+from elucidiff.design import preconditioning
 from elucidiff.design.objectives import EDM, IDDPM, VE, VP, Objective
 from tests.golden_files import cases, load
 
@@ -83,8 +84,8 @@ def test_the_others_weigh_by_the_noise(objective: Objective) -> None:
     "objective", [EDM(-0.8, 1.0, 0.7), VP(15.0, 0.2, 1e-4), VE(0.005, 60.0), IDDPM(400)], ids=repr
 )
 def test_configuration_round_trip(objective: Objective) -> None:
-    text = json.dumps(objective.to_config(), allow_nan=False)
-    assert objectives.from_config(json.loads(text)) == objective
+    text = json.dumps(parts.to_plain(objective), allow_nan=False)
+    assert parts.from_plain("objective", json.loads(text)) == objective
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_configuration_round_trip(objective: Objective) -> None:
         (lambda: VP(-1.0, 0.5), "does not grow from t = 0 to 1"),
         (lambda: VE(2.0, 1.0), "sigma_min 2.0 is not below sigma_max 1.0"),
         (lambda: IDDPM(m=0), "m is 0"),
-        (lambda: objectives.from_config({"type": "x"}), "objective of type 'x' is unknown"),
+        (lambda: parts.from_plain("objective", {"type": "x"}), "there is no objective 'x'"),
     ],
 )
 def test_bad_settings(call: object, message: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elucidiff import parts
 from elucidiff.design import schedules
 from elucidiff.design.schedules import EDM, VE, VP, Exponential, Flow, Schedule
 from tests.golden_files import cases, load
@@ -210,8 +211,9 @@ def test_types_are_kept(schedule: Schedule) -> None:
 
 
 def test_names() -> None:
-    assert [type(make()) for make in schedules.NAMES.values()] == [EDM, VP, VE, Flow, Exponential]
-    assert [make().scaling for make in schedules.NAMES.values()] == ["none", "vp", "none", "flow", "none"]
+    made = {name: parts.parse("schedule", name) for name in ("edm", "vp", "vp_fitted", "ve", "flow", "exponential")}
+    assert [type(schedule) for schedule in made.values()] == [EDM, VP, schedules.FittedVP, VE, Flow, Exponential]
+    assert [schedule.scaling for schedule in made.values()] == ["none", "vp", "vp", "none", "flow", "none"]
 
 
 @pytest.mark.parametrize(

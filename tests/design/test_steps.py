@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elucidiff import parts
 from elucidiff.design import steps
 from elucidiff.design.iddpm import noise_levels
 from elucidiff.design.schedules import EDM, VE, VP
@@ -66,7 +67,7 @@ def test_iddpm_table_agrees_with_the_reference(golden: str) -> None:
 def test_default_ranges_are_those_of_the_reference() -> None:
     for name, golden in (("karras", "edm_02"), ("vp", "vp_00"), ("ve", "ve_00"), ("iddpm", "iddpm_00")):
         case, _ = load(f"a_steps/{golden}")
-        sigmas = steps.NAMES[name](10)
+        sigmas = parts.parse("steps", name)(10)
         if name == "iddpm":  # the nearest entries of the table within the range
             table = noise_levels()
             table = table[(table >= case["used"]["sigma_min"]) & (table <= case["used"]["sigma_max"])]
@@ -96,7 +97,7 @@ RANGES = st.tuples(st.floats(1e-3, 10), st.floats(1.5, 1e3)).map(lambda pair: (p
 @pytest.mark.parametrize("name", ["karras", "ve", "log_uniform"])
 @given(st.integers(2, 300), RANGES)
 def test_steps_fall_from_end_to_end(name: str, n: int, limits: tuple[float, float]) -> None:
-    sigmas = steps.NAMES[name](n, *limits)
+    sigmas = getattr(steps, name)(n, *limits)
     assert sigmas.shape == (n + 1,)
     assert (sigmas.diff() < 0).all()
     assert float(sigmas[0]) == pytest.approx(limits[1], rel=1e-12)
@@ -120,7 +121,7 @@ def test_iddpm_steps_fall_and_come_from_the_table(n: int, sigma_min: float, sigm
     assert sigma_min <= float(sigmas[-2]) < float(sigmas[0]) <= sigma_max
 
 
-@pytest.mark.parametrize("name", list(steps.NAMES))
+@pytest.mark.parametrize("name", ["karras", "vp", "ve", "iddpm", "log_uniform"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -134,7 +135,7 @@ def test_iddpm_steps_fall_and_come_from_the_table(n: int, sigma_min: float, sigm
 )
 def test_bad_range(name: str, arguments: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        steps.NAMES[name](*arguments)
+        getattr(steps, name)(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,11 @@ def test_a_model_is_judged_by_its_samples(
     dataset = ed.data.open(str(blurs))
     extractor = principal_components(dataset, 3)
     judge = Judge(extractor, open_reference(dataset, extractor))
-    x = ed.Sampler(n=3).run(with_backend(ed.load(model), backend, batch_sizes=[4]), range(20), batch_size=4).x
+    x = (
+        ed.Sampler(steps="karras:n=3")
+        .run(with_backend(ed.load(model), backend, batch_sizes=[4]), range(20), batch_size=4)
+        .x
+    )
     expected = judge.figures(np.asarray(judge.describe(x)))
     ((key, value),) = results(tmp_path).items()
     assert float(value) == pytest.approx(expected[key[3]], rel=1e-9)

@@ -37,7 +37,7 @@ def settings(data: Path, images: int, **others: Any) -> TrainingConfig:
 
 
 def sampler(config: TrainingConfig) -> ed.Sampler:
-    return ed.Sampler(n=12, sigma_min=0.004 * config.sigma_data, sigma_max=160 * config.sigma_data)
+    return ed.Sampler(steps=f"karras:n=12,sigma_min={0.004 * config.sigma_data},sigma_max={160 * config.sigma_data}")
 
 
 def accuracy(samples: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> float:

@@ -16,11 +16,13 @@ import torch
 import elucidiff as ed
 from elucidiff.cli.main import main
 from elucidiff.denoisers.backends import with_backend
+from elucidiff.design.steps import Levels
 from elucidiff.evaluation.ablation import cells
 from elucidiff.evaluation.quality import Judge, open_reference, principal_components
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import encoded
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.named import NamedSampler, save_named
 from tests.cli.test_evaluate_kills import begin
 from tests.e2e.conftest import Run
@@ -78,14 +80,18 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
             for row in rows
             if (row.solver, row.churn, row.budget, row.seed, row.metric) == (solver, churn, budget, 1, "fid")
         ]
-        x = ed.Sampler(solver=solver, churn=churn, n=n).run(denoiser, range(20, 40), batch_size=4).x
+        x = (
+            ed.Sampler(steps=f"karras:n={n}", solver=solver, churn=Churn(amount=churn))
+            .run(denoiser, range(20, 40), batch_size=4)
+            .x
+        )
         assert row.value == pytest.approx(judge.figures(np.asarray(judge.describe(x)))["fid"], rel=1e-9)
         assert (row.nfe, row.images, row.seeds) == (budget, 20, "20-39")
     (row,) = [
         row for row in rows if (row.metric, row.budget, row.solver, row.seed) == (cells.TRUNCATION, 7, "heun", 0)
     ]
-    fine = ed.Sampler(solver="unipc", order=3, n=200)
-    x, exact = (sampler.run(denoiser, range(4), batch_size=4).x for sampler in (ed.Sampler(n=4), fine))
+    fine = ed.Sampler(steps="karras:n=200", solver="unipc:p=3")
+    x, exact = (sampler.run(denoiser, range(4), batch_size=4).x for sampler in (ed.Sampler(steps="karras:n=4"), fine))
     assert row.value == pytest.approx(float((x - exact).square().mean().sqrt()), rel=1e-3)
 
     for metric in ("fid", cells.TRUNCATION):
@@ -131,7 +137,7 @@ def test_combinations_that_make_no_sense_are_named(elucidiff: Run, noise: Path, 
 
 
 def test_samplers_beside_the_model_are_points(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> None:
-    ed_levels = ed.Sampler(solver="ipndm", steps="levels", levels=(80.0, 5.0, 1.0, 0.2, 0.002, 0.0))
+    ed_levels = ed.Sampler(steps=Levels((80.0, 5.0, 1.0, 0.2, 0.002, 0.0)), solver="ipndm")
     checksum = ed.denoisers.model_folder.checksum(model)
     named = NamedSampler("fast", ed_levels, checksum, 5, None, None, None, None, None, None, "by hand")
     save_named(model, named)

@@ -78,7 +78,7 @@ def test_samples_and_their_record(
     assert record["sampler"].items() >= values.items()
     guide = ed.load(words[-1]) if "--guide" in words else None
     assert record.get("guide") == (words[-1] if guide else None)
-    sampler = ed.Sampler.from_dict(record["sampler"])
+    sampler = ed.Sampler.from_plain(record["sampler"])
     x = sampler.run(ed.load(models / "model"), range(4), guide=guide).x
     wanted = (x * 127.5 + 128).clamp(0, 255).byte()[:, 0].numpy()
     assert np.abs(pixels(tmp_path / "out").astype(int) - wanted).max() <= 1

@@ -49,6 +49,6 @@ def test_the_figures_come_out(elucidiff: Run, tmp_path: Path, monkeypatch: pytes
     assert scatter["guided"] < scatter["limited"] < scatter["plain"] - 0.03
     assert scatter["autoguided"] > scatter["plain"] - 0.03
 
-    plain = ed.Sampler(n=12).run(names["free"], range(10), range(10))
+    plain = ed.Sampler(steps="karras:n=12").run(names["free"], range(10), range(10))
     assert torch.equal(names["again"].x, plain.x)
     assert names["samples"].nfe > plain.nfe == 29

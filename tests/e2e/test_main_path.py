@@ -33,7 +33,7 @@ def test_samples_images_and_record_agree(elucidiff: Run, trained: Path, tmp_path
     assert [entry["nfe"] for entry in record["samples"]] == [9] * 6
     assert record["sampler"]["solver"] == "heun"
     np.testing.assert_allclose(record["sigmas"], ed.steps.karras(5))
-    expected = ed.Sampler(n=5).run(ed.load(trained / "model"), [5], 2, batch_size=4)
+    expected = ed.Sampler(steps="karras:n=5").run(ed.load(trained / "model"), [5], 2, batch_size=4)
     with Image.open(tmp_path / "out" / "00000005.png") as image:
         np.testing.assert_array_equal(np.asarray(image), ed.sampling.to_uint8(expected.x)[0, 0].numpy())
     with Image.open(tmp_path / "out" / "grid.png") as image:

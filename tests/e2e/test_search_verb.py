@@ -20,6 +20,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.results import read_results
 from elucidiff.evaluation.search.options import PAPER_GRID
 from elucidiff.sampling import NamedSampler, Sampler, save_named
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.named import Quality
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
@@ -188,6 +189,8 @@ def test_the_guide_knows_the_usual_ranges() -> None:
 
 def test_samplers_that_add_noise_are_not_measured_again_as_if_they_did_not(elucidiff: Run, model: Path) -> None:
     quality = Quality("fid", 1.0, 0.1, 2.0, 0.1, "3-4", 1)
-    kept = NamedSampler("s", Sampler(churn=3.0), checksum(model), 35, *[None] * 5, "1-2", "search", quality)  # type: ignore[arg-type]
+    kept = NamedSampler(
+        "s", Sampler(churn=Churn(amount=3.0)), checksum(model), 35, *[None] * 5, "1-2", "search", quality
+    )  # type: ignore[arg-type]
     save_named(model, kept)
     assert f"all samplers of {model} add noise" in refused(elucidiff, "steps", "measure", model)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from elucidiff.design.steps import Levels
 from elucidiff.evaluation.curve import combinations, name_of, settled
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 
 
 def names(choices: dict[str, list[Any]], base: Sampler | None = None) -> list[str]:
@@ -31,19 +33,25 @@ def test_every_combination_once() -> None:
 
 
 def test_combinations_are_what_they_are_called() -> None:
-    base = Sampler(noise_scale=1.007, churn_sigma_min=0.05, sigma_max=40.0)
+    base = Sampler(steps="karras:sigma_max=40.0", churn=Churn(sigma_min=0.05, noise_scale=1.007))
     quiet, noisy = combinations(base, {"churn": [0.0, 30.0]}).made
     assert quiet.name == "heun, karras rho 7, sigma max 40"
     assert noisy.name == "heun, karras rho 7, sigma max 40, churn 30, churn sigma min 0.05, noise scale 1.007"
-    assert quiet.sampler == Sampler(n=2, sigma_max=40.0)
+    assert quiet.sampler == Sampler(steps="karras:n=2,sigma_max=40.0")
     assert noisy.sampler == replace(base, churn=30.0, n=2)
     assert (quiet.deterministic, noisy.deterministic) == (True, False)
 
 
 def test_names_differ_where_samplers_do() -> None:
-    assert name_of(Sampler(rho=7.0)) == name_of(Sampler(rho=7.0, n=5)) == "heun, karras rho 7"
-    assert name_of(Sampler(rho=7.00000001)) == "heun, karras rho 7.00000001"
-    assert name_of(Sampler(solver="ipndm", order=2, schedule="vp")) == "ipndm, karras rho 7, schedule vp, order 2"
+    assert (
+        name_of(Sampler(steps="karras:rho=7.0"))
+        == name_of(Sampler(steps="karras:n=5,rho=7.0"))
+        == "heun, karras rho 7"
+    )
+    assert name_of(Sampler(steps="karras:rho=7.00000001")) == "heun, karras rho 7.00000001"
+    assert (
+        name_of(Sampler(schedule="vp_fitted", solver="ipndm:order=2")) == "ipndm, karras rho 7, schedule vp, order 2"
+    )
 
 
 def test_what_makes_no_sense_is_left_out() -> None:
@@ -61,7 +69,7 @@ def test_a_guide_is_for_guidance() -> None:
     plain, led = combinations(Sampler(), {"guidance": [1.0, 2.0]}, guide).made
     assert (plain.guide, led.guide) == (None, guide)
     assert settled("fast", Sampler(guidance=2.0), guide).guide is guide
-    assert settled("fast", Sampler(n=5), guide).guide is None
+    assert settled("fast", Sampler(steps="karras:n=5"), guide).guide is None
 
 
 @pytest.mark.parametrize(
@@ -86,4 +94,4 @@ def test_a_cost_that_nobody_knows_is_no_point() -> None:
     with pytest.raises(ValueError, match="rk45 chooses its own steps"):
         settled("exact", Sampler(solver="rk45"))
     with pytest.raises(ValueError, match="no other number"):
-        combinations(Sampler(steps="levels", levels=(80.0, 1.0, 0.0)), {"churn": [0.0]})
+        combinations(Sampler(steps=Levels((80.0, 1.0, 0.0))), {"churn": [0.0]})

@@ -10,6 +10,7 @@ import pytest
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.evaluation.sampler_columns import sampler_columns
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 from tests.sampling.optimise.mixtures import mixture
 
 PLAIN = {"solver": "heun", "schedule": "edm", "steps": "karras", "rho": 7.0, "sigma_min": 0.002, "sigma_max": 80.0,
@@ -20,16 +21,16 @@ PLAIN = {"solver": "heun", "schedule": "edm", "steps": "karras", "rho": 7.0, "si
     ("sampler", "differences"),
     [
         (Sampler(), {}),
-        (Sampler(n=5, rho=3.0), {"rho": 3.0}),
-        (Sampler(steps="log_uniform", rho=3.0), {"steps": "log_uniform", "rho": None}),
-        (Sampler(solver="rk2", alpha=0.5), {"solver": "rk2", "alpha": 0.5}),
-        (Sampler(alpha=0.5, churn_sigma_min=0.1), {}),
+        (Sampler(steps="karras:n=5,rho=3.0"), {"rho": 3.0}),
+        (Sampler(steps="log_uniform:rho=3.0"), {"steps": "log_uniform", "rho": None}),
+        (Sampler(solver="rk2:alpha=0.5"), {"solver": "rk2", "alpha": 0.5}),
+        (Sampler(solver="heun:alpha=0.5", churn=Churn(sigma_min=0.1)), {}),
         (
-            Sampler(churn=30.0, churn_sigma_min=0.05, noise_scale=1.007),
+            Sampler(churn=Churn(amount=30.0, sigma_min=0.05, noise_scale=1.007)),
             {"churn": 30.0, "churn_sigma_min": 0.05, "churn_sigma_max": math.inf, "noise_scale": 1.007},
         ),
-        (Sampler(guidance=2.0, sigma_max=40.0), {"guidance": 2.0, "sigma_max": 40.0}),
-        (Sampler(schedule="vp", sigma_min=0.01), {"schedule": "vp", "sigma_min": 0.01}),
+        (Sampler(steps="karras:sigma_max=40.0", guidance=2.0), {"guidance": 2.0, "sigma_max": 40.0}),
+        (Sampler(steps="karras:sigma_min=0.01", schedule="vp_fitted"), {"schedule": "vp", "sigma_min": 0.01}),
     ],
 )
 def test_what_has_an_effect(sampler: Sampler, differences: dict[str, Any]) -> None:

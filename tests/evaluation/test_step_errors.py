@@ -10,7 +10,7 @@ from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import steps
 from elucidiff.evaluation.step_errors import StepErrors, step_errors
 from elucidiff.sampling.seeds import SeededNoise
-from elucidiff.sampling.solvers import RK45, Euler, Heun, Solver, UniPC
+from elucidiff.solvers import RK45, Euler, Heun, Solver, UniPC
 from tests.sampling.closed_form import mixture
 
 STD, N, RHOS = 0.5, 8, (3.0, 7.0)

@@ -37,7 +37,7 @@ def sampler_of(settings: dict[str, Any]) -> Sampler:
     values.setdefault("scaling", "none")
     if "alpha" in values and values.get("solver", "heun") == "heun":
         values["solver"] = "rk2"
-    return Sampler.from_dict(values)
+    return Sampler.from_plain(values)
 
 
 class GoldenDenoiser:

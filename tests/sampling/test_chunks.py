@@ -14,7 +14,8 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.sampling import FixedBatch, Sampler, SeededNoise, sample, sample_predictor_corrector, sample_sde
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.solvers import ERSDE, UniPC
+from elucidiff.sampling.restart import Restart
+from elucidiff.solvers import ERSDE, UniPC
 
 
 @functools.cache
@@ -35,12 +36,18 @@ def denoiser(architecture: str) -> Denoiser:
 
 
 CASES = {
-    "heun": ("unet", Sampler(n=2)),
-    "churn": ("unet", Sampler(n=3, churn=5, churn_sigma_min=0.01, churn_sigma_max=50, noise_scale=1.007)),
-    "euler, vp, churn": ("adm", Sampler(n=3, solver="euler", schedule="vp", churn=1)),
+    "heun": ("unet", Sampler(steps="karras:n=2")),
+    "churn": (
+        "unet",
+        Sampler(steps="karras:n=3", churn=Churn(amount=5, sigma_min=0.01, sigma_max=50, noise_scale=1.007)),
+    ),
+    "euler, vp, churn": (
+        "adm",
+        Sampler(steps="karras:n=3", schedule="vp_fitted", solver="euler", churn=Churn(amount=1)),
+    ),
     "sa_solver, restarts": (
         "unet",
-        Sampler(n=3, solver="sa_solver", restarts=1, restart_sigma_max=9, restart_steps=2),
+        Sampler(steps="karras:n=3", solver="sa_solver", restarts=Restart(repeats=1, steps=2, sigma_max=9)),
     ),
 }
 
@@ -67,7 +74,7 @@ def test_a_sample_depends_on_its_seed_alone(name: str) -> None:
 @pytest.mark.slow
 def test_a_sample_depends_on_its_seed_alone_with_an_adaptive_solver() -> None:
     """Samples arrive at different times, so the chunks are filled with different neighbours all along."""
-    assert_invariant("unet", Sampler(solver="rk45", rtol=3e-2, atol=3e-2, sigma_min=0.1), count=20)
+    assert_invariant("unet", Sampler(steps="karras:sigma_min=0.1", solver="rk45:rtol=0.03,atol=0.03"), count=20)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch import Tensor
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import schedules, steps
 from elucidiff.sampling import Churn, Step, sample
-from elucidiff.sampling.solvers import Heun
+from elucidiff.solvers import Heun
 
 
 def mixture() -> GaussianMixture:

@@ -12,7 +12,7 @@ from elucidiff.design import schedules, steps
 from elucidiff.sampling import Churn, Restart, Step, sample
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid
-from elucidiff.sampling.solvers import (
+from elucidiff.solvers import (
     DEIS,
     ERSDE,
     IPNDM,
@@ -25,7 +25,7 @@ from elucidiff.sampling.solvers import (
     Solver,
     UniPC,
 )
-from tests.sampling.multistep.test_noise import error
+from tests.solvers.test_noise import error
 
 
 def test_the_history_is_of_the_raised_levels() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import steps
 from elucidiff.sampling import decode, encode, round_trip_error, sample
-from elucidiff.sampling.multistep.ipndm import IPNDM
-from elucidiff.sampling.solvers import RK45, Euler, Heun
+from elucidiff.solvers import RK45, Euler, Heun
+from elucidiff.solvers.ipndm import IPNDM
 from tests.sampling.closed_form import SCHEDULES, SIGMA_MAX, SIGMA_MIN, mixture
 
 LEVELS = [SIGMA_MAX, SIGMA_MIN, 0.0]

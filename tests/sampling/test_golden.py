@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elucidiff.design import schedules
 from elucidiff.sampling import Churn, Sampler, SeededNoise, Step, parse_seeds, sample, to_uint8
-from elucidiff.sampling.solvers import RK2
+from elucidiff.solvers import RK2
 from tests.golden_files import cases, load
 from tests.sampling.golden_case import GoldenDenoiser, sampler_of
 

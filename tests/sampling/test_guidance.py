@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
-from elucidiff.denoisers.guided import Autoguided, ClassifierFree
+from elucidiff.denoisers.guided import Autoguided, ClassifierFree, Guidance
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.solvers import RK45
+from elucidiff.solvers import RK45
 from tests.denoisers.guided_by import Watched, classes, gaussian, numbers
 from tests.denoisers.test_guided import model
 from tests.sampling.test_chunks import denoiser as network
@@ -103,14 +103,14 @@ class TestEvaluations:
         ("sampler", "nfe"),
         [
             # Of the 18 levels 8.4, 5.3, 3.3, 1.9, 1.1 and 0.59 lie inside; Heun comes to each from both sides.
-            (Sampler(guidance=2, guidance_sigma_min=0.5, guidance_sigma_max=9), 35 + 12),
-            (Sampler(guidance=2, guidance_sigma_min=0.5, guidance_sigma_max=9, solver="euler"), 18 + 6),
+            (Sampler(guidance=Guidance(weight=2, sigma_min=0.5, sigma_max=9)), 35 + 12),
+            (Sampler(solver="euler", guidance=Guidance(weight=2, sigma_min=0.5, sigma_max=9)), 18 + 6),
             (Sampler(guidance=2), 70),
             (Sampler(guidance=0), 35),
-            (Sampler(guidance=0, guidance_sigma_min=0.5, guidance_sigma_max=9), 35),
-            (Sampler(guidance=2, guidance_sigma_max=79.9), 70 - 1),
-            (Sampler(guidance=2, guidance_sigma_max=80), 70),  # the upper end is inside
-            (Sampler(guidance=2, guidance_sigma_min=80), 35),  # the lower one is not
+            (Sampler(guidance=Guidance(weight=0, sigma_min=0.5, sigma_max=9)), 35),
+            (Sampler(guidance=Guidance(weight=2, sigma_max=79.9)), 70 - 1),
+            (Sampler(guidance=Guidance(weight=2, sigma_max=80)), 70),  # the upper end is inside
+            (Sampler(guidance=Guidance(weight=2, sigma_min=80)), 35),  # the lower one is not
             (Sampler(), 35),
         ],
     )
@@ -126,7 +126,7 @@ class TestEvaluations:
 
     def test_of_both_networks(self) -> None:
         better, worse = Watched(classes()), Watched(classes())
-        sampler = Sampler(guidance=2, guidance_sigma_min=0.5, guidance_sigma_max=9)
+        sampler = Sampler(guidance=Guidance(weight=2, sigma_min=0.5, sigma_max=9))
         result = sampler.run(better, [5], [1], guide=worse, batch_size=1)
         assert (len(better.calls), len(worse.calls), result.nfe) == (35, 12, 47)
 
@@ -157,16 +157,16 @@ class TestEvaluations:
 
 class TestSampler:
     def test_a_weight_of_one_changes_no_bit(self) -> None:
-        plain = Sampler(n=3).run(model(), range(3))
-        assert torch.equal(Sampler(n=3, guidance=1).run(model(), range(3)).x, plain.x)
-        far = Sampler(n=3, guidance=4, guidance_sigma_min=90).run(model(), range(3))
+        plain = Sampler(steps="karras:n=3").run(model(), range(3))
+        assert torch.equal(Sampler(steps="karras:n=3", guidance=1).run(model(), range(3)).x, plain.x)
+        far = Sampler(steps="karras:n=3", guidance=Guidance(weight=4, sigma_min=90)).run(model(), range(3))
         assert torch.equal(far.x, plain.x)
         assert far.nfe == plain.nfe == 5
 
     def test_is_the_wrapper_of_the_same_values(self) -> None:
         denoiser, guide = model(), model(base_channels=4)
-        sampler = Sampler(n=3, guidance=2.5, guidance_sigma_min=0.1, guidance_sigma_max=5)
-        plain = Sampler(n=3)
+        sampler = Sampler(steps="karras:n=3", guidance=Guidance(weight=2.5, sigma_min=0.1, sigma_max=5))
+        plain = Sampler(steps="karras:n=3")
         for worse, wrapped in (
             (None, ClassifierFree(denoiser, 2.5, (0.1, 5.0))),
             (guide, Autoguided(denoiser, guide, 2.5, (0.1, 5.0))),
@@ -177,16 +177,16 @@ class TestSampler:
             assert (one.x - plain.run(denoiser, [3, 4], [0, 1]).x).abs().max() > 1e-3
 
     def test_without_labels_each_seed_draws_the_class_it_always_drew(self) -> None:
-        drawn = Sampler(n=2).run(model(), range(8)).labels
-        guided = Sampler(n=2, guidance=2).run(model(), range(8)).labels
+        drawn = Sampler(steps="karras:n=2").run(model(), range(8)).labels
+        guided = Sampler(steps="karras:n=2", guidance=2).run(model(), range(8)).labels
         assert drawn is not None
         assert torch.equal(drawn, guided)
 
     def test_plain_values_there_and_back(self) -> None:
-        sampler = Sampler(guidance=1.5, guidance_sigma_min=0.2)
-        values = sampler.to_dict()
+        sampler = Sampler(guidance=Guidance(weight=1.5, sigma_min=0.2))
+        values = sampler.to_plain()
         assert (values["guidance"], values["guidance_sigma_min"], values["guidance_sigma_max"]) == (1.5, 0.2, "inf")
-        assert Sampler.from_dict(values) == sampler
+        assert Sampler.from_plain(values) == sampler
 
     def test_an_interval_without_guidance_is_of_no_use(self) -> None:
         names = ["guidance_sigma_min", "guidance_sigma_max"]
@@ -196,7 +196,7 @@ class TestSampler:
     def test_the_range_is_that_of_both_networks(self) -> None:
         guide = ed.Denoiser(model().network, ed.preconditioning.VE(sigma_min=0.1, sigma_max=30.0))
         denoiser = model()
-        levels = Sampler(n=3, guidance=2).run(denoiser, [0], [0], guide=guide).sigmas
+        levels = Sampler(steps="karras:n=3", guidance=2).run(denoiser, [0], [0], guide=guide).sigmas
         torch.testing.assert_close(levels[[0, -2]], torch.tensor([30, 0.1]).double(), rtol=1e-7, atol=0)
 
     @pytest.mark.parametrize(
@@ -236,9 +236,13 @@ class TestBits:
     @pytest.mark.parametrize(
         ("sampler", "count"),
         [
-            (Sampler(n=2, guidance=2), 10),
+            (Sampler(steps="karras:n=2", guidance=2), 10),
             pytest.param(
-                Sampler(solver="rk45", rtol=0.1, atol=0.1, sigma_min=2, guidance=2, guidance_sigma_max=9),
+                Sampler(
+                    steps="karras:sigma_min=2",
+                    solver="rk45:rtol=0.1,atol=0.1",
+                    guidance=Guidance(weight=2, sigma_max=9),
+                ),
                 4,
                 marks=pytest.mark.slow,
             ),

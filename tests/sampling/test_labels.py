@@ -73,11 +73,11 @@ def test_vectors_are_not_class_indices(labels: Any) -> None:
 def test_samples_have_the_mean_that_was_asked_for() -> None:
     """Independent of the label the samples would scatter about one place; their mean shows it to 1 / sqrt(400)."""
     rows = EXAMPLES[torch.arange(400) % 3]
-    x = Sampler(n=12).run(Shifted(None), range(400), rows).x[:, 0]
+    x = Sampler(steps="karras:n=12").run(Shifted(None), range(400), rows).x[:, 0]
     for k in range(3):
         torch.testing.assert_close(x[k::3].mean(0).float(), EXAMPLES[k], atol=0.26, rtol=0)
         assert 0.85 < float(x[k::3].std(0).mean()) < 1.15
-    one_for_all = Sampler(n=12).run(Shifted(None), range(400), EXAMPLES[:1])
+    one_for_all = Sampler(steps="karras:n=12").run(Shifted(None), range(400), EXAMPLES[:1])
     assert torch.equal(one_for_all.x[0::3, 0], x[0::3])
 
 

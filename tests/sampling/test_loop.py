@@ -10,7 +10,7 @@ from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning, schedules, steps
 from elucidiff.sampling import Churn, SeededNoise, Step, clamp_range, sample
-from elucidiff.sampling.solvers import Euler
+from elucidiff.solvers import Euler
 
 
 class TinyNetwork(nn.Module):

@@ -13,8 +13,11 @@ import pytest
 import torch
 
 import elucidiff as ed
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.model_folder import checksum
+from elucidiff.design.steps import Levels
 from elucidiff.sampling import NamedSampler, Sampler, load_named, save_named
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.named import Quality, names_beside, path_of, read_named
 from tests.sampling.tiny_model import save_tiny_model
 
@@ -22,7 +25,7 @@ LEVELS = (80.0, 5.5, 0.7, 0.03, 0.0)
 
 
 def named(model: str, name: str = "fast") -> NamedSampler:
-    sampler = Sampler(solver="ipndm", order=3, steps="levels", levels=LEVELS)
+    sampler = Sampler(steps=Levels(LEVELS), solver="ipndm:order=3")
     return NamedSampler(name, sampler, model, 4, 0.1, 1e-4, "9-12", 0.3, 8.5, "1-4", "elucidiff steps optimise")
 
 
@@ -32,7 +35,10 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_there_and_back(model: Path) -> None:
-    for sampler in (named("").sampler, Sampler(churn=3.0, guidance=1.5, guidance_sigma_max=2.0, scaling="vp")):
+    for sampler in (
+        named("").sampler,
+        Sampler(schedule="edm:scaling=vp", churn=Churn(amount=3.0), guidance=Guidance(weight=1.5, sigma_max=2.0)),
+    ):
         kept = dataclasses.replace(named(checksum(model)), sampler=sampler, warm_up_seeds=None)
         assert save_named(model, kept) == model / "samplers" / "fast.json"
         assert load_named(model, "fast") == kept
@@ -46,7 +52,9 @@ def test_there_and_back(model: Path) -> None:
 
 def test_one_that_adds_noise_has_a_quality_instead_of_an_error(model: Path) -> None:
     quality = Quality("fid", 0.23, 0.01, 0.28, None, "20-39", 2)
-    kept = NamedSampler("s", Sampler(churn=3.0), checksum(model), 35, *[None] * 5, "1-4", "search", quality)  # type: ignore[arg-type]
+    kept = NamedSampler(
+        "s", Sampler(churn=Churn(amount=3.0)), checksum(model), 35, *[None] * 5, "1-4", "search", quality
+    )  # type: ignore[arg-type]
     save_named(model, kept)
     assert load_named(model, "s") == kept
     with pytest.raises(ValueError, match="base_value is inf"):
@@ -118,8 +126,8 @@ def test_truncated_files(model: Path) -> None:
 
 
 def test_levels_of_a_sampler() -> None:
-    sampler = Sampler(steps="levels", levels=LEVELS)
-    assert Sampler.from_dict(json.loads(json.dumps(sampler.to_dict()))) == sampler
+    sampler = Sampler(steps=Levels(LEVELS))
+    assert Sampler.from_plain(json.loads(json.dumps(sampler.to_plain()))) == sampler
     assert sampler.sigmas(None).tolist() == list(LEVELS)
     assert sampler.unused(["n", "rho", "sigma_min", "sigma_max", "levels", "solver"]) == [
         "n", "sigma_min", "sigma_max", "rho",
@@ -142,6 +150,6 @@ def test_levels_of_a_sampler() -> None:
         ((1.0, 5.0, 0.0), "decrease"),
     ):
         with pytest.raises(ValueError, match=message):
-            Sampler(steps="levels", levels=levels)
+            Sampler(steps=Levels(levels))
     with pytest.raises(ValueError, match="levels is 'x', but must be a list of numbers"):
-        Sampler.from_dict({"levels": "x"})
+        Sampler.from_plain({"levels": "x"})

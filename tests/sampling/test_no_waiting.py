@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import elucidiff as ed
+from elucidiff import parts
 from elucidiff.denoisers.guided import Autoguided, ClassifierFree
 from elucidiff.sampling import Restart, Sampler, sample_predictor_corrector, sample_sde
-from elucidiff.sampling.solver_names import SOLVERS
-from elucidiff.sampling.solvers import RK45, DPMpp2M, Heun, Solver
+from elucidiff.solvers import RK45, DPMpp2M, Heun, Solver
 from tests.sampling.test_loop import tiny
 from tests.waiting import OnDevice, Waits
 
@@ -61,7 +61,7 @@ def waits(draw: Callable[..., Tensor], denoiser: Any, steps: list[Any] | None = 
 
 
 @pytest.mark.parametrize("denoiser", [plain, nested])
-@pytest.mark.parametrize("name", sorted(SOLVERS.keys() - {"rk45"}))
+@pytest.mark.parametrize("name", sorted(parts.parts_of("solver").keys() - {"rk45"}))
 def test_no_solver_with_fixed_steps_waits(name: str, denoiser: Callable[[], Any]) -> None:
     steps: list[Any] = []
     assert waits(ed.sample, denoiser(), steps, solver=Sampler(solver=name).prepare(None).solver) == []
@@ -120,7 +120,7 @@ def test_rk45_waits_once_an_attempt() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("name", sorted(SOLVERS.keys() - {"rk45"}))
+@pytest.mark.parametrize("name", sorted(parts.parts_of("solver").keys() - {"rk45"}))
 def test_on_cuda_nothing_synchronises(name: str) -> None:
     denoiser = ClassifierFree(tiny().to("cuda"), 2.0, (0.1, 20.0))
     latents, labels = torch.randn(B, *SHAPE, device="cuda"), torch.eye(CLASSES, device="cuda").repeat(2, 1)

@@ -13,7 +13,7 @@ from elucidiff.design import schedules, steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling import Restart, Step, sample
 from elucidiff.sampling.grid import noise_grid
-from elucidiff.sampling.solvers import IPNDM, Heun
+from elucidiff.solvers import IPNDM, Heun
 
 SIGMAS = steps.karras(10, 0.01, 20.0)
 

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.design import schedules, steps, table
-from elucidiff.sampling import Churn, FixedBatch, Sampler, SeededNoise, Step, sample, to_uint8
-from elucidiff.sampling.solvers import RK2, RK45, Euler, Heun
+from elucidiff.design import schedules, steps
+from elucidiff.sampling import Churn, FixedBatch, Sampler, SeededNoise, Step, sample, table, to_uint8
+from elucidiff.solvers import RK2, RK45, DPMpp2M, Euler, Heun
 
 
 def posterior() -> DataPosterior:
@@ -24,29 +25,29 @@ def posterior() -> DataPosterior:
     return DataPosterior(points, torch.tensor([0, 1, 0, 1, 2]))
 
 
+STEPS = st.builds(
+    lambda kind, n, low, high: kind(n, low, high),
+    st.sampled_from([steps.Karras, steps.VP, steps.VE, steps.IDDPM, steps.LogUniform]),
+    st.integers(2, 300),
+    st.none() | st.floats(1e-3, 0.03),
+    st.none() | st.floats(10, 200),
+)
 SAMPLERS = st.builds(
     Sampler,
-    steps=st.sampled_from(["karras", "vp", "ve", "iddpm", "log_uniform"]),
-    n=st.integers(2, 300),
-    sigma_min=st.none() | st.floats(1e-3, 0.03),
-    sigma_max=st.none() | st.floats(10, 200),
-    rho=st.floats(1, 20),
-    schedule=st.sampled_from(["edm", "vp", "ve", "flow"]),
-    scaling=st.sampled_from([None, "none", "vp"]),
-    solver=st.sampled_from(["heun", "euler", "rk2"]),
-    alpha=st.floats(0.1, 2),
-    churn=st.floats(0, 100),
-    churn_sigma_min=st.floats(0, 1),
-    churn_sigma_max=st.just(math.inf) | st.floats(1, 100),
+    steps=STEPS | st.builds(lambda n, rho: steps.Karras(n, rho=rho), st.integers(2, 300), st.floats(1, 20)),
+    schedule=st.sampled_from(["edm", "vp_fitted", "ve", "flow", "edm:scaling=vp", "vp_fitted:scaling=none"]),
+    solver=st.sampled_from(["heun", "euler"]) | st.builds(RK2, st.floats(0.1, 2)),
+    churn=st.builds(Churn, st.floats(0, 100), st.floats(0, 1), st.just(math.inf) | st.floats(1, 100)),
 )
 
 
 @settings(deadline=None, max_examples=50)
 @given(SAMPLERS)
 def test_goes_through_json_unchanged(sampler: Sampler) -> None:
-    text = json.dumps(sampler.to_dict(), allow_nan=False)
-    assert Sampler.from_dict(json.loads(text)) == sampler
-    assert set(sampler.to_dict()) == {field.name for field in fields(Sampler)}
+    text = json.dumps(sampler.to_plain(), allow_nan=False)
+    assert Sampler.from_plain(json.loads(text)) == sampler
+    assert set(sampler.to_plain()) == {field.name for field in fields(Sampler)}
+    assert Sampler.parse(sampler.to_text()) == sampler
 
 
 @settings(deadline=None, max_examples=50)
@@ -73,23 +74,26 @@ def test_the_parts_that_names_stand_for() -> None:
         parts = Sampler(**values).prepare(None)
         return parts.solver, parts.schedule, parts.churn
 
-    assert prepared() == (Heun(), schedules.EDM(), Churn(0))
-    assert prepared(solver="euler", schedule="ve", scaling="vp") == (Euler(), schedules.VE(scaling="vp"), Churn(0))
-    assert prepared(solver="rk2", alpha=0.5, schedule="flow") == (RK2(0.5), schedules.Flow(), Churn(0))
-    assert prepared(solver="rk45", rtol=1e-3, atol=1e-2)[0] == RK45(1e-3, 1e-2)
-    churn = {"churn": 30, "churn_sigma_min": 0.01, "churn_sigma_max": 1, "noise_scale": 1.007}
-    assert prepared(**churn)[2] == Churn(30, 0.01, 1, 1.007)
+    assert prepared() == (Heun(), schedules.EDM(), None)
+    assert prepared(solver="euler", schedule="ve:scaling=vp") == (Euler(), schedules.VE(scaling="vp"), None)
+    assert prepared(solver="rk2:alpha=0.5", schedule="flow") == (RK2(0.5), schedules.Flow(), None)
+    assert prepared(solver="rk45:rtol=1e-3,atol=1e-2")[0] == RK45(1e-3, 1e-2)
+    assert prepared(churn="30,sigma_min=0.01,sigma_max=1,noise_scale=1.007")[2] == Churn(30, 0.01, 1, 1.007)
+    assert prepared(churn=30)[2] == Churn(30)
     fitted = schedules.VP.fit(0.01, 50.0, 0.005, scaling="none")
-    assert prepared(schedule="vp", sigma_min=0.01, sigma_max=50.0, epsilon_s=0.005, scaling="none")[1] == fitted
+    narrow = steps.Karras(sigma_min=0.01, sigma_max=50.0)
+    assert prepared(schedule="vp_fitted:epsilon_s=0.005,scaling=none", steps=narrow)[1] == fitted
+    assert prepared(schedule="vp")[1] == schedules.VP()
 
-    def sigmas(**values: object) -> Tensor:
-        return Sampler(**values).sigmas(None)
+    def sigmas(text: str) -> Tensor:
+        return Sampler(text).sigmas(None)
 
-    assert torch.equal(sigmas(n=7, rho=3), steps.karras(7, rho=3))
-    assert torch.equal(sigmas(steps="vp", n=7), steps.vp(7))
-    assert torch.equal(sigmas(steps="ve", n=7), steps.ve(7))
-    assert torch.equal(sigmas(steps="iddpm", n=7, m=400), steps.iddpm(7, m=400))
-    assert torch.equal(sigmas(steps="log_uniform", n=7, sigma_min=0.1), steps.log_uniform(7, 0.1))
+    assert torch.equal(sigmas("karras:n=7,rho=3"), steps.karras(7, rho=3))
+    assert torch.equal(sigmas("vp:n=7"), steps.vp(7))
+    assert torch.equal(sigmas("ve:n=7"), steps.ve(7))
+    assert torch.equal(sigmas("iddpm:n=7,m=400"), steps.iddpm(7, m=400))
+    assert torch.equal(sigmas("log_uniform:n=7,sigma_min=0.1"), steps.log_uniform(7, 0.1))
+    assert sigmas("levels:80/3/0.5/0").tolist() == [80, 3, 0.5, 0]
 
 
 @pytest.mark.parametrize("name", ["vp", "ve", "iddpm", "edm"])
@@ -97,7 +101,7 @@ def test_columns_of_table_1(name: str) -> None:
     sampler, design = Sampler.from_table(name, n=12), table.NAMES[name]
     prepared = sampler.prepare(None)
     torch.testing.assert_close(prepared.sigmas, design.steps(12), rtol=1e-12, atol=0)
-    assert type(prepared.solver).__name__.lower() == design.solver
+    assert prepared.solver == design.solver
     assert (type(prepared.schedule), prepared.schedule.scaling) == (type(design.schedule), design.schedule.scaling)
     t = torch.linspace(0.05, 1, 20, dtype=torch.float64)
     torch.testing.assert_close(prepared.schedule.sigma(t), design.schedule.sigma(t), rtol=1e-10, atol=0)
@@ -105,7 +109,7 @@ def test_columns_of_table_1(name: str) -> None:
 
 def test_run_is_sample_with_seeded_noise() -> None:
     denoiser, record = posterior(), []
-    sampler = Sampler(n=6, churn=10, schedule="vp")
+    sampler = Sampler(steps="karras:n=6", schedule="vp_fitted", churn=Churn(amount=10))
     result = sampler.run(denoiser, [4, 8], torch.tensor([0, 2]), callback=record.append)
 
     noise, prepared = SeededNoise([4, 8]), sampler.prepare(denoiser)
@@ -129,7 +133,7 @@ def test_run_is_sample_with_seeded_noise() -> None:
 
 
 def test_classes_are_drawn_from_the_seeds_unless_given() -> None:
-    denoiser, sampler, seeds = posterior(), Sampler(n=4, churn=2), list(range(30))
+    denoiser, sampler, seeds = posterior(), Sampler(steps="karras:n=4", churn=Churn(amount=2)), list(range(30))
     drawn = sampler.run(denoiser, seeds)
     noise = SeededNoise(seeds)
     noise.latents((1, 2, 2))
@@ -139,11 +143,11 @@ def test_classes_are_drawn_from_the_seeds_unless_given() -> None:
     # Classes that are given leave the noise as it was.
     assert torch.equal(sampler.run(denoiser, seeds, indices).x, drawn.x)
     assert sampler.run(denoiser, seeds, 2).labels.argmax(1).tolist() == [2] * 30
-    assert Sampler(n=4).run(DataPosterior(denoiser.points), [1]).labels is None
+    assert Sampler(steps="karras:n=4").run(DataPosterior(denoiser.points), [1]).labels is None
 
 
 def test_labels_of_every_kind_are_the_same() -> None:
-    denoiser, sampler, seeds = posterior(), Sampler(n=3), [1, 2, 3]
+    denoiser, sampler, seeds = posterior(), Sampler(steps="karras:n=3"), [1, 2, 3]
     expected = sampler.run(denoiser, seeds, torch.tensor([2, 0, 1])).x
     rows = np.eye(3)[[2, 0, 1]]
     for labels in ([2, 0, 1], np.array([2, 0, 1]), np.array([2, 0, 1], dtype=np.uint16), rows, rows.tolist()):
@@ -156,78 +160,59 @@ def test_labels_of_every_kind_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "used"),
+    ("text", "without_effect"),
     [
-        ({}, {"n", "rho"}),
-        ({"steps": "vp"}, {"n", "epsilon_s"}),
-        ({"schedule": "vp"}, {"n", "rho", "epsilon_s"}),
-        ({"steps": "ve"}, {"n"}),
-        ({"steps": "iddpm"}, {"n", "m", "c1", "c2"}),
-        ({"solver": "rk2"}, {"n", "rho", "alpha"}),
-        ({"solver": "rk45"}, {"rtol", "atol"}),
-        ({"churn": 1.0}, {"n", "rho", "churn_sigma_min", "churn_sigma_max", "noise_scale"}),
-        (
-            {"restarts": 1, "restart_sigma_max": 5.0},
-            {"n", "rho", "restart_steps", "restart_sigma_min", "restart_sigma_max", "noise_scale"},
-        ),
-        ({"solver": "dpmpp_2m"}, {"n", "rho"}),
-        ({"solver": "unipc"}, {"n", "rho", "order", "variant"}),
-        ({"solver": "deis"}, {"n", "rho", "order"}),
-        ({"solver": "dpmpp_3m_sde"}, {"n", "rho", "eta"}),
-        (
-            {"solver": "sa_solver"},
-            {"n", "rho", "order", "corrector_order", "tau", "tau_sigma_min", "tau_sigma_max"},
-        ),
-        ({"solver": "sa_solver", "tau": 0.0}, {"n", "rho", "order", "corrector_order", "tau"}),
+        ("heun", {"churn.sigma_min", "guidance.sigma_max", "restarts.steps", "solver.order"}),
+        ("rk45", {"steps.n", "steps.rho", "churn.sigma_min", "guidance.sigma_max", "restarts.steps", "solver.order"}),
+        ("euler churn=3", {"guidance.sigma_max", "restarts.steps", "solver.order"}),
+        ("deis restarts=1,sigma_max=5", {"churn.sigma_min", "guidance.sigma_max"}),
+        ("sa_solver:tau=0", {"solver.tau_sigma_max", "churn.sigma_min", "guidance.sigma_max", "restarts.steps"}),
     ],
 )
-def test_options_without_effect(values: dict[str, object], used: set[str]) -> None:
-    """What is called unused indeed changes nothing, and what is not changes the samples."""
+def test_settings_without_effect(text: str, without_effect: set[str]) -> None:
+    """What is said to have no effect indeed changes nothing, and what is not changes the samples."""
+    sampler = Sampler.parse(f"{text} steps=karras:n=5")
     other = {
-        "n": 7,
-        "rho": 3.0,
-        "epsilon_s": 1e-4,
-        "m": 500,
-        "c1": 0.99,
-        "c2": 0.05,
-        "alpha": 0.6,
-        "rtol": 1e-2,
-        "atol": 1e-2,
-        "order": 1,
-        "corrector_order": 2,
-        "variant": "bh1",
-        "eta": 0.5,
-        "tau": 0.5,
-        "tau_sigma_min": 0.5,
-        "tau_sigma_max": 30.0,
-        "churn_sigma_min": 1.0,
-        "churn_sigma_max": 5.0,
-        "restart_steps": 2,
-        "restart_sigma_min": 0.01,
-        "restart_sigma_max": 0.4,
-        "noise_scale": 1.1,
+        "steps.n": 7,
+        "steps.rho": 3.0,
+        "churn.amount": 4.0,
+        "churn.sigma_min": 1.0,
+        "restarts.steps": 2,
+        "guidance.sigma_max": 5.0,
     }
-    sampler, everything = Sampler(n=5, **values), [field.name for field in fields(Sampler)]
-    assert sampler.unused(other) == [name for name in everything if name in other and name not in used]
-    assert sampler.unused(used) == sampler.unused(["steps", "sigma_max"]) == []
+    spelled = {setting.name for setting in parts.settings(type(sampler.solver))}
+    other |= {
+        f"solver.{name}": value for name, value in {"order": 1, "tau_sigma_max": 3.0}.items() if name in spelled
+    }
+    every = [*other, "solver.order", "solver.tau_sigma_max"]
+    assert set(sampler.without_effect(every)) >= {name for name in without_effect if name in every}
 
-    def run(**options: object) -> Tensor:
-        def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
-            return x / (1 + sigma.reshape(-1, 1, 1) ** 2)
+    def run(chosen: Sampler) -> Tensor:
+        return chosen.run(lambda x, sigma: x / (1 + sigma.reshape(-1, 1, 1) ** 2), [3, 4], shape=(1, 2)).x
 
-        return Sampler(**{"n": 5, **options}).run(gaussian, [3, 4], shape=(1, 2)).x
-
-    plain = run(**values)
+    plain = run(sampler)
     for name, value in other.items():
-        changed = run(**{**values, name: value})
-        # rk45 starts at (sigma_max^(1/rho))^rho, which differs from sigma_max by rounding.
-        rounded = (values.get("solver"), name) == ("rk45", "rho")
-        same = torch.allclose(changed, plain, rtol=1e-12, atol=0) if rounded else torch.equal(changed, plain)
-        assert same is (name not in used), name
+        try:
+            changed = sampler.with_settings({name: value})
+        except ValueError:  # churn does not go with it
+            assert name == "churn.amount"
+            continue
+        same = torch.allclose(run(changed), plain, rtol=1e-12, atol=0)
+        assert same is (name in sampler.without_effect([name])), name
+
+
+def test_single_settings_are_changed_by_name() -> None:
+    sampler = Sampler.parse("ipndm:order=2 steps=karras:n=9")
+    changed = sampler.with_settings({"steps.rho": 3, "solver": "dpmpp_2m", "solver.eta": 0.5})
+    assert changed == Sampler(steps.Karras(9, rho=3.0), solver=DPMpp2M(0.5))
+    with pytest.raises(ValueError, match="ipndm:order=2 has no setting 'eta'"):
+        sampler.with_settings({"solver.eta": 1.0})
+    with pytest.raises(ValueError, match="a sampler has no choice 'slover'; did you mean 'solver'"):
+        sampler.with_settings({"slover": "heun"})
 
 
 def test_nfe_per_sample_of_an_adaptive_solver() -> None:
-    result = Sampler(solver="rk45", rtol=1e-6, atol=1e-6).run(posterior(), range(5), 0)
+    result = Sampler(solver="rk45:rtol=1e-06,atol=1e-06").run(posterior(), range(5), 0)
     assert result.nfe.shape == (5,)
     assert bool((result.nfe > 20).all())
 
@@ -236,11 +221,11 @@ def test_shape_and_range_of_other_denoisers() -> None:
     def bare(x: Tensor, sigma: Tensor) -> Tensor:
         return x / (1 + sigma * sigma)
 
-    assert Sampler(n=3).run(bare, [1], shape=(3, 5)).x.shape == (1, 3, 5)
+    assert Sampler(steps="karras:n=3").run(bare, [1], shape=(3, 5)).x.shape == (1, 3, 5)
     with pytest.raises(ValueError, match="does not state the shape"):
-        Sampler(n=3).run(bare, [1])
+        Sampler(steps="karras:n=3").run(bare, [1])
     with pytest.raises(ValueError, match="class labels were given to a denoiser without classes"):
-        Sampler(n=3).run(bare, [1], 0, shape=(3, 5))
+        Sampler(steps="karras:n=3").run(bare, [1], 0, shape=(3, 5))
 
     class Limited:
         sigma_min, sigma_max, sample_shape = 100.0, 200.0, (1, 2)
@@ -250,71 +235,83 @@ def test_shape_and_range_of_other_denoisers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("text", "message"),
     [
-        ({"steps": "karas"}, "steps 'karas' is unknown; did you mean 'karras'"),
-        ({"schedule": "edm2"}, "schedule 'edm2' is unknown; did you mean 'edm'"),
-        ({"solver": "dpm++2m"}, "solver 'dpm.*' is unknown; did you mean 'dpmpp_2m'"),
-        ({"solver": "xyz"}, "solver 'xyz' is unknown; known: heun, euler, rk2, rk45, dpmpp_2m, "),
-        ({"scaling": "flow"}, "scaling 'flow' is unknown"),
-        ({"n": 1}, "use at least 2"),
-        ({"sigma_min": 80.0, "sigma_max": 1.0}, "sigma_min 80.0 is not below sigma_max 1.0"),
-        ({"sigma_min": 0.0}, "sigma_min is 0.0"),
-        ({"sigma_max": math.inf}, "sigma_max is inf"),
-        ({"sigma_max": math.nan}, "sigma_max is nan"),
-        ({"rho": 0.0}, "rho is 0.0"),
-        ({"rho": -1.0, "steps": "ve"}, "rho is -1.0"),
-        ({"alpha": 0.0, "solver": "rk2"}, "alpha is 0.0"),
-        ({"rtol": 0.0, "solver": "rk45"}, "rtol is 0.0"),
-        ({"order": 5, "solver": "deis"}, "order of deis is 5, but must be 1, 2, 3 or 4"),
-        ({"order": 0, "solver": "unipc"}, "order of unipc is 0"),
-        ({"order": 4, "solver": "er_sde"}, "order of er_sde is 4, but must be 1, 2 or 3"),
-        ({"variant": "bh3", "solver": "unipc"}, "variant of unipc is 'bh3', but must be bh1 or bh2"),
-        ({"eta": -1.0, "solver": "dpmpp_2m_sde"}, "eta is -1.0"),
-        ({"tau": math.inf, "solver": "sa_solver"}, "tau is inf"),
-        ({"tau_sigma_min": 2.0, "solver": "sa_solver"}, "tau range is 2.0 to 1.0"),
-        ({"corrector_order": 5, "solver": "sa_solver"}, "corrector_order of sa_solver is 5"),
-        ({"restarts": -1}, "restarts is -1"),
-        ({"restarts": 1, "restart_steps": 0}, "steps of a restart is 0"),
-        ({"restarts": 1, "restart_sigma_min": 1.0}, "restart range is 1.0 to 0.3"),
-        (
-            {"restarts": 1, "n": 3, "restart_sigma_min": 1.0, "restart_sigma_max": 1.1},
-            "restart from 1 to 1.1 does not fit",
-        ),
-        ({"restarts": 1, "restart_sigma_min": 79.0, "restart_sigma_max": 99.0}, "level is 80, its highest"),
-        ({"restarts": 1, "churn": 1.0}, "churn and restarts both add noise"),
-        ({"restarts": 1, "solver": "rk45"}, "RK45 chooses its own steps, so it cannot be used with restarts"),
-        ({"churn": 1.0, "solver": "unipc"}, "UniPC corrects the end of each step"),
-        ({"churn": 1.0, "solver": "er_sde"}, "ERSDE adds noise itself"),
-        ({"churn": 100.0, "solver": "dpmpp_2m", "n": 50}, "churn raises the noise of step 1 from .* less churn"),
-        ({"epsilon_s": 2.0, "steps": "vp"}, "epsilon_s is 2.0"),
-        ({"churn": -1.0}, "churn amount is -1.0"),
-        ({"churn": 1.0, "solver": "rk45"}, "RK45 chooses its own steps"),
+        ("steps=karas", "there is no steps 'karas'; did you mean 'karras'"),
+        ("schedule=edm2", "there is no schedule 'edm2'; did you mean 'edm'"),
+        ("solver=dpmm_2m", "there is no solver 'dpmm_2m'; did you mean 'dpmpp_2m'"),
+        ("solver=xyz", "there is no solver 'xyz'; known: .*heun"),
+        ("schedule=edm:scaling=flow", "scaling 'flow' is unknown"),
+        ("steps=karras:sigma_min=80,sigma_max=1", "sigma_min 80.0 is not below sigma_max 1.0"),
+        ("steps=karras:sigma_min=0", "sigma_min is 0.0"),
+        ("steps=karras:sigma_max=inf", "sigma_max is inf"),
+        ("steps=karras:sigma_max=nan", "sigma_max of steps karras is 'nan', but must be a number"),
+        ("steps=karras:rho=0", "rho is 0.0"),
+        ("rk2:alpha=0", "alpha is 0.0"),
+        ("rk45:rtol=0", "rtol is 0.0"),
+        ("deis:order=5", "order of deis is 5, but must be 1, 2, 3 or 4"),
+        ("unipc:p=0", "order of unipc is 0"),
+        ("er_sde:order=4", "order of er_sde is 4, but must be 1, 2 or 3"),
+        ("unipc:variant=bh3", "variant of unipc is 'bh3', but must be bh1 or bh2"),
+        ("dpmpp_2m:eta=-1", "eta is -1.0"),
+        ("sa_solver:tau=inf", "tau is inf"),
+        ("sa_solver:tau_sigma_min=2", "tau range is 2.0 to 1.0"),
+        ("sa_solver:corrector_order=5", "corrector_order of sa_solver is 5"),
+        ("restarts=-1", "restarts is -1"),
+        ("restarts=1,steps=0", "steps of a restart is 0"),
+        ("restarts=1,sigma_min=1", "restart range is 1.0 to 0.3"),
+        ("restarts=1,sigma_min=1,sigma_max=1.1 steps=karras:n=3", "restart from 1 to 1.1 does not fit"),
+        ("restarts=1,sigma_min=79,sigma_max=99", "level is 80, its highest"),
+        ("restarts=1 churn=1", "churn and restarts both add noise"),
+        ("rk45 restarts=1", "RK45 chooses its own steps, so it cannot be used with restarts"),
+        ("unipc churn=1", "UniPC corrects the end of each step"),
+        ("er_sde churn=1", "ERSDE adds noise itself"),
+        ("dpmpp_2m churn=100 steps=karras:n=50", "churn raises the noise of step 1 from .* less churn"),
+        ("steps=vp:epsilon_s=2", "epsilon_s is 2.0"),
+        ("churn=-1", "churn amount is -1.0"),
+        ("rk45 churn=1", "RK45 chooses its own steps"),
+        ("steps=karras:sigma_mx=3", "steps karras has no setting 'sigma_mx'; did you mean 'sigma_max'"),
+        ("steps=karras:n=2.5", "n of steps karras is '2.5', but must be a whole number"),
+        ("heun euler", "chooses solver twice"),
+        ("slover=heun", "a sampler has no choice 'slover'; did you mean 'solver'"),
     ],
 )
-def test_bad_values(values: dict[str, object], message: str) -> None:
+def test_bad_texts(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Sampler(**values)
+        Sampler.parse(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sigma_mx": 3}, "no sampling option 'sigma_mx'; did you mean 'sigma_max'"),
-        ({"zzzzz": 3}, "no sampling option 'zzzzz'; known: steps, n,"),
-        ({"n": "18"}, "n is '18', but must be of type int"),
-        ({"n": 2.5}, "n is 2.5"),
-        ({"n": True}, "n is True"),
-        ({"n": None}, "n is None"),
-        ({"rho": "7"}, "rho is '7', but must be of type float"),
-        ({"rho": None}, "rho is None"),
-        ({"steps": 3}, "steps is 3, but must be of type str"),
+        ({"stps": {"type": "karras"}}, "a sampler has no choice 'stps'; did you mean 'steps'"),
+        ({"steps": {"type": "karras", "n": "x"}}, "n of steps karras is 'x', but must be a whole number"),
+        ({"steps": {"type": "karras", "n": 2.5}}, "n of steps karras is 2.5"),
+        ({"steps": {"type": "karras", "n": True}}, "n of steps karras is True"),
+        ({"steps": {"type": "karras", "n": None}}, "n of steps karras is None"),
+        ({"steps": {"type": "karras", "rho": None}}, "rho of steps karras is None"),
+        ({"steps": 3}, "3 does not describe a steps"),
+        ({"solver": {"type": "my_own"}}, "there is no solver 'my_own'.* --plugin MODULE"),
     ],
 )
 def test_bad_dictionaries(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sampler.from_dict(values)
+        Sampler.from_plain(values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sampler(solver=Heun), "solver is the class Heun: give an object"),
+        (lambda: Sampler(solver=3), "solver is 3, but must be a Solver"),
+        (lambda: Sampler(steps=torch.ones(3)), "steps is tensor.*, but must be a Steps"),
+        (lambda: steps.Karras("18"), "n of steps karras is '18', but must be a whole number"),
+    ],
+)
+def test_what_is_no_part_is_a_type_error(make: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_unknown_column() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from elucidiff.design import schedules, steps
 from elucidiff.sampling import SeededNoise, Step, sample, sample_predictor_corrector, sample_sde
-from elucidiff.sampling.solvers import Euler
+from elucidiff.solvers import Euler
 from tests.sampling.test_churn import assert_moments, mixture
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from elucidiff.sampling import sample
-from elucidiff.sampling.solvers import Heun, Solver, UniPC
 from elucidiff.sampling.watch import Watch
+from elucidiff.solvers import Heun, Solver, UniPC
 
 SIGMAS = [8.0, 4.0, 2.0, 1.0, 0.5, 0.0]
 

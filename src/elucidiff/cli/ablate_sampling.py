@@ -109,8 +109,8 @@ class OfSampling:
             facts,
             self.kind,
             studied.id,
-            {each.name: {"method": each.method, **each.sampler.to_dict()} for each in chosen},
-            Sampler().to_dict(),
+            {each.name: {"method": each.method, **each.sampler.to_plain()} for each in chosen},
+            Sampler().to_plain(),
             self.out or Path("ablations") / f"{self.kind}-{studied.name}",
         )
         return carry_out(ablation, report, only_plan=self.plan)
@@ -154,7 +154,7 @@ class ChurnTable(OfSampling):
         if self.sampler is not None:
             if self.model == IDEAL:
                 raise ValueError("--sampler is for a model folder: the exact denoiser has no samplers beside it")
-            churn = load_named(self.model, self.sampler).sampler.prepare(None).churn
+            churn = load_named(self.model, self.sampler).sampler.churn or Churn()
         return self.run(churn_configurations(churn, self.sigma_min, self.sigma_max), "deterministic")
 
 

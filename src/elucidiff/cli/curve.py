@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 
+from elucidiff import parts
 from elucidiff.cli.ablate_table import Report, carry_out, numbers, words
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.guide import load_guide
 from elucidiff.cli.studied_model import IDEAL, StudiedModel, open_model
 from elucidiff.cli.units import range_advice
@@ -28,7 +30,7 @@ from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
 from elucidiff.launch.interrupt import Interrupt, StoppedError
-from elucidiff.sampling import Sampler, load_named
+from elucidiff.sampling.sampler import KINDS, Sampler
 from elucidiff.suggest import suggestion
 
 
@@ -49,22 +51,18 @@ class Options:
     nfe: str = "5,8,10,15,20,35,79"
     """Network evaluations per sample, at most, with commas between them."""
 
-    solvers: str | None = None
-    """Solvers, with commas between them, such as heun,dpmpp_2m (that of --sampling)."""
-    steps: str | None = None
-    """How noise levels are spaced: karras, vp, ve, iddpm, log_uniform (that of --sampling)."""
-    rho: str | None = None
-    """Exponents of karras steps, such as 3,7 (that of --sampling)."""
-    schedules: str | None = None
-    """The curves that solvers follow: edm, vp, ve, flow, exponential (that of --sampling)."""
-    churn: str | None = None
-    """Values of S_churn, such as 0,30 (that of --sampling, as are S_tmin, S_tmax and S_noise)."""
-    alpha: str | None = None
-    """Where the second evaluation of rk2 lies, such as 0.5,1 (that of --sampling)."""
-    guidance: str | None = None
-    """Weights of guidance, such as 1,2 (that of --sampling)."""
-    sampling: Sampler = field(default_factory=Sampler)
-    """All other sampling choices, as for `elucidiff sample`."""
+    solvers: tuple[str, ...] = ()
+    """Solvers, such as heun dpmpp_2m ipndm:order=3 (that of --base)."""
+    steps: tuple[str, ...] = ()
+    """How noise levels are spaced, such as karras:rho=3 karras:rho=7 (that of --base)."""
+    schedules: tuple[str, ...] = ()
+    """The curves that solvers follow, such as edm vp ve (that of --base)."""
+    churn: tuple[str, ...] = ()
+    """Churns, such as 0 30 30,sigma_min=0.01,sigma_max=1 (that of --base)."""
+    guidance: tuple[str, ...] = ()
+    """Guidances, such as 1 2 2,sigma_max=5 (that of --base)."""
+    base: str = ""
+    """All other choices in one text, such as "churn=30,noise_scale=1.007 schedule=vp"."""
     guide: Path | None = None
     """Folder of a worse model of the same data, to lead samples away from where guidance is not 1."""
     labels: str | None = None
@@ -72,8 +70,8 @@ class Options:
     vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
-    samplers: str | None = None
-    """Samplers that are kept beside the model, such as fast, with commas between them: a point each."""
+    samplers: tuple[str, ...] = ()
+    """Samplers that are kept beside the model, such as fast, or in one text, "heun steps=karras:n=10": a point each."""
 
     metrics: str = f"fid,{TRUNCATION}"
     """Some of fid, fid_infinity, kid, precision, recall and is, see `elucidiff evaluate`; and truncation_error, the
@@ -106,15 +104,13 @@ class Options:
     """Say what there is to do and about how long it takes, and do nothing."""
 
 
-# Fields of Sampler, the option that lists values of each, and how one is read.
-LISTS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "solver": ("solvers", str),
-    "steps": ("steps", str),
-    "rho": ("rho", float),
-    "schedule": ("schedules", str),
-    "churn": ("churn", float),
-    "alpha": ("alpha", float),
-    "guidance": ("guidance", float),
+# Choices of a sampler, and the option that lists some of each.
+LISTS: Mapping[str, str] = {
+    "solver": "solvers",
+    "steps": "steps",
+    "schedule": "schedules",
+    "churn": "churn",
+    "guidance": "guidance",
 }
 
 
@@ -124,7 +120,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, prog="elucidiff curve")
     quality = _quality(options.metrics)
     budgets = _once("nfe", numbers("nfe", options.nfe, int))
-    choices = _choices(options)
+    base = Sampler.parse(options.base)
+    choices = _choices(options, base)
     place = choose_device(options.device)
     studied = open_model(
         options.model,
@@ -136,7 +133,7 @@ def run(arguments: Sequence[str]) -> int:
         labels=options.labels,
         any_class=options.any_class,
     )
-    configurations, left_out = _configurations(options, choices, studied, place)
+    configurations, left_out = _configurations(options, base, choices, studied, place)
     with Interrupt() as interrupt:
         try:
             judge = _judge(options, quality, studied, place, interrupt.stop_if_asked)
@@ -189,8 +186,8 @@ def _report(
         facts,
         CURVE,
         studied.id,
-        {each.name: each.sampler.to_dict() for each in configurations},
-        Sampler().to_dict(),
+        {each.name: each.sampler.to_plain() for each in configurations},
+        Sampler().to_plain(),
         options.out or Path("curves") / studied.name,
         CURVE,
         CURVE,
@@ -212,20 +209,15 @@ def _quality(metrics: str) -> list[str]:
     return [name for name in names if name != TRUNCATION]
 
 
-def _choices(options: Options) -> dict[str, list[Any]]:
-    """The values of each choice that has a list, by field of the sampler."""
-    choices = {}
-    for name, (option, kind) in LISTS.items():
-        text = getattr(options, option)
-        if text is None:
-            choices[name] = [getattr(options.sampling, name)]
-            continue
-        if getattr(options.sampling, name) != getattr(Sampler(), name):
-            raise ValueError(f"--sampling.{name} would have no effect with --{option}: leave one of them out")
-        found = words(text) if kind is str else numbers(option, text, kind)
-        if not found:
-            raise ValueError(f"--{option} {text!r} names nothing: leave it out, or give some")
-        choices[name] = _once(option, found)
+def _choices(options: Options, base: Sampler) -> dict[str, list[Any]]:
+    """The parts of each choice."""
+    choices: dict[str, list[Any]] = {}
+    for name, option in LISTS.items():
+        texts = getattr(options, option)
+        if texts and getattr(base, name) != getattr(Sampler(), name):
+            raise ValueError(f"{name} of --base would have no effect with --{option}: leave one of them out")
+        made = [parts.parse(KINDS[name], text) for text in texts] or [getattr(base, name)]
+        choices[name] = _once(option, made)
     return choices
 
 
@@ -236,7 +228,7 @@ def _once(option: str, values: list[Any]) -> list[Any]:
 
 
 def _configurations(
-    options: Options, choices: Mapping[str, Sequence[Any]], studied: StudiedModel, device: torch.device
+    options: Options, base: Sampler, choices: Mapping[str, Sequence[Any]], studied: StudiedModel, device: torch.device
 ) -> tuple[list[SamplingConfiguration], Mapping[str, str]]:
     """All that is measured; and why combinations that make no sense are left out, by name.
 
@@ -248,30 +240,20 @@ def _configurations(
     if ideal and (options.samplers or options.guide):
         raise ValueError(f"--samplers and --guide are for a model folder, not for {IDEAL}: leave them out")
     guide = None if options.guide is None else load_guide(options.guide, Path(options.model), device)
-    found = combinations(options.sampling, choices, guide)
-    _check_used(options.sampling, found.made)
-    named = [settled(name, load_named(options.model, name).sampler, guide) for name in words(options.samplers or "")]
+    if base.n != Sampler().n:
+        raise ValueError("n of --base would have no effect: --nfe says how many evaluations samples may take")
+    found = combinations(base, choices, guide)
+    named = [settled(text, SamplingChoices(text).chosen(Path(options.model)), guide) for text in options.samplers]
     every = [*found.made, *named]
     if not every:
         raise ValueError(f"none of these combinations makes sense: {next(iter(found.left_out.values()))}")
-    if guide is not None and all(each.sampler.guidance == 1 for each in every):
+    if guide is not None and all(each.sampler.guidance is None for each in every):
         raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
     for each in every:
         each.guided(studied.denoiser)  # refuses guidance that the model does not know
-    if not ideal and (advice := range_advice(options.sampling, studied.denoiser)):
+    if not ideal and (advice := range_advice(base, studied.denoiser)):
         print(advice, file=sys.stderr)
     return every, found.left_out
-
-
-def _check_used(sampling: Sampler, made: Sequence[SamplingConfiguration]) -> None:
-    """Raise ValueError if an option of ``--sampling`` has no effect in any of the combinations."""
-    usual = Sampler()
-    if sampling.n != usual.n:
-        raise ValueError("--sampling.n would have no effect: --nfe says how many evaluations samples may take")
-    for name in (entry.name for entry in fields(Sampler) if entry.name not in (*LISTS, "n")):
-        default = getattr(usual, name)
-        if getattr(sampling, name) != default and all(getattr(each.sampler, name) == default for each in made):
-            raise ValueError(f"--sampling.{name.replace('_', '-')} would have no effect: leave it out")
 
 
 def _judge(

@@ -14,6 +14,7 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.evaluate_reference import chosen_metrics, judge_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.progress import Progress
@@ -24,7 +25,6 @@ from elucidiff.files import remove_unfinished, write_whole
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
 from elucidiff.plain_data import first_difference
-from elucidiff.sampling import Sampler
 from elucidiff.untrusted import read_json
 
 RESULTS, TABLE, FEATURES = "results.json", "results.md", "features"
@@ -74,16 +74,10 @@ class Options:
     left out, each seed draws its own, as often as the training data had it (uniform: all equally often)."""
     any_class: bool = False
     """Of a model: take --labels even if the training data had no image of that class."""
-    named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
-    """Of a model: a sampler that is kept beside it, such as fast, or the path of one, instead of --sampling."""
-    any_model: bool = False
-    """Take --sampler even if it was made for other weights."""
-    sampling: Sampler = field(default_factory=Sampler)
-    """Of a model: all sampling choices, as for `elucidiff sample`."""
-    guide: Path | None = None
-    """Of a model: folder of a worse model of the same data, to lead samples away from."""
     batch_size: int | None = None
     """Of a model: samples in one call of the network (16). It changes a sample's last bits."""
+
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,14 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import BlockStore, Extractor, OfDataset, OfModel, open_images
 from elucidiff.evaluation.quality.describing import Described
 from elucidiff.evaluation.quality.reference import kept_features
-from elucidiff.sampling import Sampler, load_named, parse_seeds
+from elucidiff.sampling import parse_seeds
 
 if TYPE_CHECKING:
     from elucidiff.cli.evaluate import Options
     from elucidiff.data import Fingerprint
 
 _SEEDS, _BATCH_SIZE = "0-9999", 16
-_OF_A_MODEL = ("seeds", "labels", "named_sampler", "guide", "batch_size")
+_OF_A_MODEL = ("seeds", "labels", "batch_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,9 @@ def subject_of(options: Options, device: torch.device) -> Subject:
     if (Path(options.what).expanduser() / "model.json").is_file():
         return _samples(options, device)
     given = [name for name in _OF_A_MODEL if getattr(options, name) is not None]
-    given += ["sampling"] if options.sampling != Sampler() else []
+    given += options.sampling.given
     if given:
-        flag = {"named_sampler": "sampler"}.get(given[0], given[0]).replace("_", "-")
+        flag = given[0].replace("_", "-")
         raise ValueError(f"--{flag} is about a model's samples, but {options.what} is no model folder: leave it out")
     dataset = open_images(options.what)
     if options.images is not None:
@@ -114,11 +114,11 @@ def _samples(options: Options, device: torch.device) -> Subject:
     if options.images is not None:
         raise ValueError(f"--images is about pictures, but {options.what} is a model: say how many with --seeds")
     folder = Path(options.what).expanduser()
-    sampler, seeds = _sampler(options, folder), parse_seeds(options.seeds or _SEEDS)
+    sampler, seeds = options.sampling.chosen(folder), parse_seeds(options.seeds or _SEEDS)
     if (twice := seeds.first_repeated()) is not None:
         raise ValueError(f"--seeds {options.seeds}: {twice} is there twice, which would count its sample twice")
     denoiser = elucidiff.load(folder).eval().to(device)
-    guide = None if options.guide is None else load_guide(options.guide, folder, device)
+    guide = None if options.sampling.guide is None else load_guide(options.sampling.guide, folder, device)
     sampler.sigmas(sampler.guided(denoiser, guide))  # refuses guidance or noise levels that the model does not know
     if advice := range_advice(sampler, denoiser):
         print(advice, file=sys.stderr)
@@ -133,22 +133,9 @@ def _samples(options: Options, device: torch.device) -> Subject:
     )
     if images.batch_size < 1:
         raise ValueError(f"--batch-size is {images.batch_size}, but must be at least 1")
-    facts = images.facts(checksum(folder), None if options.guide is None else checksum(options.guide))
+    facts = images.facts(
+        checksum(folder), None if options.sampling.guide is None else checksum(options.sampling.guide)
+    )
     facts |= {"device": device.type, "seeds": str(seeds)}
     dtype = torch.uint8 if images.rounded else torch.float32
     return Subject(str(options.what), images, tuple(denoiser.sample_shape), dtype, facts, None)
-
-
-def _sampler(options: Options, folder: Path) -> Sampler:
-    if options.named_sampler is None:
-        if options.any_model:
-            raise ValueError("--any-model would have no effect without --sampler")
-        chosen, usual = options.sampling, Sampler()
-        given = [entry.name for entry in fields(Sampler) if getattr(chosen, entry.name) != getattr(usual, entry.name)]
-        if unused := chosen.unused(given):
-            flags = ", ".join(f"--sampling.{name.replace('_', '-')}" for name in unused)
-            raise ValueError(f"{flags} would have no effect with the other choices: leave it out")
-        return chosen
-    if options.sampling != Sampler():
-        raise ValueError("--sampling would have no effect with --sampler, which settles it: leave one of them out")
-    return load_named(folder, options.named_sampler, any_model=options.any_model).sampler

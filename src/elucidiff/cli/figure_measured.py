@@ -21,6 +21,7 @@ from elucidiff.cli.progress import Progress
 from elucidiff.data import to_unit
 from elucidiff.data.choosing import evenly_spread
 from elucidiff.design import objectives, schedules
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.curvature import paths
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma as measure_loss
@@ -32,8 +33,7 @@ from elucidiff.evaluation.step_errors import step_errors as measure_steps
 from elucidiff.evaluation.strips import strips as measure_strips
 from elucidiff.figures import curvature, loss_per_sigma, repeated_churn, step_errors, strips
 from elucidiff.figures.numbers import Numbers
-from elucidiff.sampling.prepared import range_for
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import range_for
 from elucidiff.sampling.seeds import parse_seeds
 
 IDEAL, TRAINED = "exact denoiser", "trained network"
@@ -188,7 +188,7 @@ class StepErrors:
         """Take the steps."""
         rhos, seeds = numbers("rho", self.rho, float), parse_seeds(self.seeds)
         for rho in rhos:
-            Sampler(n=self.n, rho=rho)  # refuses what is no sampler
+            Karras(self.n, rho=rho)  # refuses what are no steps
         denoiser = elucidiff.load(self.model).eval().to(choose_device(self.device))
         with Progress("solving", len(rhos), "values of rho") as bar:
             errors = measure_steps(

@@ -10,11 +10,12 @@ import tyro
 from matplotlib.figure import Figure
 
 import elucidiff
-from elucidiff.design import table
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
 from elucidiff.figures.sample_folder import read_samples
 from elucidiff.figures.style import is_picture
+from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
@@ -38,7 +39,7 @@ class Trajectory:
     def draw(self) -> Figure:
         """Sample and draw."""
         seeds = parse_seeds(self.seeds)
-        sampler = Sampler(n=self.n)
+        sampler = Sampler(Karras(self.n))
         device = choose_device(self.device)
         denoiser = elucidiff.load(self.model).eval().to(device)
         if not is_picture(denoiser.sample_shape):

@@ -21,6 +21,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import steps
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.grid import clamp_range
@@ -29,8 +30,8 @@ from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
-from elucidiff.sampling.solvers import RK45
 from elucidiff.sampling.watch import Watch
+from elucidiff.solvers import RK45
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
         raise ValueError("--tolerance would have no effect between seeds: leave it out")
     seeds = list(parse_seeds(options.seeds))
     places = stops(len(seeds), options.frames)
-    sampler = Sampler() if options.n is None else Sampler(n=options.n)
+    sampler = Sampler() if options.n is None else Sampler(Karras(options.n))
     sigmas = sampler.sigmas(denoiser)
     asked = _asked(options, denoiser, len(seeds))
     noise = SeededNoise(seeds)
@@ -161,7 +162,7 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     )
     names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
     watch.check(x, names)
-    facts = {"sampler": sampler.to_dict(), "nfe": evaluations[-1]}
+    facts = {"sampler": sampler.to_plain(), "nfe": evaluations[-1]}
     return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
 
 

@@ -23,6 +23,7 @@ from elucidiff.data.decoding import decode
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.drawn import file_name
@@ -77,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     seeds = parse_seeds(options.seeds)
     if seeds.first_repeated() is not None:
         raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
-    sampler = Sampler(n=options.n)
+    sampler = Sampler(Karras(options.n))
     device = choose_device(options.device)
     denoiser = elucidiff.load(options.model).eval().to(device)
     labels = _labels(options, denoiser, len(seeds))
@@ -109,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
         "known": f"mask {options.mask}" if options.mask else f"means over {options.upscale}",
         "noise": options.noise,
         "iterations": options.iterations,
-        "sampler": sampler.to_dict(),
+        "sampler": sampler.to_plain(),
         "backward_passes_an_evaluation": backward,
         "samples": [
             {"file": file, "seed": seed, "nfe": count, "misfit_rms": float(rms)}

@@ -105,7 +105,8 @@ def _begun_with(out: Path) -> Backend | None:
 def _batch_sizes(task: Task) -> list[int]:
     """Of all batches that come: classifier-free guidance has both of its branches in one."""
     sampler, size = task.job.sampler, task.job.batch_size
-    if sampler.guidance in (0, 1) or task.guide is not None:
+    guidance = sampler.guidance
+    if guidance is None or guidance.weight == 0 or task.guide is not None:
         return [size]
-    everywhere = sampler.guidance_sigma_min <= 0 and sampler.guidance_sigma_max == math.inf
+    everywhere = guidance.sigma_min <= 0 and guidance.sigma_max == math.inf
     return [2 * size] if everywhere else [size, 2 * size]

@@ -115,7 +115,7 @@ def task_for(options: Options, setting: BackendSetting, batch_size: int, index: 
         "elucidiff": elucidiff.__version__,
         "torch": torch.__version__,
         "model": str(options.model),
-        **({} if guide is None else {"guide": str(options.guide)}),
+        **({} if guide is None else {"guide": str(options.sampling.guide)}),
         "sigmas": sigmas,
     }
     if not job.pictures:
@@ -154,7 +154,7 @@ def _finish(options: Options, outcome: Outcome) -> None:
     if options.format == "folder":
         about = {
             **folder.about,
-            "sampler": job.sampler.to_dict(),
+            "sampler": job.sampler.to_plain(),
             "batch_size": job.batch_size,
             "threads": job.threads,
             "device": job.device,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from elucidiff.cli.arguments import parse
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.cli.common.sampling import SamplingChoices
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,9 @@ class Options:
 
     model: tyro.conf.Positional[Path]
     """A model folder: runs/.../model, as training writes it."""
-    over: tuple[str, ...] = ("churn", "churn_sigma_min", "churn_sigma_max", "noise_scale")
-    """Options of `elucidiff sample` to search: NAME for its usual range, NAME=LOW:HIGH, NAME=LOW:HIGH:log,
-    NAME=LOW:HIGH:STEP, or NAME=A,B,C."""
-    named_sampler: Annotated[str | None, tyro.conf.arg(name="sampler")] = None
-    """A sampler that is kept beside the model, such as fast, or the path of one, to begin with, instead of
-    --sampling."""
-    any_model: bool = False
-    """Take --sampler even if it was made for other weights."""
-    sampling: Sampler = field(default_factory=Sampler)
-    """All sampling choices that are not searched, as for `elucidiff sample`; the search begins with these."""
-    guide: Path | None = None
-    """Folder of a worse model of the same data, to lead samples away from."""
+    over: tuple[str, ...] = ("churn.amount", "churn.sigma_min", "churn.sigma_max", "churn.noise_scale")
+    """What to search, such as solver, n, rho or churn.sigma_min: NAME for the range that the part declares,
+    NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:STEP, or NAME=A,B,C."""
     labels: str | None = None
     """Classes, taken in turn, such as 0-9 or cat,dog; or a label vector, or a .npy of rows. If this is left out, each
     seed draws its own, as often as the training data had it (uniform: all equally often)."""
@@ -86,6 +77,8 @@ class Options:
     """cpu, cuda, mps, or auto for the best there is."""
     overwrite: bool = False
     """Replace a sampler of that name."""
+
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 
 
 def run(arguments: Sequence[str]) -> int:

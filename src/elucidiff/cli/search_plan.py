@@ -21,7 +21,6 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality import Judge, OfModel
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
 from elucidiff.evaluation.search import (
-    CHURN,
     Objective,
     OfSamples,
     Search,
@@ -91,8 +90,8 @@ def plan_of(options: Options, stop_if_asked: Callable[[], object]) -> Plan:
     space = _space(options, images.sampler)
     facts: dict[str, Any] = {"model": checksum(options.model), "metric": options.metric}
     objective: Callable[[], Objective]
-    if options.guide is not None:
-        facts["guide"] = checksum(options.guide)
+    if options.sampling.guide is not None:
+        facts["guide"] = checksum(options.sampling.guide)
     if options.labels is not None:
         facts["labels"] = options.labels
     if options.metric == ERROR:
@@ -165,10 +164,7 @@ def _as_evaluation(options: Options, seeds: SeedRanges) -> evaluate.Options:
         seeds=str(seeds),
         labels=options.labels,
         any_class=options.any_class,
-        named_sampler=options.named_sampler,
-        any_model=options.any_model,
         sampling=options.sampling,
-        guide=options.guide,
         batch_size=options.batch_size,
         extractor_batch_size=options.batch_size,
         device=options.device,
@@ -181,7 +177,7 @@ def _space(options: Options, base: Sampler) -> Space:
     if options.metric == ERROR:
         check_deterministic(base)
         for name in over:
-            if name in CHURN or name.startswith(("restart", "tau", "eta")):
+            if name.startswith(("churn", "restart", "solver.tau", "solver.eta")):
                 raise ValueError(f"{name} adds noise, so there is no exact solution: take another --metric")
             if name.startswith("guidance"):
                 raise ValueError(f"{name} changes the exact solution, so errors are not alike: take another --metric")
@@ -229,7 +225,7 @@ def _error_of(images: OfModel, space: Space, seeds: tuple[SeedRanges, ...]) -> C
 def _ends(space: Space) -> list[Sampler]:
     """The base, and with the lowest and the highest noise levels that are searched."""
     samplers = [space.base]
-    for name in ("sigma_min", "sigma_max"):
+    for name in ("steps.sigma_min", "steps.sigma_max"):
         if option := space.options.get(name):
             ends = option.values if isinstance(option, Values) else (option.low, option.high)
             samplers += [space.sampler({name: end}) for end in ends]

@@ -40,7 +40,7 @@ class Result:
     worked: Worked
     objective: Objective
     command: str
-    _exact: dict[tuple[float, ...], ExactSolutions] = field(default_factory=dict)
+    _exact: dict[tuple[Guidance | None, float, float], ExactSolutions] = field(default_factory=dict)
 
     def keep(self, model: Path) -> None:
         """Write the table, measure the best on fresh seeds beside the base, tell, and keep what is better.
@@ -147,7 +147,7 @@ class Result:
         images = self.plan.images
         guided = sampler.guided(images.denoiser, images.guide)
         low, high = exact_range(sampler, guided)
-        key = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max, low, high)
+        key = (sampler.guidance, low, high)
         if key not in self._exact:
             some = list(islice((seed for block in self.plan.blocks for seed in block), _SEEDS_FOR_ERROR))
             labels = images.labels_of(range(len(some)))

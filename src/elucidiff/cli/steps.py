@@ -37,7 +37,7 @@ from elucidiff.sampling.optimise.steps import check_seeds
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.sampling.seeds import parse_seeds
-from elucidiff.sampling.solver_names import SolverName
+from elucidiff.solvers import Heun
 from elucidiff.suggest import suggestion
 
 STANDARD = {"fast": 10, "default": None, "best": 35}
@@ -62,20 +62,14 @@ class Optimise:
     named: str | None = None
     """Instead of --nfe, some of fast,default,best: at most 10 evaluations, the paper's Heun with 18 karras steps (35
     evaluations; only measured), at most 35."""
-    solver: SolverName | None = None
-    """The solver. If this is left out, the best of several multistep solvers is found."""
-    order: int | None = None
-    """Its order, where it has a choice."""
-    guidance: float = 1.0
+    solver: tuple[str, ...] = ()
+    """Solvers to try, such as ipndm:order=3 unipc. If this is left out, several multistep solvers."""
+    steps: str = "karras"
+    """The range allowed, as for `elucidiff sample`: karras:sigma_min=0.01,sigma_max=50 (0.002 to 80)."""
+    schedule: str = "edm"
+    """The curve that the solvers follow."""
+    guidance: str | None = None
     """Guidance under which samples will be drawn, as for `elucidiff sample`."""
-    guidance_sigma_min: float = 0.0
-    """Noise level above which guidance acts."""
-    guidance_sigma_max: float = math.inf
-    """Highest noise level at which guidance acts."""
-    sigma_min: float | None = None
-    """Lowest noise level allowed (0.002)."""
-    sigma_max: float | None = None
-    """Noise level at which the latents are, where sampling starts (80)."""
     free_first: bool = False
     """Let sampling start at a lower noise level than --sigma-max, with the same latents, if that is better."""
     seeds: str = "1000000-1000031"
@@ -143,7 +137,7 @@ class Optimise:
                     break
                 chosen_on: str | None = None
                 if budget is None:
-                    sampler = replace(solvers[0], solver="heun", order=None)
+                    sampler = replace(solvers[0], solver=Heun())
                     measured = measure(fresh, sampler)
                 else:
                     _say(f"{name}: searching for at most {budget} evaluations")
@@ -171,13 +165,9 @@ class Optimise:
 
     def _solvers(self) -> tuple[Sampler, ...]:
         """The candidates, under the guidance and within the range that were asked for."""
-        if self.order is not None and self.solver is None:
-            raise ValueError("--order goes with --solver: say of which")
-        solvers = CANDIDATES if self.solver is None else (Sampler(solver=self.solver, order=self.order),)
-        if unused := solvers[0].unused(["order"] if self.order is not None else []):
-            raise ValueError(f"--{unused[0]} would have no effect with solver {self.solver}: leave it out")
-        shared = ("guidance", "guidance_sigma_min", "guidance_sigma_max", "sigma_min", "sigma_max")
-        return tuple(replace(each, **{name: getattr(self, name) for name in shared}) for each in solvers)
+        solvers = [Sampler(solver=text) for text in self.solver] or CANDIDATES
+        shared = Sampler(self.steps, self.schedule, guidance=self.guidance)
+        return tuple(replace(shared, solver=each.solver) for each in solvers)
 
 
 @dataclass(frozen=True)
@@ -238,7 +228,7 @@ class Measure:
             sampler = named.sampler
             guided = sampler.guided(denoiser)
             low, high = exact_range(sampler, guided)
-            key = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max, low, high)
+            key = (sampler.guidance, low, high)
             if key not in solved:
                 _say(f"solving the ODE exactly for {len(seeds)} seeds")
                 solved[key] = solve_exactly(guided, seeds, low, high, batch_size=self.batch_size)

@@ -18,9 +18,9 @@ from elucidiff.cli.units import makes_pictures
 from elucidiff.cli.usage import listed
 from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
 from elucidiff.launch.notices import failing_once, is_main_process
-from elucidiff.sampling.prepared import range_for
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, range_for
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.presets import PRESETS, preset
@@ -128,7 +128,7 @@ class Watch(Callbacks):
             places = torch.tensor(list(known.trained))[torch.arange(self._samples) % classes]
             labels = torch.nn.functional.one_hot(places, known.dim).float()
         low, high = range_for(getattr(model.preconditioning, "sigma_data", 0.5))
-        x = Sampler(sigma_min=low, sigma_max=high).run(model, range(self._samples), labels).x
+        x = Sampler(Karras(sigma_min=low, sigma_max=high)).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8
         write_sheet(path, x, columns, pictures=makes_pictures(model))
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.figures.style import is_picture
-from elucidiff.sampling.prepared import range_for
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, range_for
 
 
 def makes_pictures(denoiser: Denoiser) -> bool:
@@ -37,8 +36,8 @@ def range_advice(sampler: Sampler, denoiser: Denoiser) -> str | None:
     least, most = range_for(spread)
     return (
         f"warning: sigma goes from {high:g} to {low:g}, but the training data have a standard deviation of "
-        f"{spread:.3g}: the paper's range in their units is --sigma-max {_rounded(most)} --sigma-min "
-        f"{_rounded(least)}"
+        f"{spread:.3g}: the paper's range in their units is --steps "
+        f"karras:sigma_min={_rounded(least)},sigma_max={_rounded(most)}"
     )
 
 

@@ -20,6 +20,7 @@ from elucidiff.data import Dataset, to_unit
 from elucidiff.demo.measures import Judge
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
 from elucidiff.evaluation import loss_per_sigma, nearest
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler, Step, to_uint8
@@ -151,8 +152,8 @@ def _sample(denoiser: Denoiser, count: int) -> tuple[Tensor, float, int, np.ndar
 def _budget(denoiser: Denoiser) -> tuple[dict[int, Tensor], list[int], list[float]]:
     """The same ten seeds at each number of steps, and their distance to a fine solution."""
     seeds, labels = range(CLASSES), torch.arange(CLASSES)
-    fine = Sampler(n=REFERENCE_STEPS).run(denoiser, seeds, labels).x
-    runs = {n: Sampler(n=n).run(denoiser, seeds, labels) for n in STEP_COUNTS}
+    fine = Sampler(Karras(REFERENCE_STEPS)).run(denoiser, seeds, labels).x
+    runs = {n: Sampler(Karras(n)).run(denoiser, seeds, labels) for n in STEP_COUNTS}
     rms = [float((run.x - fine).square().mean().sqrt()) for run in runs.values()]
     return {n: run.x for n, run in runs.items()}, [int(run.nfe) for run in runs.values()], rms
 

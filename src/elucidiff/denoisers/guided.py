@@ -7,20 +7,82 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from elucidiff.denoisers.evaluations import evaluations_of, told
-from elucidiff.denoisers.guided_checks import check_conditional, check_guidance, check_guide
 from elucidiff.denoisers.shapes import check_label_count
 from elucidiff.denoisers.wrapped import Wrapped
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
+from elucidiff.parts import part, setting
 
 Interval = tuple[float, float]
 EVERYWHERE: Interval = (0.0, math.inf)
+
+
+@part("guidance", "guidance")
+@dataclass(frozen=True)
+class Guidance:
+    """The weight w of guidance and the noise levels at which it acts, sigma_min < sigma <= sigma_max.
+
+    D_w = G + w (D - G): classifier-free guidance (Ho and Salimans 2022) where G is the model without labels, and
+    autoguidance (Karras et al. 2024, arXiv 2406.02507) where G is a worse model. The interval is that of Kynkaanniemi
+    et al. 2024 (arXiv 2404.07724).
+
+    Args:
+        weight: w; 1 for none, 0 for the guide alone.
+        sigma_min: noise level above which guidance acts.
+        sigma_max: highest noise level at which it acts.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    weight: float = setting(1.0, search=(1.0, 3.0))
+    sigma_min: float = 0.0
+    sigma_max: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"guidance is {self.weight:g}, but must be a finite number >= 0 (1 is none, 0 the guide alone)"
+            )
+        if not self.sigma_min >= 0:
+            raise ValueError(
+                f"the guidance interval begins at {self.sigma_min:g}, but noise levels are not negative: use 0 or more"
+            )
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                "the guidance interval is upside down or empty: "
+                f"it begins at {self.sigma_min:g} and ends at {self.sigma_max:g}"
+            )
+
+    @property
+    def acts(self) -> bool:
+        """Whether it changes anything."""
+        return self.weight != 1
+
+    def guided(self, denoiser: Any, guide: Any | None = None) -> Any:
+        """``denoiser`` under this guidance, or itself without.
+
+        Args:
+            denoiser: D.
+            guide: G of autoguidance; None for classifier-free guidance.
+
+        Raises:
+            ValueError: as :class:`ClassifierFree` and :class:`Autoguided`, or there is a guide that would do nothing.
+        """
+        if guide is not None and not self.acts:
+            raise ValueError(
+                "the guide would do nothing with guidance 1: choose more, such as 2, or leave the guide out"
+            )
+        if guide is not None:
+            return Autoguided(denoiser, guide, self.weight, (self.sigma_min, self.sigma_max))
+        return ClassifierFree(denoiser, self.weight, (self.sigma_min, self.sigma_max)) if self.acts else denoiser
 
 
 class Guided(Wrapped):
@@ -42,7 +104,7 @@ class Guided(Wrapped):
 
     def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval) -> None:
         super().__init__(denoiser)
-        check_guidance(scale, *interval)
+        Guidance(scale, *interval)  # checks them
         self.guide = guide
         self.scale = scale
         self.interval = interval
@@ -148,7 +210,7 @@ class ClassifierFree(Guided):
     """
 
     def __init__(self, denoiser: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
-        check_conditional(denoiser)
+        _check_conditional(denoiser)
         super().__init__(denoiser, denoiser, scale, interval)
 
     def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -194,7 +256,7 @@ class Autoguided(Guided):
     """
 
     def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
-        check_guide(denoiser, guide)
+        _check_guide(denoiser, guide)
         super().__init__(denoiser, guide, scale, interval)
 
     def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -206,29 +268,44 @@ class Autoguided(Guided):
         return _call(self.guide, x, sigma, labels if takes_labels else None)
 
 
-def guided(denoiser: Any, scale: float, interval: Interval = EVERYWHERE, guide: Any | None = None) -> Any:
-    """``denoiser`` under the guidance that plain values ask for.
-
-    Args:
-        denoiser: D.
-        scale: w; 1 for none.
-        interval: guidance acts where low < sigma <= high.
-        guide: G of autoguidance; None for classifier-free guidance.
-
-    Returns:
-        A :class:`Guided`, or ``denoiser`` itself for a weight of 1.
-
-    Raises:
-        ValueError: as :class:`ClassifierFree` and :class:`Autoguided`, or there is a guide that would do nothing.
-    """
-    if guide is not None and scale == 1:
-        raise ValueError("the guide would do nothing with guidance 1: choose more, such as 2, or leave the guide out")
-    if guide is not None:
-        return Autoguided(denoiser, guide, scale, interval)
-    return denoiser if scale == 1 else ClassifierFree(denoiser, scale, interval)
-
-
 def _call(denoiser: Any, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
     levels = told(denoiser, sigma, x)
     denoised: Tensor = denoiser(x, levels) if labels is None else denoiser(x, levels, labels)
     return denoised
+
+
+def _check_conditional(denoiser: Any) -> None:
+    """Raise ValueError unless classifier-free guidance means something to ``denoiser``."""
+    if not getattr(denoiser, "label_dim", 0):
+        raise ValueError(
+            "classifier-free guidance needs a model with labels, but this one is unconditional: "
+            "leave guidance out, or give a smaller or earlier model as guide"
+        )
+    # None: it does not say, as a closed form or a network from elsewhere.
+    if getattr(denoiser, "label_dropout", None) == 0:
+        raise ValueError(
+            "the model was trained without label dropout, so its empty label means nothing and cannot guide: "
+            "train with network.label_dropout 0.1, or give an unconditional, a smaller or an earlier model as guide"
+        )
+
+
+def _check_guide(denoiser: Any, guide: Any) -> None:
+    """Raise ValueError unless ``guide`` can be asked what ``denoiser`` is asked."""
+    if guide is denoiser:
+        raise ValueError("the guide is the model itself, which changes nothing: give a smaller or an earlier one")
+    ours, theirs = (tuple(getattr(each, "sample_shape", ())) for each in (denoiser, guide))
+    if ours and theirs and ours != theirs:
+        raise ValueError(f"the guide has samples of shape {theirs}, the model of {ours}: use one for the same data")
+    dims = [getattr(each, "label_dim", None) for each in (denoiser, guide)]
+    if None in dims or dims[1] == 0:
+        return
+    kinds = [getattr(each, "label_kind", "classes") for each in (denoiser, guide)]
+    if dims[0] != dims[1] or kinds[0] != kinds[1]:
+        has, wants = (_described(dim, kind) for dim, kind in zip(reversed(dims), reversed(kinds), strict=True))
+        raise ValueError(f"the guide takes {has}, the model {wants}: use one with the same labels, or without any")
+
+
+def _described(dim: int, kind: str) -> str:
+    if not dim:
+        return "no labels"
+    return f"label vectors of {dim} numbers" if kind == "vectors" else f"labels of {dim} classes"

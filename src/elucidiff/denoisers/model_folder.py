@@ -19,9 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from elucidiff import networks
+from elucidiff import networks, parts
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design import preconditioning
 from elucidiff.files import sha256, write_whole
 from elucidiff.untrusted import read_json
 
@@ -53,7 +52,7 @@ def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "version": VERSION,
         "network": config,
-        "preconditioning": denoiser.preconditioning.to_config(),
+        "preconditioning": parts.to_plain(denoiser.preconditioning),
         "weights_sha256": "",
         **denoiser.facts,
     }
@@ -156,7 +155,7 @@ def _build(description: Mapping[str, Any], weights: int, file: Path) -> Denoiser
     config = description["network"]
     try:
         network = networks.outline(config, weights)
-        return Denoiser(network, preconditioning.from_config(description["preconditioning"]))
+        return Denoiser(network, parts.from_plain("preconditioning", description["preconditioning"]))
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{file} describes no model that can be built: {_line(error)}") from error
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor
 
-from elucidiff.design import config
 from elucidiff.design.schedules import VP as VPSchedule
 from elucidiff.design.training_noise import LogNormal, LogUniform, Table, TrainingNoise, UniformTime
 from elucidiff.design.values import Value, as_tensor, check_positive, per_sample
+from elucidiff.parts import part, setting
 
 
 class Objective(ABC):
@@ -31,10 +31,12 @@ class Objective(ABC):
         self,
         denoiser: Callable[..., Tensor],
         images: Tensor,
-        sigma: Value,
-        noise: Tensor,
+        sigma: Value | None = None,
+        noise: Tensor | None = None,
         labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """The weighted squared error lambda(sigma) (D(y + sigma noise; sigma) - y)^2 of every element.
 
@@ -42,10 +44,12 @@ class Objective(ABC):
             denoiser: D, called as ``denoiser(x, sigma, labels=..., augment_labels=...)`` with sigma (B,);
                 ``augment_labels`` is passed only if there are any.
             images: clean samples y (B, C, *spatial).
-            sigma: noise levels, () or one a sample: (B,), (B, 1, 1, 1) and the like.
-            noise: unit Gaussian noise, shaped like ``images``.
+            sigma: noise levels, () or one a sample: (B,), (B, 1, 1, 1) and the like; None draws one a sample from
+                :attr:`noise`, first.
+            noise: unit Gaussian noise, shaped like ``images``; None draws it.
             labels: class labels, passed on.
             augment_labels: augmentation labels, passed on.
+            generator: source of what is drawn, on the device of ``images``; None is PyTorch's own.
 
         Returns:
             The loss, shaped like ``images`` and not reduced.
@@ -53,10 +57,14 @@ class Objective(ABC):
         Raises:
             ValueError: the images are not floating point, or the noise or sigma does not fit them.
         """
-        if noise.shape != images.shape:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}, but the images {tuple(images.shape)}")
         if not images.is_floating_point():
             raise ValueError(f"images have type {images.dtype}: scale them to floating point, for example in [-1, 1]")
+        if sigma is None:
+            sigma = self.noise.sample((len(images),), generator, images.device)
+        if noise is None:
+            noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        if noise.shape != images.shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}, but the images {tuple(images.shape)}")
         levels = as_tensor(sigma).to(images)
         if levels.numel() not in (1, len(images)):
             raise ValueError(f"sigma has {levels.numel()} values for {len(images)} images: give one, or one an image")
@@ -66,11 +74,8 @@ class Objective(ABC):
         denoised = denoiser(images + noise * spread, levels, labels=labels, **keywords)
         return self.weight(spread) * (denoised - images).square()
 
-    def to_config(self) -> dict[str, Any]:
-        """The settings as a JSON-able dictionary with the key "type"; :func:`from_config` reads it."""
-        return config.to_config(self, NAMES)
 
-
+@part("objective", "edm")
 @dataclass(frozen=True)
 class EDM(Objective):
     """ln(sigma) ~ N(p_mean, p_std^2) and lambda = (sigma^2 + sd^2) / (sigma sd)^2 with sd = sigma_data.
@@ -87,8 +92,8 @@ class EDM(Objective):
         ValueError: p_mean is not finite, or p_std or sigma_data is not positive and finite.
     """
 
-    p_mean: float = -1.2
-    p_std: float = 1.2
+    p_mean: float = setting(-1.2, search=(-2.5, 0.5))
+    p_std: float = setting(1.2, search=(0.6, 2.0))
     sigma_data: float = 0.5
 
     def __post_init__(self) -> None:
@@ -106,6 +111,7 @@ class EDM(Objective):
         return (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data).square()
 
 
+@part("objective", "vp")
 @dataclass(frozen=True)
 class VP(Objective):
     """t ~ U(epsilon_t, 1), sigma = sigma(t), lambda = 1 / sigma^2 (Song et al. 2021; Table 1, column "VP").
@@ -133,6 +139,7 @@ class VP(Objective):
         return UniformTime(VPSchedule(self.beta_d, self.beta_min), self.epsilon_t)
 
 
+@part("objective", "ve")
 @dataclass(frozen=True)
 class VE(Objective):
     """ln(sigma) ~ U(ln sigma_min, ln sigma_max), lambda = 1 / sigma^2 (Song et al. 2021; Table 1, column "VE").
@@ -157,6 +164,7 @@ class VE(Objective):
         return LogUniform(self.sigma_min, self.sigma_max)
 
 
+@part("objective", "iddpm")
 @dataclass(frozen=True)
 class IDDPM(Objective):
     """sigma = u_j with j ~ U{0 ... M - 1}, lambda = 1 / sigma^2 (Table 1, column "iDDPM + DDIM").
@@ -181,16 +189,3 @@ class IDDPM(Objective):
     def noise(self) -> Table:
         """u_j with j ~ U{0 ... M - 1}."""
         return Table(self.m, self.c1, self.c2)
-
-
-NAMES: dict[str, type[Objective]] = {"edm": EDM, "vp": VP, "ve": VE, "iddpm": IDDPM}
-"""The objectives by name."""
-
-
-def from_config(settings: Mapping[str, Any]) -> Objective:
-    """The objective that ``to_config()`` described.
-
-    Raises:
-        ValueError: unknown type or setting, or a bad value.
-    """
-    return config.from_config(settings, NAMES, "objective")

@@ -9,15 +9,14 @@ type and device. Nothing here holds a tensor, so a preconditioning belongs to no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from elucidiff.design import config, iddpm, schedules
+from elucidiff.design import iddpm, schedules
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range
+from elucidiff.parts import part
 
 
 class Preconditioning(ABC):
@@ -53,11 +52,8 @@ class Preconditioning(ABC):
         """The nearest noise level that the network was trained for: any, unless stated otherwise."""
         return as_tensor(sigma)
 
-    def to_config(self) -> dict[str, Any]:
-        """The settings as a JSON-able dictionary with the key "type"; :func:`from_config` reads it."""
-        return config.to_config(self, NAMES)
 
-
+@part("preconditioning", "edm")
 @dataclass(frozen=True)
 class EDM(Preconditioning):
     """Coefficients derived from unit variance of the network's input and target (Karras et al. 2022, App. B.6).
@@ -104,6 +100,7 @@ class EDM(Preconditioning):
         return as_tensor(sigma).log() / 4
 
 
+@part("preconditioning", "vp")
 @dataclass(frozen=True)
 class VP(Preconditioning):
     """Coefficients of the VP networks of Song et al. 2021, which predict the unit noise (Table 1, column "VP").
@@ -160,6 +157,7 @@ class VP(Preconditioning):
         return schedules.VP(self.beta_d, self.beta_min).sigma(torch.tensor(t, dtype=torch.float32)).item()
 
 
+@part("preconditioning", "ve")
 @dataclass(frozen=True)
 class VE(Preconditioning):
     """Coefficients of the VE networks of Song et al. 2021 (Table 1, column "VE").
@@ -193,6 +191,7 @@ class VE(Preconditioning):
         return (0.5 * as_tensor(sigma)).log()
 
 
+@part("preconditioning", "iddpm")
 @dataclass(frozen=True)
 class IDDPM(Preconditioning):
     """Coefficients of the iDDPM and ADM networks, which know only a table u_0 > ... > u_M = 0 of noise levels.
@@ -259,16 +258,3 @@ class IDDPM(Preconditioning):
 
     def _table(self, device: torch.device) -> Tensor:
         return iddpm.noise_levels(self.m, self.c1, self.c2, dtype=torch.float32, device=device)
-
-
-NAMES: dict[str, type[Preconditioning]] = {"edm": EDM, "vp": VP, "ve": VE, "iddpm": IDDPM}
-"""The preconditionings by name."""
-
-
-def from_config(settings: Mapping[str, Any]) -> Preconditioning:
-    """The preconditioning that ``to_config()`` described.
-
-    Raises:
-        ValueError: unknown type or setting, or a bad value.
-    """
-    return config.from_config(settings, NAMES, "preconditioning")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elucidiff.design.quadrature import IntegratedSDE
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range, per_sample
+from elucidiff.parts import part
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Schedule(ABC):
         allowed = sorted({"none", "vp", type(self).scaling})  # the class attribute is the schedule's own scaling
         if self.scaling not in allowed:
             raise ValueError(f"scaling {self.scaling!r} is unknown: choose one of {', '.join(allowed)}")
+
+    def fitted(self, sigma_min: float, sigma_max: float) -> Schedule:
+        """The schedule for a run of this range of noise levels: itself, unless its constants follow the range."""
+        return self
 
     @abstractmethod
     def sigma(self, t: Value) -> Tensor:
@@ -88,6 +93,7 @@ class Schedule(ABC):
         return self.scale(t) * self.sigma(t)
 
 
+@part("schedule", "edm")
 @dataclass(frozen=True)
 class EDM(Schedule):
     """sigma(t) = t, s(t) = 1 (Karras et al. 2022, Table 1, columns "iDDPM + DDIM" and "Ours")."""
@@ -109,6 +115,7 @@ class EDM(Schedule):
         return as_tensor(sigma)
 
 
+@part("schedule", "vp")
 @dataclass(frozen=True)
 class VP(Schedule):
     """The variance-preserving schedule of Song et al. 2021: sigma(t)^2 = exp(beta_d t^2 / 2 + beta_min t) - 1.
@@ -224,6 +231,33 @@ def _log_growth(sigma: float) -> float:
     return math.log1p(sigma**2) if sigma < 1e150 else 2 * math.log(sigma)
 
 
+@part("schedule", "vp_fitted")
+@dataclass(frozen=True)
+class FittedVP(VP):
+    """:class:`VP` with its constants fitted to the range of the run, as the paper samples with it (:meth:`VP.fit`).
+
+    Until it is fitted it is VP with the constants given here.
+
+    Args:
+        epsilon_s: the time of the lowest noise level.
+
+    Raises:
+        ValueError: ``epsilon_s`` does not lie between 0 and 1, or as for VP.
+    """
+
+    epsilon_s: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.epsilon_s < 1:
+            raise ValueError(f"epsilon_s is {self.epsilon_s}: it must lie between 0 and 1")
+
+    def fitted(self, sigma_min: float, sigma_max: float) -> Schedule:
+        """:meth:`VP.fit` to this range."""
+        return VP.fit(sigma_min, sigma_max, self.epsilon_s, scaling=self.scaling)
+
+
+@part("schedule", "ve")
 @dataclass(frozen=True)
 class VE(Schedule):
     """sigma(t) = sqrt(t), s(t) = 1, that is dx = dw (Karras et al. 2022, Table 1, column "VE")."""
@@ -241,6 +275,7 @@ class VE(Schedule):
         return as_tensor(sigma).square()
 
 
+@part("schedule", "flow")
 @dataclass(frozen=True)
 class Flow(Schedule):
     """Rectified flow, x = (1 - t) x0 + t n for t in [0, 1]: s(t) = 1 - t and sigma(t) = t / (1 - t).
@@ -281,12 +316,13 @@ class Flow(Schedule):
         return t if self.scaling == "flow" else super()._spread(t)  # 0 times infinity at t = 1 otherwise
 
 
+@part("schedule", "exponential")
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """sigma(t) = c (exp(t) - 1), s(t) = 1: t is log(sigma) well above c, and sigma / c well below.
 
     Along the ODE the denoised image changes smoothly with log(sigma), which has no end at noise level 0; this time
-    ends there, at t = 0. That makes it the time for :class:`~elucidiff.sampling.solvers.DEIS` with few steps.
+    ends there, at t = 0. That makes it the time for :class:`~elucidiff.solvers.DEIS` with few steps.
 
     Args:
         c: where it changes from one to the other, in units of the data. Anything from a few times the lowest noise
@@ -365,7 +401,3 @@ def from_sde(
         ValueError: t_max is not positive and finite, f or g is not finite or too rough to integrate, or g is 0.
     """
     return SDE(IntegratedSDE.integrate(f, g, t_max), scaling=scaling)
-
-
-NAMES: dict[str, Callable[[], Schedule]] = {"edm": EDM, "vp": VP, "ve": VE, "flow": Flow, "exponential": Exponential}
-"""The schedules that need no settings, by name."""

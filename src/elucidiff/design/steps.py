@@ -7,7 +7,9 @@ solver's time with ``schedule.time(sigmas)``. All raise ValueError for fewer tha
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,14 +17,7 @@ from torch import Tensor
 from elucidiff.design import iddpm as iddpm_table
 from elucidiff.design import schedules
 from elucidiff.design.values import check_positive, check_range
-
-
-class Steps(Protocol):
-    """A discretization: number of steps and range of noise levels to noise levels (n + 1,)."""
-
-    def __call__(self, n: int, sigma_min: float = ..., sigma_max: float = ...) -> Tensor:
-        """Noise levels from ``sigma_max`` down to ``sigma_min``, then 0."""
-        ...
+from elucidiff.parts import part, setting
 
 
 def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
@@ -145,8 +140,240 @@ def log_uniform(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Te
     return _with_zero(sigma_max * (sigma_min / sigma_max) ** i)
 
 
-NAMES: dict[str, Steps] = {"karras": karras, "vp": vp, "ve": ve, "iddpm": iddpm, "log_uniform": log_uniform}
-"""The discretizations by name."""
+class Steps(ABC):
+    """A way to space noise levels: what a run's ``sigmas`` are, once a denoiser's range is known."""
+
+    @abstractmethod
+    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
+        """Noise levels (N + 1,), float64 on the CPU, decreasing to 0, for a denoiser of this range.
+
+        Raises:
+            ValueError: nothing of the range is left, or a value does not fit it.
+        """
+
+    @abstractmethod
+    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
+        """The lowest and the highest positive noise level that are meant, for a denoiser of this range."""
+
+
+@dataclass(frozen=True)
+class Spaced(Steps):
+    """Steps of a number and a range; a new spacing is :meth:`between`, and its settings.
+
+    Args:
+        n: number of steps N.
+        sigma_min: lowest noise level before 0; by default that of the spacing. Clamped to the denoiser's range.
+        sigma_max: highest noise level, where sampling starts; likewise.
+
+    Raises:
+        ValueError: ``n`` is not positive, or the range is none.
+    """
+
+    n: int = setting(18, search=(6, 36), log=True)
+    sigma_min: float | None = setting(None, search=(0.0005, 0.05), log=True)
+    sigma_max: float | None = setting(None, search=(20.0, 160.0), log=True)
+
+    def __post_init__(self) -> None:
+        _check_count(self.n)
+        low, high = self.usual_range()
+        check_range(
+            low if self.sigma_min is None else self.sigma_min, high if self.sigma_max is None else self.sigma_max
+        )
+
+    def usual_range(self) -> tuple[float, float]:
+        """The range where none is given: 0.002 to 80, the paper's (Karras et al. 2022, Table 1)."""
+        return 0.002, 80.0
+
+    @abstractmethod
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """Noise levels (n + 1,) from ``sigma_max`` down to ``sigma_min``, then 0; float64 on the CPU."""
+
+    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
+        """The part of the range that lies within [lowest, highest].
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        usual = self.usual_range()
+        wanted = (
+            usual[0] if self.sigma_min is None else self.sigma_min,
+            usual[1] if self.sigma_max is None else self.sigma_max,
+        )
+        low, high = max(wanted[0], lowest), min(wanted[1], highest)
+        if not low < high:
+            raise ValueError(
+                f"no noise levels are left between sigma_min = {wanted[0]:g} and sigma_max = {wanted[1]:g}: "
+                f"the denoiser supports {lowest:g} to {highest:g}"
+            )
+        return low, high
+
+    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
+        """:meth:`between` the ends of :meth:`range_within`."""
+        return self.between(*self.range_within(lowest, highest))
+
+    def __call__(
+        self, n: int | None = None, sigma_min: float | None = None, sigma_max: float | None = None
+    ) -> Tensor:
+        """Noise levels for another number of steps or range; what is left out is as it is here."""
+        low, high = self.range_within()
+        steps = self if n is None else replace(self, n=n)
+        return steps.between(low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max)
+
+
+@part("steps", "karras")
+@dataclass(frozen=True)
+class Karras(Spaced):
+    """sigma_i = (smax^(1/rho) + i/(N-1) (smin^(1/rho) - smax^(1/rho)))^rho: :func:`karras`, the paper's choice.
+
+    Args:
+        rho: exponent; larger values crowd the levels at low noise.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    rho: float = setting(7.0, search=(3.0, 15.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(rho=self.rho)
+
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """:func:`karras`."""
+        return karras(self.n, sigma_min, sigma_max, self.rho)
+
+
+@part("steps", "vp")
+@dataclass(frozen=True)
+class VP(Spaced):
+    """The steps of Song et al. 2021 for VP, even in its time: :func:`vp`.
+
+    Args:
+        epsilon_s: time of the lowest noise level.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    epsilon_s: float = 1e-3
+
+    def usual_range(self) -> tuple[float, float]:
+        """sigma(epsilon_s) to sigma(1) of ``schedules.VP()``."""
+        high, low = schedules.VP().sigma(vp_times(2, self.epsilon_s)).tolist()
+        return low, high
+
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """:func:`vp`."""
+        return vp(self.n, sigma_min, sigma_max, self.epsilon_s)
+
+
+@part("steps", "ve")
+@dataclass(frozen=True)
+class VE(Spaced):
+    """The steps of Song et al. 2021 for VE, geometric from 100 to 0.02: :func:`ve`."""
+
+    def usual_range(self) -> tuple[float, float]:
+        """0.02 to 100."""
+        return 0.02, 100.0
+
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """:func:`ve`."""
+        return ve(self.n, sigma_min, sigma_max)
+
+
+@part("steps", "iddpm")
+@dataclass(frozen=True)
+class IDDPM(Spaced):
+    """Levels of the iDDPM table, evenly spaced in it: :func:`iddpm`.
+
+    Args:
+        m: length of the table.
+        c1: bound of the table.
+        c2: offset of the table.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    m: int = 1000
+    c1: float = 0.001
+    c2: float = 0.008
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        iddpm_table.check(self.m, self.c1, self.c2)
+
+    def usual_range(self) -> tuple[float, float]:
+        """0.002 to 81."""
+        return 0.002, 81.0
+
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """:func:`iddpm`."""
+        return iddpm(self.n, sigma_min, sigma_max, self.m, self.c1, self.c2)
+
+
+@part("steps", "log_uniform")
+@dataclass(frozen=True)
+class LogUniform(Spaced):
+    """Equal ratios of noise levels: :func:`log_uniform`."""
+
+    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """:func:`log_uniform`."""
+        return log_uniform(self.n, sigma_min, sigma_max)
+
+
+@part("steps", "levels")
+@dataclass(frozen=True)
+class Levels(Steps):
+    """The noise levels themselves, as somebody chose or optimised them.
+
+    Args:
+        levels: noise levels (N + 1,), decreasing, the last 0.
+
+    Raises:
+        ValueError: they do not decrease to a final 0.
+    """
+
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_levels(torch.tensor(self.levels, dtype=torch.float64))
+
+    @property
+    def n(self) -> int:
+        """The number of steps."""
+        return len(self.levels) - 1
+
+    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
+        """The lowest and the highest of them.
+
+        Raises:
+            ValueError: they leave [lowest, highest].
+        """
+        low, high = self.levels[-2], self.levels[0]
+        # Rounding may have moved what was clamped to the denoiser's range.
+        if low < lowest * (1 - 1e-9) or high > highest * (1 + 1e-9):
+            raise ValueError(
+                f"the noise levels go from {high:g} to {low:g}, but the denoiser supports {lowest:g} to {highest:g}"
+            )
+        return low, high
+
+    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
+        """They, unchanged."""
+        self.range_within(lowest, highest)
+        return torch.tensor(self.levels, dtype=torch.float64)
+
+
+def check_levels(sigmas: Tensor) -> None:
+    """Raise ValueError unless ``sigmas`` are noise levels (N + 1,) that decrease (repeats allowed) to a final 0."""
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
+    if not bool(sigmas.isfinite().all()):
+        raise ValueError("sigmas holds values that are not finite")
+    if float(sigmas[-1]) != 0:
+        raise ValueError(f"the last of sigmas is {float(sigmas[-1]):g}, but must be 0")
+    if not bool((sigmas[:-1] > 0).all() and (sigmas.diff() <= 0).all()):
+        raise ValueError("sigmas must decrease, and be positive but for the final 0")
 
 
 def _fractions(n: int, sigma_min: float, sigma_max: float) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from elucidiff.design import iddpm
 from elucidiff.design.schedules import VP
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range
+from elucidiff.parts import part
 
 
 class TrainingNoise(ABC):
@@ -43,11 +44,21 @@ class TrainingNoise(ABC):
     def from_base(self, z: Value) -> Tensor:
         """Noise levels, in units of the data, from base draws of any shape."""
 
+    def sample(
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Draw noise levels of any shape: :meth:`from_base` of a :meth:`base`."""
+        return self.from_base(self.base(shape, generator, device))
+
     @abstractmethod
     def log_density(self, sigma: Value) -> Tensor:
         """Logarithm of the probability density of ln(sigma) at ``sigma``; -infinity where training never looks."""
 
 
+@part("training noise", "log_normal")
 @dataclass(frozen=True)
 class LogNormal(TrainingNoise):
     """ln(sigma) ~ N(p_mean, p_std^2), from a standard normal base (EDM).
@@ -84,6 +95,7 @@ class LogNormal(TrainingNoise):
         return -z.square() / 2 - math.log(self.p_std * math.sqrt(2 * math.pi))
 
 
+@part("training noise", "log_uniform")
 @dataclass(frozen=True)
 class LogUniform(TrainingNoise):
     """ln(sigma) ~ U(ln sigma_min, ln sigma_max), from a uniform base (VE).
@@ -110,6 +122,7 @@ class LogUniform(TrainingNoise):
         return torch.where(inside, torch.full_like(sigma, level), -math.inf)
 
 
+@part("training noise", "uniform_time")
 @dataclass(frozen=True)
 class UniformTime(TrainingNoise):
     """t ~ U(epsilon_t, 1) and sigma = sigma(t) of the VP schedule, from a uniform base.
@@ -137,6 +150,7 @@ class UniformTime(TrainingNoise):
         return torch.where((t >= self.epsilon_t) & (t <= 1), density.log(), -math.inf)
 
 
+@part("training noise", "table")
 @dataclass(frozen=True)
 class Table(TrainingNoise):
     """sigma = u_j with j ~ U{0 ... M - 1} from the iDDPM table, from a uniform base.

@@ -116,7 +116,7 @@ def _slopes(denoiser: GaussianMixture, schedule: Schedule, x: Tensor, time: Tens
     """dx/dt at the points ``(P, T)`` of all solutions."""
     states, times = x.reshape(-1, 1, 1), time.repeat(len(x))
     ode = probability_flow(denoiser, schedule, states, None, None)
-    return ode.slope(states, times, ode.denoise(states, times)).reshape(x.shape)
+    return ode.velocity(states, times, ode.denoise(states, times)).reshape(x.shape)
 
 
 def _quantiles(shares: Array, means: Array, std: float, sigma: Array) -> Array:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from elucidiff import parts
+from elucidiff.design.steps import Karras, Spaced
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import KINDS, Sampler
 
 CURVE = "curve"
 """The experiment, in a table of results."""
 
 _USUAL = Sampler()
-_TOLD_OTHERWISE = ("solver", "steps", "rho", "n", "levels")
 
 
 @dataclass(frozen=True)
@@ -31,35 +32,38 @@ class Combinations:
 
 
 def combinations(base: Sampler, choices: Mapping[str, Sequence[Any]], guide: Any = None) -> Combinations:
-    """All combinations of the values of some choices, each of them once, however many choices have no effect in it.
+    """All combinations of some choices, each of them once.
 
     Args:
         base: all other choices; its number of steps does not matter.
-        choices: values by the field of :class:`.Sampler`.
+        choices: parts, or their text forms, by the choice of :class:`.Sampler`, such as ``{"solver": ["heun"]}``.
         guide: the worse model of autoguidance, for the combinations with a weight other than 1.
 
     Raises:
-        ValueError: a value is unknown or out of its range whatever it is combined with, or its cost is no choice.
+        ValueError: a part is unknown or out of its range whatever it is combined with, or its cost is no choice.
     """
     # With two steps churn takes back the smallest part of each, so what is refused then is refused for all budgets.
-    base = replace(base, n=2)
-    for name, values in choices.items():
-        plain = Sampler(n=2, solver="rk2") if name == "alpha" else Sampler(n=2)  # no other solver looks at it
+    base = _short(base)
+    resolved = {
+        name: [None if value is None else parts.resolve(KINDS[name], value) for value in values]
+        for name, values in choices.items()
+    }
+    for name, values in resolved.items():
         for value in values:
-            _check(replace(plain, **{name: value}))
+            _check(_short(Sampler(Karras(2)).with_settings({name: value})))
     made: dict[str, SamplingConfiguration] = {}
     left_out: dict[str, str] = {}
-    for values in itertools.product(*choices.values()):
-        chosen = dict(zip(choices, values, strict=True))
+    for together in itertools.product(*resolved.values()):
+        chosen = dict(zip(resolved, together, strict=True))
         try:
-            sampler = _without_unused(replace(base, **chosen))
+            sampler = _short(base.with_settings(chosen))
         except ValueError as error:
             told = {name: value for name, value in chosen.items() if value != getattr(_USUAL, name)}
             left_out[", ".join(f"{name} {_text(value)}" for name, value in told.items())] = str(error)
             continue
         _check(sampler)
         name = name_of(sampler)
-        made[name] = SamplingConfiguration(name, "", sampler, guide=guide if sampler.guidance != 1 else None)
+        made[name] = SamplingConfiguration(name, "", sampler, guide=None if sampler.guidance is None else guide)
     return Combinations(tuple(made.values()), left_out)
 
 
@@ -70,7 +74,7 @@ def settled(name: str, sampler: Sampler, guide: Any = None) -> SamplingConfigura
         ValueError: its cost is not known beforehand.
     """
     _check_cost(sampler)
-    guide = guide if sampler.guidance != 1 else None
+    guide = None if sampler.guidance is None else guide
     return SamplingConfiguration(name, "", sampler, guide=guide, settled=True)
 
 
@@ -79,36 +83,46 @@ def name_of(sampler: Sampler) -> str:
 
     The number of steps is no part of it. Samplers that differ in anything else have different names.
     """
-    spacing = f"{sampler.steps} rho {_text(sampler.rho)}" if sampler.steps == "karras" else sampler.steps
     unusual = [
-        (field.name.replace("_", " "), getattr(sampler, field.name))
-        for field in fields(Sampler)
-        if field.name not in _TOLD_OTHERWISE and getattr(sampler, field.name) != getattr(_USUAL, field.name)
+        f"{name} {_text(getattr(sampler, name))}"
+        for name in KINDS
+        if name not in ("solver", "steps") and getattr(sampler, name) != getattr(_USUAL, name)
     ]
-    return ", ".join([sampler.solver, spacing, *(f"{name} {_text(value)}" for name, value in unusual)])
+    return ", ".join([parts.to_text(sampler.solver), _spacing(sampler), *unusual])
 
 
-def _without_unused(sampler: Sampler) -> Sampler:
-    """The same, with what has no effect as usual."""
-    unused = sampler.unused([field.name for field in fields(Sampler)])
-    return replace(sampler, **{name: getattr(_USUAL, name) for name in unused if name != "n"})
+def _spacing(sampler: Sampler) -> str:
+    steps = sampler.steps
+    if isinstance(steps, Karras) and steps == Karras(steps.n, rho=steps.rho):
+        return f"karras rho {steps.rho:g}"
+    return parts.to_text(replace(steps, n=18) if isinstance(steps, Spaced) else steps)
+
+
+def _short(sampler: Sampler) -> Sampler:
+    """The same with two steps, where their number is a choice."""
+    return replace(sampler, steps=replace(sampler.steps, n=2)) if isinstance(sampler.steps, Spaced) else sampler
 
 
 def _check(sampler: Sampler) -> None:
     """Raise ValueError unless the sampler takes as many steps as a budget pays for."""
-    if sampler.steps == "levels":
-        raise ValueError("steps 'levels' have no other number: give a sampler beside the model, by its name")
+    if not isinstance(sampler.steps, Spaced):
+        raise ValueError(
+            f"steps {parts.name_of(sampler.steps)!r} have no other number: give a sampler beside the model, by its name"
+        )
     _check_cost(sampler)
 
 
 def _check_cost(sampler: Sampler) -> None:
-    if sampler.prepare(None).solver.adaptive:
+    if sampler.solver.adaptive:
         raise ValueError(
-            f"solver {sampler.solver} chooses its own steps, another number for each sample, so it has no place on a "
-            "curve: leave it out"
+            f"solver {parts.name_of(sampler.solver)} chooses its own steps, another number for each sample, so it has "
+            "no place on a curve: leave it out"
         )
 
 
-def _text(value: object) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
+def _text(part: object) -> str:
+    """A part's text form, without the name where its kind has but one."""
+    if part is None:
+        return "none"
+    name, _, rest = parts.to_text(part).partition(":")
+    return rest if rest and name in ("churn", "restart", "guidance") else parts.to_text(part)

@@ -13,10 +13,10 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.recommending import NARROWEST, WIDEST
 from elucidiff.data.spectrum import Wiener, levels
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.design import objectives
 from elucidiff.design.objectives import Objective
 from elucidiff.design.training_noise import TrainingNoise
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
@@ -183,7 +183,7 @@ def training_objective(facts: Mapping[str, Any]) -> Objective | None:
     name = settings.get("objective")
     constants = ("p_mean", "p_std", "sigma_data") if name == "edm" else ()
     try:
-        return objectives.from_config({"type": name, **{key: settings[key] for key in constants}})
+        return parts.from_plain("objective", {"type": name, **{key: settings[key] for key in constants}})  # type: ignore[no-any-return]
     except (ValueError, KeyError):
         return None
 

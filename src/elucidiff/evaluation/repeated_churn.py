@@ -18,7 +18,7 @@ from elucidiff.design.schedules import EDM
 from elucidiff.design.values import check_positive, check_range
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
-from elucidiff.sampling.solvers import DPMpp2M
+from elucidiff.solvers import DPMpp2M
 
 Array = npt.NDArray[np.float64]
 

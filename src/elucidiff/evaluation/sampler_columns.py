@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
+from elucidiff import parts
 from elucidiff.sampling.sampler import Sampler
-
-_NUMBERS = ("rho", "churn", "churn_sigma_min", "churn_sigma_max", "noise_scale", "alpha", "guidance")
 
 
 def sampler_columns(sampler: Sampler, denoiser: Any) -> dict[str, Any]:
@@ -20,15 +18,23 @@ def sampler_columns(sampler: Sampler, denoiser: Any) -> dict[str, Any]:
     Raises:
         ValueError: the denoiser supports none of the noise levels.
     """
-    sigmas, unused = sampler.sigmas(denoiser), sampler.unused([field.name for field in fields(Sampler)])
-    return {
-        "solver": sampler.solver,
-        "schedule": sampler.schedule,
-        "steps": sampler.steps,
+    sigmas = sampler.sigmas(denoiser)
+    churn, restarts = sampler.churn, sampler.restarts
+    columns = {
+        "solver": parts.to_text(sampler.solver),
+        "schedule": parts.to_text(sampler.schedule),
+        "steps": parts.name_of(sampler.steps),
         "sigma_min": _plain(float(sigmas[-2])),
         "sigma_max": _plain(float(sigmas[0])),
-        **{name: float(getattr(sampler, name)) for name in _NUMBERS if name not in unused},
+        "rho": getattr(sampler.steps, "rho", None) if not sampler.solver.adaptive else None,
+        "churn": 0.0 if churn is None else churn.amount,
+        "churn_sigma_min": None if churn is None else churn.sigma_min,
+        "churn_sigma_max": None if churn is None else churn.sigma_max,
+        "noise_scale": restarts.noise_scale if restarts is not None else None if churn is None else churn.noise_scale,
+        "alpha": getattr(sampler.solver, "alpha", None),
+        "guidance": 1.0 if sampler.guidance is None else sampler.guidance.weight,
     }
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _plain(sigma: float) -> float:

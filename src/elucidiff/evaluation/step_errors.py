@@ -19,10 +19,10 @@ from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.multistep.unipc import UniPC
 from elucidiff.sampling.ode import probability_flow
 from elucidiff.sampling.optimise.exact import check_finite
-from elucidiff.sampling.solvers import Heun, Solver
+from elucidiff.solvers import Heun, Solver
+from elucidiff.solvers.unipc import UniPC
 
 Array = npt.NDArray[np.float64]
 

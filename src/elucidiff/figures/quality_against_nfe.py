@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from elucidiff import parts
 from elucidiff.evaluation.results import Row
 from elucidiff.figures.direct_labels import End, label_ends, text_width
 from elucidiff.figures.measured import Point, metric_of, metric_title, points
 from elucidiff.figures.style import INK, LINES, PALETTE, new_figure, quiet
-from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.solver_names import SOLVERS
 
 NAME = "quality-against-nfe"
 # Inches: the axes, and what is left, right, below and above of them beside the names, and after a long title.
@@ -94,9 +93,11 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
 
 def is_stochastic(row: Row) -> bool:
     """Whether a sampler adds noise on its way."""
-    if row.solver not in SOLVERS:
+    try:
+        solver = parts.parse("solver", row.solver)
+    except ValueError:
         return True  # the baselines of Song et al. are no solvers of ours
-    return bool(row.churn) or SOLVERS[row.solver].build(Sampler(solver=row.solver)).stochastic
+    return bool(row.churn) or bool(solver.stochastic)
 
 
 def _panels(curves: Mapping[str, list[Point]]) -> dict[str, dict[str, list[Point]]]:

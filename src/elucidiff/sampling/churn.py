@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elucidiff.parts import part, setting
 
+
+@part("churn", "churn")
 @dataclass(frozen=True)
 class Churn:
     """How much noise is added before each step: S_churn, S_tmin, S_tmax, S_noise of Karras et al. 2022, Algorithm 2.
@@ -30,10 +33,11 @@ class Churn:
         ValueError: a value is out of its range.
     """
 
-    amount: float
-    sigma_min: float = 0.0
-    sigma_max: float = math.inf
-    noise_scale: float = 1.0
+    amount: float = setting(0.0, search=(0.0, 100.0))
+    # Below the lowest noise level of a run all values are 0, which has no logarithm.
+    sigma_min: float = setting(0.0, search=(0.001, 10.0), log=True)
+    sigma_max: float = setting(math.inf, search=(0.2, 80.0), log=True)
+    noise_scale: float = setting(1.0, search=(1.0, 1.01))
 
     def __post_init__(self) -> None:
         if not 0 <= self.amount < math.inf:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.grid import Level
 from elucidiff.sampling.restart import Restart
-from elucidiff.sampling.solvers import Solver
+from elucidiff.solvers import Solver
 
 
 def check_combination(solver: Solver, churn: Churn | None, restarts: Sequence[Restart]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.prepared import Prepared
+from elucidiff.sampling.sampler import Prepared
 
 
 def count_evaluations(prepared: Prepared, denoiser: Any) -> int:

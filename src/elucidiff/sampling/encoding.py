@@ -13,7 +13,7 @@ from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
-from elucidiff.sampling.solvers import RK2, RK45, Euler, Solver
+from elucidiff.solvers import RK2, RK45, Euler, Solver
 
 
 class Carried(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.design.values import check_range
+from elucidiff.design.steps import Karras, check_levels
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.restart import Restart
 
@@ -64,7 +64,7 @@ def noise_grid(
         ValueError: the noise levels are not as above, the schedule does not reach them, or a restart does not fit.
     """
     wanted = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
-    _check(wanted)
+    check_levels(wanted)
     asked = _rounded(denoiser, wanted[:-1], device)
     t = schedule.time(asked)
     sigma, scale = schedule.sigma(t), schedule.scale(t)
@@ -117,53 +117,18 @@ def _way_down(
     return [up, *(Level(time, level, time, level, end, 1.0, 0.0) for time, level, end in down)]
 
 
+def range_of(denoiser: Any) -> tuple[float, float]:
+    """The lowest and the highest noise level that a denoiser supports, by its attributes of these names."""
+    return float(getattr(denoiser, "sigma_min", 0.0)), float(getattr(denoiser, "sigma_max", math.inf))
+
+
 def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[float, float]:
-    """The part of [sigma_min, sigma_max] that the denoiser supports, by its attributes of these names if it has them.
+    """The part of [sigma_min, sigma_max] that the denoiser supports.
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max < infinity, or nothing is left.
     """
-    check_range(sigma_min, sigma_max)
-    lowest = float(getattr(denoiser, "sigma_min", 0.0))
-    highest = float(getattr(denoiser, "sigma_max", math.inf))
-    low, high = max(sigma_min, lowest), min(sigma_max, highest)
-    if not low < high:
-        raise ValueError(
-            f"no noise levels are left between sigma_min = {sigma_min:g} and sigma_max = {sigma_max:g}: "
-            f"the denoiser supports {lowest:g} to {highest:g}"
-        )
-    return low, high
-
-
-def given_levels(levels: Sequence[float], denoiser: Any) -> Tensor:
-    """Noise levels (N + 1,) that somebody chose, float64, unchanged.
-
-    Raises:
-        ValueError: they do not decrease to a final 0, or the denoiser does not support one of them.
-    """
-    sigmas = torch.tensor(levels, dtype=torch.float64)
-    _check(sigmas)
-    lowest, highest = (
-        float(getattr(denoiser, name, at)) for name, at in (("sigma_min", 0.0), ("sigma_max", math.inf))
-    )
-    low, high = float(sigmas[-2]), float(sigmas[0])
-    # Rounding may have moved what was clamped to the denoiser's range.
-    if low < lowest * (1 - 1e-9) or high > highest * (1 + 1e-9):
-        raise ValueError(
-            f"the noise levels go from {high:g} to {low:g}, but the denoiser supports {lowest:g} to {highest:g}"
-        )
-    return sigmas
-
-
-def _check(sigmas: Tensor) -> None:
-    if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
-    if not bool(sigmas.isfinite().all()):
-        raise ValueError("sigmas holds values that are not finite")
-    if float(sigmas[-1]) != 0:
-        raise ValueError(f"the last of sigmas is {float(sigmas[-1]):g}, but must be 0")
-    if not bool((sigmas[:-1] > 0).all() and (sigmas.diff() <= 0).all()):
-        raise ValueError("sigmas must decrease, and be positive but for the final 0")
+    return Karras(sigma_min=sigma_min, sigma_max=sigma_max).range_within(*range_of(denoiser))
 
 
 def _rounded(denoiser: Any, sigma: Tensor, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.ode import probability_flow
 from elucidiff.sampling.restart import Restart
 from elucidiff.sampling.seeds import noise_for
-from elucidiff.sampling.solvers import Heun, Solver
+from elucidiff.solvers import Heun, Solver
 
 Noise = Callable[[Tensor, int], Tensor]
 
@@ -73,7 +73,7 @@ def sample(
             method ``round_sigma``, all noise levels of the grid, raised ones included, pass through it.
         latents: unit Gaussian noise (B, C, *spatial), on the denoiser's device.
         sigmas: noise levels (N + 1,), decreasing, the last 0; see :mod:`elucidiff.design.steps`.
-        solver: takes the steps; see :mod:`elucidiff.sampling.solvers`.
+        solver: takes the steps; see :mod:`elucidiff.solvers`.
         schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows.
         churn: noise to add before each step; None for none.
         restarts: parts of the run to repeat with fresh noise.
@@ -116,13 +116,13 @@ def sample(
             if level.spread > 0:
                 x_hat = level.rescale * x + level.spread * epsilon
         # Step from t_hat to t_next (lines 7 to 11).
-        advance = solver.step(ode, x_hat, level.t_hat, level.t_next, None if level.restarts else state)
+        step = solver.step(ode, x_hat, level.t_hat, level.t_next, None if level.restarts else state)
         if callback is not None:
             place = (level.t, level.sigma, x, level.t_hat, level.sigma_hat, x_hat)
-            callback(Step(index, *place, advance.denoised, ode.evaluations.nfe))
-        x, state = advance.x, advance.state
+            callback(Step(index, *place, step.denoised, ode.evaluations.nfe))
+        x, state = step.x, step.state
         if solver.stochastic and noise is not None:
-            x = x + advance.spread * noise(x, index)
+            x = x + step.std * noise(x, index)
     return x
 
 

@@ -23,7 +23,7 @@ from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped, printable, read_json
 
 FORMAT = "elucidiff-sampler"
-VERSION = 1
+VERSION = 2
 FOLDER = "samplers"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -144,7 +144,7 @@ def save_named(model: str | os.PathLike[str], named: NamedSampler) -> Path:
         OSError: the file cannot be written.
     """
     quality = None if named.quality is None else vars(named.quality)
-    values = {**vars(named), "sampler": named.sampler.to_dict(), "quality": quality}
+    values = {**vars(named), "sampler": named.sampler.to_plain(), "quality": quality}
     text = json.dumps({"format": FORMAT, "version": VERSION, **values}, indent=2, allow_nan=False)
     return write_whole(path_of(model, named.name), text + "\n")
 
@@ -204,8 +204,10 @@ def read_named(path: Path) -> NamedSampler:
     if values.get("version") != VERSION:
         raise ValueError(f"{path} has version {values.get('version')!r}, but this program reads {VERSION}")
     try:
-        return from_dict(
-            NamedSampler, {key: value for key, value in values.items() if key not in ("format", "version")}
-        )
+        sampler = values.pop("sampler", None)
+        if not isinstance(sampler, dict):
+            raise ValueError("it says nothing of the sampler")
+        chosen = {key: value for key, value in values.items() if key not in ("format", "version")}
+        return from_dict(NamedSampler, chosen | {"sampler": Sampler.from_plain(sampler)})
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{printable(str(path))} describes no sampler: {clipped(str(error), 300)}") from None

@@ -18,11 +18,9 @@ from elucidiff.denoisers.evaluations import evaluations_of, told
 from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import check_label_count
 from elucidiff.design.schedules import Schedule
-from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
 from elucidiff.sampling.chunks import FixedBatch
-
-Time = float | Tensor  # one time for the batch, or a CPU tensor (B,) with one a sample
+from elucidiff.solvers.base import Time, coefficient
 
 
 @dataclass
@@ -48,7 +46,7 @@ class Evaluations:
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x/s; sigma), Karras et al. 2022, Eq. 4.
+    """The :class:`.ODE` dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x/s; sigma), Karras et al. 2022, Eq. 4.
 
     Args:
         denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.
@@ -92,7 +90,7 @@ class ProbabilityFlow:
             raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for {tuple(x.shape)}")
         return denoised.to(x.dtype)
 
-    def slope(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """dx/dt at ``x`` and ``t``, given D(x/s; sigma) there."""
         s = self.schedule
         sigma, sigma_dot, scale, scale_dot = at_times(t, s.sigma, s.sigma_dot, s.scale, s.scale_dot)
@@ -105,23 +103,6 @@ class ProbabilityFlow:
         Row by row, since the order in which a joint reduction sums depends on the size of the batch.
         """
         return torch.stack([torch.linalg.vector_norm(row.flatten()) for row in values]) / math.sqrt(values[0].numel())
-
-
-@dataclass(frozen=True)
-class Advance:
-    """What a solver's step returns.
-
-    Attributes:
-        x: the samples at the end of the step.
-        denoised: D at the start of the step.
-        state: what the solver wants to be told at the next step; None for a one-step method.
-        spread: standard deviation of the fresh noise that the loop is to add to ``x``, scaling included.
-    """
-
-    x: Tensor
-    denoised: Tensor
-    state: Any = None
-    spread: float = 0.0
 
 
 def probability_flow(
@@ -148,16 +129,6 @@ def probability_flow(
     if batch_size is not None and isinstance(denoiser, nn.Module):
         denoiser = FixedBatch(denoiser, batch_size)
     return ProbabilityFlow(denoiser, schedule, len(latents), labels)
-
-
-def coefficient(value: Tensor, x: Tensor) -> Tensor:
-    """A coefficient of the ODE shaped for ``x``; a single one stays on the CPU and is taken as a number."""
-    return value.to(x.dtype) if value.ndim == 0 else per_sample(_onto(value, x), x)
-
-
-def _onto(value: Tensor, x: Tensor) -> Tensor:
-    """A CPU tensor in the type and on the device of ``x``."""
-    return onto(value.to(x.dtype), x.device)
 
 
 def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from elucidiff.design.steps import karras
 from elucidiff.design.values import check_positive
+from elucidiff.parts import part
 
 
+@part("restart", "restart")
 @dataclass(frozen=True)
 class Restart:
     """When a run has come down to ``sigma_min``, it is taken back up to ``sigma_max`` by fresh noise, and down again.
@@ -30,9 +32,9 @@ class Restart:
         ValueError: a value is out of its range.
     """
 
-    repeats: int
-    sigma_min: float
-    sigma_max: float
+    repeats: int = 1
+    sigma_min: float = 0.06
+    sigma_max: float = 0.3
     steps: int = 3
     noise_scale: float = 1.0
 

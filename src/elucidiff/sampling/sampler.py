@@ -1,33 +1,41 @@
-"""Every choice of a sampling run as plain values: what the command line exposes and is stored beside the images."""
+"""A sampler: every choice of a sampling run as a part, each independent of the others."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers.guided import guided
-from elucidiff.denoisers.guided_checks import check_guidance
+from elucidiff import parts
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
-from elucidiff.design import schedules, steps, table
-from elucidiff.design.values import check_positive
+from elucidiff.design.schedules import VP, FittedVP, Schedule
+from elucidiff.design.steps import Steps
+from elucidiff.sampling import table
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.combining import check_combination, check_history
-from elucidiff.sampling.grid import noise_grid
+from elucidiff.sampling.grid import noise_grid, range_of
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.plain_values import arguments_from, to_plain
-from elucidiff.sampling.prepared import Prepared, prepare
-from elucidiff.sampling.solver_names import SETTINGS, SOLVERS
+from elucidiff.sampling.restart import Restart
+from elucidiff.solvers import Solver
 from elucidiff.suggest import suggestion
 
-STEPS = (*steps.NAMES, "levels")
-SCHEDULES = tuple(schedules.NAMES)
+KINDS: Mapping[str, str] = {
+    "steps": "steps",
+    "schedule": "schedule",
+    "solver": "solver",
+    "churn": "churn",
+    "restarts": "restart",
+    "guidance": "guidance",
+}
+"""The choices of a :class:`Sampler` and the kind of part that each is."""
 
 
 @dataclass(frozen=True)
@@ -52,97 +60,84 @@ class SampleResult:
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """All sampling choices of Karras et al. 2022, Table 1, and Algorithm 2, each independent of the others.
+class Prepared:
+    """A :class:`Sampler` made ready for one denoiser: the arguments of :func:`~elucidiff.sampling.sample`.
 
-    Args:
-        steps: how noise levels are spaced: karras, vp, ve, iddpm or log_uniform; or levels, those given.
-        n: number of steps N.
-        sigma_min: lowest noise level before 0; by default that of the spacing. Clamped to the denoiser's range.
-        sigma_max: highest noise level, likewise.
-        rho: exponent of karras steps.
-        epsilon_s: time of the lowest noise level; for vp steps and for the vp schedule, which is fitted to the range.
-        m: length of the iddpm table.
-        c1: bound of the iddpm table.
-        c2: offset of the iddpm table.
-        schedule: the curve that the solver follows: edm, vp, ve, flow or exponential.
-        scaling: none or vp; by default the schedule's own.
-        solver: heun, euler, rk2, rk45; with one evaluation a step dpmpp_2m, dpmpp_3m, unipc, deis, ipndm; and with
-            noise dpmpp_1_sde, dpmpp_2m_sde, dpmpp_3m_sde, er_sde, sa_solver. See :mod:`elucidiff.sampling.solvers`.
-        alpha: position of the second evaluation of rk2.
-        rtol: relative tolerance of rk45.
-        atol: absolute tolerance of rk45.
-        order: how many evaluations unipc, deis, ipndm, er_sde or sa_solver combine; by default the solver's own.
-        corrector_order: how many sa_solver's corrector combines; 0 for none.
-        variant: of unipc, bh1 or bh2.
-        eta: how fast dpmpp_*_sde replaces noise: 0 is the ODE, 1 the SDE.
-        tau: how much noise sa_solver adds: 0 is the ODE, 1 the SDE.
-        tau_sigma_min: lowest noise level at which it does.
-        tau_sigma_max: highest noise level at which it does.
-        churn: S_churn, the amount of noise added over the run; 0 is deterministic.
-        churn_sigma_min: S_tmin, lowest noise level that is raised.
-        churn_sigma_max: S_tmax, highest noise level that is raised.
-        restarts: how many times the run goes back up from restart_sigma_min to restart_sigma_max; see
-            :class:`.Restart`.
-        restart_steps: steps on each way down again.
-        restart_sigma_min: where it goes up, to the nearest noise level of the run.
-        restart_sigma_max: how far it goes up.
-        noise_scale: S_noise, standard deviation of the noise that churn or restarts add.
-        guidance: weight w of classifier-free guidance, or of autoguidance where there is a guide; 1 for none.
-        guidance_sigma_min: noise level above which guidance acts.
-        guidance_sigma_max: highest noise level at which it acts.
-        levels: the noise levels themselves (N + 1,), decreasing, the last 0; for steps "levels".
-
-    Raises:
-        ValueError: a name is unknown or a value is out of its range.
+    Attributes:
+        sigmas: noise levels (N + 1,), float64.
+        solver: takes the steps.
+        schedule: sigma(t) and s(t).
+        churn: noise to add, or None.
+        restarts: parts of the run to repeat.
     """
 
-    steps: str = "karras"
-    n: int = 18
-    sigma_min: float | None = None
-    sigma_max: float | None = None
-    rho: float = 7.0
-    epsilon_s: float = 1e-3
-    m: int = 1000
-    c1: float = 0.001
-    c2: float = 0.008
-    schedule: str = "edm"
-    scaling: str | None = None
-    solver: str = "heun"
-    alpha: float = 1.0
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    order: int | None = None
-    corrector_order: int | None = None
-    variant: str = "bh2"
-    eta: float = 1.0
-    tau: float = 1.0
-    tau_sigma_min: float = 0.05
-    tau_sigma_max: float = 1.0
-    churn: float = 0.0
-    churn_sigma_min: float = 0.0
-    churn_sigma_max: float = math.inf
-    restarts: int = 0
-    restart_steps: int = 3
-    restart_sigma_min: float = 0.06
-    restart_sigma_max: float = 0.3
-    noise_scale: float = 1.0
-    guidance: float = 1.0
-    guidance_sigma_min: float = 0.0
-    guidance_sigma_max: float = math.inf
-    levels: tuple[float, ...] | None = None
+    sigmas: Tensor
+    solver: Solver
+    schedule: Schedule
+    churn: Churn | None = None
+    restarts: tuple[Restart, ...] = ()
 
-    def __post_init__(self) -> None:
-        for name, known in (("steps", STEPS), ("schedule", SCHEDULES), ("solver", SOLVERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} is unknown; {suggestion(getattr(self, name), known)}"
-                )
-        if self.steps == "levels" and self.levels is None:
-            raise ValueError("steps is 'levels', but none are given: set levels to noise levels that end with 0")
+
+@dataclass(frozen=True, init=False)
+class Sampler:
+    """All sampling choices of Karras et al. 2022, Table 1 and Algorithm 2, and more, each a part.
+
+    Every choice is an object, a name, or a text form such as ``"ipndm:order=3"``.
+
+    Args:
+        steps: how many steps there are, and how their noise levels are spaced.
+        schedule: the curve that the solver follows.
+        solver: takes the steps.
+        churn: noise added at every step (Algorithm 2); a number is S_churn. None for none.
+        restarts: a part of the run to repeat with fresh noise; None for none.
+        guidance: how far samples are led away from a worse model; a number is the weight. None for not at all.
+
+    Raises:
+        ValueError: a name is unknown, a value is out of its range, or two choices do not go together.
+        TypeError: a choice is none of these.
+
+    >>> import elucidiff as ed
+    >>> sampler = ed.Sampler(steps=ed.steps.Karras(8), solver="ipndm:order=3")
+    >>> sampler.to_text()
+    'steps=karras:n=8 solver=ipndm:order=3'
+    >>> ed.Sampler.parse("solver=ipndm:order=3 steps=karras:n=8") == sampler
+    True
+    """
+
+    steps: Steps
+    schedule: Schedule
+    solver: Solver
+    churn: Churn | None
+    restarts: Restart | None
+    guidance: Guidance | None
+
+    def __init__(
+        self,
+        steps: Steps | str = "karras",
+        schedule: Schedule | str = "edm",
+        solver: Solver | str = "heun",
+        churn: Churn | str | float | None = None,
+        restarts: Restart | str | None = None,
+        guidance: Guidance | str | float | None = None,
+    ) -> None:
+        given = {
+            "steps": steps,
+            "schedule": schedule,
+            "solver": solver,
+            "churn": churn,
+            "restarts": restarts,
+            "guidance": guidance,
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, None if value is None else parts.resolve(KINDS[name], value))
+        # Parts that do nothing are none, so that equal runs are equal samplers.
+        if self.churn is not None and self.churn.amount == 0:
+            object.__setattr__(self, "churn", None)
+        if self.restarts is not None and self.restarts.repeats == 0:
+            object.__setattr__(self, "restarts", None)
+        if self.guidance is not None and not self.guidance.acts:
+            object.__setattr__(self, "guidance", None)
         # Everything that can be wrong without a denoiser is found here, before any work starts.
-        check_positive(rho=self.rho)
-        check_guidance(self.guidance, self.guidance_sigma_min, self.guidance_sigma_max)
         prepared = self.prepare(None)
         check_combination(prepared.solver, prepared.churn, prepared.restarts)
         grid = noise_grid(
@@ -154,51 +149,122 @@ class Sampler:
     def from_table(cls, name: str, n: int = 18) -> Sampler:
         """The sampler of a column of Karras et al. 2022, Table 1: vp, ve, iddpm or edm.
 
+        The constants of the vp schedule follow the range of the run, as in the paper.
+
         Raises:
             ValueError: there is no such column.
         """
         if name not in table.NAMES:
             raise ValueError(f"there is no column {name!r} in Table 1: choose one of {', '.join(table.NAMES)}")
         design = table.NAMES[name]
-        return cls(
-            steps=next(key for key, function in steps.NAMES.items() if function is design.steps),
-            n=n,
-            schedule=next(key for key, make in schedules.NAMES.items() if make is type(design.schedule)),
-            solver=design.solver,
-        )
+        schedule = FittedVP() if isinstance(design.schedule, VP) else design.schedule
+        return cls(replace(design.steps, n=n), schedule, design.solver)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Sampler:
-        """The inverse of :meth:`to_dict`; what is missing takes its default.
+    def parse(cls, text: str, base: Sampler | None = None) -> Sampler:
+        """The sampler that ``text`` spells: choices such as ``solver=heun``, with spaces between them.
+
+        A word without a choice's name is the solver: ``"heun steps=karras:n=10"``.
+
+        Args:
+            text: see :meth:`to_text`.
+            base: what is left out; the defaults if there is none.
+
+        Raises:
+            ValueError: a choice or a part is unknown, or a value is out of its range.
+        """
+        values: dict[str, Any] = {}
+        for word in re.findall(r'(?:"[^"]*"|\S)+', text):
+            name, equals, value = word.partition("=")
+            if name not in KINDS:
+                if equals and ":" not in name:
+                    raise ValueError(f"a sampler has no choice {name!r}; {suggestion(name, KINDS)}")
+                name, value = "solver", word
+            if name in values:
+                raise ValueError(f"{text!r} chooses {name} twice")
+            values[name] = None if value == "none" else parts.parse(KINDS[name], value)
+        return replace(base or cls(), **values)
+
+    def to_text(self) -> str:
+        """The choices that are not the defaults, in the order of :data:`KINDS`; :meth:`parse` reads it."""
+        default = _DEFAULT
+        words = [
+            f"{name}={'none' if (value := getattr(self, name)) is None else parts.to_text(value)}"
+            for name in KINDS
+            if getattr(self, name) != getattr(default, name)
+        ]
+        return " ".join(words)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Sampler:
+        """The inverse of :meth:`to_plain`; what is missing takes its default.
 
         Raises:
             ValueError: a name is unknown (the nearest one is suggested), or a value is of the wrong type or range.
         """
-        return cls(**arguments_from(values, cls))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All choices as JSON-able values; infinity becomes the string "inf"."""
-        return to_plain(self)
-
-    def unused(self, given: Collection[str]) -> list[str]:
-        """Those of the options ``given`` by name that have no effect beside the choices made here."""
-        effective = {
-            # An adaptive solver takes its range from the steps, and chooses what lies between.
-            "n": self.solver != "rk45" and self.steps != "levels",
-            # What levels leave of the range is that of the vp schedule, which is fitted to it.
-            **dict.fromkeys(("sigma_min", "sigma_max"), self.steps != "levels" or self.schedule == "vp"),
-            "rho": self.steps == "karras" and self.solver != "rk45",
-            "epsilon_s": "vp" in (self.steps, self.schedule),
-            **dict.fromkeys(("m", "c1", "c2"), self.steps == "iddpm"),
-            **{name: name in SOLVERS[self.solver].settings for name in SETTINGS},
-            **dict.fromkeys(("tau_sigma_min", "tau_sigma_max"), self.solver == "sa_solver" and self.tau > 0),
-            **dict.fromkeys(("churn_sigma_min", "churn_sigma_max"), self.churn > 0),
-            **dict.fromkeys(("restart_steps", "restart_sigma_min", "restart_sigma_max"), self.restarts > 0),
-            "noise_scale": self.churn > 0 or self.restarts > 0,
-            **dict.fromkeys(("guidance_sigma_min", "guidance_sigma_max"), self.guidance != 1),
-            "levels": self.steps == "levels",
+        for name in values:
+            if name not in KINDS:
+                raise ValueError(f"a sampler has no choice {name!r}; {suggestion(str(name), KINDS)}")
+        made: dict[str, Any] = {
+            name: None if value is None else parts.from_plain(KINDS[name], value) for name, value in values.items()
         }
-        return [field.name for field in fields(self) if field.name in given and not effective.get(field.name, True)]
+        return cls(**made)
+
+    def to_plain(self) -> dict[str, Any]:
+        """All choices as JSON-able values; infinity becomes the string "inf"."""
+        return {name: None if (part := getattr(self, name)) is None else parts.to_plain(part) for name in KINDS}
+
+    def with_settings(self, values: Mapping[str, Any]) -> Sampler:
+        """The same sampler with single settings changed, such as ``{"steps.n": 12, "churn.amount": 30}``.
+
+        A choice itself is changed by its name: ``{"solver": "ipndm:order=3"}``; other settings then hold for the new
+        part.
+
+        Raises:
+            ValueError: there is no such choice or setting, or a value is out of its range.
+        """
+        chosen: dict[str, Any] = {
+            name: None if value is None else parts.resolve(KINDS[_choice(name)], value)
+            for name, value in values.items()
+            if "." not in name
+        }
+        for name, value in values.items():
+            if "." not in name:
+                continue
+            choice, _, key = name.partition(".")
+            part = chosen.get(choice, getattr(self, _choice(choice)))
+            if part is None:
+                part = parts.find(KINDS[choice], str(parts.KINDS[KINDS[choice]].bare))()
+            spelled = {each.name: each for each in parts.settings(type(part))}
+            if key not in spelled:
+                raise ValueError(f"{parts.to_text(part)} has no setting {key!r}; {suggestion(key, spelled)}")
+            chosen[choice] = replace(part, **{key: parts.typed_value(spelled[key].type, value, name)})
+        return replace(self, **chosen)
+
+    def without_effect(self, names: Iterable[str]) -> list[str]:
+        """Those of the settings ``names``, as :meth:`with_settings` calls them, that change nothing here."""
+        return [name for name in names if "." in name and not self._matters(*name.split(".", 1))]
+
+    def _matters(self, choice: str, key: str) -> bool:
+        part = getattr(self, choice)
+        if part is None:  # an amount, a number of repeats or a weight would make it one
+            return key in ("amount", "repeats", "weight")
+        if key not in {each.name for each in parts.settings(type(part))}:
+            return False
+        # An adaptive solver takes its range from the steps, and chooses what lies between.
+        if choice == "steps" and self.solver.adaptive:
+            return key in ("sigma_min", "sigma_max")
+        return not (key in ("tau_sigma_min", "tau_sigma_max") and not self.solver.stochastic)
+
+    @property
+    def n(self) -> int:
+        """The number of steps N."""
+        return len(self.steps.within()) - 1
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it follows the ODE without added noise, so that there is an exact solution to compare with."""
+        return not self.solver.stochastic and self.churn is None and self.restarts is None
 
     def sigmas(self, denoiser: Any) -> Tensor:
         """The noise levels (N + 1,) for a denoiser, its range respected.
@@ -209,12 +275,20 @@ class Sampler:
         return self.prepare(denoiser).sigmas
 
     def prepare(self, denoiser: Any) -> Prepared:
-        """These choices as objects, within the range of noise levels that the denoiser supports.
+        """These choices as the arguments of ``sample``, within the range of noise levels that the denoiser supports.
 
         Raises:
             ValueError: nothing of the range is left.
         """
-        return prepare(self, denoiser)
+        lowest, highest = range_of(denoiser)
+        low, high = self.steps.range_within(lowest, highest)
+        return Prepared(
+            self.steps.within(lowest, highest),
+            self.solver,
+            self.schedule.fitted(low, high),
+            self.churn,
+            () if self.restarts is None else (self.restarts,),
+        )
 
     def guided(self, denoiser: Any, guide: Any | None = None) -> Any:
         """The denoiser that these choices sample from: ``denoiser`` under guidance, or itself without.
@@ -224,15 +298,14 @@ class Sampler:
             guide: the worse model of autoguidance; None for classifier-free guidance.
 
         Raises:
-            ValueError: the denoiser cannot be guided so, or the guide does not fit it; see :func:`.guided`.
+            ValueError: the denoiser cannot be guided so, or the guide does not fit it; see :class:`.Guidance`.
         """
-        interval = (self.guidance_sigma_min, self.guidance_sigma_max)
-        return guided(denoiser, self.guidance, interval, guide)
+        return (self.guidance or Guidance()).guided(denoiser, guide)
 
     def run(
         self,
         denoiser: Callable[..., Tensor],
-        seeds: Sequence[int],
+        seeds: Sequence[int] | int,
         labels: Labels | int | str | None = None,
         *,
         any_class: bool = False,
@@ -250,7 +323,7 @@ class Sampler:
         Args:
             denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape`` and what it knows of its
                 labels (``known_labels``, or ``label_dim``, ``label_kind`` and ``label_examples``) are respected.
-            seeds: one integer a sample.
+            seeds: one integer a sample; or how many samples, with the seeds 0, 1, 2, ...
             labels: class numbers or names (B,), rows (B, label_dim), or one class for all; a tensor, list or NumPy
                 array. A denoiser of label vectors takes rows alone. By default each seed draws a class as often as
                 the training data had it, where that is known, or one of the denoiser's ``label_examples``;
@@ -269,6 +342,7 @@ class Sampler:
         denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)
+        seeds = range(seeds) if isinstance(seeds, int) else seeds
         beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0
@@ -294,3 +368,21 @@ class Sampler:
         rows = beginning.labels
         rows = None if rows is None else known_labels(denoiser).by_number(rows)
         return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
+
+
+_DEFAULT = Sampler()
+
+
+def range_for(sigma_data: float) -> tuple[float, float]:
+    """The paper's range of noise levels, sigma_min and sigma_max, in units of data with this standard deviation.
+
+    Karras et al. 2022 sample from 80 down to 0.002 for sigma_data = 0.5 (Table 1).
+    """
+    units = sigma_data / 0.5
+    return 0.002 * units, 80 * units
+
+
+def _choice(name: str) -> str:
+    if name not in KINDS:
+        raise ValueError(f"a sampler has no choice {name!r}; {suggestion(name, KINDS)}")
+    return name

@@ -72,7 +72,7 @@ def sample_sde(
     for index, (level, rate, scale) in enumerate(zip(grid, rates, scales, strict=True)):
         h = level.t_next - level.t
         denoised = ode.denoise(x, level.t)
-        x_next = x + h * ode.slope(x, level.t, denoised)
+        x_next = x + h * ode.velocity(x, level.t, denoised)
         if level.t_next > 0:
             epsilon = noise(x, index)
             towards = rate * abs(h) * (scale * denoised - x)

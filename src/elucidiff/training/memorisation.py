@@ -15,8 +15,8 @@ from elucidiff.data.choosing import Places, evenly_spread
 from elucidiff.data.duplicates import digest
 from elucidiff.data.nearest import nearest_images
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.sampling.prepared import range_for
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.design.steps import Karras
+from elucidiff.sampling.sampler import Sampler, range_for
 
 # Yoon et al. 2023 ("Diffusion probabilistic models generalize when they fail to memorize"): a sample is memorised if
 # its nearest training image is less than a third as far as the second nearest.
@@ -80,7 +80,7 @@ class MemorisationCheck:
     def __init__(self, train: Dataset, count: int, sigma_data: float) -> None:
         self._train, self._count = train, count
         low, high = range_for(sigma_data)
-        self._sampler = Sampler(n=_STEPS, sigma_min=low, sigma_max=high)
+        self._sampler = Sampler(Karras(_STEPS, low, high))
         size = max(_FEWEST + 1, _VALUES // int(np.prod(train.shape)))
         self._candidates = evenly_spread(np.arange(len(train)), size)
 

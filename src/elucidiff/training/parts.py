@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from elucidiff import networks
+from elucidiff import networks, parts
 from elucidiff.augment import Augment
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design import objectives, preconditioning
@@ -50,14 +50,14 @@ def make_preconditioning(config: TrainingConfig) -> Preconditioning:
     """The column of Table 1 that ``config.preconditioning`` names, with the paper's constants."""
     if config.preconditioning == "edm":
         return preconditioning.EDM(sigma_data=config.sigma_data)
-    return preconditioning.NAMES[config.preconditioning]()
+    return parts.parse("preconditioning", config.preconditioning)  # type: ignore[no-any-return]
 
 
 def make_objective(config: TrainingConfig) -> Objective:
     """p_train and lambda that ``config.objective`` names, with the paper's constants."""
     if config.objective == "edm":
         return objectives.EDM(p_mean=config.p_mean, p_std=config.p_std, sigma_data=config.sigma_data)
-    return objectives.NAMES[config.objective]()
+    return parts.parse("objective", config.objective)  # type: ignore[no-any-return]
 
 
 def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:

@@ -51,7 +51,7 @@ def test_same_samples() -> None:
         given = batch(slow)
         assert relative_difference(fast(*given), slow(*given)) < 1e-5
     counts = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    sampler = Sampler(n=4)
+    sampler = Sampler(steps="karras:n=4")
     found = sampler.run(fast, range(6), batch_size=4)
     assert (found.x - sampler.run(slow, range(6), batch_size=4).x).abs().max() < 1e-4
     assert torch.equal(sampler.run(fast, [5], batch_size=4).x[0], found.x[5])

@@ -30,7 +30,7 @@ def test_same_numbers(kind: str, shape: tuple[int, ...], label_dim: int) -> None
 @pytest.mark.parametrize("solver", ["heun", "unipc"])
 def test_same_samples(solver: str) -> None:
     slow = denoiser("mp-unet", (2, 8, 8), 3, label_dropout=0.1)
-    sampler = Sampler(n=6, solver=solver, guidance=1.5)
+    sampler = Sampler(steps="karras:n=6", solver=solver, guidance=1.5)
     expected = sampler.run(slow, range(5), batch_size=4)
     found = sampler.run(ed.with_backend(slow, "eager"), range(5), batch_size=4)
     assert (found.x - expected.x).abs().max() < 1e-4
@@ -42,7 +42,7 @@ def test_same_samples(solver: str) -> None:
 
 def test_a_sample_does_not_depend_on_its_neighbours() -> None:
     fast = ed.with_backend(denoiser("ddpmpp", (1, 8, 8), 3), "eager")
-    sampler = Sampler(n=4)
+    sampler = Sampler(steps="karras:n=4")
     together = sampler.run(fast, range(9), batch_size=4).x
     assert torch.equal(sampler.run(fast, [6], batch_size=4).x[0], together[6])
     assert torch.equal(sampler.run(fast, [8, 3], batch_size=4).x, together[[8, 3]])

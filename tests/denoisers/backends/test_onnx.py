@@ -10,6 +10,7 @@ import torch
 
 import elucidiff as ed
 from elucidiff.denoisers.backends import onnx as module
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
 from tests.denoisers.backends.made import KINDS, batch, denoiser, relative_difference
 
@@ -44,7 +45,9 @@ def test_same_numbers_in_batches_of_any_size(slow: ed.Denoiser, fast: ed.Denoise
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 def test_same_samples(slow: ed.Denoiser, fast: ed.Denoiser, guidance: float) -> None:
-    sampler = Sampler(n=6, guidance=guidance, guidance_sigma_max=5.0 if guidance != 1 else float("inf"))
+    sampler = Sampler(
+        steps="karras:n=6", guidance=Guidance(weight=guidance, sigma_max=5.0 if guidance != 1 else float("inf"))
+    )
     expected = sampler.run(slow, range(6), batch_size=4)
     found = sampler.run(fast, range(6), batch_size=4)
     assert (found.x - expected.x).abs().max() < 1e-4

@@ -50,7 +50,7 @@ def test_a_row_costs_the_budget_or_one_less(row: SamplingConfiguration, budget: 
 
 def test_all_deterministic_rows_converge_to_one_solution(blobs: Counting) -> None:
     """Solvers, schedules and steps differ in their truncation error alone."""
-    exact = Sampler(n=300).run(blobs, range(8)).x
+    exact = Sampler(steps="karras:n=300").run(blobs, range(8)).x
     errors = {}
     for row in sampling_configurations():
         drawn = torch.cat([each.x for each in draw_images(row.within(199, blobs), blobs, range(8), 8)])
@@ -65,8 +65,8 @@ def test_the_strides_from_the_originals_to_ours() -> None:
     assert (vp.solver, vp.steps, vp.schedule, vp.sigma_min) == ("euler", "vp", "vp", None)
     assert (vp_heun.solver, vp_heun.steps, vp_heun.schedule) == ("heun", "karras", "vp")
     assert (ve_heun.schedule, ddim.steps, ddim.schedule, ddim.solver) == ("ve", "iddpm", "edm", "euler")
-    assert euler == Sampler(solver="euler", sigma_min=0.004, sigma_max=70.0)
-    assert edm == Sampler(sigma_min=0.004, sigma_max=70.0)
+    assert euler == Sampler(steps="karras:sigma_min=0.004,sigma_max=70.0", solver="euler")
+    assert edm == Sampler(steps="karras:sigma_min=0.004,sigma_max=70.0")
 
 
 def test_each_setting_of_the_churn() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.ideal import GaussianMixture
+from elucidiff.design.steps import Levels
 from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell
 from elucidiff.evaluation.ablation.running import fill, missing_cells
 from elucidiff.evaluation.ablation.sampling import (
@@ -20,6 +21,7 @@ from elucidiff.evaluation.ablation.sampling import (
 )
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.sampling import Churn, Sampler
+from elucidiff.sampling.restart import Restart
 from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
 from tests.sampling.optimise.mixtures import mixture
 
@@ -43,10 +45,10 @@ def test_figures_are_of_the_seeds_of_the_block() -> None:
     fill(study("edm", "all"), ledger)
     assert len(ledger.figures) == 2 * 2 * 2 * 2 + 2 * 2
     for budget, n in ((5, 3), (9, 5)):
-        x = Sampler(n=n).run(mixture(), range(106, 112), batch_size=4).x
+        x = Sampler(steps=f"karras:n={n}").run(mixture(), range(106, 112), batch_size=4).x
         assert ledger.figures[Cell("edm", budget, 1), "mean"] == pytest.approx(float(x.mean()), rel=1e-12)
         assert ledger.figures[Cell("edm", budget, 1), "count"] == 6
-        exact = Sampler(n=512).run(mixture(), range(106, 108)).x
+        exact = Sampler(steps="karras:n=512").run(mixture(), range(106, 108)).x
         error = float((x[:2] - exact).square().mean().sqrt())
         assert ledger.figures[Cell("edm", budget, 1), TRUNCATION] == pytest.approx(error, rel=1e-3)
     assert (Cell("all", 9, 0), TRUNCATION) not in ledger.figures
@@ -57,7 +59,11 @@ def test_each_range_has_its_own_exact_solution() -> None:
     fill(study("vp", "ve", "ddim", "edm", judged=False, blocks=1), ledger)
     for name, sampler in (("vp", Sampler.from_table("vp", 9)), ("ve", Sampler.from_table("ve", 9))):
         sigmas = sampler.sigmas(mixture())
-        exact = Sampler(n=512, sigma_min=float(sigmas[-2]), sigma_max=float(sigmas[0])).run(mixture(), [100, 101]).x
+        exact = (
+            Sampler(steps=f"karras:n=512,sigma_min={float(sigmas[-2])},sigma_max={float(sigmas[0])}")
+            .run(mixture(), [100, 101])
+            .x
+        )
         x = sampler.run(mixture(), [100, 101]).x
         error = float((x - exact).square().mean().sqrt())
         assert ledger.figures[Cell(name, 9, 0), TRUNCATION] == pytest.approx(error, rel=1e-3)
@@ -143,7 +149,7 @@ def of(*samplers: Sampler, settled: bool = False, **settings: Any) -> SamplingAb
 
 
 def test_a_budget_is_never_exceeded() -> None:
-    restarting = Sampler(restarts=1, restart_steps=2, restart_sigma_min=0.05, restart_sigma_max=1.0)
+    restarting = Sampler(restarts=Restart(repeats=1, steps=2, sigma_min=0.05, sigma_max=1.0))
     ablation = of(Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, judge=MeanJudge(), strict=False)
     assert set(ablation.left_out) == {("1", 5)}
     found = {
@@ -159,7 +165,7 @@ def test_a_budget_is_never_exceeded() -> None:
 
 
 def test_a_settled_sampler_has_its_own_cost() -> None:
-    ablation = of(Sampler(n=4), Sampler(steps="levels", levels=(80.0, 2.0, 0.1, 0.0)), settled=True)
+    ablation = of(Sampler(steps="karras:n=4"), Sampler(steps=Levels((80.0, 2.0, 0.1, 0.0))), settled=True)
     assert [(cell.configuration, cell.nfe) for cell in ablation.cells()] == [("0", 7), ("1", 5)]
     for cell in ablation.cells():
         assert ablation.measure(cell, [TRUNCATION], lambda _: None).nfe == cell.nfe

@@ -65,7 +65,7 @@ def test_each_model_is_judged_by_its_own_samples(whole: tuple[MemoryLedger, Trai
     for cell in study.cells():
         denoiser = ed.load(study.run_folder(cell) / "model").eval()
         seeds = range(4 * cell.seed, 4 * cell.seed + 4)
-        x = Sampler(n=3).run(denoiser, seeds).x
+        x = Sampler(steps="karras:n=3").run(denoiser, seeds).x
         assert ledger.figures[cell, "mean"] == pytest.approx(float(x.mean()), rel=1e-9)
         saved = TrainingConfig.load(study.run_folder(cell) / "config.yaml")
         assert saved.seed == cell.seed

@@ -17,7 +17,7 @@ from elucidiff.sampling import Sampler, parse_seeds
 from tests.evaluation.quality.small import Counting
 
 POINTS = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-SAMPLER = Sampler(n=4)
+SAMPLER = Sampler(steps="karras:n=4")
 
 
 class Ideal:
@@ -107,7 +107,7 @@ def test_facts_tell_what_decides_a_sample() -> None:
     one = OfModel(Ideal(), SAMPLER, parse_seeds("0-9")).facts("m", None)
     assert OfModel(Ideal(), SAMPLER, parse_seeds("0-99")).facts("m", None) == one
     others = [
-        OfModel(Ideal(), Sampler(n=5), parse_seeds("0-9")).facts("m", None),
+        OfModel(Ideal(), Sampler(steps="karras:n=5"), parse_seeds("0-9")).facts("m", None),
         OfModel(Ideal(), SAMPLER, parse_seeds("0-9"), torch.tensor([1])).facts("m", None),
         OfModel(Ideal(), SAMPLER, parse_seeds("0-9"), batch_size=8).facts("m", None),
         OfModel(Ideal(), SAMPLER, parse_seeds("0-9")).facts("n", None),

@@ -25,6 +25,7 @@ from elucidiff.evaluation.search import (
 )
 from elucidiff.evaluation.search.storage import open_storage
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.optimise import solve_exactly
 from elucidiff.sampling.seed_ranges import SeedRanges
 from elucidiff.sampling.seeds import SeededNoise
@@ -70,7 +71,7 @@ SEEDS = SeedRanges([range(20, 30)])
 
 
 def test_the_figure_is_that_of_the_samples() -> None:
-    sampler = Sampler(n=8, solver="euler", rho=5.0)
+    sampler = Sampler(steps="karras:n=8,rho=5.0", solver="euler")
     figure = of_samples(Gaussian())(sampler, SEEDS)
     latents = SeededNoise(SEEDS).latents(SHAPE).double().numpy()
     assert figure.value == pytest.approx(gain(sampler) * root_mean_square(latents), rel=1e-6)
@@ -79,14 +80,14 @@ def test_the_figure_is_that_of_the_samples() -> None:
 
 def test_more_seeds_cost_what_is_new() -> None:
     denoiser, fresh = Gaussian(), Gaussian()
-    objective, sampler = of_samples(denoiser), Sampler(n=3, solver="euler", churn=1.0)
+    objective, sampler = of_samples(denoiser), Sampler(steps="karras:n=3", solver="euler", churn=Churn(amount=1.0))
     objective(sampler, SEEDS[:8])
     assert denoiser.samples == 8 * 3
     grown = objective(sampler, SEEDS)
     assert denoiser.samples == (8 + 4) * 3  # 2 more, padded to a batch
     assert grown == of_samples(fresh)(sampler, SEEDS)
     assert objective(sampler, SEEDS[2:]) == of_samples(Gaussian())(sampler, SEEDS[2:])
-    assert objective(Sampler(n=3, solver="euler"), SEEDS[2:]) != objective(sampler, SEEDS[2:])
+    assert objective(Sampler(steps="karras:n=3", solver="euler"), SEEDS[2:]) != objective(sampler, SEEDS[2:])
 
 
 def test_labels_belong_to_seeds_in_turn() -> None:
@@ -101,8 +102,8 @@ def test_labels_belong_to_seeds_in_turn() -> None:
             return super().__call__(x, sigma)
 
     objective = of_samples(Labelled(), labels=torch.tensor([2, 0, 1]))
-    objective(Sampler(n=2, solver="euler"), SEEDS[:3])
-    objective(Sampler(n=2, solver="euler"), SEEDS[:7])
+    objective(Sampler(steps="karras:n=2", solver="euler"), SEEDS[:3])
+    objective(Sampler(steps="karras:n=2", solver="euler"), SEEDS[:7])
     assert seen[::2] == [[2, 0, 1, 1], [2, 0, 1, 2]]
 
 
@@ -112,11 +113,11 @@ def test_samples_that_are_not_finite_have_no_figure() -> None:
             return super().__call__(x, sigma) / 0
 
     with pytest.raises(ValueError, match="the sample of seed 20 is not finite"):
-        of_samples(Broken())(Sampler(n=2), SEEDS)
+        of_samples(Broken())(Sampler(steps="karras:n=2"), SEEDS)
 
 
 def test_adaptive_solvers_count_the_mean_of_their_evaluations() -> None:
-    objective, sampler = of_samples(Gaussian()), Sampler(solver="rk45", rtol=1e-3, atol=1e-3)
+    objective, sampler = of_samples(Gaussian()), Sampler(solver="rk45:rtol=0.001,atol=0.001")
     counts = sampler.run(Gaussian(), SEEDS).nfe
     assert objective(sampler, SEEDS).nfe == pytest.approx(float(torch.as_tensor(counts).double().mean()))
 
@@ -126,7 +127,7 @@ def test_between_can_end_the_work() -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        of_samples(Gaussian(), between=stop)(Sampler(n=2), SEEDS)
+        of_samples(Gaussian(), between=stop)(Sampler(steps="karras:n=2"), SEEDS)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def truncation() -> TruncationError:
 
 def test_truncation_error_is_the_distance_to_the_exact_solution(truncation: TruncationError) -> None:
     for rho in (3.0, 7.0):
-        sampler = Sampler(n=8, solver="euler", rho=rho)
+        sampler = Sampler(steps=f"karras:n=8,rho={rho}", solver="euler")
         latents = SeededNoise(SEEDS[:6]).latents(SHAPE).double().numpy()
         # dx/dsigma = sigma x / (SPREAD^2 + sigma^2) has the solution x ~ sqrt(SPREAD^2 + sigma^2).
         exact = 80.0 * SPREAD / np.hypot(SPREAD, 80.0)
@@ -147,19 +148,22 @@ def test_truncation_error_is_the_distance_to_the_exact_solution(truncation: Trun
 
 def test_truncation_error_needs_what_it_compares_with(truncation: TruncationError) -> None:
     with pytest.raises(ValueError, match="churn adds noise"):
-        truncation(Sampler(churn=1.0), SEEDS)
+        truncation(Sampler(churn=Churn(amount=1.0)), SEEDS)
     with pytest.raises(ValueError, match="no exact solution for seed 7"):
         truncation(Sampler(), [20, 7])
 
 
 def test_the_search_comes_close_to_the_best_rho(truncation: TruncationError, tmp_path: Any) -> None:
-    base = Sampler(n=8, solver="euler")
+    base = Sampler(steps="karras:n=8", solver="euler")
     space = Space(base, parse_options(["rho=1:15"], base, grid=False))
     search = Search(space, SEEDS, (10,), 25)
     done = work(search, open_storage(journal(tmp_path)), "s", truncation)
     (trial, sampler), *others = best_samplers(done.study, search, 25)
     assert not others
-    errors = {rho: truncation(Sampler(n=8, solver="euler", rho=rho), SEEDS).value for rho in np.linspace(1, 15, 281)}
+    errors = {
+        rho: truncation(Sampler(steps=f"karras:n=8,rho={rho}", solver="euler"), SEEDS).value
+        for rho in np.linspace(1, 15, 281)
+    }
     best = min(errors, key=errors.__getitem__)
     assert abs(sampler.rho - best) < 0.4
     assert trial.value is not None
@@ -170,7 +174,7 @@ def test_few_evaluations_against_the_figure(tmp_path: Any) -> None:
     def objective(sampler: Sampler, seeds: Sequence[int]) -> Figure:
         return Figure(1 / sampler.n + (sampler.rho - 5) ** 2, 2 * sampler.n - 1)
 
-    base = Sampler(rho=5.0)
+    base = Sampler(steps="karras:rho=5.0")
     space = Space(base, parse_options(["n=2,4,8", "rho=4,5"], base, grid=True))
     search = Search(space, SEEDS, (10,), 99, method="grid", with_nfe=True)
     done = work(search, open_storage(journal(tmp_path)), "s", objective)

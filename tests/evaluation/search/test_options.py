@@ -32,7 +32,7 @@ def test_what_is_written_is_meant() -> None:
 
 def test_churn_has_a_range_that_ends_where_the_clip_begins() -> None:
     # gamma = min(S_churn / N, sqrt(2) - 1): Karras et al. 2022, Algorithm 2.
-    few, many = (parse("churn", base=Sampler(n=n))["churn"] for n in (18, 500))
+    few, many = (parse("churn", base=Sampler(steps=f"karras:n={n}"))["churn"] for n in (18, 500))
     assert isinstance(few, Interval)
     assert isinstance(many, Interval)
     assert few.high / 18 == pytest.approx(math.sqrt(2) - 1)

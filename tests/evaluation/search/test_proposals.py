@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from elucidiff.evaluation.search import rows, work
 from elucidiff.evaluation.search.proposals import Method, Proposals, distributions_of
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 from tests.evaluation.search.studies import parabola, search
 
 
@@ -30,7 +31,7 @@ def test_equal_seeds_propose_equal_trials(method: str) -> None:
 
 
 def test_the_base_comes_first() -> None:
-    first = table(trials=1, base=Sampler(rho=8.5, churn=1.5, noise_scale=1.003))[0]
+    first = table(trials=1, base=Sampler(steps="karras:rho=8.5", churn=Churn(amount=1.5, noise_scale=1.003)))[0]
     assert (first["rho"], first["S_churn"], first["S_noise"]) == (8.5, 1.5, 1.003)
 
 

@@ -29,6 +29,7 @@ from elucidiff.evaluation.search import (
 )
 from elucidiff.evaluation.search.workers import Workers
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.seed_ranges import SeedRanges
 from tests.evaluation.search.studies import SEEDS, begin, close, end_of, journal, parabola, search
 
@@ -55,7 +56,9 @@ def test_the_table_is_that_of_the_trials() -> None:
     assert [row["trial"] for row in found] == list(range(6))
     for row in found:
         assert list(row) == ["trial", "state", "rho", "S_churn", "images", "nfe", "value"]
-        sampler = Sampler(rho=float(row["rho"] or 0), churn=float(row["S_churn"] or 0))
+        sampler = Sampler(
+            steps=f"karras:rho={float(row['rho'] or 0)}", churn=Churn(amount=float(row["S_churn"] or 0))
+        )
         assert close(float(row["value"] or 0), parabola(sampler, SEEDS[: int(row["images"] or 0)]).value)
         assert row["nfe"] == 35
 

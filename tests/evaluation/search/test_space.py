@@ -9,6 +9,7 @@ import pytest
 
 from elucidiff.evaluation.search import CHURN, PAPER_GRID, Space, Values, parse_options
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.churn import Churn
 
 
 def space(*texts: str, base: Sampler | None = None, grid: bool = False) -> Space:
@@ -36,7 +37,7 @@ def test_the_seed_decides_the_order_of_a_grid() -> None:
 
 
 def test_the_papers_grid() -> None:
-    choices = list(islice(space(*CHURN, base=Sampler(n=256), grid=True).grid(0), 100))
+    choices = list(islice(space(*CHURN, base=Sampler(steps="karras:n=256"), grid=True).grid(0), 100))
     for choice in choices:
         assert choice["churn_sigma_min"] <= choice["churn_sigma_max"]
         assert all(choice[name] in values for name, values in PAPER_GRID.items())
@@ -46,11 +47,11 @@ def test_what_goes_together_is_possible() -> None:
     churned = space("churn=0:4", "solver=heun,rk45,unipc")
     assert churned.possible({"churn": 0.0, "solver": "unipc"}) == Sampler(solver="unipc")
     assert churned.possible({"churn": 2.0, "solver": "unipc"}) is None
-    assert churned.possible({"churn": 2.0, "solver": "heun"}) == Sampler(churn=2.0)
+    assert churned.possible({"churn": 2.0, "solver": "heun"}) == Sampler(churn=Churn(amount=2.0))
 
 
 def test_the_first_choice_is_the_base() -> None:
-    base = Sampler(churn=3.0, churn_sigma_min=0.1, rho=9.0, solver="euler")
+    base = Sampler(steps="karras:rho=9.0", solver="euler", churn=Churn(amount=3.0, sigma_min=0.1))
     found = space("churn", "churn_sigma_min", "churn_sigma_max", "rho", "solver=heun,euler", base=base).first()
     assert found == {"churn": 3.0, "churn_sigma_min": 0.1, "churn_sigma_max": 80.0, "rho": 9.0, "solver": "euler"}
     assert space("solver=heun,dpmpp_2m", base=base).first() is None

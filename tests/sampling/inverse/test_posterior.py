@@ -12,7 +12,7 @@ from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import steps
 from elucidiff.sampling import Sampler, sample
 from elucidiff.sampling.inverse import Mask, Posterior
-from elucidiff.sampling.solvers import RK45
+from elucidiff.solvers import RK45
 
 SIZE, MEASURED, NOISE = 6, 3, 0.2
 
@@ -84,10 +84,10 @@ def test_samples_have_the_moments_of_the_posterior(solver: str) -> None:
 
 
 def test_every_way_to_sample_takes_it() -> None:
-    result = Sampler(n=8).run(posterior(), range(3), batch_size=2)
+    result = Sampler(steps="karras:n=8").run(posterior(), range(3), batch_size=2)
     assert result.nfe == 15
     assert posterior().products == MEASURED + 1
-    alone = Sampler(n=8).run(posterior(), [2], batch_size=2)
+    alone = Sampler(steps="karras:n=8").run(posterior(), [2], batch_size=2)
     assert torch.equal(alone.x[0], result.x[2])
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import batch_size, fastest_batch_size
 from tests.sampling.jobs.tiny import Shrink, task
@@ -132,7 +133,7 @@ def test_what_is_measured_is_what_sampling_does(clock: Clock) -> None:
         return 0.001
 
     network = Timed(clock, seconds)
-    sampler = Sampler(n=9, solver="euler", guidance=2.0, guidance_sigma_min=0.3, guidance_sigma_max=2.0)
+    sampler = Sampler(steps="karras:n=9", solver="euler", guidance=Guidance(weight=2.0, sigma_min=0.3, sigma_max=2.0))
     before = torch.get_num_threads()
     choices: dict[str, Any] = {"sampler": sampler, "threads": before + 1}
     found = fastest_batch_size(task("0-99", network, **choices), 1)

@@ -29,7 +29,7 @@ def run(path: Path, seeds: str = "0-99", **settings: Any) -> Outcome:
 def test_samples_are_those_of_the_sampler(tmp_path: Path) -> None:
     outcome = run(tmp_path / "job", output="folder", pictures=False, labels=torch.tensor([2, 0, 1]))
     labels = [(2, 0, 1)[k % 3] for k in range(100)]
-    expected = Sampler(n=3, solver="euler").run(Shrink(), range(100), labels, batch_size=4)
+    expected = Sampler(steps="karras:n=3", solver="euler").run(Shrink(), range(100), labels, batch_size=4)
     drawn = np.stack([np.load(tmp_path / "job" / f"{seed:08d}.npy") for seed in range(100)])
     np.testing.assert_array_equal(drawn, expected.x.float().numpy())
     assert (outcome.done, outcome.drawn, outcome.interrupted) == (100, 100, None)
@@ -117,7 +117,7 @@ class Burst(Shrink):
 
 
 def test_a_network_that_is_not_finite_is_told_by_seed_and_step(tmp_path: Path) -> None:
-    sampler = Sampler(n=6)
+    sampler = Sampler(steps="karras:n=6")
     first = int((sampler.sigmas(Burst()) < 1).nonzero()[0])  # where the solver first looks, at the end of a step
     labels = torch.zeros(100, dtype=torch.int64)
     labels[[37, 39, 64]] = 2
@@ -212,5 +212,5 @@ def test_threads_are_those_of_the_job_and_put_back(tmp_path: Path) -> None:
 def test_the_library_reads_back_what_it_drew(tmp_path: Path) -> None:
     run(tmp_path / "job", "0-9", output="zip", labels=torch.tensor([1, 2]))
     data = ed.data.open(tmp_path / "job" / "000000.zip")
-    expected = Sampler(n=3, solver="euler").run(Shrink(), range(10), [1, 2] * 5, batch_size=4)
+    expected = Sampler(steps="karras:n=3", solver="euler").run(Shrink(), range(10), [1, 2] * 5, batch_size=4)
     assert torch.equal(data.images(), ed.sampling.to_uint8(expected.x))

@@ -35,7 +35,7 @@ class Shrink(nn.Module):
 def task(seeds: str = "0-99", denoiser: Any = None, **settings: Any) -> Task:
     """A job of 100 samples in ten shards, unless it is said otherwise."""
     chosen: dict[str, Any] = {
-        "sampler": Sampler(n=3, solver="euler"), "shard_size": 10, "batch_size": 4, "output": "tar",
+        "sampler": Sampler(steps="karras:n=3", solver="euler"), "shard_size": 10, "batch_size": 4, "output": "tar",
     }  # fmt: skip
     job = Job(seeds=parse_seeds(seeds), **(chosen | settings))
     return Task(job, denoiser or Shrink(), torch.device("cpu"), {"program": "a test"})

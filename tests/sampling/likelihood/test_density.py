@@ -13,8 +13,8 @@ from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import schedules, steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling import SeededNoise, log_likelihood
-from elucidiff.sampling.multistep.ipndm import IPNDM
-from elucidiff.sampling.solvers import RK45, Heun
+from elucidiff.solvers import RK45, Heun
+from elucidiff.solvers.ipndm import IPNDM
 
 SCHEDULES: dict[str, Schedule] = {
     "edm": schedules.EDM(),

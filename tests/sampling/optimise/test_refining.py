@@ -14,7 +14,7 @@ from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
 from elucidiff.sampling.optimise.end_error import EndError
 from elucidiff.sampling.optimise.karras_rho import RHOS, best_rho, run_with
 from elucidiff.sampling.optimise.least_squares import _directions, refine
-from elucidiff.sampling.solvers import IPNDM, Heun, Solver, UniPC
+from elucidiff.solvers import IPNDM, Heun, Solver, UniPC
 from tests.sampling.optimise.mixtures import mixture
 
 
@@ -24,7 +24,11 @@ def exact() -> ExactSolutions:
 
 
 def test_the_error_is_that_of_sampling(exact: ExactSolutions) -> None:
-    for sampler in (Sampler(n=7), Sampler(n=7, solver="unipc"), Sampler(n=7, schedule="vp", solver="euler")):
+    for sampler in (
+        Sampler(steps="karras:n=7"),
+        Sampler(steps="karras:n=7", solver="unipc"),
+        Sampler(steps="karras:n=7", schedule="vp_fitted", solver="euler"),
+    ):
         prepared = sampler.prepare(None)
         run = EndError(exact, prepared.solver, prepared.schedule)(prepared.sigmas)
         result = sampler.run(mixture(classes=2), range(16))

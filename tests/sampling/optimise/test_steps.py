@@ -7,8 +7,11 @@ import itertools
 import pytest
 import torch
 
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler, optimise_steps
+from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
+from elucidiff.sampling.restart import Restart
 from tests.sampling.optimise.mixtures import mixture
 
 
@@ -22,7 +25,7 @@ def solved() -> tuple[ExactSolutions, ExactSolutions]:
 
 
 @pytest.mark.parametrize("nfe", [5, 8])
-@pytest.mark.parametrize("sampler", [Sampler(solver="euler"), Sampler(), Sampler(solver="ipndm", order=3)])
+@pytest.mark.parametrize("sampler", [Sampler(solver="euler"), Sampler(), Sampler(solver="ipndm:order=3")])
 def test_the_error_is_cut_by_more_than_30_percent(
     solved: tuple[ExactSolutions, ExactSolutions], sampler: Sampler, nfe: int
 ) -> None:
@@ -43,7 +46,7 @@ def test_the_error_is_cut_by_more_than_30_percent(
 
 def test_the_best_candidate_wins(solved: tuple[ExactSolutions, ExactSolutions]) -> None:
     lines: list[str] = []
-    found = optimise_on(*solved, 5, [Sampler(), Sampler(solver="ipndm", order=3)], tell=lines.append)
+    found = optimise_on(*solved, 5, [Sampler(), Sampler(solver="ipndm:order=3")], tell=lines.append)
     assert found.sampler.solver == "ipndm"
     assert [name for name, _ in found.tried] == ["ipndm-3", "heun"]
     assert found.tried[0][1] == found.warm_up_error < found.tried[1][1]
@@ -53,7 +56,7 @@ def test_the_best_candidate_wins(solved: tuple[ExactSolutions, ExactSolutions]) 
 def test_what_was_stopped_is_measured_all_the_same(solved: tuple[ExactSolutions, ExactSolutions]) -> None:
     at_once = optimise_on(*solved, 5, [Sampler(), Sampler(solver="euler")], stop=lambda: True)
     assert at_once.stopped
-    assert at_once.sampler.levels == tuple(Sampler(n=3).sigmas(None).tolist())
+    assert at_once.sampler.levels == tuple(Sampler(steps="karras:n=3").sigmas(None).tolist())
     assert [name for name, _ in at_once.tried] == ["heun"]
     asked = itertools.count()
     later = optimise_on(*solved, 5, [Sampler()], stop=lambda: next(asked) > 8)
@@ -71,7 +74,7 @@ def test_equal_arguments_give_equal_steps_and_labels_are_drawn() -> None:
 
 
 def test_guidance_counts_towards_the_budget() -> None:
-    guided = Sampler(solver="euler", guidance=2.0, guidance_sigma_max=5.0)
+    guided = Sampler(solver="euler", guidance=Guidance(weight=2.0, sigma_max=5.0))
     found = optimise_steps(mixture(classes=2), 9, [guided], seeds=range(6), fresh_seeds=range(10, 14), batch_size=8)
     assert found.sampler.guidance == 2.0
     result = found.sampler.run(mixture(classes=2), range(3))
@@ -86,11 +89,11 @@ def test_guidance_counts_towards_the_budget() -> None:
         ({"nfe": -3}, "a budget of -3 network evaluations is none"),
         ({"nfe": 2}, "a budget of 2 network evaluations is too small: Heun needs at least 3, for two steps"),
         ({"solvers": [Sampler(solver="rk45")]}, "solver rk45 chooses its own steps"),
-        ({"solvers": [Sampler(churn=3)]}, "churn adds noise"),
+        ({"solvers": [Sampler(churn=Churn(amount=3))]}, "churn adds noise"),
         ({"solvers": [Sampler(solver="sa_solver")]}, "solver sa_solver adds noise"),
-        ({"solvers": [Sampler(restarts=2)]}, "restarts adds noise"),
+        ({"solvers": [Sampler(restarts=Restart(repeats=2))]}, "restarts adds noise"),
         ({"solvers": []}, "there is no solver"),
-        ({"solvers": [Sampler(), Sampler(sigma_max=40.0)]}, "differ in range"),
+        ({"solvers": [Sampler(), Sampler(steps="karras:sigma_max=40.0")]}, "differ in range"),
         ({"solvers": [Sampler(), Sampler(guidance=2.0)]}, "differ in guidance"),
         ({"fresh_seeds": [7, 3]}, "seed 3 is both for the optimisation and for the validation"),
         ({"seeds": []}, "no seeds were given"),

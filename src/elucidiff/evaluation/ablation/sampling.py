@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from elucidiff.design.steps import Karras
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.counting import count_evaluations
 from elucidiff.sampling.optimise.budget import steps_within
 from elucidiff.sampling.optimise.choices import exact_range
 from elucidiff.sampling.sampler import Sampler
+from elucidiff.solvers import RK2
 
 Method = Literal["sampler", "sde", "predictor-corrector"]
 
@@ -42,8 +44,7 @@ class SamplingConfiguration:
     @property
     def deterministic(self) -> bool:
         """Whether it follows the ODE, so that there is an exact solution to compare with."""
-        noisy = self.sampler.prepare(None).solver.stochastic or self.sampler.churn > 0 or self.sampler.restarts > 0
-        return self.method == "sampler" and not noisy
+        return self.method == "sampler" and self.sampler.deterministic
 
     def guided(self, denoiser: Any) -> Any:
         """The denoiser that it samples from: ``denoiser``, under guidance if it asks for that.
@@ -81,7 +82,7 @@ class SamplingConfiguration:
         return self._in_steps(n)
 
     def _in_steps(self, n: int) -> SamplingConfiguration:
-        return replace(self, sampler=replace(self.sampler, n=n))
+        return replace(self, sampler=self.sampler.with_settings({"steps.n": n}))
 
 
 def sampling_configurations(
@@ -100,11 +101,17 @@ def sampling_configurations(
     vp, ve, ddim = (Sampler.from_table(name) for name in ("vp", "ve", "iddpm"))
     return (
         SamplingConfiguration("vp", "Song et al.'s VP: Euler, their steps and schedule", vp),
-        SamplingConfiguration("vp-heun", "VP schedule, with Heun and our steps", replace(ours, schedule="vp")),
+        SamplingConfiguration(
+            "vp-heun", "VP schedule, with Heun and our steps", ours.with_settings({"schedule": "vp_fitted"})
+        ),
         SamplingConfiguration("ve", "Song et al.'s VE: Euler, their steps and schedule", ve),
-        SamplingConfiguration("ve-heun", "VE schedule, with Heun and our steps", replace(ours, schedule="ve")),
+        SamplingConfiguration(
+            "ve-heun", "VE schedule, with Heun and our steps", ours.with_settings({"schedule": "ve"})
+        ),
         SamplingConfiguration("ddim", "DDIM: Euler, the iDDPM's steps, sigma = t, s = 1", ddim),
-        SamplingConfiguration("edm-euler", "our steps, sigma = t, s = 1, but Euler", replace(ours, solver="euler")),
+        SamplingConfiguration(
+            "edm-euler", "our steps, sigma = t, s = 1, but Euler", ours.with_settings({"solver": "euler"})
+        ),
         SamplingConfiguration("edm", "Heun, our steps, sigma = t, s = 1", ours),
     )
 
@@ -129,16 +136,17 @@ def churn_configurations(
     if churn.sigma_min == 0 and churn.sigma_max == math.inf:
         raise ValueError("S_tmin is 0 and S_tmax is infinite, so they cannot be left out: choose a range")
     ours = _ours(sigma_min, sigma_max)
-    alone = replace(ours, churn=churn.amount)
-    within = replace(alone, churn_sigma_min=churn.sigma_min, churn_sigma_max=churn.sigma_max)
+    alone = replace(ours, churn=Churn(churn.amount))
+    within = replace(ours, churn=replace(churn, noise_scale=1.0))
+    scaled = replace(ours, churn=Churn(churn.amount, noise_scale=churn.noise_scale))
     amount, span = f"S_churn {churn.amount:g}", f"S_tmin {churn.sigma_min:g}, S_tmax {churn.sigma_max:g}"
     noise = f"S_noise {churn.noise_scale:g}"
     return (
         SamplingConfiguration("deterministic", "Heun, our steps, sigma = t, s = 1", ours),
         SamplingConfiguration("churn", amount, alone),
         SamplingConfiguration("churn-range", f"{amount}, {span}", within),
-        SamplingConfiguration("churn-noise", f"{amount}, {noise}", replace(alone, noise_scale=churn.noise_scale)),
-        SamplingConfiguration("all", f"{amount}, {span}, {noise}", replace(within, noise_scale=churn.noise_scale)),
+        SamplingConfiguration("churn-noise", f"{amount}, {noise}", scaled),
+        SamplingConfiguration("all", f"{amount}, {span}, {noise}", replace(ours, churn=churn)),
         SamplingConfiguration("vp-sde", "Song et al.'s reverse VP SDE", Sampler.from_table("vp"), "sde"),
         SamplingConfiguration(
             "ve-pc", "Song et al.'s VE predictor-corrector", Sampler.from_table("ve"), "predictor-corrector"
@@ -166,7 +174,7 @@ def alpha_configurations(
         SamplingConfiguration(
             f"alpha-{alpha:g}",
             names.get(alpha, f"second evaluation at {alpha:g} of the step"),
-            replace(_ours(sigma_min, sigma_max), solver="rk2", alpha=alpha),
+            replace(_ours(sigma_min, sigma_max), solver=RK2(alpha)),
         )
         for alpha in alphas
     )
@@ -175,4 +183,4 @@ def alpha_configurations(
 def _ours(sigma_min: float | None, sigma_max: float | None) -> Sampler:
     if sigma_min is not None or sigma_max is not None:
         check_range(0.002 if sigma_min is None else sigma_min, 80.0 if sigma_max is None else sigma_max)
-    return Sampler(sigma_min=sigma_min, sigma_max=sigma_max)
+    return Sampler(Karras(sigma_min=sigma_min, sigma_max=sigma_max))

@@ -47,5 +47,4 @@ class TruncationErrors:
         """What decides the exact solutions of a configuration: its range of noise levels, and its guidance."""
         sampler = configuration.sampler
         sigmas = sampler.sigmas(configuration.guided(self._denoiser))
-        guidance = (sampler.guidance, sampler.guidance_sigma_min, sampler.guidance_sigma_max)
-        return float(sigmas[-2]), float(sigmas[0]), guidance if sampler.guidance != 1 else None
+        return float(sigmas[-2]), float(sigmas[0]), sampler.guidance

@@ -101,7 +101,7 @@ class OfModel:
         facts = {
             "model": model,
             "guide": guide,
-            "sampler": self.sampler.to_dict(),
+            "sampler": self.sampler.to_plain(),
             "labels": labels,
             "batch_size": self.batch_size,
             "torch": torch.__version__,

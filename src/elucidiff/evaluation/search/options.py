@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from elucidiff.sampling.sampler import Sampler
+from elucidiff import parts
+from elucidiff.parts import Setting
+from elucidiff.sampling.sampler import KINDS, Sampler
 from elucidiff.suggest import suggestion
 
-CHURN = ("churn", "churn_sigma_min", "churn_sigma_max", "noise_scale")
+CHURN = ("churn.amount", "churn.sigma_min", "churn.sigma_max", "churn.noise_scale")
 """S_churn, S_tmin, S_tmax and S_noise: what is searched unless something else is asked for."""
 
 PAPER_GRID: Mapping[str, tuple[float, ...]] = {
-    "churn": tuple(float(10 * k) for k in range(11)),
-    "churn_sigma_min": (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
-    "churn_sigma_max": (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 80.0),
-    "noise_scale": tuple(1 + k / 1000 for k in range(11)),
+    "churn.amount": tuple(float(10 * k) for k in range(11)),
+    "churn.sigma_min": (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    "churn.sigma_max": (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 80.0),
+    "churn.noise_scale": tuple(1 + k / 1000 for k in range(11)),
 }
 """The grid of Karras et al. 2022, Appendix E.2."""
 
@@ -115,72 +118,94 @@ class Values:
 
 def parse_options(texts: Sequence[str], base: Sampler, *, grid: bool) -> dict[str, Interval | Values]:
     """What to search, as people write it: ``NAME``, ``NAME=LOW:HIGH``, ``NAME=LOW:HIGH:log``, ``NAME=LOW:HIGH:STEP``
-    or ``NAME=A,B,C``. A name alone stands for a range that suits most models, or for the paper's values in a grid.
+    or ``NAME=A,B,C``. A name alone stands for the range that the part itself declares, or for the paper's values in a
+    grid.
+
+    A name is a choice, such as ``solver``, or a setting of one, such as ``churn.sigma_min``; the choice may be left out
+    where that is clear, as in ``rho``, and ``churn`` means its amount.
 
     Args:
         texts: one for each option.
-        base: whose number of steps the ranges of churn follow.
+        base: whose parts have the settings, and whose number of steps the range of churn follows.
         grid: whether a grid is meant.
 
     Raises:
-        ValueError: an option is unknown (the nearest is suggested), is there twice, has no range of its own, or is
-            not written as above.
+        ValueError: an option is unknown (the nearest is suggested) or unclear, is there twice, has no range of its own,
+            or is not written as above.
     """
-    kinds = _kinds()
+    known = _known(base)
     written: dict[str, str] = {}
     for text in texts:
         name, _, how = text.partition("=")
-        name = _known(name, kinds)
+        name = _full_name(name, known)
         if name in written:
             raise ValueError(f"{name} is to be searched twice: name it once")
         written[name] = how.strip()
     options: dict[str, Interval | Values] = {}
     # The number of steps comes first, since the usual range of churn depends on it.
-    for name in sorted(written, key=lambda name: name != "n"):
-        usual = _paper() if grid else _usual(_most_steps(options.get("n"), base))
+    for name in sorted(written, key=lambda name: name != "steps.n"):
         try:
-            options[name] = _parse(written[name], kinds[name]) if written[name] else usual[name]
+            if written[name]:
+                options[name] = _parse(written[name], known[name])
+            else:
+                options[name] = _usual(name, known[name], grid, _most_steps(options.get("steps.n"), base))
         except KeyError:
-            example = f"{name}=A,B,C" if "str" in kinds[name] else f"{name}=LOW:HIGH or {name}=A,B,C"
+            example = f"{name}=A,B,C" if known[name] is None else f"{name}=LOW:HIGH or {name}=A,B,C"
             raise ValueError(f"{name} has no usual {'grid' if grid else 'range'}: write it, {example}") from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return {name: options[name] for name in written}
 
 
-def _kinds() -> dict[str, str]:
-    """The options of sampling and their types; noise levels, which have a verb of their own, left out."""
-    return {field.name: str(field.type) for field in fields(Sampler) if field.name != "levels"}
+def _known(base: Sampler) -> dict[str, Setting | None]:
+    """All that can be searched: choices (None) and settings. Noise levels themselves have a verb of their own."""
+    known: dict[str, Setting | None] = dict.fromkeys(("solver", "schedule", "steps"))
+    for choice, kind in KINDS.items():
+        part = getattr(base, choice)
+        classes = [type(part)] if part is not None else [parts.find(kind, str(parts.KINDS[kind].bare))]
+        if choice == "solver":  # another one may be searched, too
+            classes += list(parts.parts_of(kind).values())
+        for setting in (each for cls in classes for each in parts.settings(cls)):
+            if _numeric(setting) or get_origin(setting.type) is Literal or setting.type is str:
+                known.setdefault(f"{choice}.{setting.name}", setting)
+    return known
 
 
-def _known(name: str, kinds: Mapping[str, str]) -> str:
+def _full_name(name: str, known: Mapping[str, Setting | None]) -> str:
     name = name.strip().replace("-", "_")
-    if name not in kinds:
-        raise ValueError(f"there is no sampling option {name!r}; {suggestion(name, kinds)}")
-    return name
+    name = {"churn": "churn.amount", "guidance": "guidance.weight", "restarts": "restarts.repeats"}.get(name, name)
+    if name in known:
+        return name
+    fitting = [full for full in known if full.partition(".")[2] == name]
+    if len(fitting) > 1:
+        raise ValueError(f"{name} is a setting of several choices: write {' or '.join(fitting)}")
+    if not fitting:
+        raise ValueError(f"there is no sampling option {name!r}; {suggestion(name, known)}")
+    return fitting[0]
 
 
-def _paper() -> Mapping[str, Interval | Values]:
-    return {name: Values(values) for name, values in PAPER_GRID.items()}
+def _usual(name: str, setting: Setting | None, grid: bool, steps: int) -> Interval | Values:
+    """The range that a part declares, for at most so many steps; or the paper's values.
+
+    Raises:
+        KeyError: it declares none.
+    """
+    if grid:
+        return Values(PAPER_GRID[name])
+    if name == "solver":
+        made = {each: cls for each, cls in parts.parts_of("solver").items() if all(_has_default(cls))}
+        return Values(tuple(each for each, cls in made.items() if not (cls().adaptive or cls().stochastic)))
+    if setting is None or setting.search is None:
+        raise KeyError(name)
+    low, high, log = setting.search
+    if name == "churn.amount":
+        # gamma = S_churn / N is clipped at sqrt(2) - 1, beyond which all values are the same (Algorithm 2).
+        high = min(high, (math.sqrt(2) - 1) * steps)
+    return Interval(low, high, log=log, whole=_whole(setting))
 
 
-def _usual(steps: int) -> Mapping[str, Interval | Values]:
-    """Ranges that suit most models, for at most so many steps."""
-    # gamma = S_churn / N is clipped at sqrt(2) - 1, beyond which all values are the same (Algorithm 2).
-    most = min(100.0, (math.sqrt(2) - 1) * steps)
-    return {
-        "churn": Interval(0.0, most),
-        # Below the lowest noise level of a run all values are 0, which has no logarithm.
-        "churn_sigma_min": Interval(0.001, 10.0, log=True),
-        "churn_sigma_max": Interval(0.2, 80.0, log=True),
-        "noise_scale": Interval(1.0, 1.01),
-        "n": Interval(6, 36, log=True, whole=True),
-        "rho": Interval(3.0, 15.0),
-        "sigma_min": Interval(0.0005, 0.05, log=True),
-        "sigma_max": Interval(20.0, 160.0, log=True),
-        "guidance": Interval(1.0, 3.0),
-        "solver": Values(("heun", "euler", "dpmpp_2m", "dpmpp_3m", "unipc", "deis", "ipndm")),
-    }
+def _has_default(cls: type) -> list[bool]:
+    return [setting.default is not MISSING for setting in parts.settings(cls)]
 
 
 def _most_steps(n: Interval | Values | None, base: Sampler) -> int:
@@ -189,24 +214,34 @@ def _most_steps(n: Interval | Values | None, base: Sampler) -> int:
     return int(n.high) if isinstance(n, Interval) else max(int(value) for value in n.values)
 
 
-def _parse(written: str, kind: str) -> Interval | Values:
+def _whole(setting: Setting) -> bool:
+    return setting.type is int or int in get_args(setting.type)
+
+
+def _numeric(setting: Setting) -> bool:
+    return bool({setting.type, *get_args(setting.type)} & {int, float}) and get_origin(setting.type) is not tuple
+
+
+def _parse(written: str, setting: Setting | None) -> Interval | Values:
+    named = setting is None or not _numeric(setting)
+    if named:
+        if re.fullmatch(r"[-+.\deE]+(:[-+.\deE]+)+(:log)?", written):
+            raise ValueError(f"{written!r} is a range, but names have none: write A,B,C")
+        return Values(tuple(part.strip() for part in written.split(",")))
+    assert setting is not None
     if ":" not in written:
-        return Values(tuple(_value(part.strip(), kind) for part in written.split(",")))
-    if "str" in kind:
-        raise ValueError(f"{written!r} is a range, but names have none: write A,B,C")
-    parts = written.split(":")
-    if len(parts) > 3:
+        return Values(tuple(_value(part.strip(), setting) for part in written.split(",")))
+    ends = written.split(":")
+    if len(ends) > 3:
         raise ValueError(f"{written!r} is not LOW:HIGH, LOW:HIGH:log or LOW:HIGH:STEP")
-    log = parts[2:] == ["log"]
-    numbers = [_number(part) for part in (parts[:2] if log else parts)]
-    return Interval(numbers[0], numbers[1], log, numbers[2] if len(numbers) == 3 else None, "int" in kind)
+    log = ends[2:] == ["log"]
+    numbers = [_number(part) for part in (ends[:2] if log else ends)]
+    return Interval(numbers[0], numbers[1], log, numbers[2] if len(numbers) == 3 else None, _whole(setting))
 
 
-def _value(text: str, kind: str) -> Option:
-    if "str" in kind:
-        return text
+def _value(text: str, setting: Setting) -> Option:
     number = _number(text)
-    if "int" in kind:
+    if _whole(setting):
         if number % 1:
             raise ValueError(f"{text} must be a whole number")
         return int(number)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from elucidiff import parts
 from elucidiff.evaluation.search.options import Interval, Option, Values
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import KINDS, Sampler
 
 TRIES = 200  # random choices, before a space counts as impossible
 
@@ -39,7 +40,7 @@ class Space:
         for _ in range(TRIES):
             sampler = self.possible(self.draw(generator))
             if sampler is not None:
-                without_effect &= set(sampler.unused(self.options))
+                without_effect &= set(sampler.without_effect(self.options))
         if without_effect:
             # If no choice was possible, the last one says why not.
             self.sampler(self.draw(generator))
@@ -53,7 +54,7 @@ class Space:
 
     def first(self) -> dict[str, Option] | None:
         """The choice that comes nearest to the base; None if that is not a choice."""
-        nearest = {name: option.nearest(getattr(self.base, name)) for name, option in self.options.items()}
+        nearest = {name: option.nearest(_current(self.base, name)) for name, option in self.options.items()}
         chosen = {name: value for name, value in nearest.items() if value is not None}
         return chosen if len(chosen) == len(nearest) and self.possible(chosen) is not None else None
 
@@ -63,7 +64,14 @@ class Space:
         Raises:
             ValueError: the options do not go together.
         """
-        return replace(self.base, **choice)  # type: ignore[arg-type]  # the names and types were checked
+        return self.base.with_settings({name: value for name, value in choice.items() if self._applies(name, choice)})
+
+    def _applies(self, name: str, choice: Mapping[str, Option]) -> bool:
+        """Whether the solver that was chosen has the setting ``name`` at all; those of other choices always are there."""
+        if not name.startswith("solver.") or "solver" not in choice:
+            return True
+        solver = parts.parse("solver", str(choice["solver"]))
+        return name.removeprefix("solver.") in {setting.name for setting in parts.settings(type(solver))}
 
     def possible(self, choice: Mapping[str, Option]) -> Sampler | None:
         """The base with this choice; None if its options do not go together."""
@@ -93,7 +101,7 @@ class Space:
             if sampler is None:
                 continue
             # With S_churn = 0, say, it makes no difference where it would be added.
-            unused = sampler.unused(self.options)
+            unused = sampler.without_effect(self.options)
             effect = tuple(None if name in unused else value for name, value in choice.items())
             if effect not in seen:
                 seen.add(effect)
@@ -107,4 +115,13 @@ class Space:
             else {"low": option.low, "high": option.high, "log": option.log, "step": option.step}
             for name, option in self.options.items()
         }
-        return {"base": self.base.to_dict(), "options": options}
+        return {"base": self.base.to_plain(), "options": options}
+
+
+def _current(sampler: Sampler, name: str) -> Any:
+    """What a sampler has at a choice or setting; of a part that is none, what that part is by default."""
+    choice, _, key = name.partition(".")
+    part = getattr(sampler, choice)
+    if part is None:
+        part = parts.find(KINDS[choice], str(parts.KINDS[KINDS[choice]].bare))()
+    return getattr(part, key, None) if key else parts.to_text(part)

@@ -108,7 +108,7 @@ class Job:
         """All that decides the files, JSON-able."""
         return {
             **self.facts,
-            "sampler": self.sampler.to_dict(),
+            "sampler": self.sampler.to_plain(),
             "seeds": str(self.seeds),
             "samples": len(self.seeds),
             "labels": _summary(self.labels) if isinstance(self.labels, Tensor) else self.labels,

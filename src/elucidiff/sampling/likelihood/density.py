@@ -14,9 +14,10 @@ from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.encoding import check_samples, follow, times_up
 from elucidiff.sampling.jacobian import linearise
 from elucidiff.sampling.likelihood.divergence import Divergence, divergence_of
-from elucidiff.sampling.ode import Evaluations, ProbabilityFlow, Time, at_times, coefficient, probability_flow
+from elucidiff.sampling.ode import Evaluations, ProbabilityFlow, at_times, probability_flow
 from elucidiff.sampling.seeds import SeededNoise, noise_for
-from elucidiff.sampling.solvers import RK45, Solver
+from elucidiff.solvers import RK45, Solver
+from elucidiff.solvers.base import Time, coefficient
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,11 @@ class DensityFlow(ProbabilityFlow):
         self.products.count(torch.tensor(self.divergence.products), self.rows, self.batch)
         return torch.cat([at.value, trace / at.value.shape[1]], dim=1)
 
-    def slope(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """d/dt of the state."""
         sigma, sigma_dot = at_times(t, self.schedule.sigma, self.schedule.sigma_dot)
         change = coefficient(sigma_dot / sigma, x) * (1 - denoised[:, -1:])
-        return torch.cat([super().slope(x[:, :-1], t, denoised[:, :-1]), change], dim=1)
+        return torch.cat([super().velocity(x[:, :-1], t, denoised[:, :-1]), change], dim=1)
 
     def norm(self, values: Tensor) -> Tensor:
         """The size of the samples, or of the log-density if that is larger: each of the two meets the tolerance."""

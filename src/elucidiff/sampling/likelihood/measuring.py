@@ -21,7 +21,7 @@ from elucidiff.sampling.likelihood.density import log_likelihood
 from elucidiff.sampling.likelihood.dequantisation import bits_per_dim, dequantise
 from elucidiff.sampling.likelihood.divergence import METHODS, PROBES
 from elucidiff.sampling.seeds import SeededNoise
-from elucidiff.sampling.solvers import RK45, Heun, Solver
+from elucidiff.solvers import RK45, Heun, Solver
 from elucidiff.suggest import suggestion
 
 SOLVERS = ("rk45", "heun")

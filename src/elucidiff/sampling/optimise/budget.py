@@ -9,8 +9,8 @@ from elucidiff.design import steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.counting import count_evaluations
-from elucidiff.sampling.prepared import Prepared
-from elucidiff.sampling.solvers import Solver
+from elucidiff.sampling.sampler import Prepared
+from elucidiff.solvers import Solver
 
 
 def steps_within(

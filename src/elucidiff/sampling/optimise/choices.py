@@ -8,15 +8,18 @@ from typing import Any
 
 from torch import Tensor
 
+from elucidiff import parts
+from elucidiff.design.steps import Levels
+from elucidiff.sampling.grid import range_of
 from elucidiff.sampling.optimise.budget import steps_within
 from elucidiff.sampling.sampler import Sampler
 
 # Which of them is best depends on the model and the budget. One-step methods have no chance at small budgets.
 CANDIDATES = (
-    Sampler(solver="ipndm", order=3),
+    Sampler(solver="ipndm:order=3"),
     Sampler(solver="dpmpp_2m"),
     Sampler(solver="dpmpp_3m"),
-    Sampler(solver="unipc", order=2),
+    Sampler(solver="unipc"),
 )
 
 
@@ -28,7 +31,7 @@ def guided_alike(solvers: Sequence[Sampler], denoiser: Any) -> Any:
     """
     if not solvers:
         raise ValueError("there is no solver to optimise noise levels for")
-    if len({(each.guidance, each.guidance_sigma_min, each.guidance_sigma_max) for each in solvers}) > 1:
+    if len({each.guidance for each in solvers}) > 1:
         raise ValueError("the candidates differ in guidance, so they do not share an exact solution")
     return solvers[0].guided(denoiser)
 
@@ -58,25 +61,24 @@ def check_choices(solvers: Sequence[Sampler], denoiser: Any, nfe: int) -> tuple[
 
 def check_deterministic(sampler: Sampler) -> None:
     """Raise ValueError unless ``sampler`` follows the ODE in steps that somebody else chooses."""
-    solver = sampler.prepare(None).solver
-    if solver.adaptive:
-        raise ValueError(f"solver {sampler.solver} chooses its own steps: there are none to optimise")
-    if solver.stochastic or sampler.churn > 0 or sampler.restarts > 0:
-        what = f"solver {sampler.solver}" if solver.stochastic else "churn" if sampler.churn > 0 else "restarts"
+    name = f"solver {parts.name_of(sampler.solver)}"
+    if sampler.solver.adaptive:
+        raise ValueError(f"{name} chooses its own steps: there are none to optimise")
+    if not sampler.deterministic:
+        what = name if sampler.solver.stochastic else "restarts" if sampler.churn is None else "churn"
         raise ValueError(f"{what} adds noise, so the samples have no exact solution to come close to: leave it out")
 
 
 def exact_range(sampler: Sampler, denoiser: Any) -> tuple[float, float]:
     """The lowest and the highest noise level between which a sampler may choose, within the denoiser's range."""
-    sigmas = replace(sampler, steps="karras", n=2, levels=None).sigmas(denoiser)
-    return float(sigmas[1]), float(sigmas[0])
+    return sampler.steps.range_within(*range_of(denoiser))
 
 
 def with_levels(sampler: Sampler, sigmas: Tensor) -> Sampler:
     """``sampler`` with these noise levels in place of its spacing."""
-    return replace(sampler, steps="levels", n=len(sigmas) - 1, levels=tuple(sigmas.tolist()))
+    return replace(sampler, steps=Levels(tuple(sigmas.tolist())))
 
 
 def name_of(sampler: Sampler) -> str:
-    """Solver and order, such as ``ipndm-3``."""
-    return sampler.solver if sampler.order is None else f"{sampler.solver}-{sampler.order}"
+    """The solver's text form, such as ``ipndm:order=3``."""
+    return parts.to_text(sampler.solver)

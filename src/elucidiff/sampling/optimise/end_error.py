@@ -12,7 +12,7 @@ from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.ode import probability_flow
 from elucidiff.sampling.optimise.exact import ExactSolutions, check_finite
-from elucidiff.sampling.solvers import Solver
+from elucidiff.solvers import Solver
 
 
 @dataclass(frozen=True)

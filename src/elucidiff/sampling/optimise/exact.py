@@ -14,7 +14,7 @@ from elucidiff.design import steps
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.multistep.unipc import UniPC
+from elucidiff.solvers.unipc import UniPC
 
 # With so many steps the error of this solver is 1e-5 on networks that were tried, which is where float32 ends;
 # Heun's method needs 1,000 evaluations for that.

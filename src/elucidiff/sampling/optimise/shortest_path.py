@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.ode import ProbabilityFlow, Time, probability_flow
+from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
 from elucidiff.sampling.optimise.exact import ExactSolutions, Waypoint
-from elucidiff.sampling.solvers import Solver
+from elucidiff.solvers import Solver
+from elucidiff.solvers.base import Time
 
 _MOST_STEPS = 12
 

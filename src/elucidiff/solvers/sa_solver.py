@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.exponential import adams_weights, move
-from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
+from elucidiff.parts import part
+from elucidiff.solvers.exponential import adams_weights, move
+from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
 
 
+@part("solver", "sa_solver")
 @dataclass(frozen=True)
 class SASolver(Multistep):
     """Adams-Bashforth predictor and Adams-Moulton corrector for the SDE of :mod:`.exponential` with eta = tau^2.

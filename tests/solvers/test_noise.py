@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elucidiff.design import schedules, steps
 from elucidiff.sampling import Restart, Step, sample
-from elucidiff.sampling.solvers import (
+from elucidiff.solvers import (
     ERSDE,
     DPMpp1,
     DPMpp2M,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
+from elucidiff.parts import part
+from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
 
 # Adams-Bashforth for equal steps (Hairer, Norsett and Wanner 1993, Section III.1), newest value first.
 _ADAMS = (
@@ -18,6 +19,7 @@ _ADAMS = (
 )
 
 
+@part("solver", "ipndm")
 @dataclass(frozen=True)
 class IPNDM(Multistep):
     """DDIM's step with the noise of the last evaluations combined as for equal steps (Liu et al. 2022, Eq. 12):
@@ -27,7 +29,7 @@ class IPNDM(Multistep):
     The coefficients ignore the sizes of the steps. So the order is that of the name only where steps are equal in
     sigma, and 2 on grids such as karras steps, where neighbours become equal as their number grows; yet with few
     steps there the errors are among the smallest. For coefficients that follow the steps, take
-    :class:`~elucidiff.sampling.solvers.DEIS` on the edm schedule.
+    :class:`~elucidiff.solvers.DEIS` on the edm schedule.
 
     Args:
         order: how many values are combined, 1 to 4. 1 is DDIM.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
-from elucidiff.sampling.ode import Advance, ProbabilityFlow, coefficient
+from elucidiff.parts import part
+from elucidiff.solvers.base import ODE, Solver, StepResult, coefficient
 
 # Butcher tableau (Dormand and Prince 1980; Hairer, Norsett and Wanner 1993, Table II.5.2). The last row of A is the
 # fifth-order result, so the last stage of a step is the first of the next one.
@@ -30,8 +30,9 @@ _E = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 4
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 10.0
 
 
+@part("solver", "rk45")
 @dataclass(frozen=True)
-class RK45:
+class RK45(Solver):
     """Dormand and Prince's method of order 5(4) with step-size and error control for each sample by itself.
 
     It integrates in t from the first noise level to the last positive one; those between are ignored. There it ends
@@ -57,11 +58,6 @@ class RK45:
 
     rtol: float = 1e-5
     atol: float = 1e-5
-    order: ClassVar[int] = 5
-    adaptive: ClassVar[bool] = True
-    stochastic: ClassVar[bool] = False
-    multistep: ClassVar[bool] = False
-    corrects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 1e-13 <= self.rtol < math.inf:
@@ -69,7 +65,17 @@ class RK45:
         if not 0 < self.atol < math.inf:
             raise ValueError(f"atol is {self.atol}, but must be a finite number > 0")
 
-    def step(self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: None = None) -> Advance:
+    @property
+    def order(self) -> int:
+        """5, of the result that is kept."""
+        return 5
+
+    @property
+    def adaptive(self) -> bool:
+        """True: it chooses its own steps."""
+        return True
+
+    def step(self, ode: ODE, x: Tensor, t: float, t_next: float, state: None = None) -> StepResult:
         """Take each sample from ``t`` to ``t_next`` in as many steps as it needs. See :meth:`.Solver.step`.
 
         Raises:
@@ -81,9 +87,9 @@ class RK45:
         denoised = ode.denoise(x, times)
         if t_next == 0:
             scale = ode.schedule.scale(torch.zeros_like(times))
-            return Advance(coefficient(scale, x) * denoised, denoised)
+            return StepResult(coefficient(scale, x) * denoised, denoised)
 
-        d = ode.slope(x, times, denoised)
+        d = ode.velocity(x, times, denoised)
         h = self._first_step(ode, x, times, d, t_next)
         result, retry = x.clone(), torch.zeros(len(x), dtype=torch.bool)
         while len(rows):
@@ -115,11 +121,9 @@ class RK45:
                 rows, times, h, retry = rows[going], times[going], h[going], retry[going]
                 x, d = (values[onto(going, x.device)] for values in (x, d))
                 ode = whole.select(rows)
-        return Advance(result, denoised)
+        return StepResult(result, denoised)
 
-    def _attempt(
-        self, ode: ProbabilityFlow, x: Tensor, t: Tensor, d: Tensor, h: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _attempt(self, ode: ODE, x: Tensor, t: Tensor, d: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x and dx/dt after a step of ``h``, and its error as a multiple of the tolerance (on the CPU)."""
         size = coefficient(h, x)
         slopes = [d]
@@ -127,12 +131,12 @@ class RK45:
         for c, row in zip(_C, _A, strict=True):
             x_new = x + size * _combine(row, slopes)
             time = t + c * h
-            slopes.append(ode.slope(x_new, time, ode.denoise(x_new, time)))
+            slopes.append(ode.velocity(x_new, time, ode.denoise(x_new, time)))
         tolerance = self.atol + self.rtol * torch.maximum(x.abs(), x_new.abs())
         norm = ode.norm(size * _combine(_E, slopes) / tolerance)
         return x_new, slopes[-1], norm.cpu().double()
 
-    def _first_step(self, ode: ProbabilityFlow, x: Tensor, t: Tensor, d: Tensor, t_next: float) -> Tensor:
+    def _first_step(self, ode: ODE, x: Tensor, t: Tensor, d: Tensor, t_next: float) -> Tensor:
         """A first guess at each sample's step size, by the size of the first two derivatives."""
         interval = t_next - t
         tolerance = self.atol + self.rtol * x.abs()
@@ -141,7 +145,7 @@ class RK45:
         tiny = (size_x < 1e-5) | (size_d < 1e-5)
         probe = torch.where(tiny, 1e-6, 0.01 * size_x / size_d).minimum(interval.abs()) * interval.sign()
         x_probe = x + coefficient(probe, x) * d
-        d_probe = ode.slope(x_probe, t + probe, ode.denoise(x_probe, t + probe))
+        d_probe = ode.velocity(x_probe, t + probe, ode.denoise(x_probe, t + probe))
         curvature = ode.norm((d_probe - d) / tolerance).cpu().double() / probe.abs()
         steepest = torch.maximum(size_d, curvature)
         guess = torch.where(steepest <= 1e-15, (probe.abs() * 1e-3).clamp_min(1e-6), _fifth_root(0.01 / steepest))

@@ -18,8 +18,8 @@ from torch import Tensor
 from elucidiff.design import schedules, steps
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling import Step, sample
-from elucidiff.sampling.multistep.method import Place
-from elucidiff.sampling.solvers import DEIS, IPNDM, DPMpp1, DPMpp2M, DPMpp3M, SASolver, Solver, UniPC
+from elucidiff.solvers import DEIS, IPNDM, DPMpp1, DPMpp2M, DPMpp3M, SASolver, Solver, UniPC
+from elucidiff.solvers.multistep import Place
 from tests.sampling.closed_form import LATENTS, mixture
 
 diffusers = pytest.importorskip("diffusers")

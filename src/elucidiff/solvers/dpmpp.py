@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.exponential import adams_weights, length, move, relative
-from elucidiff.sampling.multistep.method import Move, Multistep, Place
+from elucidiff.parts import part
+from elucidiff.solvers.exponential import adams_weights, length, move, relative
+from elucidiff.solvers.multistep import Move, Multistep, Place
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class _DPMpp(Multistep):
         return self.eta > 0
 
 
+@part("solver", "dpmpp_1")
 @dataclass(frozen=True)
 class DPMpp1(_DPMpp):
     """y' = exp(-H) y + (1 - exp(-H)) D + noise: DPM-Solver++(1), with eta > 0 SDE-DPM-Solver++(1).
@@ -42,13 +43,14 @@ class DPMpp1(_DPMpp):
         ValueError: ``eta`` is negative or not finite.
     """
 
-    order: ClassVar[int] = 1
+    order = 1
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
         return move(adams_weights(places[:1], places[0], target, self.eta), places[0], target, self.eta)
 
 
+@part("solver", "dpmpp_2m")
 @dataclass(frozen=True)
 class DPMpp2M(_DPMpp):
     """DPM-Solver++(2M): Lu et al. 2022, Algorithm 2; with eta > 0 SDE-DPM-Solver++(2M), their Section 5.
@@ -64,7 +66,7 @@ class DPMpp2M(_DPMpp):
         ValueError: ``eta`` is negative or not finite.
     """
 
-    order: ClassVar[int] = 2
+    order = 2
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
@@ -77,6 +79,7 @@ class DPMpp2M(_DPMpp):
         return move([size + extrapolation, -extrapolation], start, target, self.eta)
 
 
+@part("solver", "dpmpp_3m")
 @dataclass(frozen=True)
 class DPMpp3M(_DPMpp):
     """DPM-Solver++(3M): the parabola in log-SNR through the last three values of D, integrated exactly.
@@ -92,7 +95,7 @@ class DPMpp3M(_DPMpp):
         ValueError: ``eta`` is negative or not finite.
     """
 
-    order: ClassVar[int] = 3
+    order = 3
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""

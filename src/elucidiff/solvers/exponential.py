@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from elucidiff.sampling.multistep.method import Move, Place
-from elucidiff.sampling.multistep.weights import exponential_moments, polynomial_weights
+from elucidiff.solvers.multistep import Move, Place
+from elucidiff.solvers.weights import exponential_moments, polynomial_weights
 
 
 def length(start: Place, end: Place) -> float:

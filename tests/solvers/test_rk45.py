@@ -15,7 +15,7 @@ from elucidiff.design import schedules
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling import Churn, Step, sample
 from elucidiff.sampling.ode import probability_flow
-from elucidiff.sampling.solvers import RK45
+from elucidiff.solvers import RK45
 
 SCHEDULES: dict[str, Schedule] = {
     "edm": schedules.EDM(),
@@ -67,7 +67,7 @@ def test_equals_scipy_for_each_sample(schedule: str, tolerance: float) -> None:
 
     def slope(t: float, values: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(values).reshape(1, 1, 4)
-        return ode.slope(x, float(t), ode.denoise(x, float(t))).flatten().numpy()
+        return ode.velocity(x, float(t), ode.denoise(x, float(t))).flatten().numpy()
 
     for row in range(3):
         theirs = solve_ivp(slope, (start, end), first.x[row].flatten(), rtol=tolerance, atol=tolerance)

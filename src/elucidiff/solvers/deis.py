@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
-from elucidiff.sampling.multistep.weights import integral, polynomial_weights
+from elucidiff.parts import part
+from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.weights import integral, polynomial_weights
 
 _AMPLIFIED = 30.0  # times the step's length; on equal steps the weights of order 4 add up to 7
 
 
+@part("solver", "deis")
 @dataclass(frozen=True)
 class DEIS(Multistep):
     """tAB-DEIS: with eps = (y - D) / sigma interpolated by a polynomial in the schedule's time t,

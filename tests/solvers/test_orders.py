@@ -12,7 +12,7 @@ from torch import Tensor
 from elucidiff.design import steps
 from elucidiff.design.schedules import VP, Schedule
 from elucidiff.sampling import Step, sample
-from elucidiff.sampling.solvers import (
+from elucidiff.solvers import (
     DEIS,
     ERSDE,
     IPNDM,

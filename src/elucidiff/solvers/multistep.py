@@ -11,7 +11,7 @@ Every method here takes y to a linear combination of itself and values known fro
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.ode import Advance, ProbabilityFlow
+from elucidiff.solvers.base import ODE, Solver, StepResult
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Known:
 
 @dataclass(frozen=True)
 class Move:
-    """y' = keep y + sum_j weights_j value_j + spread eps.
+    """y' = keep y + sum_j weights_j value_j + std eps.
 
     Attributes:
         keep: what remains of y.
         weights: one a value, the newest value first; older values than there are weights are not used.
-        spread: standard deviation of fresh noise; 0 for a deterministic move.
+        std: standard deviation of fresh noise; 0 for a deterministic move.
     """
 
     keep: float
     weights: Sequence[float]
-    spread: float = 0.0
+    std: float = 0.0
 
 
-class Multistep(ABC):
-    """A multistep solver, one evaluation a step; see :class:`~elucidiff.sampling.solvers.Solver`.
+class Multistep(Solver):
+    """A multistep solver, one evaluation a step; see :class:`~elucidiff.solvers.Solver`.
 
     While fewer values are known than its order needs, it takes steps of as high an order as they allow. Methods that
     interpolate D end, at noise level 0, at s(0) D(x / s; sigma): log-SNR is infinite there, and this is the exact
@@ -71,27 +71,16 @@ class Multistep(ABC):
     """
 
     uses: ClassVar[Literal["denoised", "noise"]] = "denoised"
-    adaptive: ClassVar[bool] = False
-    multistep: ClassVar[bool] = True
 
     @property
-    @abstractmethod
-    def order(self) -> int: ...
+    def multistep(self) -> bool:
+        """True: it remembers."""
+        return True
 
     @property
     def memory(self) -> int:
         """All that its order takes but the newest value, unless a method says otherwise."""
         return self.order - 1
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether its moves have a spread."""
-        return False
-
-    @property
-    def corrects(self) -> bool:
-        """Whether it has a corrector."""
-        return False
 
     @abstractmethod
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
@@ -102,8 +91,8 @@ class Multistep(ABC):
         return ()
 
     def step(
-        self, ode: ProbabilityFlow, x: Tensor, t: float, t_next: float, state: tuple[Known, ...] | None = None
-    ) -> Advance:
+        self, ode: ODE, x: Tensor, t: float, t_next: float, state: tuple[Known, ...] | None = None
+    ) -> StepResult:
         """See :meth:`.Solver.step`."""
         schedule = ode.schedule
         here, scale = _place(schedule, t), float(schedule.scale(t))
@@ -111,9 +100,9 @@ class Multistep(ABC):
         target = _place(schedule, t_next)
         if target.sigma == here.sigma:
             # Tables of noise levels repeat some. The next step is this one again.
-            return Advance(x, denoised, state)
+            return StepResult(x, denoised, state)
         if t_next == 0 and self.uses == "denoised":
-            return Advance(denoised * float(schedule.scale(0.0)), denoised)
+            return StepResult(denoised * float(schedule.scale(0.0)), denoised)
 
         y = x / scale
         value = denoised if self.uses == "denoised" else (y - denoised) / here.sigma
@@ -124,7 +113,7 @@ class Multistep(ABC):
         move = self.predict(places, target, schedule)
         scale_next = float(schedule.scale(t_next))
         x_next = scale_next * _combined(move.keep * y, move.weights, history)
-        return Advance(x_next, denoised, history[: self.memory], scale_next * move.spread)
+        return StepResult(x_next, denoised, history[: self.memory], scale_next * move.std)
 
 
 def check_order(solver: str, order: int, highest: int) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.exponential import adams_weights, length, move, relative
-from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
+from elucidiff.parts import part
+from elucidiff.solvers.exponential import adams_weights, length, move, relative
+from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
 
 VARIANTS = ("bh1", "bh2")
 
 
+@part("solver", "unipc")
 @dataclass(frozen=True)
 class UniPC(Multistep):
     """UniPC-p, with data prediction: a multistep predictor UniP-p, corrected by UniC-p at no extra evaluation.
@@ -41,7 +42,7 @@ class UniPC(Multistep):
 
     p: int = 2
     variant: str = "bh2"
-    corrects: ClassVar[bool] = True
+    corrects = True
 
     def __post_init__(self) -> None:
         check_order("unipc", self.p, 4)

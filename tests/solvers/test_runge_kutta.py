@@ -13,7 +13,7 @@ from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.design import schedules, steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling import Step, sample
-from elucidiff.sampling.solvers import RK2, RK45, Euler, Heun, Solver
+from elucidiff.solvers import RK2, RK45, Euler, Heun, Solver
 from tests.sampling.closed_form import LATENTS, SCHEDULES, SIGMA_MAX, SIGMA_MIN, exact, mixture
 
 

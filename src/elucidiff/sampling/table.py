@@ -21,7 +21,7 @@ lambda(sigma)        1 / sigma^2            1 / sigma^2            1 / sigma^2  
 
 with sd = sigma_data = 0.5, smin = 0.002, smax = 80 and u_j the table of :func:`elucidiff.design.iddpm.noise_levels`.
 
-To change one cell, use :func:`dataclasses.replace`: ``replace(table.VP, solver="heun")``.
+To change one cell, use :func:`dataclasses.replace`: ``replace(table.VP, solver=Heun())``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ from elucidiff.design import objectives, preconditioning, schedules, steps
 from elucidiff.design.objectives import Objective
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.schedules import Schedule
-from elucidiff.design.steps import Steps
-
-SOLVERS = ("euler", "heun")
+from elucidiff.design.steps import Spaced
+from elucidiff.solvers import Euler, Heun, Solver
 
 
 @dataclass(frozen=True)
@@ -43,33 +42,26 @@ class Design:
 
     Args:
         name: what to call it.
-        solver: ``"euler"`` or ``"heun"``.
+        solver: takes the steps.
         schedule: sigma(t) and s(t) while sampling.
-        steps: number of steps, and if wanted the range of noise levels, to noise levels; its default range is the
-            column's.
+        steps: how noise levels are spaced, over the column's range; called with a number of steps, and if wanted a
+            range, it returns them.
         preconditioning: c_skip, c_out, c_in and c_noise.
         objective: p_train(sigma), lambda(sigma) and the loss.
-
-    Raises:
-        ValueError: the solver is unknown.
     """
 
     name: str
-    solver: str
+    solver: Solver
     schedule: Schedule
-    steps: Steps
+    steps: Spaced
     preconditioning: Preconditioning
     objective: Objective
 
-    def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver {self.solver!r} is unknown: choose one of {', '.join(SOLVERS)}")
 
-
-VP = Design("vp", "euler", schedules.VP(), steps.vp, preconditioning.VP(), objectives.VP())
-VE = Design("ve", "euler", schedules.VE(), steps.ve, preconditioning.VE(), objectives.VE())
-IDDPM = Design("iddpm", "euler", schedules.EDM(), steps.iddpm, preconditioning.IDDPM(), objectives.IDDPM())
-EDM = Design("edm", "heun", schedules.EDM(), steps.karras, preconditioning.EDM(), objectives.EDM())
+VP = Design("vp", Euler(), schedules.VP(), steps.VP(), preconditioning.VP(), objectives.VP())
+VE = Design("ve", Euler(), schedules.VE(), steps.VE(), preconditioning.VE(), objectives.VE())
+IDDPM = Design("iddpm", Euler(), schedules.EDM(), steps.IDDPM(), preconditioning.IDDPM(), objectives.IDDPM())
+EDM = Design("edm", Heun(), schedules.EDM(), steps.Karras(), preconditioning.EDM(), objectives.EDM())
 
 NAMES: dict[str, Design] = {design.name: design for design in (VP, VE, IDDPM, EDM)}
 """The columns by name."""

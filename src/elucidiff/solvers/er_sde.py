@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.multistep.method import Move, Multistep, Place, check_order
-from elucidiff.sampling.multistep.weights import integral, polynomial_weights
+from elucidiff.parts import part
+from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.weights import integral, polynomial_weights
 
 _ROUNDING = 1e-12  # of a share of the variance
 
@@ -22,6 +22,7 @@ def recommended_phi(sigma: Tensor) -> Tensor:
     return sigma * ((sigma**0.3).exp() + 10)
 
 
+@part("solver", "er_sde")
 @dataclass(frozen=True)
 class ERSDE(Multistep):
     """ER-SDE-Solver: the noise it adds is set by a function phi, with r = phi(sigma') / phi(sigma):
@@ -44,7 +45,7 @@ class ERSDE(Multistep):
 
     order: int = 3
     phi: Callable[[Tensor], Tensor] = recommended_phi
-    stochastic: ClassVar[bool] = True
+    stochastic = True
 
     def __post_init__(self) -> None:
         check_order("er_sde", self.order, 3)

@@ -1,0 +1,97 @@
+"""How to sample, on the command line: the one declaration that all verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from elucidiff.sampling.named import load_named, names_beside
+from elucidiff.sampling.sampler import KINDS, Sampler
+
+
+@dataclass(frozen=True)
+class SamplingChoices:
+    """How to sample. A part is written NAME or NAME:SETTING=VALUE,...; `elucidiff parts` lists all, and explains each:
+    `elucidiff parts solver ipndm`."""
+
+    sampler: str | None = None
+    """One kept beside the model, such as fast, or its path; or choices in one text: "ipndm:order=3 steps=karras:n=8"."""
+    any_model: bool = False
+    """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
+    table: Literal["vp", "ve", "iddpm", "edm"] | None = None
+    """A column of Table 1 of Karras et al. 2022 for what is left out below (edm)."""
+    n: int | None = None
+    """Number of steps (18)."""
+    steps: str | None = None
+    """How noise levels are spaced, such as karras:rho=5, or their range: karras:sigma_min=0.01,sigma_max=50."""
+    schedule: str | None = None
+    """sigma(t) and s(t), the curve that the solver follows, such as vp."""
+    solver: str | None = None
+    """How a step is taken, such as heun, dpmpp_2m or ipndm:order=3."""
+    churn: str | None = None
+    """S_churn, and where noise is added: 30,sigma_min=0.01,sigma_max=1,noise_scale=1.007."""
+    restarts: str | None = None
+    """A part of the run to repeat with fresh noise, such as 2,sigma_min=0.06,sigma_max=0.3."""
+    guidance: str | None = None
+    """How far samples are led away from the unconditional model or --guide, and where: 2,sigma_max=5."""
+    guide: Path | None = None
+    """Model folder of a worse model of the same data, a smaller or an earlier one, to lead samples away from."""
+
+    @property
+    def given(self) -> list[str]:
+        """The flags that were used."""
+        return [entry.name for entry in fields(self) if getattr(self, entry.name) not in (None, False)]
+
+    def chosen(self, model: Path | None = None) -> Sampler:
+        """The sampler: what was given, in place of the choices of the table's column.
+
+        Args:
+            model: the model folder, beside which samplers may be kept.
+
+        Raises:
+            ValueError: a part is unknown, a flag has no effect beside the others, or a value is out of its range; or
+                there is no sampler of the name that was asked for, or it is for another model.
+            OSError: that sampler cannot be read.
+        """
+        parts = {name: getattr(self, name) for name in KINDS if getattr(self, name) is not None}
+        if self.sampler is not None and (saved := self._saved(model)):
+            if others := [name for name in self.given if name not in ("sampler", "any_model", "guide")]:
+                raise ValueError(
+                    f"--{others[0]} would have no effect with --sampler {self.sampler}, which settles it: "
+                    "leave one of them out"
+                )
+            return load_named(saved, self.sampler, any_model=self.any_model).sampler
+        if self.any_model:
+            raise ValueError("--any-model would have no effect without --sampler NAME")
+        base = Sampler.from_table(self.table or "edm")
+        if self.sampler is not None:
+            if self.table is not None:
+                raise ValueError("--table would have no effect with --sampler: leave one of them out")
+            base = Sampler.parse(self.sampler)
+        sampler = base.with_settings({name: None if text == "none" else text for name, text in parts.items()})
+        if self.n is None:
+            return sampler
+        sampler = sampler.with_settings({"steps.n": self.n})
+        if sampler.without_effect(["steps.n"]):
+            raise ValueError(f"--n would have no effect with {sampler.to_text()}, which chooses its own steps")
+        return sampler
+
+    def _saved(self, model: Path | None) -> Path | None:
+        """The model folder if ``--sampler`` names one that is kept, not a text."""
+        assert self.sampler is not None
+        if self.sampler.endswith(".json") and model is not None:
+            return model
+        if any(mark in self.sampler for mark in "=: ") or model is None:
+            return None
+        if self.sampler in names_beside(model) or not _is_solver(self.sampler):
+            return model
+        return None
+
+
+def _is_solver(name: str) -> bool:
+    try:
+        Sampler(solver=name)
+    except ValueError:
+        return False
+    return True

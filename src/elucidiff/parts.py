@@ -1,0 +1,648 @@
+"""What a part is: a choice of the design space as one object, declared once.
+
+A part is a frozen dataclass that :func:`part` registers under a kind and a name::
+
+    @ed.part("solver", "euler_again")
+    @dataclass(frozen=True)
+    class EulerAgain(ed.solvers.Solver):
+        \"""Euler's method, damped.
+
+        Args:
+            damping: how much of each step is taken.
+        \"""
+
+        damping: float = 1.0
+
+        def step(self, ode, x, t, t_next, state=None): ...
+
+Its fields, their types, their ranges (:func:`setting`) and their help (from the docstring) are all there is. From them
+derive its text form (``euler_again:damping=0.5``), its plain form for JSON and YAML, its flags and help on the command
+line, the ranges of a search and the listings of ``elucidiff parts``. So adding a part touches one file, and a
+stranger's part, in a module that the user names with ``--plugin``, works like ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import json
+import math
+import numbers
+import pkgutil
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from elucidiff.plugins import load_plugins
+from elucidiff.suggest import suggestion
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Attributes:
+        name: what it is called, such as ``solver``.
+        what: what such a part decides, in a few words.
+        base: its base class, as ``module:Class``.
+        home: the module that has ours; of a package all modules are imported.
+        bare: the part that settings without a name stand for, so that ``30`` can mean ``churn:amount=30``.
+    """
+
+    name: str
+    what: str
+    base: str
+    home: str
+    bare: str | None = None
+
+    @functools.cached_property
+    def type(self) -> type:
+        """The base class."""
+        module, _, name = self.base.partition(":")
+        found: type = getattr(importlib.import_module(module), name)
+        return found
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("solver", "how a sampling step is taken", "elucidiff.solvers.base:Solver", "elucidiff.solvers"),
+        Kind("schedule", "sigma(t) and s(t)", "elucidiff.design.schedules:Schedule", "elucidiff.design.schedules"),
+        Kind("steps", "how noise levels are spaced", "elucidiff.design.steps:Steps", "elucidiff.design.steps"),
+        Kind(
+            "churn",
+            "noise added at every step",
+            "elucidiff.sampling.churn:Churn",
+            "elucidiff.sampling.churn",
+            "churn",
+        ),
+        Kind(
+            "restart",
+            "parts of a run to repeat",
+            "elucidiff.sampling.restart:Restart",
+            "elucidiff.sampling.restart",
+            "restart",
+        ),
+        Kind(
+            "guidance",
+            "how samples are led away from a worse model",
+            "elucidiff.denoisers.guided:Guidance",
+            "elucidiff.denoisers.guided",
+            "guidance",
+        ),
+        Kind(
+            "preconditioning",
+            "how a network becomes a denoiser",
+            "elucidiff.design.preconditioning:Preconditioning",
+            "elucidiff.design.preconditioning",
+        ),
+        Kind(
+            "objective",
+            "noise levels and weights of training",
+            "elucidiff.design.objectives:Objective",
+            "elucidiff.design.objectives",
+        ),
+        Kind(
+            "training noise",
+            "the distribution of noise levels in training",
+            "elucidiff.design.training_noise:TrainingNoise",
+            "elucidiff.design.training_noise",
+        ),
+    )
+}
+"""The kinds of parts, by name."""
+
+_PARTS: dict[str, dict[str, type]] = {name: {} for name in KINDS}
+_SETTINGS: dict[type, tuple[Setting, ...]] = {}
+_MARK = "__part__"
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    search: tuple[float, float] | None = None,
+    log: bool = False,
+    **options: Any,
+) -> Any:
+    """A field of a part, with the range that a search draws from unless it is told another.
+
+    Args:
+        default: its value where none is given.
+        search: the lowest and the highest value that are worth trying.
+        log: whether they are spread, and drawn, by their logarithm.
+        options: passed on to :func:`dataclasses.field`, such as ``kw_only``.
+    """
+    metadata = {} if search is None else {"search": (*search, log)}
+    return field(default=default, metadata=metadata, **options)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting of a part.
+
+    Attributes:
+        name: of the field.
+        type: its annotation, resolved.
+        default: its default, or ``dataclasses.MISSING``.
+        help: its entry in the docstring, as one line.
+        search: lowest and highest value of a search, and whether these are spread by their logarithm; or None.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    search: tuple[float, float, bool] | None
+
+
+def part(kind: str, name: str) -> Callable[[C], C]:
+    """Register a frozen dataclass as the part ``name`` of its ``kind``; a class decorator.
+
+    Values of a wrong type are then refused when an object is made, in one line.
+
+    Args:
+        kind: one of :data:`KINDS`, such as ``"solver"``.
+        name: lower-case letters, digits and underscores.
+
+    Raises:
+        ValueError: there is no such kind, the name cannot be one, or another part has it.
+        TypeError: the class is no frozen dataclass, or not of the kind's base class.
+    """
+    known = kind_named(kind)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"{name!r} cannot name a {known.name}: use lower-case letters, digits and underscores")
+
+    def register(cls: C) -> C:
+        parameters = getattr(cls, "__dataclass_params__", None)
+        if parameters is None or not parameters.frozen:
+            raise TypeError(f"{cls.__name__} must be a frozen dataclass: write @dataclass(frozen=True) below @part")
+        other = _PARTS[known.name].get(name)
+        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"there is a {known.name} {name!r} already, {other.__module__}.{other.__qualname__}: choose another name"
+            )
+        _check_arguments(cls, f"{known.name} {name}")
+        setattr(cls, _MARK, (known.name, name))
+        _PARTS[known.name][name] = cls
+        return cls
+
+    return register
+
+
+def kind_named(kind: str) -> Kind:
+    """The kind of that name; hyphens and underscores count as spaces.
+
+    Raises:
+        ValueError: there is none; the nearest is suggested.
+    """
+    name = re.sub(r"[-_]", " ", kind.strip().lower())
+    if name not in KINDS:
+        raise ValueError(f"there is no kind of part {kind!r}; {suggestion(name, KINDS)}")
+    return KINDS[name]
+
+
+def parts_of(kind: str) -> Mapping[str, type]:
+    """All parts of a kind by name, plugins' included.
+
+    Raises:
+        ValueError: there is no such kind, or a plugin cannot be imported.
+    """
+    known = kind_named(kind)
+    _import_home(known.home)
+    load_plugins()
+    return dict(_PARTS[known.name])
+
+
+def find(kind: str, name: str) -> type:
+    """The class of a part.
+
+    Raises:
+        ValueError: there is none of that name; the message names the nearest, and how to add one's own.
+    """
+    known = kind_named(kind)
+    _import_home(known.home)
+    if name not in _PARTS[known.name]:
+        load_plugins()
+    if name not in _PARTS[known.name]:
+        raise ValueError(
+            f"there is no {known.name} {name!r}; {suggestion(name, _PARTS[known.name])} "
+            "(a part of your own needs its module: --plugin MODULE)"
+        )
+    return _PARTS[known.name][name]
+
+
+def name_of(value: object) -> str:
+    """The name under which the class of ``value`` is registered.
+
+    Raises:
+        ValueError: it is not registered; the message says how to.
+    """
+    mark = type(value).__dict__.get(_MARK)
+    if mark is None:
+        raise ValueError(
+            f"{type(value).__name__} has no name to be written by: register it with @ed.part(KIND, NAME)"
+        )
+    return str(mark[1])
+
+
+def settings(cls: type) -> tuple[Setting, ...]:
+    """The settings of a part, in the order of its fields. Fields that no text can spell, such as functions, are none."""
+    if cls not in _SETTINGS:
+        _SETTINGS[cls] = _settings(cls)
+    return _SETTINGS[cls]
+
+
+def _settings(cls: type) -> tuple[Setting, ...]:
+    hints, told = get_type_hints(cls), _helps(cls)
+    return tuple(
+        Setting(
+            entry.name,
+            hints[entry.name],
+            entry.default,
+            told.get(entry.name, ""),
+            entry.metadata.get("search"),
+        )
+        for entry in dataclasses.fields(cls)
+        if entry.init and _can_be_spelled(hints[entry.name])
+    )
+
+
+def summary(cls: type) -> str:
+    """The first sentence or formula of a part's docstring, in one line."""
+    first = (inspect.getdoc(cls) or "").split("\n\n")[0]
+    return " ".join(first.split()).rstrip(":")
+
+
+def parse(kind: str, text: str) -> Any:
+    """The part that ``text`` spells: ``NAME`` or ``NAME:SETTING,...``, each ``key=value`` or, in order, a value.
+
+    Tuples are written ``80/10/1/0``, no value ``none``, a part within a part in parentheses. Of kinds with only one
+    sensible part the name may be left out: ``30,sigma_min=0.01`` is churn. The inverse of :func:`to_text`.
+
+    Raises:
+        ValueError: no such part or setting, or a value of the wrong type or out of its range.
+    """
+    known = kind_named(kind)
+    name, colon, rest = text.strip().partition(":")
+    if known.bare is not None and not colon and not re.fullmatch(r"[A-Za-z]\w*", name):
+        name, rest = known.bare, text
+    elif known.bare is not None and re.match(r"[\w.]+=|[\d.+-]", name):
+        name, rest = known.bare, text
+    name = name.strip()
+    cls = find(known.name, name)
+    spelled = settings(cls)
+    values: dict[str, Any] = {}
+    for place, entry in enumerate(_split(rest, ",") if rest.strip() else []):
+        key, equals, value = entry.partition("=")
+        if not equals:
+            if place >= len(spelled) or len(values) < place:
+                raise ValueError(f"{known.name} {text!r}: write {entry.strip()!r} as a setting, NAME=VALUE")
+            key, value = spelled[place].name, entry
+        key = key.strip().replace("-", "_")
+        chosen = next((each for each in spelled if each.name == key), None)
+        if chosen is None:
+            raise ValueError(f"{known.name} {name} {_no_setting(key, spelled)}")
+        if key in values:
+            raise ValueError(f"{known.name} {text!r} sets {key} twice")
+        values[key] = _from_text(chosen.type, value.strip(), f"{key} of {known.name} {name}")
+    return _made(cls, values, f"{known.name} {name}")
+
+
+def to_text(value: object) -> str:
+    """The text form of a part, settings at their defaults left out; :func:`parse` reads it.
+
+    Raises:
+        ValueError: it is not registered, or holds what no text can spell.
+    """
+    name = name_of(value)
+    _check_spelled(value)
+    written = [
+        f"{each.name}={_to_text(getattr(value, each.name), each.type)}"
+        for each in settings(type(value))
+        if each.default is dataclasses.MISSING or getattr(value, each.name) != each.default
+    ]
+    return f"{name}:{','.join(written)}" if written else name
+
+
+def to_plain(value: object) -> dict[str, Any]:
+    """A part as JSON-able values: its name as "type", and all its settings; :func:`from_plain` reads it.
+
+    Infinity, which JSON lacks, becomes "inf".
+
+    Raises:
+        ValueError: it is not registered, or holds what cannot be written.
+    """
+    name = name_of(value)
+    _check_spelled(value)
+    return {
+        "type": name,
+        **{each.name: plain_value(getattr(value, each.name), each.type) for each in settings(type(value))},
+    }
+
+
+def from_plain(kind: str, values: object) -> Any:
+    """The part that :func:`to_plain` wrote; settings that are left out have their defaults.
+
+    Raises:
+        ValueError: it is no such form, no such part or setting is known, or a value is of the wrong type or range.
+    """
+    known = kind_named(kind)
+    if not isinstance(values, Mapping) or not isinstance(values.get("type"), str):
+        raise ValueError(f"{values!r} does not describe a {known.name}: it has no type")
+    name = values["type"]
+    cls = find(known.name, name)
+    spelled = {each.name: each for each in settings(cls)}
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "type":
+            continue
+        if key not in spelled:
+            raise ValueError(f"{known.name} {name} {_no_setting(str(key), list(spelled.values()))}")
+        arguments[key] = typed_value(spelled[key].type, value, f"{key} of {known.name} {name}")
+    return _made(cls, arguments, f"{known.name} {name}")
+
+
+def resolve(kind: str, value: Any) -> Any:
+    """The part that ``value`` means: a part itself, a name or text form, or a plain form.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: a text or plain form means no part.
+    """
+    known = kind_named(kind)
+    if isinstance(value, str):
+        return parse(known.name, value)
+    if isinstance(value, type):
+        raise TypeError(f"{known.name} is the class {value.__name__}: give an object, {value.__name__}(...)")
+    mark = getattr(type(value), _MARK, None)
+    if isinstance(value, known.type) or (mark is not None and mark[0] == known.name):
+        return value
+    if isinstance(value, Mapping):
+        return from_plain(known.name, value)
+    if known.bare is not None and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return find(known.name, known.bare)(value)
+    raise TypeError(
+        f"{known.name} is {_short(value)}, but must be a {known.type.__name__}, or a text such as "
+        f"{next(iter(_PARTS[known.name]), 'NAME')!r}"
+    )
+
+
+# ---- values of settings ---------------------------------------------------------------------------------------------
+
+
+def plain_value(value: Any, kind: Any = None) -> Any:
+    """A setting as JSON can hold it: tuples become lists, infinity "inf", parts and settings dictionaries."""
+    if getattr(type(value), "__dict__", {}).get(_MARK) is not None:
+        return to_plain(value)
+    if isinstance(value, tuple | list):
+        return [plain_value(each) for each in value]
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return float(value) if kind is float else int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
+    raise ValueError(f"{_short(value)} cannot be written")
+
+
+def typed_value(kind: Any, value: Any, name: str) -> Any:
+    """``value``, as JSON, YAML or a caller gives it, as an instance of the annotation ``kind``.
+
+    Raises:
+        ValueError: it is none; the message calls it ``name``.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        for argument in inner[:-1]:
+            try:
+                return typed_value(argument, value, name)
+            except ValueError:
+                continue
+        return typed_value(inner[-1], value, name)
+    if origin is Literal:
+        # YAML 1.1 reads on and off as true and false.
+        value = {True: "on", False: "off"}[value] if isinstance(value, bool) and value not in arguments else value
+        if value in arguments:
+            return value
+        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(str, arguments))}")
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) != len(value):
+            raise ValueError(f"{name} takes {len(kinds)} values, not {len(value)}")
+        return tuple(typed_value(each, item, name) for each, item in zip(kinds, value, strict=True))
+    within = _kind_of_annotation(kind)
+    if within is not None:
+        try:
+            return resolve(within.name, value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from None
+    if kind is float and not isinstance(value, bool):
+        if isinstance(value, numbers.Real):
+            return float(value)
+        if (
+            isinstance(value, str) and value.lower() != "nan"
+        ):  # infinity in JSON, and 1e-3, which YAML 1.1 reads as text since it lacks the point
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    elif kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    elif isinstance(kind, type) and kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise ValueError(f"{name} is {_short(value)}, but must be {_wanted(kind)}")
+
+
+def _from_text(kind: Any, text: str, name: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if text.lower() == "none" and type(None) in arguments:
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        for argument in inner[:-1]:
+            try:
+                return _from_text(argument, text, name)
+            except ValueError:
+                continue
+        return _from_text(inner[-1], text, name)
+    if text.startswith('"') and text.endswith('"') and len(text) > 1:
+        try:
+            text = json.loads(text)
+        except ValueError:
+            raise ValueError(f"{name} is {text}, whose quotes do not fit") from None
+    if origin is Literal:
+        for argument in arguments:
+            if text == str(argument):
+                return argument
+        raise ValueError(f"{name} is {text!r}; {suggestion(text, map(str, arguments))}")
+    if origin is tuple:
+        items = _split(text, "/") if text else []
+        kinds = (arguments[0],) * len(items) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) != len(items):
+            raise ValueError(f"{name} takes {len(kinds)} values, written A/B, not {text!r}")
+        return tuple(_from_text(each, item.strip(), name) for each, item in zip(kinds, items, strict=True))
+    within = _kind_of_annotation(kind)
+    if within is not None:
+        return parse(within.name, text[1:-1] if text.startswith("(") and text.endswith(")") else text)
+    if kind is bool:
+        if text.lower() in ("true", "on", "yes", "false", "off", "no"):
+            return text.lower() in ("true", "on", "yes")
+    elif kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not math.isnan(number):
+            return number
+    else:
+        return text
+    raise ValueError(f"{name} is {text!r}, but must be {_wanted(kind)}")
+
+
+def _to_text(value: Any, kind: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if getattr(type(value), "__dict__", {}).get(_MARK) is not None:
+        return f"({to_text(value)})"
+    if isinstance(value, tuple | list):
+        return "/".join(_to_text(each, None) for each in value)
+    if isinstance(value, str):
+        return json.dumps(value) if re.search(r'[,()=/:"\s]', value) or value == "" else value
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _can_be_spelled(kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType, tuple):
+        return all(each in (type(None), Ellipsis) or _can_be_spelled(each) for each in arguments)
+    return origin is Literal or kind in (int, float, bool, str) or _kind_of_annotation(kind) is not None
+
+
+def _kind_of_annotation(annotation: Any) -> Kind | None:
+    """The kind of part that a field so annotated holds."""
+    if not isinstance(annotation, type) or annotation in (int, float, bool, str):
+        return None
+    names = {f"{each.__module__}:{each.__qualname__}" for each in annotation.__mro__}
+    return next((kind for kind in KINDS.values() if kind.base in names), None)
+
+
+def _wanted(kind: Any) -> str:
+    known = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        return f"a list, each {_wanted(arguments[0])}"
+    return known.get(kind) or str(getattr(kind, "__name__", kind))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+
+def _check_arguments(cls: type, what: str) -> None:
+    """Make the constructor of ``cls`` refuse values of a wrong type in one line, before anything computes with them."""
+    construct = cls.__init__  # type: ignore[misc]
+    positional = [entry.name for entry in dataclasses.fields(cls) if entry.init and not entry.kw_only]
+
+    @functools.wraps(construct)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        kinds = {each.name: each.type for each in settings(cls)}
+        for name, value in [*zip(positional, args, strict=False), *kwargs.items()]:
+            if name in kinds and not isinstance(value, str | Mapping):
+                typed_value(kinds[name], value, f"{name} of {what}")
+            elif isinstance(value, str) and name in kinds and not _takes_text(kinds[name]):
+                raise TypeError(f"{name} of {what} is {value!r}, but must be {_wanted(kinds[name])}")
+        construct(self, *args, **kwargs)
+
+    cls.__init__ = checked  # type: ignore[misc]
+
+
+def _takes_text(kind: Any) -> bool:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return any(_takes_text(each) for each in get_args(kind))
+    return kind is str or origin is Literal or _kind_of_annotation(kind) is not None
+
+
+def _check_spelled(value: object) -> None:
+    """Raise ValueError if a field that no text can spell is not at its default."""
+    spelled = {each.name for each in settings(type(value))}
+    for entry in dataclasses.fields(value):  # type: ignore[arg-type]
+        if entry.init and entry.name not in spelled and getattr(value, entry.name) is not entry.default:
+            raise ValueError(f"{entry.name} of {type(value).__name__} cannot be written: only its default can")
+
+
+def _made(cls: type, values: Mapping[str, Any], what: str) -> Any:
+    missing = [each.name for each in settings(cls) if each.default is dataclasses.MISSING and each.name not in values]
+    if missing and not any(
+        entry.default_factory is not dataclasses.MISSING
+        for entry in dataclasses.fields(cls)
+        if entry.name == missing[0]
+    ):
+        raise ValueError(f"{what} needs {missing[0]}: write {missing[0]}=VALUE")
+    return cls(**values)
+
+
+def _no_setting(key: str, spelled: Sequence[Setting]) -> str:
+    names = [each.name for each in spelled]
+    return f"has no setting {key!r}; {suggestion(key, names)}" if names else f"has no settings, but {key!r} is set"
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """``text`` at each separator that is neither within parentheses nor within quotes."""
+    entries, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += (not quoted) * ((character == "(") - (character == ")"))
+        if character == separator and depth == 0 and not quoted:
+            entries.append("")
+        else:
+            entries[-1] += character
+    return entries
+
+
+def _helps(cls: type) -> dict[str, str]:
+    """The entries of the sections Args and Attributes in the docstrings of a class and its bases."""
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        lines = (inspect.getdoc(each) or "").splitlines() if each.__dict__.get("__doc__") else []
+        inside, name = False, ""
+        for line in lines:
+            if re.fullmatch(r"(Args|Attributes):", line):
+                inside = True
+            elif line and not line.startswith(" "):
+                inside = False
+            elif inside and (entry := re.match(r"    ([\w, ]+): (.*)", line)):
+                name = entry[1]
+                found.update(dict.fromkeys((each.strip() for each in name.split(",")), entry[2]))
+            elif inside and name and line.startswith("        "):
+                for key in (each.strip() for each in name.split(",")):
+                    found[key] += f" {line.strip()}"
+    return found
+
+
+@functools.cache
+def _import_home(home: str) -> None:
+    """Import the module or, of a package, all its modules, so that the parts there are registered."""
+    module = importlib.import_module(home)
+    for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        importlib.import_module(f"{home}.{found.name}")

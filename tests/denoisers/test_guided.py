@@ -214,7 +214,7 @@ def test_a_guide_of_another_number_type() -> None:
         ),
         (lambda: ClassifierFree(classes(), 2.0)(numbers(1, 2, 1), 9.0), "needs labels to guide to"),
         (lambda: ClassifierFree(classes(), 2.0, (0, 1))(numbers(1, 2, 1), 9.0), "needs labels to guide to"),
-        (lambda: guided(classes(), 1.0, guide=classes()), "the guide would do nothing with guidance 1"),
+        (lambda: Guidance(1.0).guided(classes(), classes()), "the guide would do nothing with guidance 1"),
     ],
 )
 def test_what_is_refused_in_one_line(make: Any, says: str) -> None:

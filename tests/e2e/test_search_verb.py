@@ -190,7 +190,14 @@ def test_the_guide_knows_the_usual_ranges() -> None:
 def test_samplers_that_add_noise_are_not_measured_again_as_if_they_did_not(elucidiff: Run, model: Path) -> None:
     quality = Quality("fid", 1.0, 0.1, 2.0, 0.1, "3-4", 1)
     kept = NamedSampler(
-        "s", Sampler(churn=Churn(amount=3.0)), checksum(model), 35, *[None] * 5, "1-2", "search", quality
+        "s",
+        Sampler(churn=Churn(amount=Churn(amount=Churn(amount=3.0)))),
+        checksum(model),
+        35,
+        *[None] * 5,
+        "1-2",
+        "search",
+        quality,
     )  # type: ignore[arg-type]
     save_named(model, kept)
     assert f"all samplers of {model} add noise" in refused(elucidiff, "steps", "measure", model)

@@ -37,7 +37,11 @@ def model(tmp_path: Path) -> Path:
 def test_there_and_back(model: Path) -> None:
     for sampler in (
         named("").sampler,
-        Sampler(schedule="edm:scaling=vp", churn=Churn(amount=3.0), guidance=Guidance(weight=1.5, sigma_max=2.0)),
+        Sampler(
+            schedule="edm:scaling=vp",
+            churn=Churn(amount=Churn(amount=Churn(amount=3.0))),
+            guidance=Guidance(weight=1.5, sigma_max=2.0),
+        ),
     ):
         kept = dataclasses.replace(named(checksum(model)), sampler=sampler, warm_up_seeds=None)
         assert save_named(model, kept) == model / "samplers" / "fast.json"
@@ -53,7 +57,14 @@ def test_there_and_back(model: Path) -> None:
 def test_one_that_adds_noise_has_a_quality_instead_of_an_error(model: Path) -> None:
     quality = Quality("fid", 0.23, 0.01, 0.28, None, "20-39", 2)
     kept = NamedSampler(
-        "s", Sampler(churn=Churn(amount=3.0)), checksum(model), 35, *[None] * 5, "1-4", "search", quality
+        "s",
+        Sampler(churn=Churn(amount=Churn(amount=Churn(amount=3.0)))),
+        checksum(model),
+        35,
+        *[None] * 5,
+        "1-4",
+        "search",
+        quality,
     )  # type: ignore[arg-type]
     save_named(model, kept)
     assert load_named(model, "s") == kept

@@ -52,7 +52,7 @@ def test_the_model_knows_what_it_was_trained_with(unbalanced: Path, tmp_path: Pa
         known = model.known_labels
         # What was held out, the same share of each class, does not count.
         assert (known.names, known.counts) == (("1", "7", "1000"), (8, 40, 32))
-        drawn = ed.Sampler(n=2).run(model, range(400)).labels
+        drawn = ed.Sampler(steps="karras:n=2").run(model, range(400)).labels
         assert drawn is not None
         counts = drawn.argmax(1).bincount(minlength=1001)
         assert int(counts[[1, 7, 1000]].sum()) == 400
@@ -67,7 +67,7 @@ def test_a_class_without_training_images_is_drawn_and_taken_only_by_force(tmp_pa
     facts = json.loads(description.read_text())
     facts["data"]["class_counts"] = [5, 0, 5]
     description.write_text(json.dumps(facts))
-    model, sampler = ed.load(tmp_path / "run/model"), ed.Sampler(n=2)
+    model, sampler = ed.load(tmp_path / "run/model"), ed.Sampler(steps="karras:n=2")
     for labels in (None, "uniform"):
         drawn = sampler.run(model, range(60), labels).labels
         assert drawn is not None

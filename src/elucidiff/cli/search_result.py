@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from elucidiff.cli.search_plan import ERROR, Plan
 from elucidiff.cli.studied_model import model_id, model_name
+from elucidiff.denoisers.guided import Guidance
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.results import Row, write_results
 from elucidiff.evaluation.sampler_columns import sampler_columns

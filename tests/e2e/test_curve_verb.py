@@ -81,7 +81,7 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
             if (row.solver, row.churn, row.budget, row.seed, row.metric) == (solver, churn, budget, 1, "fid")
         ]
         x = (
-            ed.Sampler(steps=f"karras:n={n}", solver=solver, churn=Churn(amount=Churn(amount=Churn(amount=churn))))
+            ed.Sampler(steps=f"karras:n={n}", solver=solver, churn=Churn(amount=churn))
             .run(denoiser, range(20, 40), batch_size=4)
             .x
         )

@@ -191,7 +191,7 @@ def test_samplers_that_add_noise_are_not_measured_again_as_if_they_did_not(eluci
     quality = Quality("fid", 1.0, 0.1, 2.0, 0.1, "3-4", 1)
     kept = NamedSampler(
         "s",
-        Sampler(churn=Churn(amount=Churn(amount=Churn(amount=3.0)))),
+        Sampler(churn=Churn(amount=3.0)),
         checksum(model),
         35,
         *[None] * 5,

@@ -33,9 +33,7 @@ def test_every_combination_once() -> None:
 
 
 def test_combinations_are_what_they_are_called() -> None:
-    base = Sampler(
-        steps="karras:sigma_max=40.0", churn=Churn(amount=Churn(amount=Churn(sigma_min=0.05, noise_scale=1.007)))
-    )
+    base = Sampler(steps="karras:sigma_max=40.0", churn=Churn(sigma_min=0.05, noise_scale=1.007))
     quiet, noisy = combinations(base, {"churn": [0.0, 30.0]}).made
     assert quiet.name == "heun, karras rho 7, sigma max 40"
     assert noisy.name == "heun, karras rho 7, sigma max 40, churn 30, churn sigma min 0.05, noise scale 1.007"

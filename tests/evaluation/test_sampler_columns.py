@@ -24,9 +24,9 @@ PLAIN = {"solver": "heun", "schedule": "edm", "steps": "karras", "rho": 7.0, "si
         (Sampler(steps="karras:n=5,rho=3.0"), {"rho": 3.0}),
         (Sampler(steps="log_uniform:rho=3.0"), {"steps": "log_uniform", "rho": None}),
         (Sampler(solver="rk2:alpha=0.5"), {"solver": "rk2", "alpha": 0.5}),
-        (Sampler(solver="heun:alpha=0.5", churn=Churn(amount=Churn(amount=Churn(sigma_min=0.1)))), {}),
+        (Sampler(solver="heun:alpha=0.5", churn=Churn(sigma_min=0.1)), {}),
         (
-            Sampler(churn=Churn(amount=Churn(amount=Churn(amount=30.0, sigma_min=0.05, noise_scale=1.007)))),
+            Sampler(churn=Churn(amount=30.0, sigma_min=0.05, noise_scale=1.007)),
             {"churn": 30.0, "churn_sigma_min": 0.05, "churn_sigma_max": math.inf, "noise_scale": 1.007},
         ),
         (Sampler(steps="karras:sigma_max=40.0", guidance=2.0), {"guidance": 2.0, "sigma_max": 40.0}),

@@ -10,34 +10,43 @@ from torch import Tensor
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.sampling import Sampler
 
-_NAMES = {
-    "num_steps": "n",
-    "sigma_min": "sigma_min",
-    "sigma_max": "sigma_max",
-    "rho": "rho",
-    "epsilon_s": "epsilon_s",
-    "M": "m",
-    "C_1": "c1",
-    "C_2": "c2",
-    "S_churn": "churn",
-    "S_min": "churn_sigma_min",
-    "S_max": "churn_sigma_max",
-    "S_noise": "noise_scale",
-    "solver": "solver",
-    "alpha": "alpha",
-    "scaling": "scaling",
+_OF_STEPS = {
+    "karras": {"num_steps": "n", "sigma_min": "sigma_min", "sigma_max": "sigma_max", "rho": "rho"},
+    "vp": {"num_steps": "n", "sigma_min": "sigma_min", "sigma_max": "sigma_max", "epsilon_s": "epsilon_s"},
+    "ve": {"num_steps": "n", "sigma_min": "sigma_min", "sigma_max": "sigma_max"},
+    "iddpm": {
+        "num_steps": "n",
+        "sigma_min": "sigma_min",
+        "sigma_max": "sigma_max",
+        "M": "m",
+        "C_1": "c1",
+        "C_2": "c2",
+    },
 }
+_OF_CHURN = {"S_churn": "amount", "S_min": "sigma_min", "S_max": "sigma_max", "S_noise": "noise_scale"}
 
 
 def sampler_of(settings: dict[str, Any]) -> Sampler:
     """The sampler with the settings of a case; "heun" with an alpha is our "rk2"."""
-    values = {_NAMES[key]: value for key, value in settings.items() if key in _NAMES}
-    values["steps"] = {"edm": "karras"}.get(settings.get("discretization", "edm"), settings.get("discretization"))
-    values["schedule"] = {"linear": "edm"}.get(settings.get("schedule", "linear"), settings.get("schedule"))
-    values.setdefault("scaling", "none")
-    if "alpha" in values and values.get("solver", "heun") == "heun":
-        values["solver"] = "rk2"
-    return Sampler.from_plain(values)
+
+    def chosen(kind: str, names: dict[str, str]) -> dict[str, Any]:
+        return {"type": kind, **{ours: settings[theirs] for theirs, ours in names.items() if theirs in settings}}
+
+    steps = settings.get("discretization", "edm")
+    steps = "karras" if steps == "edm" else steps
+    schedule = {"linear": "edm", "vp": "vp_fitted", "ve": "ve"}[settings.get("schedule", "linear")]
+    solver: dict[str, Any] = {"type": settings.get("solver", "heun")}
+    if "alpha" in settings and solver["type"] == "heun":
+        solver = {"type": "rk2", "alpha": settings["alpha"]}
+    fitted = {"epsilon_s": settings["epsilon_s"]} if schedule == "vp_fitted" and "epsilon_s" in settings else {}
+    return Sampler.from_plain(
+        {
+            "steps": chosen(steps, _OF_STEPS[steps]),
+            "schedule": {"type": schedule, "scaling": settings.get("scaling", "none"), **fitted},
+            "solver": solver,
+            "churn": chosen("churn", _OF_CHURN),
+        }
+    )
 
 
 class GoldenDenoiser:

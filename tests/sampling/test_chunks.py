@@ -41,7 +41,7 @@ CASES = {
         "unet",
         Sampler(
             steps="karras:n=3",
-            churn=Churn(amount=Churn(amount=Churn(amount=5, sigma_min=0.01, sigma_max=50, noise_scale=1.007))),
+            churn=Churn(amount=5, sigma_min=0.01, sigma_max=50, noise_scale=1.007),
         ),
     ),
     "euler, vp, churn": (
@@ -50,7 +50,7 @@ CASES = {
             steps="karras:n=3",
             schedule="vp_fitted",
             solver="euler",
-            churn=Churn(amount=Churn(amount=Churn(amount=1))),
+            churn=Churn(amount=1),
         ),
     ),
     "sa_solver, restarts": (
@@ -58,7 +58,7 @@ CASES = {
         Sampler(
             steps="karras:n=3",
             solver="sa_solver",
-            restarts=Restart(repeats=Restart(repeats=Restart(repeats=1, steps=2, sigma_max=9))),
+            restarts=Restart(repeats=1, steps=2, sigma_max=9),
         ),
     ),
 }

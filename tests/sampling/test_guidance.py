@@ -185,13 +185,13 @@ class TestSampler:
     def test_plain_values_there_and_back(self) -> None:
         sampler = Sampler(guidance=Guidance(weight=1.5, sigma_min=0.2))
         values = sampler.to_plain()
-        assert (values["guidance"], values["guidance_sigma_min"], values["guidance_sigma_max"]) == (1.5, 0.2, "inf")
+        assert values["guidance"] == {"type": "guidance", "weight": 1.5, "sigma_min": 0.2, "sigma_max": "inf"}
         assert Sampler.from_plain(values) == sampler
 
     def test_an_interval_without_guidance_is_of_no_use(self) -> None:
-        names = ["guidance_sigma_min", "guidance_sigma_max"]
-        assert Sampler().unused(["guidance", *names]) == names
-        assert Sampler(guidance=0).unused(names) == []
+        names = ["guidance.sigma_min", "guidance.sigma_max"]
+        assert Sampler().without_effect(["guidance.weight", *names]) == names
+        assert Sampler(guidance=0).without_effect(names) == []
 
     def test_the_range_is_that_of_both_networks(self) -> None:
         guide = ed.Denoiser(model().network, ed.preconditioning.VE(sigma_min=0.1, sigma_max=30.0))
@@ -203,11 +203,11 @@ class TestSampler:
         ("values", "says"),
         [
             ({"guidance": -1}, "guidance is -1, but must be a finite number >= 0"),
-            ({"guidance": 2, "guidance_sigma_min": 3, "guidance_sigma_max": 1}, "begins at 3 and ends at 1"),
-            ({"guidance_sigma_min": -0.1}, "begins at -0.1, but noise levels are not negative"),
+            ({"guidance": "2,sigma_min=3,sigma_max=1"}, "begins at 3 and ends at 1"),
+            ({"guidance": "2,sigma_min=-0.1"}, "begins at -0.1, but noise levels are not negative"),
         ],
     )
-    def test_refuses_before_it_meets_a_model(self, values: dict[str, float], says: str) -> None:
+    def test_refuses_before_it_meets_a_model(self, values: dict[str, Any], says: str) -> None:
         with pytest.raises(ValueError, match=says):
             Sampler(**values)
 

@@ -39,7 +39,7 @@ def test_there_and_back(model: Path) -> None:
         named("").sampler,
         Sampler(
             schedule="edm:scaling=vp",
-            churn=Churn(amount=Churn(amount=Churn(amount=3.0))),
+            churn=Churn(amount=3.0),
             guidance=Guidance(weight=1.5, sigma_max=2.0),
         ),
     ):
@@ -58,7 +58,7 @@ def test_one_that_adds_noise_has_a_quality_instead_of_an_error(model: Path) -> N
     quality = Quality("fid", 0.23, 0.01, 0.28, None, "20-39", 2)
     kept = NamedSampler(
         "s",
-        Sampler(churn=Churn(amount=Churn(amount=Churn(amount=3.0)))),
+        Sampler(churn=Churn(amount=3.0)),
         checksum(model),
         35,
         *[None] * 5,
@@ -85,7 +85,7 @@ def test_other_weights_are_refused(model: Path) -> None:
     with pytest.raises(ValueError, match=r"was made for other weights than those of .*--any-model") as caught:
         load_named(model, "fast")
     assert "\n" not in str(caught.value)
-    assert load_named(model, "fast", any_model=True).sampler.levels == LEVELS
+    assert load_named(model, "fast", any_model=True).sampler.steps == Levels(LEVELS)
 
 
 def test_unknown_names_and_paths(model: Path) -> None:
@@ -108,17 +108,23 @@ def test_unknown_names_and_paths(model: Path) -> None:
     [
         (lambda values: {**values, "format": "x"}, "does not say format 'elucidiff-sampler'"),
         (lambda values: [values], "does not say format"),
-        (lambda values: {**values, "version": 2}, "has version 2, but this program reads 1"),
+        (lambda values: {**values, "version": 3}, "has version 3, but this program reads 2"),
         (lambda values: {**values, "error": math.nan}, "error is nan"),
         (lambda values: {**values, "error": "small"}, "error is 'small', but must be float"),
         (lambda values: {**values, "nfe": 2.5}, "nfe is 2.5"),
         (lambda values: {**values, "name": "../up"}, "cannot name a sampler"),
         (lambda values: {**values, "eror": 1}, "unknown field 'eror'"),
         (lambda values: {key: value for key, value in values.items() if key != "model"}, "'model' is missing"),
-        (lambda values: {**values, "sampler": 3}, "sampler is 3"),
-        (lambda values: {**values, "sampler": {"levels": [3.0, 5.0, 0.0], "steps": "levels"}}, "must decrease"),
-        (lambda values: {**values, "sampler": {"levels": [3.0, 1.0], "steps": "levels"}}, "the last of sigmas is 1"),
-        (lambda values: {**values, "sampler": {"steps": "levels"}}, "none are given"),
+        (lambda values: {**values, "sampler": 3}, "says nothing of the sampler"),
+        (
+            lambda values: {**values, "sampler": {"steps": {"type": "levels", "levels": [3.0, 5.0, 0.0]}}},
+            "must decrease",
+        ),
+        (
+            lambda values: {**values, "sampler": {"steps": {"type": "levels", "levels": [3.0, 1.0]}}},
+            "the last of sigmas is 1",
+        ),
+        (lambda values: {**values, "sampler": {"steps": {"type": "levels"}}}, "steps levels needs levels"),
     ],
 )
 def test_damaged_files(model: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
@@ -140,12 +146,6 @@ def test_levels_of_a_sampler() -> None:
     sampler = Sampler(steps=Levels(LEVELS))
     assert Sampler.from_plain(json.loads(json.dumps(sampler.to_plain()))) == sampler
     assert sampler.sigmas(None).tolist() == list(LEVELS)
-    assert sampler.unused(["n", "rho", "sigma_min", "sigma_max", "levels", "solver"]) == [
-        "n", "sigma_min", "sigma_max", "rho",
-    ]  # fmt: skip
-    assert Sampler().unused(["levels"]) == ["levels"]
-    # The vp schedule is fitted to the range, whatever the levels are.
-    assert dataclasses.replace(sampler, schedule="vp").unused(["sigma_min", "sigma_max"]) == []
 
     class Limited:
         sigma_min, sigma_max = 0.05, 100.0
@@ -162,5 +162,5 @@ def test_levels_of_a_sampler() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Sampler(steps=Levels(levels))
-    with pytest.raises(ValueError, match="levels is 'x', but must be a list of numbers"):
-        Sampler.from_plain({"levels": "x"})
+    with pytest.raises(ValueError, match="levels of steps levels is 'x', but must be a list, each a number"):
+        Sampler.from_plain({"steps": {"type": "levels", "levels": "x"}})

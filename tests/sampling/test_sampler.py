@@ -164,7 +164,7 @@ def test_labels_of_every_kind_are_the_same() -> None:
     [
         ("heun", {"churn.sigma_min", "guidance.sigma_max", "restarts.steps", "solver.order"}),
         ("rk45", {"steps.n", "steps.rho", "churn.sigma_min", "guidance.sigma_max", "restarts.steps", "solver.order"}),
-        ("euler churn=3", {"guidance.sigma_max", "restarts.steps", "solver.order"}),
+        ("euler churn=1", {"guidance.sigma_max", "restarts.steps", "solver.order"}),
         ("deis restarts=1,sigma_max=5", {"churn.sigma_min", "guidance.sigma_max"}),
         ("sa_solver:tau=0", {"solver.tau_sigma_max", "churn.sigma_min", "guidance.sigma_max", "restarts.steps"}),
     ],
@@ -175,7 +175,7 @@ def test_settings_without_effect(text: str, without_effect: set[str]) -> None:
     other = {
         "steps.n": 7,
         "steps.rho": 3.0,
-        "churn.amount": 4.0,
+        "churn.amount": 2.0,
         "churn.sigma_min": 1.0,
         "restarts.steps": 2,
         "guidance.sigma_max": 5.0,

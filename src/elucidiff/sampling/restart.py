@@ -32,7 +32,7 @@ class Restart:
         ValueError: a value is out of its range.
     """
 
-    repeats: int = 1
+    repeats: int = 0
     sigma_min: float = 0.06
     sigma_max: float = 0.3
     steps: int = 3

@@ -149,9 +149,7 @@ def of(*samplers: Sampler, settled: bool = False, **settings: Any) -> SamplingAb
 
 
 def test_a_budget_is_never_exceeded() -> None:
-    restarting = Sampler(
-        restarts=Restart(repeats=Restart(repeats=Restart(repeats=1, steps=2, sigma_min=0.05, sigma_max=1.0)))
-    )
+    restarting = Sampler(restarts=Restart(repeats=1, steps=2, sigma_min=0.05, sigma_max=1.0))
     ablation = of(Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, judge=MeanJudge(), strict=False)
     assert set(ablation.left_out) == {("1", 5)}
     found = {

@@ -82,7 +82,7 @@ def test_more_seeds_cost_what_is_new() -> None:
     denoiser, fresh = Gaussian(), Gaussian()
     objective, sampler = (
         of_samples(denoiser),
-        Sampler(steps="karras:n=3", solver="euler", churn=Churn(amount=Churn(amount=Churn(amount=1.0)))),
+        Sampler(steps="karras:n=3", solver="euler", churn=Churn(amount=1.0)),
     )
     objective(sampler, SEEDS[:8])
     assert denoiser.samples == 8 * 3
@@ -151,7 +151,7 @@ def test_truncation_error_is_the_distance_to_the_exact_solution(truncation: Trun
 
 def test_truncation_error_needs_what_it_compares_with(truncation: TruncationError) -> None:
     with pytest.raises(ValueError, match="churn adds noise"):
-        truncation(Sampler(churn=Churn(amount=Churn(amount=Churn(amount=1.0)))), SEEDS)
+        truncation(Sampler(churn=Churn(amount=1.0)), SEEDS)
     with pytest.raises(ValueError, match="no exact solution for seed 7"):
         truncation(Sampler(), [20, 7])
 

@@ -33,7 +33,7 @@ def test_equal_seeds_propose_equal_trials(method: str) -> None:
 def test_the_base_comes_first() -> None:
     first = table(
         trials=1,
-        base=Sampler(steps="karras:rho=8.5", churn=Churn(amount=Churn(amount=Churn(amount=1.5, noise_scale=1.003)))),
+        base=Sampler(steps="karras:rho=8.5", churn=Churn(amount=1.5, noise_scale=1.003)),
     )[0]
     assert (first["rho"], first["S_churn"], first["S_noise"]) == (8.5, 1.5, 1.003)
 

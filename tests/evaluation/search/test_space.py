@@ -47,15 +47,11 @@ def test_what_goes_together_is_possible() -> None:
     churned = space("churn=0:4", "solver=heun,rk45,unipc")
     assert churned.possible({"churn": 0.0, "solver": "unipc"}) == Sampler(solver="unipc")
     assert churned.possible({"churn": 2.0, "solver": "unipc"}) is None
-    assert churned.possible({"churn": 2.0, "solver": "heun"}) == Sampler(
-        churn=Churn(amount=Churn(amount=Churn(amount=2.0)))
-    )
+    assert churned.possible({"churn": 2.0, "solver": "heun"}) == Sampler(churn=Churn(amount=2.0))
 
 
 def test_the_first_choice_is_the_base() -> None:
-    base = Sampler(
-        steps="karras:rho=9.0", solver="euler", churn=Churn(amount=Churn(amount=Churn(amount=3.0, sigma_min=0.1)))
-    )
+    base = Sampler(steps="karras:rho=9.0", solver="euler", churn=Churn(amount=3.0, sigma_min=0.1))
     found = space("churn", "churn_sigma_min", "churn_sigma_max", "rho", "solver=heun,euler", base=base).first()
     assert found == {"churn": 3.0, "churn_sigma_min": 0.1, "churn_sigma_max": 80.0, "rho": 9.0, "solver": "euler"}
     assert space("solver=heun,dpmpp_2m", base=base).first() is None

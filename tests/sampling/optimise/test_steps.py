@@ -89,10 +89,10 @@ def test_guidance_counts_towards_the_budget() -> None:
         ({"nfe": -3}, "a budget of -3 network evaluations is none"),
         ({"nfe": 2}, "a budget of 2 network evaluations is too small: Heun needs at least 3, for two steps"),
         ({"solvers": [Sampler(solver="rk45")]}, "solver rk45 chooses its own steps"),
-        ({"solvers": [Sampler(churn=Churn(amount=Churn(amount=Churn(amount=3))))]}, "churn adds noise"),
+        ({"solvers": [Sampler(churn=Churn(amount=3))]}, "churn adds noise"),
         ({"solvers": [Sampler(solver="sa_solver")]}, "solver sa_solver adds noise"),
         (
-            {"solvers": [Sampler(restarts=Restart(repeats=Restart(repeats=Restart(repeats=2))))]},
+            {"solvers": [Sampler(restarts=Restart(repeats=2))]},
             "restarts adds noise",
         ),
         ({"solvers": []}, "there is no solver"),

@@ -15,8 +15,8 @@ A part is a frozen dataclass that :func:`part` registers under a kind and a name
 
         def step(self, ode, x, t, t_next, state=None): ...
 
-Its fields, their types, their ranges (:func:`setting`) and their help (from the docstring) are all there is. From them
-derive its text form (``euler_again:damping=0.5``), its plain form for JSON and YAML, its flags and help on the command
+Its fields, their types, their ranges (:func:`setting`) and their help (from the docstring) are all there is. From
+them derive its text form (``euler_again:damping=0.5``), its plain form for JSON and YAML, its help on the command
 line, the ranges of a search and the listings of ``elucidiff parts``. So adding a part touches one file, and a
 stranger's part, in a module that the user names with ``--plugin``, works like ours.
 """
@@ -27,8 +27,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import json
-import math
 import numbers
 import pkgutil
 import re
@@ -37,6 +35,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from elucidiff.plain_data import (
+    can_be_spelled,
+    plain_value,
+    register_nested,
+    shortened,
+    split,
+    typed_value,
+    value_from_text,
+    value_to_text,
+    wanted,
+)
 from elucidiff.plugins import load_plugins
 from elucidiff.suggest import suggestion
 
@@ -186,7 +195,8 @@ def part(kind: str, name: str) -> Callable[[C], C]:
         other = _PARTS[known.name].get(name)
         if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(
-                f"there is a {known.name} {name!r} already, {other.__module__}.{other.__qualname__}: choose another name"
+                f"there is a {known.name} {name!r} already, {other.__module__}.{other.__qualname__}: "
+                "choose another name"
             )
         _check_arguments(cls, f"{known.name} {name}")
         setattr(cls, _MARK, (known.name, name))
@@ -253,7 +263,7 @@ def name_of(value: object) -> str:
 
 
 def settings(cls: type) -> tuple[Setting, ...]:
-    """The settings of a part, in the order of its fields. Fields that no text can spell, such as functions, are none."""
+    """The settings of a part in the order of its fields; those that no text can spell, such as functions, left out."""
     if cls not in _SETTINGS:
         _SETTINGS[cls] = _settings(cls)
     return _SETTINGS[cls]
@@ -270,7 +280,7 @@ def _settings(cls: type) -> tuple[Setting, ...]:
             entry.metadata.get("search"),
         )
         for entry in dataclasses.fields(cls)
-        if entry.init and _can_be_spelled(hints[entry.name])
+        if entry.init and can_be_spelled(hints[entry.name])
     )
 
 
@@ -291,15 +301,15 @@ def parse(kind: str, text: str) -> Any:
     """
     known = kind_named(kind)
     name, colon, rest = text.strip().partition(":")
-    if known.bare is not None and not colon and not re.fullmatch(r"[A-Za-z]\w*", name):
-        name, rest = known.bare, text
-    elif known.bare is not None and re.match(r"[\w.]+=|[\d.+-]", name):
+    if (known.bare is not None and not colon and not re.fullmatch(r"[A-Za-z]\w*", name)) or (
+        known.bare is not None and re.match(r"[\w.]+=|[\d.+-]", name)
+    ):
         name, rest = known.bare, text
     name = name.strip()
     cls = find(known.name, name)
     spelled = settings(cls)
     values: dict[str, Any] = {}
-    for place, entry in enumerate(_split(rest, ",") if rest.strip() else []):
+    for place, entry in enumerate(split(rest, ",") if rest.strip() else []):
         key, equals, value = entry.partition("=")
         if not equals:
             if place >= len(spelled) or len(values) < place:
@@ -311,7 +321,7 @@ def parse(kind: str, text: str) -> Any:
             raise ValueError(f"{known.name} {name} {_no_setting(key, spelled)}")
         if key in values:
             raise ValueError(f"{known.name} {text!r} sets {key} twice")
-        values[key] = _from_text(chosen.type, value.strip(), f"{key} of {known.name} {name}")
+        values[key] = value_from_text(chosen.type, value.strip(), f"{key} of {known.name} {name}")
     return _made(cls, values, f"{known.name} {name}")
 
 
@@ -324,7 +334,7 @@ def to_text(value: object) -> str:
     name = name_of(value)
     _check_spelled(value)
     written = [
-        f"{each.name}={_to_text(getattr(value, each.name), each.type)}"
+        f"{each.name}={value_to_text(getattr(value, each.name), each.type)}"
         for each in settings(type(value))
         if each.default is dataclasses.MISSING or getattr(value, each.name) != each.default
     ]
@@ -389,177 +399,13 @@ def resolve(kind: str, value: Any) -> Any:
     if known.bare is not None and isinstance(value, numbers.Real) and not isinstance(value, bool):
         return find(known.name, known.bare)(value)
     raise TypeError(
-        f"{known.name} is {_short(value)}, but must be a {known.type.__name__}, or a text such as "
+        f"{known.name} is {shortened(value)}, but must be a {known.type.__name__}, or a text such as "
         f"{next(iter(_PARTS[known.name]), 'NAME')!r}"
     )
 
 
-# ---- values of settings ---------------------------------------------------------------------------------------------
-
-
-def plain_value(value: Any, kind: Any = None) -> Any:
-    """A setting as JSON can hold it: tuples become lists, infinity "inf", parts and settings dictionaries."""
-    if getattr(type(value), "__dict__", {}).get(_MARK) is not None:
-        return to_plain(value)
-    if isinstance(value, tuple | list):
-        return [plain_value(each) for each in value]
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    if isinstance(value, numbers.Integral):
-        return float(value) if kind is float else int(value)
-    if isinstance(value, numbers.Real):
-        number = float(value)
-        return number if math.isfinite(number) else "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
-    raise ValueError(f"{_short(value)} cannot be written")
-
-
-def typed_value(kind: Any, value: Any, name: str) -> Any:
-    """``value``, as JSON, YAML or a caller gives it, as an instance of the annotation ``kind``.
-
-    Raises:
-        ValueError: it is none; the message calls it ``name``.
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        inner = [argument for argument in arguments if argument is not type(None)]
-        for argument in inner[:-1]:
-            try:
-                return typed_value(argument, value, name)
-            except ValueError:
-                continue
-        return typed_value(inner[-1], value, name)
-    if origin is Literal:
-        # YAML 1.1 reads on and off as true and false.
-        value = {True: "on", False: "off"}[value] if isinstance(value, bool) and value not in arguments else value
-        if value in arguments:
-            return value
-        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(str, arguments))}")
-    if origin is tuple and isinstance(value, list | tuple):
-        kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) != len(value):
-            raise ValueError(f"{name} takes {len(kinds)} values, not {len(value)}")
-        return tuple(typed_value(each, item, name) for each, item in zip(kinds, value, strict=True))
-    within = _kind_of_annotation(kind)
-    if within is not None:
-        try:
-            return resolve(within.name, value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: {error}") from None
-    if kind is float and not isinstance(value, bool):
-        if isinstance(value, numbers.Real):
-            return float(value)
-        if (
-            isinstance(value, str) and value.lower() != "nan"
-        ):  # infinity in JSON, and 1e-3, which YAML 1.1 reads as text since it lacks the point
-            try:
-                return float(value)
-            except ValueError:
-                pass
-    elif kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    elif isinstance(kind, type) and kind not in (int, float) and isinstance(value, kind):
-        return value
-    raise ValueError(f"{name} is {_short(value)}, but must be {_wanted(kind)}")
-
-
-def _from_text(kind: Any, text: str, name: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if text.lower() == "none" and type(None) in arguments:
-            return None
-        inner = [argument for argument in arguments if argument is not type(None)]
-        for argument in inner[:-1]:
-            try:
-                return _from_text(argument, text, name)
-            except ValueError:
-                continue
-        return _from_text(inner[-1], text, name)
-    if text.startswith('"') and text.endswith('"') and len(text) > 1:
-        try:
-            text = json.loads(text)
-        except ValueError:
-            raise ValueError(f"{name} is {text}, whose quotes do not fit") from None
-    if origin is Literal:
-        for argument in arguments:
-            if text == str(argument):
-                return argument
-        raise ValueError(f"{name} is {text!r}; {suggestion(text, map(str, arguments))}")
-    if origin is tuple:
-        items = _split(text, "/") if text else []
-        kinds = (arguments[0],) * len(items) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) != len(items):
-            raise ValueError(f"{name} takes {len(kinds)} values, written A/B, not {text!r}")
-        return tuple(_from_text(each, item.strip(), name) for each, item in zip(kinds, items, strict=True))
-    within = _kind_of_annotation(kind)
-    if within is not None:
-        return parse(within.name, text[1:-1] if text.startswith("(") and text.endswith(")") else text)
-    if kind is bool:
-        if text.lower() in ("true", "on", "yes", "false", "off", "no"):
-            return text.lower() in ("true", "on", "yes")
-    elif kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            number = math.nan
-        if not math.isnan(number):
-            return number
-    else:
-        return text
-    raise ValueError(f"{name} is {text!r}, but must be {_wanted(kind)}")
-
-
-def _to_text(value: Any, kind: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if getattr(type(value), "__dict__", {}).get(_MARK) is not None:
-        return f"({to_text(value)})"
-    if isinstance(value, tuple | list):
-        return "/".join(_to_text(each, None) for each in value)
-    if isinstance(value, str):
-        return json.dumps(value) if re.search(r'[,()=/:"\s]', value) or value == "" else value
-    if isinstance(value, numbers.Integral):
-        return str(int(value))
-    number = float(value)
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-
-
-def _can_be_spelled(kind: Any) -> bool:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType, tuple):
-        return all(each in (type(None), Ellipsis) or _can_be_spelled(each) for each in arguments)
-    return origin is Literal or kind in (int, float, bool, str) or _kind_of_annotation(kind) is not None
-
-
-def _kind_of_annotation(annotation: Any) -> Kind | None:
-    """The kind of part that a field so annotated holds."""
-    if not isinstance(annotation, type) or annotation in (int, float, bool, str):
-        return None
-    names = {f"{each.__module__}:{each.__qualname__}" for each in annotation.__mro__}
-    return next((kind for kind in KINDS.values() if kind.base in names), None)
-
-
-def _wanted(kind: Any) -> str:
-    known = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
-    arguments = get_args(kind)
-    if get_origin(kind) is tuple:
-        return f"a list, each {_wanted(arguments[0])}"
-    return known.get(kind) or str(getattr(kind, "__name__", kind))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"
-
-
-# ---- classes --------------------------------------------------------------------------------------------------------
-
-
 def _check_arguments(cls: type, what: str) -> None:
-    """Make the constructor of ``cls`` refuse values of a wrong type in one line, before anything computes with them."""
+    """Make the constructor of ``cls`` refuse values of a wrong type in one line, before it computes with them."""
     construct = cls.__init__  # type: ignore[misc]
     positional = [entry.name for entry in dataclasses.fields(cls) if entry.init and not entry.kw_only]
 
@@ -570,7 +416,7 @@ def _check_arguments(cls: type, what: str) -> None:
             if name in kinds and not isinstance(value, str | Mapping):
                 typed_value(kinds[name], value, f"{name} of {what}")
             elif isinstance(value, str) and name in kinds and not _takes_text(kinds[name]):
-                raise TypeError(f"{name} of {what} is {value!r}, but must be {_wanted(kinds[name])}")
+                raise TypeError(f"{name} of {what} is {value!r}, but must be {wanted(kinds[name])}")
         construct(self, *args, **kwargs)
 
     cls.__init__ = checked  # type: ignore[misc]
@@ -580,7 +426,7 @@ def _takes_text(kind: Any) -> bool:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return any(_takes_text(each) for each in get_args(kind))
-    return kind is str or origin is Literal or _kind_of_annotation(kind) is not None
+    return kind is str or origin is Literal or _kind_of(kind) is not None
 
 
 def _check_spelled(value: object) -> None:
@@ -605,19 +451,6 @@ def _made(cls: type, values: Mapping[str, Any], what: str) -> Any:
 def _no_setting(key: str, spelled: Sequence[Setting]) -> str:
     names = [each.name for each in spelled]
     return f"has no setting {key!r}; {suggestion(key, names)}" if names else f"has no settings, but {key!r} is set"
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """``text`` at each separator that is neither within parentheses nor within quotes."""
-    entries, depth, quoted = [""], 0, False
-    for character in text:
-        quoted ^= character == '"'
-        depth += (not quoted) * ((character == "(") - (character == ")"))
-        if character == separator and depth == 0 and not quoted:
-            entries.append("")
-        else:
-            entries[-1] += character
-    return entries
 
 
 def _helps(cls: type) -> dict[str, str]:
@@ -646,3 +479,41 @@ def _import_home(home: str) -> None:
     module = importlib.import_module(home)
     for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
         importlib.import_module(f"{home}.{found.name}")
+
+
+def _kind_of(annotation: Any) -> Kind | None:
+    """The kind of part that a field so annotated holds."""
+    if not isinstance(annotation, type) or annotation in (int, float, bool, str):
+        return None
+    names = {f"{each.__module__}:{each.__qualname__}" for each in annotation.__mro__}
+    return next((kind for kind in KINDS.values() if kind.base in names), None)
+
+
+class _Parts:
+    """Parts within dataclasses, as :class:`.Nested` reads and writes them."""
+
+    def reads(self, annotation: Any) -> bool:
+        return _kind_of(annotation) is not None
+
+    def writes(self, value: object) -> bool:
+        return _MARK in type(value).__dict__
+
+    def from_plain(self, annotation: Any, value: Any) -> Any:
+        return resolve(self._name(annotation), value)
+
+    def from_text(self, annotation: Any, text: str) -> Any:
+        return parse(self._name(annotation), text)
+
+    def to_plain(self, value: object) -> dict[str, Any]:
+        return to_plain(value)
+
+    def to_text(self, value: object) -> str:
+        return to_text(value)
+
+    def _name(self, annotation: Any) -> str:
+        kind = _kind_of(annotation)
+        assert kind is not None  # reads() said so
+        return kind.name
+
+
+register_nested(_Parts())

@@ -2,7 +2,7 @@
 
 Three ways to name them: ``--plugin MODULE`` on the command line, the environment variable ``ELUCIDIFF_PLUGINS``
 (separated as paths are), which processes that are started inherit, and the entry-point group ``elucidiff.plugins`` of
-installed packages. A module is ``package.module``, looked for in the working folder too, or the path of a ``.py`` file.
+installed packages. A module is ``package.module``, looked for in the working folder too, or the path of a file.
 """
 
 from __future__ import annotations

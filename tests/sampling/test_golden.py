@@ -150,7 +150,11 @@ def test_churn_that_leaves_a_narrow_vp_range_is_refused() -> None:
     case, _ = load("d_samplers/vp_narrow")
     assert len(case["not_finite_in_the_reference"]) == 2
     with pytest.raises(ValueError, match=r"VP does not reach the noise level 2\.8\d+, to which the churn raises"):
-        Sampler(steps="karras:n=10,sigma_min=0.5,sigma_max=2.0", schedule="vp_fitted:epsilon_s=0.05", churn=Churn(amount=6, sigma_min=0.03, sigma_max=40))  # fmt: skip
+        Sampler(
+            "karras:n=10,sigma_min=0.5,sigma_max=2.0",
+            "vp_fitted:epsilon_s=0.05",
+            churn="6,sigma_min=0.03,sigma_max=40",
+        )
 
 
 def test_vp_steps_of_a_narrow_range_are_refused() -> None:

@@ -71,7 +71,7 @@ class Options:
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
     samplers: tuple[str, ...] = ()
-    """Samplers that are kept beside the model, such as fast, or in one text, "heun steps=karras:n=10": a point each."""
+    """Samplers kept beside the model, such as fast, or in one text, "heun steps=karras:n=10": a point each."""
 
     metrics: str = f"fid,{TRUNCATION}"
     """Some of fid, fid_infinity, kid, precision, recall and is, see `elucidiff evaluate`; and truncation_error, the

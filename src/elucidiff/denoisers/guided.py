@@ -53,7 +53,8 @@ class Guidance:
             )
         if not self.sigma_min >= 0:
             raise ValueError(
-                f"the guidance interval begins at {self.sigma_min:g}, but noise levels are not negative: use 0 or more"
+                f"the guidance interval begins at {self.sigma_min:g}, but noise levels are not negative: "
+                "use 0 or more"
             )
         if not self.sigma_min < self.sigma_max:
             raise ValueError(

@@ -107,7 +107,8 @@ def _check(sampler: Sampler) -> None:
     """Raise ValueError unless the sampler takes as many steps as a budget pays for."""
     if not isinstance(sampler.steps, Spaced):
         raise ValueError(
-            f"steps {parts.name_of(sampler.steps)!r} have no other number: give a sampler beside the model, by its name"
+            f"steps {parts.name_of(sampler.steps)!r} have no other number: "
+            "give a sampler beside the model, by its name"
         )
     _check_cost(sampler)
 
@@ -115,8 +116,8 @@ def _check(sampler: Sampler) -> None:
 def _check_cost(sampler: Sampler) -> None:
     if sampler.solver.adaptive:
         raise ValueError(
-            f"solver {parts.name_of(sampler.solver)} chooses its own steps, another number for each sample, so it has "
-            "no place on a curve: leave it out"
+            f"solver {parts.name_of(sampler.solver)} chooses its own steps, another number for each sample, "
+            "so it has no place on a curve: leave it out"
         )
 
 

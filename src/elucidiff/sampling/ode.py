@@ -46,7 +46,9 @@ class Evaluations:
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """The :class:`.ODE` dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x/s; sigma), Karras et al. 2022, Eq. 4.
+    """dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x/s; sigma): Karras et al. 2022, Eq. 4.
+
+    An :class:`.ODE`, as solvers see it.
 
     Args:
         denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.

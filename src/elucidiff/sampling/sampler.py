@@ -16,6 +16,7 @@ from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Steps
+from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
@@ -238,7 +239,7 @@ class Sampler:
             spelled = {each.name: each for each in parts.settings(type(part))}
             if key not in spelled:
                 raise ValueError(f"{parts.to_text(part)} has no setting {key!r}; {suggestion(key, spelled)}")
-            chosen[choice] = replace(part, **{key: parts.typed_value(spelled[key].type, value, name)})
+            chosen[choice] = replace(part, **{key: typed_value(spelled[key].type, value, name)})
         return replace(self, **chosen)
 
     def without_effect(self, names: Iterable[str]) -> list[str]:

@@ -34,7 +34,8 @@ def test_jobs_are_the_same_if_their_files_are() -> None:
     same = task("0-19", labels=torch.tensor([0, 1])).job
     assert job.identity() == same.identity() == json.loads(json.dumps(job.identity()))
     others: list[dict[str, Any]] = [
-        {"sampler": Sampler(steps="karras:n=4", solver="euler")}, {"seeds": parse_seeds("0-18")}, {"labels": torch.tensor([1, 0])},
+        {"sampler": Sampler(steps="karras:n=4", solver="euler")}, {"seeds": parse_seeds("0-18")},
+        {"labels": torch.tensor([1, 0])},
         {"labels": None}, {"batch_size": 5}, {"threads": 2}, {"device": "cuda"}, {"pictures": False},
         {"output": "zip"}, {"shard_size": 11}, {"facts": {"model": "another"}},
     ]  # fmt: skip

@@ -12,11 +12,11 @@ from elucidiff.sampling.sampler import KINDS, Sampler
 
 @dataclass(frozen=True)
 class SamplingChoices:
-    """How to sample. A part is written NAME or NAME:SETTING=VALUE,...; `elucidiff parts` lists all, and explains each:
-    `elucidiff parts solver ipndm`."""
+    """How to sample. A part is written NAME or NAME:SETTING=VALUE,...; `elucidiff parts` lists
+    them, and `elucidiff parts solver ipndm` explains one."""
 
     sampler: str | None = None
-    """One kept beside the model, such as fast, or its path; or choices in one text: "ipndm:order=3 steps=karras:n=8"."""
+    """One kept beside the model, such as fast, or its path; or all in one text: "ipndm:order=3 steps=karras:n=8"."""
     any_model: bool = False
     """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None

@@ -121,8 +121,8 @@ def parse_options(texts: Sequence[str], base: Sampler, *, grid: bool) -> dict[st
     or ``NAME=A,B,C``. A name alone stands for the range that the part itself declares, or for the paper's values in a
     grid.
 
-    A name is a choice, such as ``solver``, or a setting of one, such as ``churn.sigma_min``; the choice may be left out
-    where that is clear, as in ``rho``, and ``churn`` means its amount.
+    A name is a choice, such as ``solver``, or a setting of one, such as ``churn.sigma_min``; the choice may be left
+    out where that is clear, as in ``rho``, and ``churn`` means its amount.
 
     Args:
         texts: one for each option.
@@ -130,8 +130,8 @@ def parse_options(texts: Sequence[str], base: Sampler, *, grid: bool) -> dict[st
         grid: whether a grid is meant.
 
     Raises:
-        ValueError: an option is unknown (the nearest is suggested) or unclear, is there twice, has no range of its own,
-            or is not written as above.
+        ValueError: an option is unknown (the nearest is suggested) or unclear, is there twice, has no range of its
+            own, or is not written as above.
     """
     known = _known(base)
     written: dict[str, str] = {}

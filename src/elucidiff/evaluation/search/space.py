@@ -67,7 +67,7 @@ class Space:
         return self.base.with_settings({name: value for name, value in choice.items() if self._applies(name, choice)})
 
     def _applies(self, name: str, choice: Mapping[str, Option]) -> bool:
-        """Whether the solver that was chosen has the setting ``name`` at all; those of other choices always are there."""
+        """Whether the solver that was chosen has the setting ``name`` at all, if it is one of a solver."""
         if not name.startswith("solver.") or "solver" not in choice:
             return True
         solver = parts.parse("solver", str(choice["solver"]))

@@ -263,7 +263,7 @@ def name_of(value: object) -> str:
 
 
 def settings(cls: type) -> tuple[Setting, ...]:
-    """The settings of a part in the order of its fields; those that no text can spell, such as functions, left out."""
+    """The settings of a part in the order of its fields; what no text can spell, such as functions, is left out."""
     if cls not in _SETTINGS:
         _SETTINGS[cls] = _settings(cls)
     return _SETTINGS[cls]

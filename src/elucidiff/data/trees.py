@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from elucidiff.untrusted import open_regular, printable
+from elucidiff.untrusted import open_regular, printable, reading
 
 LEFTOVER, HIDDEN, LINK = (
     "leftovers of other programs (thumbnails, settings)",
@@ -217,10 +217,8 @@ class Archive:
                 f"cannot read {self.where(name)}: it would unpack to {info.file_size:,} bytes,"
                 f" more than {_MOST_PACKED} times its size"
             )
-        try:
+        with reading(self.where(name)):
             return self._zip.open(info)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {self.where(name)}: {printable(str(error))}") from None
 
     def where(self, name: str) -> str:
         return printable(f"{self.root}:{name}")

@@ -144,11 +144,14 @@ class Folder:
         seen: set[tuple[int, int]] = set()
         for name in self._file_links:
             try:
-                identity = _identity(os.stat(self._path(name)))
+                status = os.stat(self._path(name))
             except OSError:
                 self.names.append(name)  # whether it matters that it leads nowhere is for the reader to say
                 continue
-            if identity in seen or (identity[0] == self._device and identity[1] in inodes):
+            identity = _identity(status)
+            if not stat.S_ISREG(status.st_mode):
+                self.names.append(name)
+            elif identity in seen or (identity[0] == self._device and identity[1] in inodes):
                 self.left_out[LINK] += 1
             else:
                 seen.add(identity)

@@ -48,10 +48,6 @@ class Tree(Protocol):
         """What to call a file in a message."""
         ...
 
-    def stamp(self, name: str) -> str:
-        """Something that changes if the file does, most likely; found without reading it."""
-        ...
-
 
 class Folder:
     """A folder with everything below it; hidden files and leftovers of other systems are left out.
@@ -104,13 +100,6 @@ class Folder:
 
     def where(self, name: str) -> str:
         return printable(self._path(name))
-
-    def stamp(self, name: str) -> str:
-        try:
-            status = os.stat(self._path(name))
-        except OSError:
-            return "not there"
-        return f"{status.st_size} {status.st_mtime_ns}"
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -225,9 +214,6 @@ class Archive:
 
     def where(self, name: str) -> str:
         return printable(f"{self.root}:{name}")
-
-    def stamp(self, name: str) -> str:
-        return str(self._members[name].CRC)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root}

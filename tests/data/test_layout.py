@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elucidiff.cli.main import main
 from elucidiff.data.finding import find
 from elucidiff.data.images import ImageFiles
 from elucidiff.data.reading import Reading
@@ -348,3 +349,17 @@ def test_pages_are_images_with_the_label_of_their_file(tmp_path: Path) -> None:
     assert [label for _, label in found(first)] == ["cat", "dog"]
     assert said(first, "left out: 3 pages")
     assert json.dumps(contents.notes)
+
+
+def test_the_command_refuses_a_damaged_picture_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Pillow warns and logs about such files, which is not shown."""
+    content = bytearray(encoded(noise(0), "tiff"))
+    start = int.from_bytes(content[4:8], "little")
+    for place in range(start + 2, len(content) - 12, 12):
+        if int.from_bytes(content[place : place + 2], "little") == 277:  # samples per pixel
+            content[place + 8 : place + 10] = (2048).to_bytes(2, "little")
+    in_folder(tmp_path / "d", {"a.tif": bytes(content), "b.tif": encoded(noise(1), "tiff")})
+    assert main(["data", "import", str(tmp_path / "d"), str(tmp_path / "out")]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "a.tif" in said[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -78,6 +79,8 @@ def _warnings_in_one_line(verb: str) -> Iterator[None]:
         kind = "note" if issubclass(category, UserWarning) else category.__name__
         print(f"elucidiff {verb}: {kind}: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
+    # Without a handler, Python prints what Pillow logs of damaged files.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.showwarning = show
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elucidiff.cli.main import main
 from elucidiff.data.finding import find
 from elucidiff.data.images import ImageFiles
 from elucidiff.data.reading import Reading
@@ -359,7 +360,10 @@ def test_the_command_refuses_a_damaged_picture_in_one_line(tmp_path: Path, capfd
         if int.from_bytes(content[place : place + 2], "little") == 277:  # samples per pixel
             content[place + 8 : place + 10] = (2048).to_bytes(2, "little")
     in_folder(tmp_path / "d", {"a.tif": bytes(content), "b.tif": encoded(noise(1), "tiff")})
-    assert main(["data", "import", str(tmp_path / "d"), str(tmp_path / "out")]) == 2
-    said = capfd.readouterr().err.splitlines()
+    # In a process of its own, for pytest catches what is logged.
+    command = [sys.executable, "-m", "elucidiff.cli.main", "data", "import", tmp_path / "d", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
     assert len(said) == 1
     assert "a.tif" in said[0]

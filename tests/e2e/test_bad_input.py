@@ -98,7 +98,10 @@ def test_damaged_models(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
         (("sample", "MODEL", "--seeds", "7-8", "--processes", "1"), "seed 7 (and 1 of the 1 drawn with it) gave"),
         (("restore", "MODEL", "PICTURE", "--upscale", "2", "--seeds", "7"), "seed 7 gave"),
         (("interpolate", "MODEL", "--seeds", "7,8", "--frames", "3"), "frame 0, at seed 7, gave"),
-        (("steps", "optimise", "MODEL", "--nfe", "5", "--fresh-seeds", "7"), "not finite for seed 7 at step 1"),
+        (
+            ("steps", "optimise", "MODEL", "--nfe", "5", "--fresh-seeds", "7"),
+            "seed 7 gave values that are not finite at step 1",
+        ),
     ],
 )
 def test_a_network_that_overflows(elucidiff: Run, tmp_path: Path, words: tuple[str, ...], says: str) -> None:

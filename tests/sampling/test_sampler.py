@@ -245,6 +245,9 @@ def test_shape_and_range_of_other_denoisers() -> None:
     class Limited:
         sigma_min, sigma_max, sample_shape = 100.0, 200.0, (1, 2)
 
+        def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+            return x
+
     with pytest.raises(ValueError, match="the denoiser supports 100 to 200"):
         Sampler().run(Limited(), [1])
 
@@ -257,7 +260,7 @@ def test_shape_and_range_of_other_denoisers() -> None:
         ({"solver": "dpm++2m"}, "solver 'dpm.*' is unknown; did you mean 'dpmpp_2m'"),
         ({"solver": "xyz"}, "solver 'xyz' is unknown; known: heun, euler, rk2, rk45, dpmpp_2m, "),
         ({"scaling": "flow"}, "scaling 'flow' is unknown"),
-        ({"n": 1}, "use at least 2"),
+        ({"n": 0}, "use at least 1"),
         ({"sigma_min": 80.0, "sigma_max": 1.0}, "sigma_min 80.0 is not below sigma_max 1.0"),
         ({"sigma_min": 0.0}, "sigma_min is 0.0"),
         ({"sigma_max": math.inf}, "sigma_max is inf"),

@@ -79,6 +79,8 @@ def _run(words: list[str], signals: Signals | None) -> int:
         return 0
     verb, rest = words[0], words[1:]
     with _warnings_in_one_line(verb):
+        # What the library warns of in Python, verbs say in words of their own, once.
+        warnings.filterwarnings("ignore", message="sigma goes from")
         return _run_verb(verb, rest, signals)
 
 

@@ -19,7 +19,7 @@ from elucidiff.cli.usage import listed
 from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.notices import failing_once, is_main_process
-from elucidiff.sampling.prepared import range_for
+from elucidiff.sampling.ranges import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing

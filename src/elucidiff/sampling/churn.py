@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elucidiff.design.values import check_number
+
 
 @dataclass(frozen=True)
 class Churn:
@@ -27,6 +29,7 @@ class Churn:
         noise_scale: S_noise > 0, the standard deviation of the new noise.
 
     Raises:
+        TypeError: a value is no number.
         ValueError: a value is out of its range.
     """
 
@@ -36,6 +39,7 @@ class Churn:
     noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number(**vars(self))
         if not 0 <= self.amount < math.inf:
             raise ValueError(f"churn amount is {self.amount}, but must be a finite number >= 0")
         if not 0 <= self.sigma_min <= self.sigma_max:

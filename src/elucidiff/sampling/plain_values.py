@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
 
 from elucidiff.suggest import suggestion
 
@@ -15,10 +19,33 @@ if TYPE_CHECKING:
 
 def to_plain(choices: Sampler) -> dict[str, Any]:
     """All choices as JSON-able values; infinity becomes the string "inf", and a tuple a list."""
-    return {
-        name: "inf" if value == math.inf else list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(choices).items()
-    }
+    return {name: _plain(value) for name, value in asdict(choices).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return "inf" if value == math.inf else value
+
+
+def checked(name: str, value: Any, kind: str) -> Any:
+    """A choice made in Python, if it is of the type that the field's annotation ``kind`` says.
+
+    NumPy's numbers and arrays, and tensors of noise levels, become Python's.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if isinstance(value, np.ndarray | Tensor) and kind.startswith("tuple"):
+        value = value.tolist()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = int(value)
+    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = float(value)
+    try:
+        return _typed(name, value, kind)
+    except ValueError as error:
+        raise TypeError(str(error)) from None
 
 
 def arguments_from(values: Mapping[str, Any], kind: type[Sampler]) -> dict[str, Any]:

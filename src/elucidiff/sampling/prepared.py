@@ -37,15 +37,6 @@ class Prepared:
     restarts: tuple[Restart, ...] = ()
 
 
-def range_for(sigma_data: float) -> tuple[float, float]:
-    """The paper's range of noise levels, sigma_min and sigma_max, in units of data with this standard deviation.
-
-    Karras et al. 2022 sample from 80 down to 0.002 for sigma_data = 0.5 (Table 1).
-    """
-    units = sigma_data / 0.5
-    return 0.002 * units, 80 * units
-
-
 def prepare(choices: Sampler, denoiser: Any) -> Prepared:
     """The choices as objects, within the range of noise levels that the denoiser supports.
 
@@ -80,19 +71,21 @@ def _range(choices: Sampler) -> tuple[float, float]:
 
 
 def _levels(choices: Sampler, low: float, high: float, denoiser: Any) -> Tensor:
+    # An adaptive solver takes its range from the steps, which a single one does not have.
+    n = max(choices.n, 2) if choices.solver == "rk45" and choices.n > 0 else choices.n
     match choices.steps:
         case "levels":
             return given_levels(choices.levels or (), denoiser)
         case "karras":
-            return steps.karras(choices.n, low, high, choices.rho)
+            return steps.karras(n, low, high, choices.rho)
         case "vp":
-            return steps.vp(choices.n, low, high, choices.epsilon_s)
+            return steps.vp(n, low, high, choices.epsilon_s)
         case "ve":
-            return steps.ve(choices.n, low, high)
+            return steps.ve(n, low, high)
         case "iddpm":
-            return steps.iddpm(choices.n, low, high, choices.m, choices.c1, choices.c2)
+            return steps.iddpm(n, low, high, choices.m, choices.c1, choices.c2)
         case _:
-            return steps.log_uniform(choices.n, low, high)
+            return steps.log_uniform(n, low, high)
 
 
 def _schedule(choices: Sampler, low: float, high: float) -> schedules.Schedule:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from elucidiff.design.values import per_sample
+from elucidiff.design.values import check_number, per_sample
 from elucidiff.devices import onto
 from elucidiff.sampling.ode import Advance, ProbabilityFlow, coefficient
 
@@ -64,6 +64,7 @@ class RK45:
     corrects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_number(rtol=self.rtol, atol=self.atol)
         if not 1e-13 <= self.rtol < math.inf:
             raise ValueError(f"rtol is {self.rtol}, but must be a number of at least 1e-13")
         if not 0 < self.atol < math.inf:

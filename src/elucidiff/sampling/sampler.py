@@ -16,13 +16,15 @@ from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import schedules, steps, table
 from elucidiff.design.values import check_positive
+from elucidiff.sampling.arguments import check_arguments, seeds_from
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.plain_values import arguments_from, to_plain
+from elucidiff.sampling.plain_values import arguments_from, checked, to_plain
 from elucidiff.sampling.prepared import Prepared, prepare
+from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.solver_names import SETTINGS, SOLVERS
 from elucidiff.suggest import suggestion
 
@@ -69,7 +71,8 @@ class Sampler:
         scaling: none or vp; by default the schedule's own.
         solver: heun, euler, rk2, rk45; with one evaluation a step dpmpp_2m, dpmpp_3m, unipc, deis, ipndm; and with
             noise dpmpp_1_sde, dpmpp_2m_sde, dpmpp_3m_sde, er_sde, sa_solver. See :mod:`elucidiff.sampling.solvers`.
-        alpha: position of the second evaluation of rk2.
+        alpha: position of the second evaluation of rk2. Beyond 1 it lies past the end of the step, at the last steps
+            past noise level 0: see :class:`.RK2`.
         rtol: relative tolerance of rk45.
         atol: absolute tolerance of rk45.
         order: how many evaluations unipc, deis, ipndm, er_sde or sa_solver combine; by default the solver's own.
@@ -94,6 +97,7 @@ class Sampler:
         levels: the noise levels themselves (N + 1,), decreasing, the last 0; for steps "levels".
 
     Raises:
+        TypeError: a value is not of its kind.
         ValueError: a name is unknown or a value is out of its range.
     """
 
@@ -133,6 +137,8 @@ class Sampler:
     levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), str(field.type)))
         for name, known in (("steps", STEPS), ("schedule", SCHEDULES), ("solver", SOLVERS)):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -232,7 +238,7 @@ class Sampler:
     def run(
         self,
         denoiser: Callable[..., Tensor],
-        seeds: Sequence[int],
+        seeds: Sequence[int] | int,
         labels: Labels | int | str | None = None,
         *,
         any_class: bool = False,
@@ -250,7 +256,7 @@ class Sampler:
         Args:
             denoiser: D; its ``sigma_min``, ``sigma_max``, ``round_sigma``, ``sample_shape`` and what it knows of its
                 labels (``known_labels``, or ``label_dim``, ``label_kind`` and ``label_examples``) are respected.
-            seeds: one integer a sample.
+            seeds: one integer a sample, or how many samples: then 0, 1, 2, ...
             labels: class numbers or names (B,), rows (B, label_dim), or one class for all; a tensor, list or NumPy
                 array. A denoiser of label vectors takes rows alone. By default each seed draws a class as often as
                 the training data had it, where that is known, or one of the denoiser's ``label_examples``;
@@ -262,10 +268,18 @@ class Sampler:
             device: where to compute; a denoiser that is a module is moved there. By default where it is.
             guide: the worse model of autoguidance, likewise; None for classifier-free guidance, or none.
 
+        Warns:
+            UserWarning: the noise levels do not suit the data that the denoiser says it was made for.
+
         Raises:
+            TypeError: an argument is not of its kind.
             ValueError: the labels or the shape do not fit, the denoiser supports none of the noise levels, or it
-                cannot be guided as asked for.
+                cannot be guided as asked for; or (:class:`.NotFiniteError`) a sample became NaN or infinite: the
+                message names its seed, and the step.
         """
+        check_arguments(denoiser, None, (), None, callback)
+        seeds = seeds_from(seeds)
+        warn_of_range(self.sigmas(denoiser), denoiser)
         denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)

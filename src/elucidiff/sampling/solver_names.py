@@ -50,10 +50,16 @@ class NamedSolver:
     Attributes:
         make: called with the settings as keyword arguments.
         settings: fields of :class:`.Sampler` and the arguments that they are. Those that are None are left out.
+        defaults: what the name stands for where the class has no default, or another one.
     """
 
     make: Callable[..., Solver]
     settings: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, float] = field(default_factory=dict)
+
+    def default(self) -> Solver:
+        """The solver as the name alone means it."""
+        return self.make(**self.defaults)
 
     def build(self, choices: Sampler) -> Solver:
         """The solver.
@@ -70,16 +76,16 @@ _SA = ("corrector_order", "tau", "tau_sigma_min", "tau_sigma_max")
 SOLVERS: Mapping[str, NamedSolver] = {
     "heun": NamedSolver(Heun),
     "euler": NamedSolver(Euler),
-    "rk2": NamedSolver(RK2, {"alpha": "alpha"}),
+    "rk2": NamedSolver(RK2, {"alpha": "alpha"}, {"alpha": 1.0}),
     "rk45": NamedSolver(RK45, {"rtol": "rtol", "atol": "atol"}),
     "dpmpp_2m": NamedSolver(DPMpp2M),
     "dpmpp_3m": NamedSolver(DPMpp3M),
     "unipc": NamedSolver(UniPC, {"order": "p", "variant": "variant"}),
     "deis": NamedSolver(DEIS, {"order": "order"}),
     "ipndm": NamedSolver(IPNDM, {"order": "order"}),
-    "dpmpp_1_sde": NamedSolver(DPMpp1, {"eta": "eta"}),
-    "dpmpp_2m_sde": NamedSolver(DPMpp2M, {"eta": "eta"}),
-    "dpmpp_3m_sde": NamedSolver(DPMpp3M, {"eta": "eta"}),
+    "dpmpp_1_sde": NamedSolver(DPMpp1, {"eta": "eta"}, {"eta": 1.0}),
+    "dpmpp_2m_sde": NamedSolver(DPMpp2M, {"eta": "eta"}, {"eta": 1.0}),
+    "dpmpp_3m_sde": NamedSolver(DPMpp3M, {"eta": "eta"}, {"eta": 1.0}),
     "er_sde": NamedSolver(ERSDE, {"order": "order"}),
     "sa_solver": NamedSolver(SASolver, {"order": "predictor_order", **{name: name for name in _SA}}),
 }

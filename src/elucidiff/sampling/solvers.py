@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
+from elucidiff.design.values import check_number
 from elucidiff.sampling.multistep.deis import DEIS
 from elucidiff.sampling.multistep.dpmpp import DPMpp1, DPMpp2M, DPMpp3M
 from elucidiff.sampling.multistep.er_sde import ERSDE
@@ -124,6 +125,7 @@ class RK2:
     corrects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_number(alpha=self.alpha)
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha is {self.alpha}, but must be a finite number > 0 (1 is Heun's method)")
 

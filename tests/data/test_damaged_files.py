@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from elucidiff import data
 from elucidiff.data.npy import read_arrays
 from tests.data.pictures import encoded, noise
 from tests.mutations import outcomes
+
+
+PIL.Image.init()  # imports its readers, which it would else do while it is watched
 
 
 def npy(array: Any) -> bytes:

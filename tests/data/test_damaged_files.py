@@ -21,7 +21,6 @@ from elucidiff.data.npy import read_arrays
 from tests.data.pictures import encoded, noise
 from tests.mutations import outcomes
 
-
 PIL.Image.init()  # imports its readers, which it would else do while it is watched
 
 

@@ -198,7 +198,7 @@ def part(kind: str, name: str) -> Callable[[C], C]:
                 f"there is a {known.name} {name!r} already, {other.__module__}.{other.__qualname__}: "
                 "choose another name"
             )
-        _check_arguments(cls, f"{known.name} {name}")
+        _check_arguments(cls, _called(known, name))
         setattr(cls, _MARK, (known.name, name))
         _PARTS[known.name][name] = cls
         return cls
@@ -318,11 +318,11 @@ def parse(kind: str, text: str) -> Any:
         key = key.strip().replace("-", "_")
         chosen = next((each for each in spelled if each.name == key), None)
         if chosen is None:
-            raise ValueError(f"{known.name} {name} {_no_setting(key, spelled)}")
+            raise ValueError(f"{_called(known, name)} {_no_setting(key, spelled)}")
         if key in values:
             raise ValueError(f"{known.name} {text!r} sets {key} twice")
-        values[key] = value_from_text(chosen.type, value.strip(), f"{key} of {known.name} {name}")
-    return _made(cls, values, f"{known.name} {name}")
+        values[key] = value_from_text(chosen.type, value.strip(), f"{key} of {_called(known, name)}")
+    return _made(cls, values, _called(known, name))
 
 
 def to_text(value: object) -> str:
@@ -374,9 +374,9 @@ def from_plain(kind: str, values: object) -> Any:
         if key == "type":
             continue
         if key not in spelled:
-            raise ValueError(f"{known.name} {name} {_no_setting(str(key), list(spelled.values()))}")
-        arguments[key] = typed_value(spelled[key].type, value, f"{key} of {known.name} {name}")
-    return _made(cls, arguments, f"{known.name} {name}")
+            raise ValueError(f"{_called(known, name)} {_no_setting(str(key), list(spelled.values()))}")
+        arguments[key] = typed_value(spelled[key].type, value, f"{key} of {_called(known, name)}")
+    return _made(cls, arguments, _called(known, name))
 
 
 def resolve(kind: str, value: Any) -> Any:
@@ -390,7 +390,7 @@ def resolve(kind: str, value: Any) -> Any:
     if isinstance(value, str):
         return parse(known.name, value)
     if isinstance(value, type):
-        raise TypeError(f"{known.name} is the class {value.__name__}: give an object, {value.__name__}(...)")
+        raise TypeError(f"{known.name} is the class {value.__name__}: give an object, such as {value.__name__}()")
     mark = getattr(type(value), _MARK, None)
     if isinstance(value, known.type) or (mark is not None and mark[0] == known.name):
         return value
@@ -414,7 +414,10 @@ def _check_arguments(cls: type, what: str) -> None:
         kinds = {each.name: each.type for each in settings(cls)}
         for name, value in [*zip(positional, args, strict=False), *kwargs.items()]:
             if name in kinds and not isinstance(value, str | Mapping):
-                typed_value(kinds[name], value, f"{name} of {what}")
+                try:
+                    typed_value(kinds[name], value, f"{name} of {what}")
+                except ValueError as error:
+                    raise TypeError(str(error)) from None
             elif isinstance(value, str) and name in kinds and not _takes_text(kinds[name]):
                 raise TypeError(f"{name} of {what} is {value!r}, but must be {wanted(kinds[name])}")
         construct(self, *args, **kwargs)
@@ -446,6 +449,11 @@ def _made(cls: type, values: Mapping[str, Any], what: str) -> Any:
     ):
         raise ValueError(f"{what} needs {missing[0]}: write {missing[0]}=VALUE")
     return cls(**values)
+
+
+def _called(kind: Kind, name: str) -> str:
+    """What messages call a part."""
+    return name if kind.name == name else f"{kind.name} {name}"
 
 
 def _no_setting(key: str, spelled: Sequence[Setting]) -> str:

@@ -152,3 +152,19 @@ def test_damage_is_one_line_that_names_the_file(tmp_path: Path, kind: str, conte
     with pytest.raises(ValueError, match=message) as raised:
         opened(path)
     assert str(raised.value).isprintable()
+
+
+def test_classes_have_the_same_numbers_in_every_part(tmp_path: Path) -> None:
+    names = ["train/ant/a.png", "train/bee/b.png", "test/bee/c.png", "test/cow/d.png"]
+    path = in_folder(tmp_path / "folders", dict.fromkeys(names, PNG))
+    table = "file_name,label\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in names)
+    tabled = in_folder(tmp_path / "table", dict.fromkeys(names, PNG) | {"metadata.csv": table.encode()})
+    numbers = {"ant": 3, "bee": 5, "cow": 9}
+    listed = json.dumps({"labels": [[name, numbers[name.split("/")[1]]] for name in names]})
+    numbered = in_folder(tmp_path / "numbers", dict.fromkeys(names, PNG) | {"dataset.json": listed.encode()})
+    for source, classes in ((path, tuple(numbers)), (tabled, tuple(numbers)), (numbered, ("3", "5", "9"))):
+        for part, values in ((":train", [0, 1]), (":test", [1, 2]), (":all", [1, 2, 0, 1])):
+            contents = opened(source, part)
+            assert contents.labels is not None
+            assert (contents.labels.names, contents.labels.values.tolist()) == (classes, values)
+            assert not said(contents, "not there")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -348,3 +350,20 @@ def test_pages_are_images_with_the_label_of_their_file(tmp_path: Path) -> None:
     assert [label for _, label in found(first)] == ["cat", "dog"]
     assert said(first, "left out: 3 pages")
     assert json.dumps(contents.notes)
+
+
+def test_the_command_refuses_a_damaged_picture_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Pillow warns and logs about such files, which is not shown."""
+    content = bytearray(encoded(noise(0), "tiff"))
+    start = int.from_bytes(content[4:8], "little")
+    for place in range(start + 2, len(content) - 12, 12):
+        if int.from_bytes(content[place : place + 2], "little") == 277:  # samples per pixel
+            content[place + 8 : place + 10] = (2048).to_bytes(2, "little")
+    in_folder(tmp_path / "d", {"a.tif": bytes(content), "b.tif": encoded(noise(1), "tiff")})
+    # In a process of its own, for pytest catches what is logged.
+    command = [sys.executable, "-m", "elucidiff.cli.main", "data", "import", tmp_path / "d", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert "a.tif" in said[0]

@@ -166,6 +166,12 @@ def test_lists_of_pixels(tmp_path: Path) -> None:
         data.open(uneven)
 
 
+def test_names_of_files_are_no_pictures(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.parquet", image=["a.png", "b.png"])
+    with pytest.raises(ValueError, match=r"x.parquet: its column image holds text, but must hold encoded pictures"):
+        data.open(path)
+
+
 def test_rows_in_any_order_and_by_threads(tmp_path: Path) -> None:
     path = written(tmp_path / "x.parquet", range(200))
     expected = np.stack([noise(seed).transpose(2, 0, 1) for seed in range(200)])

@@ -147,7 +147,9 @@ def test_a_network_inside_a_lambda() -> None:
         ([0.5, 0.9], "must decrease"),
         ([0.9, 0.9], "must decrease"),
         ([1.0, 0.5], "strictly between 0 and 1"),
-        ([0.5, 0.0], "strictly between 0 and 1"),
+        ([0.5, 0.0, 0.0], "must decrease"),
+        ([0.5, -0.1], "strictly between 0 and 1"),
+        ([0.0], "needs a noise level that is finite"),
         ([math.nan, 0.5], "strictly between 0 and 1"),
     ],
 )

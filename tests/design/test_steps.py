@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 
 import pytest
@@ -125,7 +126,7 @@ def test_iddpm_steps_fall_and_come_from_the_table(n: int, sigma_min: float, sigm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1,), "1 sampling steps are too few: use at least 2"),
+        ((0,), "0 sampling steps are too few: use at least 1"),
         ((10, 2.0, 2.0), "sigma_min 2.0 is not below sigma_max 2.0"),
         ((10, 0.0, 80.0), "sigma_min is 0.0: it must be positive and finite"),
         ((10, -1.0, 80.0), "sigma_min is -1.0: it must be positive and finite"),
@@ -153,3 +154,27 @@ def test_bad_range(name: str, arguments: tuple[float, ...], message: str) -> Non
 def test_bad_settings(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", list(steps.NAMES))
+def test_a_single_step_goes_from_the_top_to_0(name: str) -> None:
+    one, two = steps.NAMES[name](1, 0.01, 50.0), steps.NAMES[name](2, 0.01, 50.0)
+    assert one.tolist() == [float(two[0]), 0.0]
+
+
+@pytest.mark.parametrize("rho", [0.05, 0.1, 0.5, 0.999, 1.0, 7.0, 999.0, 1001.0, 1e9, 1e300])
+def test_karras_steps_of_any_rho(rho: float) -> None:
+    """Against the formula in numbers with 400 digits."""
+    with decimal.localcontext() as context:
+        context.prec = 600
+        low, high, exponent = decimal.Decimal("0.002"), decimal.Decimal(80), decimal.Decimal(rho)
+        ends = high ** (1 / exponent), low ** (1 / exponent)
+        exact = [float((ends[0] + (ends[1] - ends[0]) * i / 4) ** exponent) for i in range(5)]
+    assert steps.karras(5, 0.002, 80.0, rho)[:-1].tolist() == pytest.approx(exact, rel=2e-12)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-200, 80.0), (1e-300, 1e300), (2e-3, 1e100)])
+def test_karras_steps_over_hundreds_of_orders_of_magnitude(low: float, high: float) -> None:
+    sigmas = steps.karras(9, low, high)
+    assert float(sigmas[-2]) == pytest.approx(low, rel=1e-6)
+    assert bool((sigmas.diff() < 0).all())

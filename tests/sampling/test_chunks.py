@@ -39,27 +39,15 @@ CASES = {
     "heun": ("unet", Sampler(steps="karras:n=2")),
     "churn": (
         "unet",
-        Sampler(
-            steps="karras:n=3",
-            churn=Churn(amount=5, sigma_min=0.01, sigma_max=50, noise_scale=1.007),
-        ),
+        Sampler(steps="karras:n=3", churn=Churn(amount=5, sigma_min=0.01, sigma_max=50, noise_scale=1.007)),
     ),
     "euler, vp, churn": (
         "adm",
-        Sampler(
-            steps="karras:n=3",
-            schedule="vp_fitted",
-            solver="euler",
-            churn=Churn(amount=1),
-        ),
+        Sampler(steps="karras:n=3", schedule="vp_fitted", solver="euler", churn=Churn(amount=1)),
     ),
     "sa_solver, restarts": (
         "unet",
-        Sampler(
-            steps="karras:n=3",
-            solver="sa_solver",
-            restarts=Restart(repeats=1, steps=2, sigma_max=9),
-        ),
+        Sampler(steps="karras:n=3", solver="sa_solver", restarts=Restart(repeats=1, steps=2, sigma_max=9)),
     ),
 }
 

@@ -137,7 +137,7 @@ def test_clamp_range() -> None:
         ({"sigmas": [1.0, -0.5, 0.0]}, "must decrease, and be positive"),
         ({"sigmas": [2.0, 1.0]}, "the last of sigmas is 1, but must be 0"),
         ({"sigmas": [float("nan"), 0.0]}, "not finite"),
-        ({"sigmas": [float("inf"), 0.0]}, "not finite"),
+        ({"sigmas": [2.0, float("inf"), 0.0]}, "not finite"),
         ({"latents": torch.full((1, 1, 2, 2), float("nan"))}, "latents hold values that are not finite"),
         ({"latents": torch.full((1, 1, 2, 2), float("inf"))}, "latents hold values that are not finite"),
         ({"latents": torch.ones(1, 1, 2, 2, dtype=torch.int64)}, "latents must be floating point"),

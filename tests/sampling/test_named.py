@@ -37,11 +37,7 @@ def model(tmp_path: Path) -> Path:
 def test_there_and_back(model: Path) -> None:
     for sampler in (
         named("").sampler,
-        Sampler(
-            schedule="edm:scaling=vp",
-            churn=Churn(amount=3.0),
-            guidance=Guidance(weight=1.5, sigma_max=2.0),
-        ),
+        Sampler(schedule="edm:scaling=vp", churn=Churn(amount=3.0), guidance=Guidance(weight=1.5, sigma_max=2.0)),
     ):
         kept = dataclasses.replace(named(checksum(model)), sampler=sampler, warm_up_seeds=None)
         assert save_named(model, kept) == model / "samplers" / "fast.json"

@@ -230,6 +230,9 @@ def test_shape_and_range_of_other_denoisers() -> None:
     class Limited:
         sigma_min, sigma_max, sample_shape = 100.0, 200.0, (1, 2)
 
+        def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+            return x
+
     with pytest.raises(ValueError, match="the denoiser supports 100 to 200"):
         Sampler().run(Limited(), [1])
 

@@ -31,11 +31,13 @@ contrast        N(0, 1)             multiply by 2^(w std)                       
 lumaflip        0 or 1              reverse the component along the grey axis               w
 hue             U(-pi, pi) max      turn the colours about the grey axis by w radians       cos w - 1, sin w
 saturation      N(0, 1)             multiply the distance from the grey axis by 2^(w std)   w
+imgfilter       N(0, 1) four times  multiply octave bands of frequency by 2^(w std), the    w0, w1, w2, w3
+                                    expected power kept; each band has its own gate
 ==============  ==================  ======================================================  ==========================
 
 ``scale`` to ``translate_frac`` together are one affine map for each image, and one resampling: see
 :mod:`elucidiff.augment.resampling`. The colour transforms are one matrix for each image: see
-:mod:`elucidiff.augment.colour`.
+:mod:`elucidiff.augment.colour`. For the filters see :mod:`elucidiff.augment.filters`.
 
 **What is on.** :meth:`Augment.paper` switches on the paper's set (its Table 6): both flips, scale, rotate_frac, aniso
 and translate_frac, nine label columns. The gate of the left-right mirror always passes: half of all images are
@@ -46,7 +48,8 @@ them with noise and cut-outs. For denoisers the paper found colour corruption an
 is plausible: a mirrored or turned picture still shows shapes and textures that the data have. A recoloured one has
 another mean and variance, and a filtered one another amount of detail, which is just what a denoiser must know at
 high and at low noise; the network then spends capacity on statistics that no sample shall have. The colour transforms
-are here for experiments, and for data whose colours carry no meaning; filters and corruptions are left out.
+and the filters are here for experiments, and for data whose colours or sharpness carry no meaning; corruption by
+noise and cut-outs is left out.
 ``rotate_int`` and ``translate_int`` add little to their sub-pixel kin, but they are exact, for data that must not be
 resampled.
 

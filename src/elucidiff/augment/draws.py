@@ -14,7 +14,7 @@ from elucidiff.augment.options import Options
 
 
 class Source(Protocol):
-    """Where the draws come from, one call a draw. Shapes are ``(n,)``, or ``(2, n)`` for ``rows=2``."""
+    """Where the draws come from, one call a draw. Shapes are ``(n,)``, or ``(rows, n)`` for more rows than one."""
 
     def integers(self, end: int) -> Tensor:
         """Integers 0 ... end - 1, equally likely, int64."""
@@ -68,6 +68,7 @@ _VALUES: dict[str, Callable[[Options, Source], Tensor]] = {
     "lumaflip": lambda options, source: source.integers(2),
     "hue": lambda options, source: _signed(source) * (math.pi * options.hue_max),
     "saturation": lambda options, source: source.normal(),
+    "imgfilter": lambda options, source: source.normal(4),
 }
 
 
@@ -76,17 +77,19 @@ def gated_values(options: Options, source: Source) -> dict[str, Tensor]:
 
     A transform makes its value draws and then one uniform draw g for its gate, for every image; w is kept where
     g < multiplier * p. Thus the number of draws depends on nothing but the options and the number of images. The
-    direction of ``aniso`` is drawn after its w, and has a gate of its own, last, against ``aniso_rotate_prob``.
+    direction of ``aniso`` is drawn after its w, and has a gate of its own, last, against ``aniso_rotate_prob``. Each
+    band of ``imgfilter`` has a gate.
 
     Returns:
-        option -> w of shape ``(n,)``, or ``(2, n)`` for the shifts; ``"aniso_angle"`` beside ``"aniso"``. Counts
-        (flips, quarter turns) are int64, the others float32.
+        option -> w of shape ``(n,)``, or ``(2, n)`` for the shifts and ``(4, n)`` for the bands of ``imgfilter``;
+        ``"aniso_angle"`` beside ``"aniso"``. Counts (flips, quarter turns) are int64, the others float32.
     """
     params: dict[str, Tensor] = {}
     for option in options.active:
         w = _VALUES[option](options, source)
         angle = _signed(source) * math.pi if option == "aniso" else None
-        params[option] = _keep(w, source.uniform() < getattr(options, option) * options.p)
+        gates = source.uniform(4 if option == "imgfilter" else 1)
+        params[option] = _keep(w, gates < getattr(options, option) * options.p)
         if angle is not None:
             params["aniso_angle"] = _keep(angle, source.uniform() < options.aniso_rotate_prob)
     return params

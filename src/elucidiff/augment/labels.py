@@ -15,7 +15,7 @@ _TWO_COLUMNS = frozenset({"rotate_int", "translate_int", "rotate_frac", "aniso",
 
 def label_dim(active: Iterable[str]) -> int:
     """The number of label columns of these transforms."""
-    return sum(2 if option in _TWO_COLUMNS else 1 for option in active)
+    return sum(2 if option in _TWO_COLUMNS else 4 if option == "imgfilter" else 1 for option in active)
 
 
 def label_columns(options: Options, params: Mapping[str, Tensor], n: int, width: int, height: int) -> Tensor:
@@ -38,6 +38,8 @@ def label_columns(options: Options, params: Mapping[str, Tensor], n: int, width:
                 columns += [w * params["aniso_angle"].cos(), w * params["aniso_angle"].sin()]
             case "translate_frac":
                 columns += [w[0], w[1]]
+            case "imgfilter":
+                columns += list(w)
             case _:
                 columns.append(w)
     if not columns:

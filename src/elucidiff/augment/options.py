@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 EXACT = ("xflip", "yflip", "rotate_int", "translate_int")
 SUBPIXEL = ("scale", "rotate_frac", "aniso", "translate_frac")
 COLOUR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+FILTER = ("imgfilter",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +18,8 @@ class Options:
     Attributes:
         p: overall probability, in [0, 1].
         xflip, yflip, rotate_int, translate_int, scale, rotate_frac, aniso, translate_frac, brightness, contrast,
-            lumaflip, hue, saturation: multipliers of ``p`` for each transform; 0 switches it off, which also removes
-            its label columns. A product above 1 means always.
+            lumaflip, hue, saturation, imgfilter: multipliers of ``p`` for each transform; 0 switches it off, which
+            also removes its label columns. A product above 1 means always.
         translate_int_max: largest integer shift, as a part of the width or height.
         scale_std: spread of the log2 of the magnification.
         rotate_frac_max: largest rotation, as a part of a half turn.
@@ -29,6 +30,7 @@ class Options:
         contrast_std: spread of the log2 of the contrast.
         hue_max: largest turn of the hue, as a part of a half turn.
         saturation_std: spread of the log2 of the saturation.
+        imgfilter_std: spread of the log2 of the gain of a frequency band.
 
     Raises:
         ValueError: a setting out of its range.
@@ -48,6 +50,7 @@ class Options:
     lumaflip: float = 0.0
     hue: float = 0.0
     saturation: float = 0.0
+    imgfilter: float = 0.0
     translate_int_max: float = 0.125
     scale_std: float = 0.2
     rotate_frac_max: float = 1.0
@@ -58,6 +61,7 @@ class Options:
     contrast_std: float = 0.5
     hue_max: float = 1.0
     saturation_std: float = 1.0
+    imgfilter_std: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -77,4 +81,4 @@ class Options:
     @property
     def active(self) -> tuple[str, ...]:
         """The names of the transforms that are switched on, in the order in which they run."""
-        return tuple(option for option in (*EXACT, *SUBPIXEL, *COLOUR) if getattr(self, option) > 0)
+        return tuple(option for option in (*EXACT, *SUBPIXEL, *COLOUR, *FILTER) if getattr(self, option) > 0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from elucidiff.augment.colour import colour_matrices, recolour
 from elucidiff.augment.draws import Generated, gated_values
+from elucidiff.augment.filters import filter_images, gains
 from elucidiff.augment.geometry import inverse_matrices
 from elucidiff.augment.labels import label_columns, label_dim
 from elucidiff.augment.options import COLOUR, SUBPIXEL, Options
@@ -50,7 +51,8 @@ class Augment(Options):
             device: where to put the result; default: where the generator is.
 
         Returns:
-            option -> w, ``(n,)``, or ``(2, n)`` (x, y) for the two shifts: 0 where the transform is not applied.
+            option -> w, ``(n,)``, or ``(2, n)`` (x, y) for the two shifts and ``(4, n)`` for the bands of
+            ``imgfilter``: 0 where the transform is not applied.
             ``aniso`` has its angle beside it as ``"aniso_angle"``. Flips and quarter turns are int64, the others
             float32.
 
@@ -122,10 +124,15 @@ class Augment(Options):
             images = images.index_copy(0, index, resample(images.index_select(0, index), inverse))
         if any(option in values for option in COLOUR):
             images = recolour(images, colour_matrices(self, values, n))
+        if "imgfilter" in values and (chosen := values["imgfilter"].any(0).nonzero()[:, 0]).numel():
+            index = place(chosen, images.device)
+            gain = gains(values["imgfilter"][:, chosen], self.imgfilter_std)
+            images = images.index_copy(0, index, filter_images(images.index_select(0, index), gain))
         return images, place(labels, images.device, images.dtype)
 
     def _check_params(self, params: Mapping[str, Tensor], n: int) -> None:
-        expected = {option: (2, n) if option.startswith("translate") else (n,) for option in self.active}
+        rows = {"translate_int": 2, "translate_frac": 2, "imgfilter": 4}
+        expected = {option: (rows[option], n) if option in rows else (n,) for option in self.active}
         if "aniso" in expected:
             expected["aniso_angle"] = (n,)
         if params.keys() != expected.keys():

@@ -23,6 +23,7 @@ from elucidiff.evaluation.ablation import (
     missing_cells,
     to_csv,
 )
+from elucidiff.evaluation.ablation.tables import resolution_of
 from elucidiff.evaluation.quality import Judge
 from elucidiff.evaluation.quality.metrics import title
 from elucidiff.evaluation.results import ResultsTable
@@ -115,7 +116,10 @@ class Report:
         return Table(
             title,
             rows,
-            [Column(heading, lower_is_better.get(metric, True)) for heading, (metric, _) in columns.items()],
+            [
+                Column(heading, lower_is_better.get(metric, True), resolution_of(metric))
+                for heading, (metric, _) in columns.items()
+            ],
             values,
             {row: other for row, other in self.references.items() if row in rows and other in rows},
         )

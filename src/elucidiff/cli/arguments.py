@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
 import tyro
 
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import clipped
 
 T = TypeVar("T")
 
@@ -24,12 +27,19 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
         ValueError: an unknown or malformed argument, in one line.
         SystemExit: ``--help`` was asked for and printed.
     """
+    for before, argument in itertools.pairwise(["", *arguments]):
+        if not argument.strip():
+            where = f"after {clipped(before)} " if before else ""
+            raise ValueError(f"the argument {where}is empty: give it a value")
     said = io.StringIO()
     try:
-        with _wide_terminal(), contextlib.redirect_stderr(said):
+        with _terminal(help_asked=not {"-h", "--help"}.isdisjoint(arguments)), contextlib.redirect_stderr(said):
             if default is None:
-                return tyro.cli(options, args=list(arguments), prog=prog, config=_STYLE)
-            return tyro.cli(options, args=list(arguments), prog=prog, default=default, config=_STYLE)
+                parsed = tyro.cli(options, args=list(arguments), prog=prog, config=_STYLE)
+            else:
+                parsed = tyro.cli(options, args=list(arguments), prog=prog, default=default, config=_STYLE)
+        _refuse_absurd(parsed)
+        return parsed
     except SystemExit as exit_:
         if exit_.code in (0, None):
             raise
@@ -40,30 +50,71 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
 
 
+_NARROWEST, _WIDE = 40, 200
+
+# Beyond these, a number is a slip of the finger that would only cost memory, processes or time.
+_MOST = {
+    "n": 10**6, "nfe": 10**4, "batch_size": 10**6, "extractor_batch_size": 10**6, "repeats": 10**6, "probes": 10**6,
+    "trials": 10**9, "shard_size": 10**9, "resize": 1 << 16, "columns": 10**4, "memorisation_samples": 10**6,
+    "processes": 4096, "workers": 4096, "data_workers": 4096, "blocks_per_level": 10**4, "base_channels": 10**6,
+}  # fmt: skip
+_MOST_OF_ANY = 2**63 - 1
+_DIGITS = 20
+
+
+def _refuse_absurd(options: object) -> None:
+    """Raise ValueError if a whole number is larger than anybody means."""
+    if not is_dataclass(options):
+        return
+    for entry in fields(options):
+        value = getattr(options, entry.name)
+        most = _MOST.get(entry.name, _MOST_OF_ANY)
+        for given in value if isinstance(value, tuple) else (value,):
+            # Some are words as well: a number or auto, numbers with commas between them.
+            for text in str(given).split(",") if isinstance(given, int) or entry.name in _MOST else ():
+                digits = text.strip().removeprefix("-")
+                if digits.isdecimal() and (len(digits) > _DIGITS or int(digits) > most):
+                    shown = digits if len(digits) <= _DIGITS else f"a number of {len(digits)} digits"
+                    raise ValueError(f"--{entry.name.replace('_', '-')} is {shown}, but must be at most {most}")
+        _refuse_absurd(value)
+
+
 @contextlib.contextmanager
-def _wide_terminal() -> Iterator[None]:
-    """Keep tyro from wrapping its messages in the middle of a sentence when nobody looks at a terminal."""
+def _terminal(help_asked: bool) -> Iterator[None]:
+    """Keep tyro from wrapping its messages, which become one line, and from squeezing its help into no room."""
     before = os.environ.get("COLUMNS")
-    if not sys.stdout.isatty():
-        os.environ["COLUMNS"] = "200" if before is None else before
+    asked = int(before) if before and before.isascii() and before.isdigit() and len(before) < 6 else None
+    if not help_asked:
+        os.environ["COLUMNS"] = str(_WIDE)
+    elif asked is not None or before is not None or not sys.stdout.isatty():
+        os.environ["COLUMNS"] = str(max(_NARROWEST, asked or _WIDE))
     try:
         yield
     finally:
         if before is None:
             os.environ.pop("COLUMNS", None)
+        else:
+            os.environ["COLUMNS"] = before
+
+
+_RULES = {"─", "-"}
 
 
 def _one_line(box: str) -> str:
     """The text of tyro's error box, without the frame, the colours and the repeated help text."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    rows = [row.strip("│ ").strip() for row in plain.splitlines()]
+    rows = [row.strip("│| ").strip() for row in plain.splitlines()]
+    if (
+        len(rows) > 1 and rows[1] and set(rows[1]) <= _RULES
+    ):  # in ASCII there is a title over a rule instead of a frame
+        rows = rows[2:]
     parts: list[str] = []
     for row in rows:
         if row.startswith(("╭", "╰")):
             continue
         if row.startswith(("Argument helptext", "For full helptext")):
             break
-        if row and not set(row) <= {"─"}:
+        if row and not set(row) <= _RULES:
             parts.append(row)
     # Candidates follow with their help: the first flag is what helps.
     for at, part in enumerate(parts):

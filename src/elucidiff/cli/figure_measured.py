@@ -33,7 +33,7 @@ from elucidiff.evaluation.step_errors import step_errors as measure_steps
 from elucidiff.evaluation.strips import strips as measure_strips
 from elucidiff.figures import curvature, loss_per_sigma, repeated_churn, step_errors, strips
 from elucidiff.figures.numbers import Numbers
-from elucidiff.sampling.sampler import range_for
+from elucidiff.sampling.ranges import range_for
 from elucidiff.sampling.seeds import parse_seeds
 
 IDEAL, TRAINED = "exact denoiser", "trained network"

@@ -27,10 +27,9 @@ from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.interpolation import mixed, path, stops
 from elucidiff.sampling.labels import labels_for
-from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
-from elucidiff.sampling.watch import Watch
 from elucidiff.solvers import RK45
 
 
@@ -146,22 +145,16 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     rows = labels_for(denoiser, noise, asked, any_class=True)
     labels = None if rows is None else mixed(rows.expand(len(seeds), -1), places)
     evaluations: list[Any] = []
-    watch = Watch()
-
-    def look(step: Step) -> None:
-        watch(step)
-        evaluations.append(step.nfe)
-
+    names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
     x = sample(
         denoiser,
         latents.to(device),
         sigmas,
         labels=None if labels is None else labels.to(device),
         batch_size=options.batch_size,
-        callback=look,
+        callback=lambda step: evaluations.append(step.nfe),
+        names=names,
     )
-    names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
-    watch.check(x, names)
     facts = {"sampler": sampler.to_plain(), "nfe": evaluations[-1]}
     return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
+import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
 from elucidiff import __version__
+from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
 from elucidiff.cli.usage import listed
 from elucidiff.launch.allocator import keep_freed_memory
 from elucidiff.suggest import suggestion
-from elucidiff.untrusted import printable
+from elucidiff.untrusted import clipped, printable
 
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
@@ -37,9 +41,36 @@ COMPUTING = frozenset(VERBS) - {"data", "ema", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
 
 
+_MOST_SAID = 600
+_NO_MEMORY = re.compile(
+    r"out of memory|(can't|cannot|not enough|failed to) allocate|not enough memory|Storage size", re.I
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 2 a mistake in what was asked for, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one verb and return the exit code.
+
+    0: done. 2: a mistake in what was asked for, or something that could not be read or written. 130: interrupted.
+    1: a fault of the program itself. Each but the first comes with one line on standard error.
+
+    Args:
+        arguments: the words after the program's name. Without, this is the program: they are those of the process,
+            whose streams and signals are prepared for whatever may come.
+    """
+    if arguments is not None:
+        return _run(list(arguments), None)
+    signals = Signals()
+    with Streams() as streams:
+        code = _run(sys.argv[1:], signals)
+        sys.stdout.flush()
+        if streams.failure is not None:
+            _say(f"elucidiff: error: cannot write to standard output: {streams.failure.strerror}")
+            code = code or 2
+    signals.no_more()
+    return code
+
+
+def _run(words: list[str], signals: Signals | None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if words else 2
@@ -48,26 +79,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, rest = words[0], words[1:]
     with _warnings_in_one_line(verb):
-        return _run(verb, rest)
+        # What the library warns of in Python, verbs say in words of their own, once.
+        warnings.filterwarnings("ignore", message="sigma goes from")
+        return _run_verb(verb, rest, signals)
 
 
-def _run(verb: str, rest: list[str]) -> int:
+def _run_verb(verb: str, rest: list[str], signals: Signals | None) -> int:
+    name = f"elucidiff {verb if verb in VERBS else ''}".strip()
     try:
         if verb not in VERBS:
-            raise ValueError(f"unknown verb {verb!r}; {suggestion(verb, VERBS)}")
+            raise ValueError(f"unknown verb '{clipped(verb)}'; {suggestion(verb[:100], VERBS)}")
         if verb in COMPUTING:
             keep_freed_memory()
-        return int(importlib.import_module(f"elucidiff.cli.{verb}").run(rest) or 0)
-    except (ValueError, OSError) as error:
+        with contextlib.nullcontext() if signals is None else signals.ending_at_once():
+            module = importlib.import_module(f"elucidiff.cli.{verb}")
+        return int(module.run(rest) or 0)
+    except SystemExit as exit_:  # --help of a verb
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except KeyboardInterrupt:
+        _say(f"{name}: interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if signals is not None and signals.received and not isinstance(error, (ValueError, OSError)):
+            _say(f"{name}: interrupted")  # what was being done made something else of it
+            return INTERRUPTED
         if os.environ.get("ELUCIDIFF_TRACEBACK"):
             raise
-        print(f"elucidiff {verb if verb in VERBS else ''}".strip() + f": error: {_one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"elucidiff {verb}: interrupted", file=sys.stderr)
-        return 130
-    except SystemExit as exit_:  # --help of a verb
-        return int(exit_.code or 0)
+        text, code = _told(error)
+        _say(f"{name}: {text}")
+        return code
 
 
 @contextlib.contextmanager
@@ -78,17 +118,43 @@ def _warnings_in_one_line(verb: str) -> Iterator[None]:
         kind = "note" if issubclass(category, UserWarning) else category.__name__
         print(f"elucidiff {verb}: {kind}: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
+    # Without a handler, Python prints what Pillow logs of damaged files.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.showwarning = show
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _one_line(error: BaseException) -> str:
+def _told(error: Exception) -> tuple[str, int]:
+    """What went wrong, in one line, and the exit code."""
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return printable(f"{error.strerror}{where}")
-    return printable(" ".join(str(error).split())) or type(error).__name__
+        where = f": {_one_line(str(error.filename))}" if error.filename else ""
+        return f"error: {_one_line(error.strerror)}{where}", 2
+    said = _one_line(str(error)) or type(error).__name__
+    if isinstance(error, (ValueError, OSError)):
+        return f"error: {said}", 2
+    if isinstance(error, OverflowError):
+        return f"error: a number is too large: {said}", 2
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return f"error: there is not enough memory for what was asked: {said}", 2
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{os.path.basename(last.filename)}, line {last.lineno}"
+    how = "ELUCIDIFF_TRACEBACK=1 shows how it came to it"
+    return f"fault in the program: {type(error).__name__}: {said} ({where}; {how})", 1
+
+
+def _one_line(text: str) -> str:
+    """A text in one line that can be printed, and of which no more is said than helps."""
+    half = _MOST_SAID // 2
+    if len(text) > _MOST_SAID:
+        text = f"{text[:half]} ... {text[-half:]}"
+    return printable(" ".join(text.split()))
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _usage() -> str:

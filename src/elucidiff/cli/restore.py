@@ -29,7 +29,6 @@ from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.drawn import file_name
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
-from elucidiff.sampling.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     )
     check_folder(options.out, options.overwrite)
 
-    watch = Watch()
-    result = sampler.run(
-        posterior, seeds, labels, any_class=True, batch_size=options.batch_size, callback=watch, device=device
-    )
+    result = sampler.run(posterior, seeds, labels, any_class=True, batch_size=options.batch_size, device=device)
     x = result.x.cpu()
-    watch.check(x, [f"seed {seed}" for seed in seeds])
     # Where nothing is known, both sides of the difference are 0.
     share = 1.0 if isinstance(measure, AveragePool) else float(measure(torch.ones_like(x[:1])).mean())
     misfit = ((measure(x) - y).square().flatten(1).mean(1) / share).sqrt()

@@ -20,7 +20,8 @@ from elucidiff.data.named import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.launch.notices import failing_once, is_main_process
-from elucidiff.sampling.sampler import Sampler, range_for
+from elucidiff.sampling.ranges import range_for
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.presets import PRESETS, preset

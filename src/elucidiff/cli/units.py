@@ -6,7 +6,8 @@ from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.figures.style import is_picture
-from elucidiff.sampling.sampler import Sampler, range_for
+from elucidiff.sampling.ranges import range_for, suits
+from elucidiff.sampling.sampler import Sampler
 
 
 def makes_pictures(denoiser: Denoiser) -> bool:
@@ -30,9 +31,9 @@ def range_advice(sampler: Sampler, denoiser: Denoiser) -> str | None:
     if not isinstance(spread, float) or not 0 < spread < float("inf"):
         return None
     sigmas = sampler.sigmas(denoiser)
-    high, low = float(sigmas[0]), float(sigmas[-2])
-    if high >= 10 * spread and low <= spread / 20:
+    if suits(sigmas, spread):
         return None
+    high, low = float(sigmas[0]), float(sigmas[-2])
     least, most = range_for(spread)
     return (
         f"warning: sigma goes from {high:g} to {low:g}, but the training data have a standard deviation of "

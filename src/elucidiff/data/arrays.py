@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,15 @@ from elucidiff.data.npy import (
     load_member,
     mapped_npy,
     member_name,
+    members_of,
     opened_member,
     read_layout,
-    unreadable,
     zipped_npy,
 )
 from elucidiff.data.reading import Reading
 from elucidiff.data.sources import ArraySource, Contents, Images, Joined, Source
 from elucidiff.data.trees import Archive, Tree
-from elucidiff.untrusted import open_regular, printable
+from elucidiff.untrusted import printable
 
 _MOST_MEMBERS = 1 << 16
 
@@ -55,13 +54,7 @@ def open_npz(path: Path, part: str | None, reading: Reading) -> Contents:
         ValueError: it is damaged, holds Python objects, no images, or values that are not finite.
     """
     where = printable(str(path))
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
-    except OSError:
-        raise
-    except Exception as error:
-        raise unreadable(where, error) from None
+    members = members_of(path)
     if len(members) > _MOST_MEMBERS:
         raise ValueError(f"{where} holds {len(members):,} arrays: save them as one array, (N, C, *spatial)")
     layouts = {}

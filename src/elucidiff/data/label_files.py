@@ -39,11 +39,13 @@ class Listed:
         values: a label for each of the pictures; None where there is none.
         names: of the classes, where the file has one-hot columns.
         notes: what was not used of it.
+        elsewhere: the labels of pictures in other parts of the data set.
     """
 
     values: list[Any]
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    elsewhere: tuple[Any, ...] = ()
 
 
 def read_listed(tree: Tree, file: str, pictures: Sequence[str], every: Iterable[str], column: str | None) -> Listed:
@@ -69,10 +71,11 @@ def read_listed(tree: Tree, file: str, pictures: Sequence[str], every: Iterable[
     except Exception as error:  # archives raise many types for damage
         raise ValueError(f"cannot read {where}: {printable(' '.join(str(error).split()))}") from None
     below = [_below(name, folder) for name in pictures]
+    others = [_below(name, folder) for name in every if _is_below(name, folder)]
     if file.endswith(".json"):
-        return _nvlabs(content, where, below, {_below(name, folder) for name in every if _is_below(name, folder)})
+        return _nvlabs(content, where, below, others)
     rows = _json_lines(content, where) if file.endswith(".jsonl") else _table(content, where)
-    return _from_rows(rows, where, below, column)
+    return _from_rows(rows, where, below, others, column)
 
 
 def labels_from_values(values: Sequence[Any], where: str, names: tuple[str, ...] = ()) -> Labels:
@@ -96,7 +99,7 @@ def labels_from_values(values: Sequence[Any], where: str, names: tuple[str, ...]
     return Labels.from_array(array, len(values), where, names)
 
 
-def _nvlabs(content: bytes, where: str, pictures: list[str], every: set[str]) -> Listed:
+def _nvlabs(content: bytes, where: str, pictures: list[str], every: list[str]) -> Listed:
     """``{"labels": [[name, label], ...]}``, or null for no labels, as NVlabs' dataset_tool writes it."""
     document = parse_json(content, where)
     expected = 'expected {"labels": [["image.png", 0], ...]} or {"labels": null}'
@@ -117,7 +120,7 @@ def _nvlabs(content: bytes, where: str, pictures: list[str], every: set[str]) ->
         stray = next((name for name in given if name not in known), None)
         if stray is not None:
             raise ValueError(f"{where} has a label for {printable(stray)}, which is not there")
-    return Listed(values)
+    return Listed(values, elsewhere=tuple(given.values()) if len(given) > len(pictures) else ())
 
 
 def _json_lines(content: bytes, where: str) -> list[dict[str, Any]]:
@@ -183,7 +186,9 @@ def _vector(cell: str) -> list[Any]:
     return value
 
 
-def _from_rows(rows: list[dict[str, Any]], where: str, pictures: list[str], column: str | None) -> Listed:
+def _from_rows(
+    rows: list[dict[str, Any]], where: str, pictures: list[str], every: list[str], column: str | None
+) -> Listed:
     if not rows:
         raise ValueError(f"{where} lists no pictures")
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -192,7 +197,11 @@ def _from_rows(rows: list[dict[str, Any]], where: str, pictures: list[str], colu
         example = printable(pictures[0])
         raise ValueError(f"{where} has no column whose entries are names of pictures, such as {example}")
     notes = []
-    unlisted, strays = found.count(None), len(rows) - len({place for place in found if place is not None})
+    used = {place for place in found if place is not None}
+    other = set[int]()
+    if len(every) > len(pictures):
+        other = {place for place in _file_column([files], rows, every)[1] if place is not None} - used
+    unlisted, strays = found.count(None), len(rows) - len(used) - len(other)
     if unlisted:
         notes.append(f"{where} does not list {unlisted:,} of the pictures")
     if strays:
@@ -207,7 +216,12 @@ def _from_rows(rows: list[dict[str, Any]], where: str, pictures: list[str], colu
     def label(row: dict[str, Any]) -> Any:
         return [row[name] for name in chosen].index(1) if names else row.get(chosen[0])
 
-    return Listed([None if place is None else label(rows[place]) for place in found], names, tuple(notes))
+    return Listed(
+        [None if place is None else label(rows[place]) for place in found],
+        names,
+        tuple(notes),
+        tuple(label(rows[place]) for place in sorted(other)),
+    )
 
 
 def _file_column(

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from elucidiff.data.decoding import FORMATS, HEAD_BYTES, SUFFIXES, is_picture
 from elucidiff.data.label_files import is_missing, labels_from_values, read_listed
 from elucidiff.data.labels import Labels
@@ -43,11 +45,13 @@ class Layout:
         names: their files, sorted.
         labels: one for each, or None.
         notes: what was left out, and which of several readings was taken.
+        elsewhere: the folders of the pictures of other parts, without the level of the parts.
     """
 
     names: list[str]
     labels: Labels | None = None
     notes: list[str] = field(default_factory=list)
+    elsewhere: list[list[str]] = field(default_factory=list)
 
 
 def pictures_of(tree: Tree) -> tuple[list[str], str]:
@@ -118,6 +122,8 @@ def _take_part(layout: Layout, folders: list[list[str]], part: str | None, root:
     if outside := len(folders) - len(rows):
         layout.notes.append(f"left out: {_pictures(outside)} beside the folders of the parts, as in none of them")
     layout.names = [layout.names[row] for row in kept]
+    others = set(rows).difference(kept)
+    layout.elsewhere = [folders[row][:level] + folders[row][level + 1 :] for row in sorted(others)]
     return [folders[row][:level] + folders[row][level + 1 :] for row in kept]
 
 
@@ -216,6 +222,7 @@ def _labels_from_files(
 ) -> None:
     values: list[object] = [None] * len(files)
     names: tuple[str, ...] = ()
+    elsewhere: list[object] = []
     used = list(dict.fromkeys(files))
     for file in used:
         rows = [row for row, other in enumerate(files) if other == file]
@@ -226,6 +233,7 @@ def _labels_from_files(
             raise ValueError(f"{tree.where(file)} has other classes than {tree.where(used[0])}")
         names = listed.names
         layout.notes += listed.notes
+        elsewhere += listed.elsewhere
     labelled = [row for row, value in enumerate(values) if not is_missing(value)]
     where = tree.where(used[0])
     if not labelled:
@@ -238,7 +246,11 @@ def _labels_from_files(
             " --labels-from none takes all of them, without labels"
         )
         layout.names = [layout.names[row] for row in labelled]
-    layout.labels = labels_from_values([values[row] for row in labelled], where, names)
+    known = [values[row] for row in labelled]
+    # A class has the same number in every part, even if a part has no picture of it.
+    more = {value for value in elsewhere if type(value) is type(known[0]) and isinstance(value, int | str)}
+    labels = labels_from_values([*known, *more], where, names)
+    layout.labels = labels.select(np.arange(len(known)))
     level, inside = _first_branching(folders)
     classes = [] if level is None else sorted({folders[row][level] for row in inside})
     if classes and not all(name.isdigit() for name in classes):
@@ -268,7 +280,10 @@ def _labels_from_folders(layout: Layout, folders: list[list[str]], tree: Tree, *
             f" ({tree.where(first)}); --labels-from none takes all pictures, without labels"
         )
         layout.names = [layout.names[row] for row in inside]
-    layout.labels = Labels.from_names([printable(folders[row][level]) for row in inside], str(tree.root))
+    # A class has the same number in every part, even if a part has no picture of it.
+    names = [printable(folders[row][level]) for row in inside]
+    names += sorted({printable(parts[level]) for parts in layout.elsewhere if len(parts) > level})
+    layout.labels = Labels.from_names(names, str(tree.root)).select(np.arange(len(inside)))
     if all(_STORAGE.fullmatch(name) for name in classes):
         layout.notes.append(
             f"the {_folders(classes)} were taken for classes; if they only divide the files up, --labels-from none"

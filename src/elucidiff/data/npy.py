@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ import numpy as np
 
 from elucidiff.data.sources import Images
 from elucidiff.data.stored import MappedSource, ZippedSource
-from elucidiff.untrusted import open_regular, printable, reading
+from elucidiff.untrusted import clipped, open_regular, printable, reading
 
 _BYTES_AT_ONCE = 1 << 22
 _MOST_UNPACKED = 1 << 28
+_MAGIC = b"\x93NUMPY"
+_MOST_HEADER = 1 << 16
+_MOST_AXES = 32
+_ENTRY = re.compile(r"\s*['\"](\w+)['\"]\s*:\s*('[^']*'|\"[^\"]*\"|\w+|\([^()]*\))\s*(?:,|$)")
 # Deflate packs at most 1032 bytes into one.
 _MOST_PACKED = 1100
 
@@ -55,32 +60,56 @@ def read_layout(file: IO[bytes], where: str, size: int | None) -> Layout:
     Raises:
         ValueError: no ``.npy`` file, a damaged header, Python objects, or fewer bytes than the header promises.
     """
-    try:
-        version = np.lib.format.read_magic(file)
-    except ValueError:
-        raise ValueError(f"cannot read {where}: it is no .npy file; Python objects are never unpickled") from None
-    try:
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise ValueError(f"it is of version {version[0]}.{version[1]} of the format, which is only for records")
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header can be anything: half a literal, or one nested too deep
-        raise unreadable(where, error) from None
-    if dtype.hasobject:
-        raise ValueError(f"cannot read {where}: it holds Python objects, which are never unpickled")
-    if any(length < 0 for length in shape):
-        raise ValueError(f"cannot read {where}: its header says {shape}, a negative length")
-    layout = Layout(tuple(int(length) for length in shape), dtype, bool(fortran), file.tell())
+    with reading(where):  # what is packed can be damaged in many ways
+        begin = file.read(len(_MAGIC) + 2)
+        if begin[: len(_MAGIC)] != _MAGIC or len(begin) < len(_MAGIC) + 2:
+            raise ValueError("it is no .npy file; Python objects are never unpickled")
+        if tuple(begin[-2:]) not in ((1, 0), (2, 0), (3, 0)):
+            raise ValueError(f"it is of version {begin[-2]}.{begin[-1]} of the format")
+        length = int.from_bytes(file.read(2 if begin[-2] == 1 else 4), "little")
+        header = file.read(min(length, _MOST_HEADER))
+    if len(header) < length:
+        raise ValueError(f"cannot read {where}: its header is truncated, or longer than that of any array")
+    layout = Layout(*_described(header.decode("latin-1"), where), file.tell())
     if size is not None and layout.nbytes > size - layout.offset:
         raise ValueError(
             f"cannot read {where}: its header says {printable(str(layout.dtype))} {layout.shape}, {layout.nbytes:,}"
             f" bytes, but only {max(size - layout.offset, 0):,} are there"
         )
     return layout
+
+
+def _described(header: str, where: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type and order, out of what a header says: a Python dict of three entries, which is not evaluated."""
+    entries: dict[str, str] = {}
+    text = header.strip().removeprefix("{").removesuffix("}")
+    while found := _ENTRY.match(text):
+        entries[found[1]] = found[2].strip()
+        text = text[found.end() :]
+    lengths = [length.strip() for length in entries.get("shape", "x").strip("()").split(",")]
+    if lengths[-1] == "":
+        lengths.pop()
+    whole = entries.keys() == {"descr", "fortran_order", "shape"} and not text.strip()
+    if not whole or not all(re.fullmatch(r"-?\d{1,19}L?", length) for length in lengths):
+        raise ValueError(f"cannot read {where}: its header is damaged, or that of records")
+    shape = tuple(int(length.removesuffix("L")) for length in lengths)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"cannot read {where}: its header says {shape}, a negative length")
+    if len(shape) > _MOST_AXES:
+        raise ValueError(f"cannot read {where}: its header says that it has {len(shape)} axes")
+    kind, order = entries["descr"].strip("'\""), entries["fortran_order"]
+    try:
+        if not re.fullmatch(r"[<>|=]?[a-zA-Z?]\d{0,6}(\[\d{0,6}[a-zA-Z]{1,2}\])?", kind) or order not in (
+            "True",
+            "False",
+        ):
+            raise TypeError("unknown")
+        dtype = np.dtype(kind)
+    except (TypeError, ValueError):
+        raise ValueError(f"cannot read {where}: its header says {clipped(kind)}, which is no type") from None
+    if dtype.hasobject:
+        raise ValueError(f"cannot read {where}: it holds Python objects, which are never unpickled")
+    return shape, dtype, order == "True"
 
 
 def read_array(file: IO[bytes], where: str, size: int) -> Images:
@@ -95,16 +124,12 @@ def read_values(file: IO[bytes], layout: Layout, where: str) -> Images:
         OSError: the file cannot be read.
         ValueError: it is damaged or truncated.
     """
-    try:
+    with reading(where):
         content = file.read(layout.nbytes)
-        if len(content) == layout.nbytes:
-            array = np.frombuffer(content, layout.dtype)
-            return array.reshape(layout.shape, order="F" if layout.fortran else "C")
-    except OSError:
-        raise
-    except Exception as error:  # what is packed can be damaged in many ways
-        raise unreadable(where, error) from None
-    raise ValueError(f"cannot read {where}: it is truncated")
+        if len(content) < layout.nbytes:
+            raise ValueError("it is truncated")
+        array = np.frombuffer(content, layout.dtype)
+        return array.reshape(layout.shape, order="F" if layout.fortran else "C")
 
 
 def read_arrays(path: Path) -> dict[str, Images]:
@@ -171,28 +196,26 @@ def load_member(path: Path, member: zipfile.ZipInfo) -> Images:
         return read_array(file, member_name(path, member), member.file_size)
 
 
+def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of a ``.npz`` file by their names.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no archive, or damaged.
+    """
+    with reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        return {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
+
+
 def opened_member(path: Path, member: zipfile.ZipInfo) -> IO[bytes]:
     """A member of an archive, opened for reading; it can be read after the archive's own file is closed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.open(member)
-    except OSError:
-        raise
-    except Exception as error:  # encrypted, packed in an unknown way, or damaged
-        raise unreadable(member_name(path, member), error) from None
+    with reading(member_name(path, member)), zipfile.ZipFile(path) as archive:
+        return archive.open(member)
 
 
 def member_name(path: Path, member: zipfile.ZipInfo) -> str:
     """What to call a member of an archive in a message."""
     return printable(f"{path}:{member.filename}")
-
-
-def unreadable(where: str, error: Exception) -> ValueError:
-    """An error that says which file cannot be read, in one line."""
-    text = printable(" ".join(str(error).split())[:200]) or type(error).__name__
-    if any(sign in text for sign in ("allow_pickle", "Object arrays", "Python objects")):
-        text = "it is damaged, or holds Python objects, which are never unpickled"
-    return ValueError(f"cannot read {where}: {text}")
 
 
 def _source(path: Path, layout: Layout, where: str) -> MappedSource:

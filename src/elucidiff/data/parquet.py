@@ -154,9 +154,6 @@ class ParquetTree:
     def where(self, name: str) -> str:
         return self._rows.where(int(name))
 
-    def stamp(self, name: str) -> str:
-        return name
-
 
 class ListedPixels:
     """Arrays in a column of lists of numbers, which may be nested.
@@ -263,6 +260,10 @@ def open_parquet(root: Path, paths: list[Path], chosen: Reading = AS_USUAL) -> C
         chosen.refuse(where, "channel_axis")
         tree = ParquetTree(root, rows)
         return Contents(root.stem, ImageFiles(tree, tree.names), labels, notes=notes)
+    if str(schema.field(images).type) in ("string", "large_string"):
+        raise ValueError(
+            f"{where}: its column {clipped(images)} holds text, but must hold encoded pictures, or pixels"
+        )
     source: Any = ListedPixels(rows)
     if len(source.shape) == 1:
         values, more, chosen = folded(source.read(np.arange(len(source))), where, chosen)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from elucidiff.untrusted import open_regular, printable
+from elucidiff.untrusted import open_regular, printable, reading
 
 LEFTOVER, HIDDEN, LINK = (
     "leftovers of other programs (thumbnails, settings)",
@@ -46,10 +46,6 @@ class Tree(Protocol):
 
     def where(self, name: str) -> str:
         """What to call a file in a message."""
-        ...
-
-    def stamp(self, name: str) -> str:
-        """Something that changes if the file does, most likely; found without reading it."""
         ...
 
 
@@ -105,13 +101,6 @@ class Folder:
     def where(self, name: str) -> str:
         return printable(self._path(name))
 
-    def stamp(self, name: str) -> str:
-        try:
-            status = os.stat(self._path(name))
-        except OSError:
-            return "not there"
-        return f"{status.st_size} {status.st_mtime_ns}"
-
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
@@ -144,11 +133,14 @@ class Folder:
         seen: set[tuple[int, int]] = set()
         for name in self._file_links:
             try:
-                identity = _identity(os.stat(self._path(name)))
+                status = os.stat(self._path(name))
             except OSError:
                 self.names.append(name)  # whether it matters that it leads nowhere is for the reader to say
                 continue
-            if identity in seen or (identity[0] == self._device and identity[1] in inodes):
+            identity = _identity(status)
+            if not stat.S_ISREG(status.st_mode):
+                self.names.append(name)
+            elif identity in seen or (identity[0] == self._device and identity[1] in inodes):
                 self.left_out[LINK] += 1
             else:
                 seen.add(identity)
@@ -217,16 +209,11 @@ class Archive:
                 f"cannot read {self.where(name)}: it would unpack to {info.file_size:,} bytes,"
                 f" more than {_MOST_PACKED} times its size"
             )
-        try:
+        with reading(self.where(name)):
             return self._zip.open(info)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {self.where(name)}: {printable(str(error))}") from None
 
     def where(self, name: str) -> str:
         return printable(f"{self.root}:{name}")
-
-    def stamp(self, name: str) -> str:
-        return str(self._members[name].CRC)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root}

@@ -48,11 +48,14 @@ class DiscreteTime:
     The network is told the integer index j of the nearest noise level (DDPM, improved DDPM, guided diffusion,
     Stable Diffusion). Ho et al. 2020, Eq. 4; Karras et al. 2022, Appendix C.3.
 
+    A table may end in pure noise, alpha-bar 0 (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891). Its last noise
+    level is infinite, and a finite one is never rounded to it; see :class:`AdaptedDenoiser` for what D is there.
+
     Args:
-        alpha_bars: the table (M,), strictly decreasing, inside (0, 1).
+        alpha_bars: the table (M,), strictly decreasing, inside (0, 1); the last may be 0.
 
     Raises:
-        ValueError: the table is empty, not one-dimensional, not decreasing, or leaves (0, 1).
+        ValueError: the table is empty, not one-dimensional, not decreasing, leaves (0, 1), or has nothing but 0.
     """
 
     alpha_bars: Tensor
@@ -62,8 +65,10 @@ class DiscreteTime:
         table = torch.as_tensor(self.alpha_bars, dtype=torch.float64).cpu()
         if table.ndim != 1 or not len(table):
             raise ValueError(f"alpha_bars must be a table (M,), not of shape {tuple(table.shape)}")
-        if not bool(((table > 0) & (table < 1)).all() and (table.diff() < 0).all()):
-            raise ValueError("alpha_bars must decrease and lie strictly between 0 and 1")
+        if not bool(((table >= 0) & (table < 1)).all() and (table.diff() < 0).all()):
+            raise ValueError("alpha_bars must decrease and lie strictly between 0 and 1, but for a last one of 0")
+        if float(table[0]) == 0:
+            raise ValueError("alpha_bars is 0 alone: a table needs a noise level that is finite")
         object.__setattr__(self, "sigmas", ((1 - table) / table).sqrt())
 
     @property
@@ -73,7 +78,7 @@ class DiscreteTime:
 
     @property
     def sigma_max(self) -> float:
-        """Largest noise level of the table."""
+        """Largest noise level of the table; infinite if it ends in pure noise."""
         return float(self.sigmas[-1])
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
@@ -86,7 +91,11 @@ class DiscreteTime:
         return self._index(sigma), (1 + sigma.square()).rsqrt()
 
     def _index(self, sigma: Tensor) -> Tensor:
-        return (sigma[..., None] - self.sigmas.to(sigma.device, sigma.dtype)).abs().argmin(-1)
+        table = self.sigmas.to(sigma.device, sigma.dtype)
+        # Far beyond the table, differences from all of its levels would be rounded to one number.
+        highest = float(self.sigmas[self.sigmas.isfinite()][-1])
+        nearest = (sigma.clamp(max=highest)[..., None] - table).abs().argmin(-1)
+        return torch.where(sigma.isinf(), len(table) - 1, nearest)
 
 
 @dataclass(frozen=True)
@@ -121,14 +130,18 @@ class AdaptedDenoiser(nn.Module):
 
     With x = x_0 + sigma eps:
 
-    ========= =============================== ==================================================================
-    predicts  F estimates                     D(x; sigma)
-    ========= =============================== ==================================================================
-    x0        x_0                             F
-    epsilon   eps                             x - sigma F (Ho et al. 2020)
-    v         s (eps - sigma x_0)             (x - sigma F / s) / (1 + sigma^2) (Salimans and Ho 2022)
-    flow      eps - x_0                       (x - sigma F) / (1 + sigma) (Lipman et al. 2023, Liu et al. 2023)
-    ========= =============================== ==================================================================
+    ========= =================== ===================================================================== ==============
+    predicts  F estimates         D(x; sigma)                                                           at infinity
+    ========= =================== ===================================================================== ==============
+    x0        x_0                 F                                                                     F
+    epsilon   eps                 x - sigma F (Ho et al. 2020)                                          none
+    v         s (eps - sigma x_0) (x - sigma F / s) / (1 + sigma^2) (Salimans and Ho 2022)              -F
+    flow      eps - x_0           (x - sigma F) / (1 + sigma) (Lipman et al. 2023, Liu et al. 2023)     x - F
+    ========= =================== ===================================================================== ==============
+
+    At sigma = 0 it is x, whatever F says. Where the network's time reaches pure noise (rectified flow at t = 1, a
+    table with zero terminal SNR), sigma may be infinite. There x stands for the noise eps itself, of unit variance,
+    which is what the network sees too.
 
     Args:
         network: called as ``network(x_t, t)``, or ``network(x_t, t, labels)`` where labels are given, with t of shape
@@ -161,6 +174,8 @@ class AdaptedDenoiser(nn.Module):
         self.time = time
         self.label_dim = label_dim
         self.dtype = dtype
+        # The noise cannot be told from x where x is the noise, so there is nothing to learn from an epsilon there.
+        self._endless = predicts != "epsilon" and _reaches_infinity(time)
 
     @property
     def sigma_min(self) -> float:
@@ -181,27 +196,47 @@ class AdaptedDenoiser(nn.Module):
 
         Args:
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
-            sigma: noise level in units of the data, a float, () or (B,).
+            sigma: noise level in units of the data, a float, () or (B,); at infinity ``x`` is unit noise.
             labels: class indices (B,), or rows (B, label_dim); None calls the network without labels.
 
         Returns:
             D(x; sigma) in the type of ``x``; the network sees ``dtype``.
 
         Raises:
-            ValueError: the labels or noise levels do not fit the batch or the network.
+            TypeError: ``x`` is no tensor, or ``sigma`` no number.
+            ValueError: the labels or noise levels do not fit the batch or the network; a noise level is negative,
+                not a number, or infinite where there is no answer.
         """
-        levels = noise_levels(sigma, x).expand(len(x))
+        levels = noise_levels(sigma, x, may_be_infinite=self._endless).expand(len(x))
         t, scale = self.time.at(levels)
-        sigma, s = per_sample(levels, x), per_sample(scale, x)
+        noise_only = per_sample(levels.isinf(), x)
+        # Where there is nothing but noise, formulas get a level at which they are finite, and are not used.
+        sigma = torch.where(noise_only, 1.0, per_sample(levels, x)).to(x.dtype)
+        s = torch.where(noise_only, 1.0, per_sample(scale, x)).to(x.dtype)
         dtype = floating_type(self.network) if self.dtype is None else self.dtype
         arguments = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
         if labels is not None:
             arguments.append(label_rows(labels, self.label_dim).to(x.device, dtype))
         output = self.network(*arguments)[:, : x.shape[1]].to(x.dtype)
-        if self.predicts == "epsilon":
-            return x - sigma * output
-        if self.predicts == "v":
-            return (x - sigma * output / s) / (1 + sigma.square())
-        if self.predicts == "flow":
-            return (x - sigma * output) / (1 + sigma)
-        return output
+        denoised, from_noise = self._denoised(x, sigma, s, output)
+        return torch.where(sigma == 0, x, torch.where(noise_only, from_noise, denoised))
+
+    def _denoised(self, x: Tensor, sigma: Tensor, s: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        """D at finite noise levels, and at an infinite one; see the table above."""
+        match self.predicts:
+            case "epsilon":
+                return x - sigma * output, output  # which noise_levels refuses
+            case "v":
+                return (x - sigma * output / s) / (1 + sigma.square()), -output
+            case "flow":
+                return (x - sigma * output) / (1 + sigma), x - output
+            case _:
+                return output, output
+
+
+def _reaches_infinity(time: Time) -> bool:
+    """Whether the network can be told of an infinite noise level."""
+    if not math.isinf(time.sigma_max):
+        return False
+    t, _ = time.at(torch.tensor([math.inf], dtype=torch.float64))
+    return bool(t.isfinite().all())

@@ -73,7 +73,7 @@ class DataPosterior(nn.Module):
         """
         _check_shape(x, self.sample_shape)
         wide = x.flatten(1).to(widest_type(x.device))
-        levels = noise_levels(sigma, wide).expand(len(x))
+        levels = noise_levels(sigma, wide, may_be_infinite=True).expand(len(x))
         rows = None
         if labels is not None:
             rows = _class_weights(labels, self.label_dim, self.empty_classes, wide).expand(len(x), -1)
@@ -235,11 +235,13 @@ class GaussianMixture(nn.Module):
         """U^T (x - mu) and the eigenvalues of S + sigma^2 I, (B, K, n); log w N(x; mu, S + sigma^2 I), (B, K)."""
         _check_shape(x, self.sample_shape)
         wide = x.flatten(1).to(self.means.dtype)
-        variance = noise_levels(sigma, wide).square().reshape(-1, 1, 1)
+        variance = noise_levels(sigma, wide, may_be_infinite=True).square().reshape(-1, 1, 1)
         # The floor makes 0 / 0 the limit sigma -> 0; its root keeps squares divided by it finite.
         spread = (self.spectra + variance).clamp_min(torch.finfo(wide.dtype).tiny ** 0.5)
         rotated = torch.einsum("kij,bki->bkj", self.axes, wide[:, None] - self.means)
         log_density = -0.5 * (rotated.square() / spread + (2 * math.pi * spread).log()).sum(2)
+        # In pure noise all components are equally far away.
+        log_density = torch.where(variance.isinf()[:, :, 0], torch.zeros_like(log_density), log_density)
         return rotated, spread, log_density + self._log_weights(x, labels)
 
     def _log_weights(self, x: Tensor, labels: Tensor | None) -> Tensor:

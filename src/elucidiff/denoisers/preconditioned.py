@@ -14,6 +14,8 @@ from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noi
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
 
+_SOME_LEVEL = 1.0  # asked for in place of 0
+
 
 class Denoiser(nn.Module):
     """D(x; sigma) = c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma)), Karras et al. 2022, Eq. 7.
@@ -36,6 +38,12 @@ class Denoiser(nn.Module):
 
     def __init__(self, network: nn.Module, preconditioning: Preconditioning) -> None:
         super().__init__()
+        if isinstance(network, type) or not callable(network):
+            raise TypeError(f"network is {network!r:.60}: give a torch.nn.Module, called as network(x, c_noise, ...)")
+        if isinstance(preconditioning, type) or not hasattr(preconditioning, "c_skip"):
+            raise TypeError(
+                f"preconditioning is {preconditioning!r}: give an object, such as ed.preconditioning.EDM()"
+            )
         self.network = network
         self.preconditioning = preconditioning
         self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
@@ -121,14 +129,21 @@ class Denoiser(nn.Module):
             augment_labels: augmentation labels (B, augment_dim), or None.
 
         Returns:
-            D(x; sigma), shaped like ``x``.
+            D(x; sigma), shaped like ``x``. At sigma = 0 it is ``x`` itself, whatever the network says.
 
         Raises:
-            ValueError: the labels or noise levels do not fit the batch or the network.
+            TypeError: ``x`` is no tensor, or ``sigma`` no number.
+            ValueError: the labels or noise levels do not fit the batch or the network; or a noise level is negative,
+                not a number or infinite (which is looked at where it waits for no accelerator).
         """
         dtype = floating_type(self.network)
-        x = x.to(torch.promote_types(dtype, torch.float32))
-        levels = noise_levels(sigma, x)
+        if isinstance(x, Tensor):  # else the next line says so
+            x = x.to(torch.promote_types(dtype, torch.float32))
+        given = noise_levels(sigma, x)
+        # Without noise there is nothing to ask the network, and ln(0) is nothing to tell it: it is asked at a level
+        # where it has an answer, which is then not used.
+        clean = given == 0
+        levels = torch.where(clean, torch.full_like(given, _SOME_LEVEL), given)
         rows = None
         if labels is not None:
             rows = self._rows(labels, x).to(dtype)
@@ -143,7 +158,8 @@ class Denoiser(nn.Module):
         channels = x.shape[1]
         if output.shape[1] not in (channels, 2 * channels):
             raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
-        return p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
+        denoised = p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
+        return torch.where(per_sample(clean, x), x, denoised)
 
     def _rows(self, labels: Labels, x: Tensor) -> Tensor:
         """Labels as the network takes them, (B or 1, label_dim), or with the column that tells presence."""

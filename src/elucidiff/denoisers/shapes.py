@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,16 +15,33 @@ LabelKind = Literal["classes", "vectors"]
 Labels = Tensor | Sequence[int] | Sequence[str] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
-def noise_levels(sigma: float | Tensor, x: Tensor) -> Tensor:
+def noise_levels(sigma: float | Tensor, x: Tensor, *, may_be_infinite: bool = False) -> Tensor:
     """Noise levels ``(1,)`` or ``(B,)`` in the type and on the device of ``x``.
+
+    Values are looked at where that waits for nothing: not on an accelerator, nor while a compiler traces.
 
     Args:
         sigma: one noise level, or one a sample in any shape with ``B`` elements such as ``(B, 1, 1, 1)``.
         x: the batch ``(B, C, *spatial)``.
+        may_be_infinite: whether there is an answer at infinity, where ``x`` is noise alone, of unit variance.
 
     Raises:
-        ValueError: the number of noise levels is neither 1 nor B.
+        TypeError: ``x`` is no tensor, or ``sigma`` no number.
+        ValueError: the number of noise levels is neither 1 nor B, or one is negative, not a number or infinite.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is of type {type(x).__name__}, but must be a tensor (B, C, *spatial)")
+    try:
+        given = torch.as_tensor(sigma)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"sigma is {sigma!r}, but must be a number, or a tensor of one a sample") from None
+    if given.is_complex() or given.dtype == torch.bool:
+        raise TypeError(f"sigma is of type {given.dtype}, but must be a real number, or one a sample")
+    if given.device.type == "cpu" and not torch.compiler.is_compiling():
+        wrong = ~((given >= 0) & (given < math.inf)) if not may_be_infinite else ~(given >= 0)
+        if bool(wrong.any()):
+            allowed = ">= 0" if may_be_infinite else "finite and >= 0"
+            raise ValueError(f"sigma is {float(given[wrong].flatten()[0]):g}, but a noise level must be {allowed}")
     levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
     if levels.numel() not in (1, x.shape[0]):
         raise ValueError(f"sigma has {levels.numel()} values for {x.shape[0]} samples: give one, or one a sample")

@@ -68,6 +68,16 @@ class Schedule(ABC):
         t = as_tensor(t)
         return -(self.scale(t) ** 3) * self.variance_dot(t) / 2 if self.scaling == "vp" else torch.zeros_like(t)
 
+    def ode(self, t: Value) -> tuple[Tensor, Tensor]:
+        """a = sigma'/sigma + s'/s, b = s sigma'/sigma of dx/dt = a x - b D(x/s; sigma) (Karras et al. 2022, Eq. 4).
+
+        A schedule that comes to pure noise in finite time, with s sigma = 1 where sigma is infinite, has finite
+        values there too.
+        """
+        pull = self.sigma_dot(t) / self.sigma(t)
+        scale = self.scale(t)
+        return pull + self.scale_dot(t) / scale, pull * scale
+
     def f(self, t: Value) -> Tensor:
         """The drift f = s' / s of dx = f(t) x dt + g(t) dw (Karras et al. 2022, App. B)."""
         return self.scale_dot(t) / self.scale(t)
@@ -311,6 +321,12 @@ class Flow(Schedule):
     def scale_dot(self, t: Value) -> Tensor:
         """s'(t) = -1, unless another scaling was chosen."""
         return -torch.ones_like(as_tensor(t)) if self.scaling == "flow" else super().scale_dot(t)
+
+    def ode(self, t: Value) -> tuple[Tensor, Tensor]:
+        """dx/dt = (x - D) / t: the form to which Eq. 4 comes down, also at t = 1; Eq. 4 for another scaling."""
+        if self.scaling != "flow":
+            return super().ode(t)
+        return 1 / as_tensor(t), 1 / as_tensor(t)
 
     def _spread(self, t: Tensor) -> Tensor:
         return t if self.scaling == "flow" else super()._spread(t)  # 0 times infinity at t = 1 otherwise

@@ -1,8 +1,8 @@
 """Time-step discretizations: sigma_0 > ... > sigma_(N-1), followed by sigma_N = 0 (Karras et al. 2022, Table 1).
 
 Every function returns noise levels in float64 on the CPU, shape (N + 1,), the last of them 0. Turn them into the
-solver's time with ``schedule.time(sigmas)``. All raise ValueError for fewer than two steps or a range that is not
-0 < sigma_min < sigma_max < infinity.
+solver's time with ``schedule.time(sigmas)``. A single step is one from sigma_max to 0. All raise ValueError for fewer
+than one step or a range that is not 0 < sigma_min < sigma_max < infinity, and TypeError for what are no numbers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor
 
 from elucidiff.design import iddpm as iddpm_table
 from elucidiff.design import schedules
-from elucidiff.design.values import check_positive, check_range
+from elucidiff.design.values import check_integer, check_positive, check_range
 from elucidiff.parts import part, setting
+
+_LARGE_RHO = 1e3
 
 
 def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Tensor:
@@ -27,16 +29,25 @@ def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float
         n: number of steps N.
         sigma_min: the last noise level before 0, in units of the data.
         sigma_max: the first noise level.
-        rho: 1 spaces the levels evenly, larger values crowd them at low noise. 3 equalises the truncation error of
-            the steps, 5 to 10 sample best (App. D.1).
+        rho: 1 spaces the levels evenly, larger values crowd them at low noise, smaller ones at high noise. 3
+            equalises the truncation error of the steps, 5 to 10 sample best (App. D.1).
 
     Raises:
         ValueError: as for all steps, or rho is not positive and finite.
     """
     check_positive(rho=rho)
     i = _fractions(n, sigma_min, sigma_max)
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return _with_zero((high + i * (low - high)) ** rho)
+    if 1 <= rho <= _LARGE_RHO:
+        high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+        levels = (high + i * (low - high)) ** rho
+        # Over ranges of dozens of orders of magnitude the difference leaves nothing of the lowest level.
+        lost = (i == 1) & ((levels - sigma_min).abs() > 1e-6 * sigma_min)
+        return _with_zero(torch.where(lost, sigma_min, levels))
+    # The same in logarithms: powers of 1 / rho leave the range of numbers for a small rho, and for a large one all
+    # come to 1, where differences are lost. Its limits are sigma_max up to the last step, and equal ratios.
+    log_ratio = torch.tensor(math.log(sigma_min / sigma_max), dtype=torch.float64)
+    levels = sigma_max * (rho * (i * (log_ratio / rho).expm1()).log1p()).exp()
+    return _with_zero(torch.where(i == 1, sigma_min, levels))
 
 
 def vp_times(n: int, epsilon_s: float = 1e-3) -> Tensor:
@@ -44,7 +55,7 @@ def vp_times(n: int, epsilon_s: float = 1e-3) -> Tensor:
     _check_count(n)
     if not 0 < epsilon_s < 1:
         raise ValueError(f"epsilon_s is {epsilon_s}: it must lie between 0 and 1")
-    return 1 + torch.arange(n, dtype=torch.float64) / (n - 1) * (epsilon_s - 1)
+    return 1 + _evenly(n) * (epsilon_s - 1)
 
 
 def vp(n: int, sigma_min: float | None = None, sigma_max: float | None = None, epsilon_s: float = 1e-3) -> Tensor:
@@ -121,7 +132,7 @@ def iddpm(
     table = table[(table >= sigma_min) & (table <= sigma_max)]
     if not table.numel():
         raise ValueError(f"no level of the iDDPM table lies between {sigma_min} and {sigma_max}: widen the range")
-    indices = torch.arange(n, dtype=torch.float64) * ((table.numel() - 1) / (n - 1))
+    indices = torch.arange(n, dtype=torch.float64) * ((table.numel() - 1) / max(n - 1, 1))
     return _with_zero(table[indices.round().long()])
 
 
@@ -368,8 +379,8 @@ def check_levels(sigmas: Tensor) -> None:
     """Raise ValueError unless ``sigmas`` are noise levels (N + 1,) that decrease (repeats allowed) to a final 0."""
     if sigmas.ndim != 1 or len(sigmas) < 2:
         raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
-    if not bool(sigmas.isfinite().all()):
-        raise ValueError("sigmas holds values that are not finite")
+    if not bool(sigmas[1:].isfinite().all() and not sigmas[0].isnan()):
+        raise ValueError("sigmas holds values that are not finite, after the first, which may be infinite")
     if float(sigmas[-1]) != 0:
         raise ValueError(f"the last of sigmas is {float(sigmas[-1]):g}, but must be 0")
     if not bool((sigmas[:-1] > 0).all() and (sigmas.diff() <= 0).all()):
@@ -380,12 +391,18 @@ def _fractions(n: int, sigma_min: float, sigma_max: float) -> Tensor:
     """i / (N - 1) for i = 0 ... N - 1, after the checks that all discretizations share."""
     _check_count(n)
     check_range(sigma_min, sigma_max)
-    return torch.arange(n, dtype=torch.float64) / (n - 1)
+    return _evenly(n)
+
+
+def _evenly(n: int) -> Tensor:
+    """From 0 to 1 in ``n`` numbers; 0 alone for one."""
+    return torch.arange(n, dtype=torch.float64) / max(n - 1, 1)
 
 
 def _check_count(n: int) -> None:
-    if n < 2:
-        raise ValueError(f"{n} sampling steps are too few: use at least 2")
+    check_integer(n=n)
+    if n < 1:
+        raise ValueError(f"{n} sampling steps are too few: use at least 1")
 
 
 def _with_zero(sigmas: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.finite import seed_names
 from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.ode import probability_flow
-from elucidiff.sampling.optimise.exact import check_finite
 from elucidiff.solvers import Heun, Solver
 from elucidiff.solvers.unipc import UniPC
 
@@ -139,11 +139,18 @@ def _exact_solution(
     each = max(_LEAST, math.ceil(_FINE / (len(levels) - 2)))
 
     def keep(step: Step) -> None:
-        check_finite(step.denoised, seeds, step.index, step.sigma)
         if step.index % each == 0:
             found.append(step.x)
 
-    x = sample(denoiser, latents, _refined(levels, each), solver=_FINE_SOLVER, labels=labels, callback=keep)
+    x = sample(
+        denoiser,
+        latents,
+        _refined(levels, each),
+        solver=_FINE_SOLVER,
+        labels=labels,
+        callback=keep,
+        names=seed_names(seeds),
+    )
     return [*found, x]
 
 

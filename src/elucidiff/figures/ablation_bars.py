@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from elucidiff.evaluation.ablation.tables import Column, Table
+from elucidiff.evaluation.ablation.tables import Column, Table, resolution_of
 from elucidiff.evaluation.results import Row
 from elucidiff.figures.measured import Point, metric_of, metric_title, points
 from elucidiff.figures.style import BLUE, GREY, INK, SKY, new_figure, quiet
@@ -46,7 +46,7 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
     lower = found[0].row.lower_is_better
     for axes, budget in zip(panels, budgets, strict=False):
         bars = {point.configuration: point for point in found if point.row.budget == budget}
-        _panel(axes, names, bars, lower)
+        _panel(axes, names, bars, lower, metric)
         axes.set_title("" if budget is None else f"{budget} evaluations", fontsize=10, color=INK, loc="left")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
@@ -55,8 +55,8 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, names: Sequence[str], bars: Mapping[str, Point], lower: bool) -> None:
-    column = Column("", lower)
+def _panel(axes: Axes, names: Sequence[str], bars: Mapping[str, Point], lower: bool, metric: str) -> None:
+    column = Column("", lower, resolution_of(metric))
     table = Table("", dict.fromkeys(bars, ""), [column], {(name, ""): each.values for name, each in bars.items()}, {})
     best, tied = table.best(column), table.tied(column)
     spreads = {name: each.spread for name, each in bars.items()}

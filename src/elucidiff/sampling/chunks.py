@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.known_labels import KnownLabels, known_labels
 from elucidiff.denoisers.shapes import LabelKind
-from elucidiff.design.values import as_tensor
+from elucidiff.design.values import as_tensor, check_integer
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FixedBatch:
     size: int = 16
 
     def __post_init__(self) -> None:
+        check_integer(batch_size=self.size)
         if self.size < 1:
             raise ValueError(f"batch size is {self.size}, but must be at least 1")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elucidiff.design.values import check_number
 from elucidiff.parts import part, setting
 
 
@@ -30,6 +31,7 @@ class Churn:
         noise_scale: S_noise > 0, the standard deviation of the new noise.
 
     Raises:
+        TypeError: a value is no number.
         ValueError: a value is out of its range.
     """
 
@@ -40,6 +42,7 @@ class Churn:
     noise_scale: float = setting(1.0, search=(1.0, 1.01))
 
     def __post_init__(self) -> None:
+        check_number(**vars(self))
         if not 0 <= self.amount < math.inf:
             raise ValueError(f"churn amount is {self.amount}, but must be a finite number >= 0")
         if not 0 <= self.sigma_min <= self.sigma_max:

@@ -6,14 +6,21 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff import parts
+from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.grid import noise_grid
+from elucidiff.sampling.arguments import check_denoiser, tensor_from
+from elucidiff.sampling.finite import check_finite, numbered
+from elucidiff.sampling.grid import check_ends, noise_grid
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
 from elucidiff.solvers import RK2, RK45, Euler, Solver
+
+_ADVICE = "look for NaN in the denoiser's output, or take more steps"
 
 
 class Carried(NamedTuple):
@@ -31,11 +38,11 @@ class Carried(NamedTuple):
 @torch.no_grad()
 def encode(
     denoiser: Callable[..., Tensor],
-    x: Tensor,
+    x: Tensor | npt.NDArray[np.floating],
     sigmas: Sequence[float] | Tensor,
     *,
-    solver: Solver = RK45(),  # noqa: B008 (frozen)
-    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    solver: Solver | str = RK45(),  # noqa: B008 (frozen)
+    schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     labels: Tensor | None = None,
     batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
@@ -61,23 +68,25 @@ def encode(
         ValueError: an argument is out of its range, not finite, or does not fit the others; or the result is not
             finite (the message names the sample).
     """
-    check_samples(denoiser, x)
+    x = check_samples(denoiser, x)
+    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
     times = times_up(denoiser, schedule, sigmas, solver, x.device)
     ode = probability_flow(denoiser, schedule, x, labels, batch_size)
-    state = x.to(widest_type(x.device, dtype)) * float(schedule.scale(times[0]))
+    state = x.to(state_type(x.device, dtype)) * float(schedule.scale(times[0]))
     end = follow(ode, solver, state, times)
     latents = end / (float(schedule.sigma(times[-1])) * float(schedule.scale(times[-1])))
-    return Carried(_finite(latents), ode.evaluations.nfe)
+    check_finite(latents, numbered, advice=_ADVICE)
+    return Carried(latents, ode.evaluations.nfe)
 
 
 @torch.no_grad()
 def decode(
     denoiser: Callable[..., Tensor],
-    latents: Tensor,
+    latents: Tensor | npt.NDArray[np.floating],
     sigmas: Sequence[float] | Tensor,
     *,
-    solver: Solver = RK45(),  # noqa: B008 (frozen)
-    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    solver: Solver | str = RK45(),  # noqa: B008 (frozen)
+    schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     labels: Tensor | None = None,
     batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
@@ -90,12 +99,15 @@ def decode(
     Raises:
         ValueError: as :func:`encode`.
     """
-    check_samples(denoiser, latents)
+    latents = check_samples(denoiser, latents)
+    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
     times = times_up(denoiser, schedule, sigmas, solver, latents.device)[::-1]
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
     start = float(schedule.sigma(times[0])) * float(schedule.scale(times[0]))
-    end = follow(ode, solver, latents.to(widest_type(latents.device, dtype)) * start, times)
-    return Carried(_finite(end / float(schedule.scale(times[-1]))), ode.evaluations.nfe)
+    end = follow(ode, solver, latents.to(state_type(latents.device, dtype)) * start, times)
+    x = end / float(schedule.scale(times[-1]))
+    check_finite(x, numbered, advice=_ADVICE)
+    return Carried(x, ode.evaluations.nfe)
 
 
 def round_trip_error(x: Tensor, decoded: Tensor) -> Tensor:
@@ -114,7 +126,9 @@ def times_up(
     """
     if not isinstance(solver, RK45 | RK2 | Euler):
         raise ValueError(f"{type(solver).__name__} cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler")
-    times = [level.t for level in noise_grid(denoiser, schedule, sigmas, None, device)][::-1]
+    grid = noise_grid(denoiser, schedule, sigmas, None, device)
+    check_ends(grid, "the ODE cannot be followed both ways")
+    times = [level.t for level in grid][::-1]
     if len(times) < 2 or times[0] == times[-1]:
         raise ValueError("at least two positive noise levels are needed, sigma_max and sigma_min, and then 0")
     return [times[0], times[-1]] if solver.adaptive else times
@@ -127,18 +141,21 @@ def follow(ode: ProbabilityFlow, solver: Solver, x: Tensor, times: Sequence[floa
     return x
 
 
-def check_samples(denoiser: Any, x: Tensor) -> None:
-    """Raise ValueError unless ``x`` is a finite floating-point batch, of the denoiser's shape if it states one."""
-    if x.ndim < 2 or not x.is_floating_point():
-        raise ValueError(f"samples must be floating point (B, C, *spatial), not {x.dtype} {tuple(x.shape)}")
-    _finite(x, "holds values that are not finite")
+def check_samples(denoiser: Any, x: Tensor | npt.NDArray[np.floating]) -> Tensor:
+    """``x`` as a tensor, if it is a finite floating-point batch, of the denoiser's shape if it states one.
+
+    Raises:
+        TypeError: it is no tensor or array, or ``denoiser`` cannot be called.
+        ValueError: it is anything else.
+    """
+    check_denoiser(denoiser)
+    x = tensor_from(x, "samples")
+    finite = x.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        raise ValueError(
+            f"{numbered(int(finite.logical_not().nonzero()[0]))} holds values that are not finite: leave it out"
+        )
     shape = tuple(getattr(denoiser, "sample_shape", ()))
     if shape and tuple(x.shape[1:]) != shape:
         raise ValueError(f"samples have shape {tuple(x.shape[1:])}, but the denoiser takes {shape}")
-
-
-def _finite(x: Tensor, else_says: str = "became not finite: look for NaN in the denoiser's output") -> Tensor:
-    broken = ~x.flatten(1).isfinite().all(1)
-    if bool(broken.any()):
-        raise ValueError(f"sample {int(broken.nonzero()[0])} of the batch {else_says}")
     return x

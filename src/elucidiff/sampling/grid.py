@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.design.schedules import Schedule
-from elucidiff.design.steps import Karras, check_levels
+from elucidiff.design.steps import Karras, Steps, check_levels
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.restart import Restart
 
@@ -55,7 +56,8 @@ def noise_grid(
     Args:
         denoiser: its ``round_sigma``, if it has one, is applied to all noise levels, raised ones included.
         schedule: where the times come from.
-        sigmas: noise levels (N + 1,), decreasing (repeats allowed), finite, the last 0 and the others positive.
+        sigmas: noise levels (N + 1,), decreasing (repeats allowed), the last 0 and the others positive. The first may
+            be infinite, where a sample is unit noise; no noise is added there.
         churn: how noise is raised, or None.
         device: where the denoiser lives.
         restarts: parts of the run to repeat.
@@ -63,13 +65,18 @@ def noise_grid(
     Raises:
         ValueError: the noise levels are not as above, the schedule does not reach them, or a restart does not fit.
     """
-    wanted = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    wanted = level_tensor(sigmas)
     check_levels(wanted)
+    highest = float(getattr(denoiser, "sigma_max", math.inf))
+    if math.isinf(float(wanted[0])) and math.isfinite(highest):
+        raise ValueError(f"sigmas begins at infinity, but the denoiser supports noise levels up to {highest:g}")
     asked = _rounded(denoiser, wanted[:-1], device)
+    endless = asked.isinf()
     t = schedule.time(asked)
-    sigma, scale = schedule.sigma(t), schedule.scale(t)
+    t = torch.where(endless & t.isnan(), math.inf, t)
+    sigma, scale = torch.where(endless, math.inf, schedule.sigma(t)), schedule.scale(t)
     gamma = torch.zeros_like(sigma) if churn is None else churn.gamma(sigma, len(sigma))
-    raised = gamma > 0
+    raised = (gamma > 0) & ~endless
     asked_hat = torch.where(raised, _rounded(denoiser, sigma + gamma * sigma, device), asked)
     t_hat = torch.where(raised, schedule.time(asked_hat), t)
     sigma_hat = torch.where(raised, schedule.sigma(t_hat), sigma)
@@ -80,7 +87,8 @@ def noise_grid(
     raised_to = ", to which the churn raises: use less churn"
     _check_reached(schedule, asked_hat, sigma_hat, torch.stack([t_hat, scale_hat]), raised_to)
     t_next = torch.cat([t[1:], torch.zeros(1, dtype=torch.float64)])
-    columns = (t, sigma, t_hat, sigma_hat, t_next, scale_hat / scale, spread)
+    rescale = torch.where(endless, 1.0, scale_hat / scale)
+    columns = (t, sigma, t_hat, sigma_hat, t_next, rescale, torch.where(endless, 0.0, spread))
     levels = [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
     # From the last one on, so that what is inserted does not move the others.
     places = [(restart.bottom(wanted), restart) for restart in restarts]
@@ -94,7 +102,7 @@ def _check_reached(schedule: Schedule, asked: Tensor, sigma: Tensor, others: Ten
 
     A schedule may end below a level, or be so flat near 0 that time cannot tell small levels apart.
     """
-    reached = torch.isclose(sigma, asked, rtol=0.01, atol=0) & others.isfinite().all(0)
+    reached = (torch.isclose(sigma, asked, rtol=0.01, atol=0) & others.isfinite().all(0)) | asked.isinf()
     if not bool(reached.all()):
         level, name = float(asked[~reached][0]), type(schedule).__name__
         raise ValueError(f"{name} does not reach the noise level {level:g}{advice}, or another schedule")
@@ -129,6 +137,49 @@ def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[floa
         ValueError: not 0 < sigma_min < sigma_max < infinity, or nothing is left.
     """
     return Karras(sigma_min=sigma_min, sigma_max=sigma_max).range_within(*range_of(denoiser))
+
+
+def levels_from(sigmas: object, denoiser: Any) -> Tensor:
+    """The noise levels that are meant: those given, or those of steps within the range that the denoiser supports.
+
+    Args:
+        sigmas: noise levels; steps, as a part or a text; or None for 18 karras steps.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: a text means no steps, or nothing is left of the denoiser's range.
+    """
+    if sigmas is None or isinstance(sigmas, Steps | str):
+        steps = Karras() if sigmas is None else parts.resolve("steps", sigmas)
+        levels: Tensor = steps.within(*range_of(denoiser))
+        return levels
+    return level_tensor(sigmas)
+
+
+def level_tensor(sigmas: object) -> Tensor:
+    """Noise levels as somebody gave them, as float64 on the CPU.
+
+    Raises:
+        TypeError: they are no numbers.
+    """
+    try:
+        return torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"sigmas is {sigmas!r:.60}, but must be noise levels (N + 1,), such as ed.steps.karras(18)"
+        ) from None
+
+
+def start_of(grid: Sequence[Level], schedule: Schedule) -> float:
+    """Standard deviation of the scaled noise with which a run begins, sigma(t_0) s(t_0); 1 if sigma is infinite."""
+    first = grid[0]
+    return 1.0 if math.isinf(first.sigma) else first.sigma * float(schedule.scale(first.t))
+
+
+def check_ends(grid: Sequence[Level], why: str) -> None:
+    """Raise ValueError if a run begins at an infinite noise level, and say why it cannot."""
+    if math.isinf(grid[0].sigma):
+        raise ValueError(f"sigmas begins at infinity, but {why}: begin at a finite noise level")
 
 
 def _rounded(denoiser: Any, sigma: Tensor, device: torch.device) -> Tensor:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff import parts
+from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.design.steps import Steps
+from elucidiff.sampling.arguments import (
+    check_arguments,
+    count_from,
+    is_count,
+    latents_from,
+)
+from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.combining import check_combination, check_history
-from elucidiff.sampling.grid import noise_grid
+from elucidiff.sampling.finite import FiniteTrace, Names, numbered, seed_names
+from elucidiff.sampling.from_infinity import from_infinity, steps_from_infinity
+from elucidiff.sampling.grid import levels_from, noise_grid, start_of
 from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.restart import Restart
-from elucidiff.sampling.seeds import noise_for
+from elucidiff.sampling.seeds import SeededNoise, noise_for
 from elucidiff.solvers import Heun, Solver
 
 Noise = Callable[[Tensor, int], Tensor]
@@ -51,11 +66,11 @@ class Step:
 @torch.no_grad()
 def sample(
     denoiser: Callable[..., Tensor],
-    latents: Tensor,
-    sigmas: Sequence[float] | Tensor,
+    latents: Tensor | npt.NDArray[np.floating] | int,
+    sigmas: Steps | str | Sequence[float] | Tensor | None = None,
     *,
-    solver: Solver = Heun(),  # noqa: B008 (frozen)
-    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    solver: Solver | str = Heun(),  # noqa: B008 (frozen)
+    schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     churn: Churn | None = None,
     restarts: Sequence[Restart] = (),
     labels: Tensor | None = None,
@@ -63,6 +78,7 @@ def sample(
     callback: Callable[[Step], object] | None = None,
     batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
+    names: Names | None = None,
 ) -> Tensor:
     """Draw samples by following the probability-flow ODE from noise to data: Karras et al. 2022, Algorithms 1 and 2.
 
@@ -71,10 +87,17 @@ def sample(
     Args:
         denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``. If it has a
             method ``round_sigma``, all noise levels of the grid, raised ones included, pass through it.
-        latents: unit Gaussian noise (B, C, *spatial), on the denoiser's device.
-        sigmas: noise levels (N + 1,), decreasing, the last 0; see :mod:`elucidiff.design.steps`.
-        solver: takes the steps; see :mod:`elucidiff.solvers`.
-        schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows.
+        latents: unit Gaussian noise (B, C, *spatial), a tensor on the denoiser's device or a NumPy array. Or how many
+            samples: then latents, labels that are not given, and noise are drawn from the seeds 0, 1, 2, ..., as
+            :meth:`.Sampler.run` draws them, for a denoiser that states its ``sample_shape``.
+        sigmas: noise levels (N + 1,), decreasing, the last 0; or steps, such as ``ed.steps.Karras(18)`` or
+            "karras:n=18", within the denoiser's range (the default); see :mod:`elucidiff.design.steps`. The first
+            level may be infinite, for a denoiser that has an answer to pure noise (rectified flow, zero terminal
+            SNR). One-step solvers on the flow schedule go from there as from anywhere; for all others the first step
+            is the exact one for a denoised image that does not change, to D + sigma_1 n.
+        solver: takes the steps; an object, a name or a text form, such as "rk2:alpha=0.5"; see
+            :mod:`elucidiff.solvers`.
+        schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows; an object, or a name such as "vp".
         churn: noise to add before each step; None for none.
         restarts: parts of the run to repeat with fresh noise.
         labels: class indices (B,) or rows (B, label_dim).
@@ -87,26 +110,41 @@ def sample(
             that a sample's bits do not depend on the others: see :class:`.FixedBatch`. A larger one suits
             accelerators, but gives other last bits; None calls the denoiser on all samples at once, as is always done
             with other callables.
-        dtype: floating type of the solver's state; float64 becomes float32 on a device without it.
+        dtype: floating type of the solver's state, float64 or float32; float64 becomes float32 on a device without
+            it.
+        names: what to call each sample in messages; by default by its seed, or its number.
 
     Returns:
-        The samples, (B, C, *spatial), of type ``dtype``.
+        The samples, (B, C, *spatial), of type ``dtype``; all finite.
 
     Raises:
-        ValueError: an argument is out of its range, not finite, or does not fit the others.
+        TypeError: an argument is not of its kind.
+        ValueError: an argument is out of its range, not finite, or does not fit the others; or
+            (:class:`.NotFiniteError`) a sample became NaN or infinite: the message says at which step.
     """
-    check_latents(latents)
+    check_arguments(denoiser, churn, restarts, noise, callback)
+    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
+    if is_count(latents):
+        beginning = begin(denoiser, range(count_from(latents)), labels, None, None)
+        latents, labels = beginning.latents, beginning.labels
+        noise = beginning.noise if noise is None else noise
+    latents = latents_from(latents)
     check_combination(solver, churn, restarts)
-    sigmas = _whole_interval(sigmas) if solver.adaptive else sigmas
+    sigmas = levels_from(sigmas, denoiser)
+    warn_of_range(sigmas, denoiser, frames=2)  # itself, and what no_grad makes of it
+    sigmas = _whole_interval(sigmas, schedule, solver) if solver.adaptive else sigmas
+    dtype = state_type(latents.device, dtype)
     grid = noise_grid(denoiser, schedule, sigmas, churn, latents.device, restarts)
     check_history(solver, grid)
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
     raised = any(level.spread > 0 for level in grid)
+    unseeded = noise is None
     noise = noise_for(latents) if noise is None and (raised or solver.stochastic) else noise
-    dtype = widest_type(latents.device, dtype)
+    names = names or (seed_names(noise.seeds) if isinstance(noise, SeededNoise) and not unseeded else numbered)
+    trace = FiniteTrace()
 
     # x_0 ~ N(0, sigma(t_0)^2 s(t_0)^2 I)
-    x = latents.to(dtype) * (grid[0].sigma * float(schedule.scale(grid[0].t)))
+    x = latents.to(dtype) * start_of(grid, schedule)
     state = None
     for index, level in enumerate(grid):
         # Raise the noise level from t to t_hat (lines 4 to 6).
@@ -116,29 +154,27 @@ def sample(
             if level.spread > 0:
                 x_hat = level.rescale * x + level.spread * epsilon
         # Step from t_hat to t_next (lines 7 to 11).
-        step = solver.step(ode, x_hat, level.t_hat, level.t_next, None if level.restarts else state)
+        if math.isinf(level.sigma) and not steps_from_infinity(solver, schedule):
+            step = from_infinity(ode, x_hat, level.t_next)
+        else:
+            step = solver.step(ode, x_hat, level.t_hat, level.t_next, None if level.restarts else state)
         if callback is not None:
             place = (level.t, level.sigma, x, level.t_hat, level.sigma_hat, x_hat)
             callback(Step(index, *place, step.denoised, ode.evaluations.nfe))
         x, state = step.x, step.state
         if solver.stochastic and noise is not None:
             x = x + step.std * noise(x, index)
+        trace.note(level.sigma, x)
+    trace.check(x, names)
     return x
 
 
-def check_latents(latents: Tensor) -> None:
-    """Raise ValueError unless ``latents`` is a finite floating-point batch. A meta tensor has no values to check."""
-    if latents.ndim < 2 or not latents.is_floating_point():
-        raise ValueError(
-            f"latents must be floating point (B, C, *spatial), not {latents.dtype} {tuple(latents.shape)}"
-        )
-    if not latents.is_meta and not bool(latents.isfinite().all()):
-        raise ValueError("latents hold values that are not finite")
+def _whole_interval(levels: Tensor, schedule: Schedule, solver: Solver) -> Tensor:
+    """The steps of an adaptive solver: from the first to the last positive noise level, and from there to 0.
 
-
-def _whole_interval(sigmas: Sequence[float] | Tensor) -> Tensor:
-    """The two steps of an adaptive solver: from the first to the last positive noise level, and from there to 0."""
-    levels = torch.as_tensor(sigmas, dtype=torch.float64)
-    if levels.ndim != 1 or len(levels) < 3:
-        raise ValueError("an adaptive solver needs at least two positive noise levels, to start and to end at")
-    return levels[[0, -2, -1]]
+    Where it cannot begin in pure noise, the step from there to the second level is one by itself.
+    """
+    if levels.ndim != 1 or len(levels) <= 3:
+        return levels
+    alone = bool(levels[0].isinf()) and not steps_from_infinity(solver, schedule)
+    return levels[[0, 1, -2, -1] if alone else [0, -2, -1]]

@@ -75,17 +75,22 @@ class ProbabilityFlow:
     def denoise(self, x: Tensor, t: Time) -> Tensor:
         """D(x/s; sigma) at time ``t`` in the type of ``x``: one network evaluation, or as many as the denoiser says.
 
-        D depends on sigma^2, so a sigma below 0, to which an odd schedule may lead, is asked for as -sigma.
+        D depends on sigma^2, so a sigma below 0, to which an odd schedule may lead, is asked for as -sigma. Where
+        sigma is infinite, ``x`` is the noise itself, of unit variance, and the denoiser is told that: D(x; infinity).
 
         Raises:
             ValueError: the denoiser returned another shape than that of ``x``.
         """
         sigma, scale = at_times(t, self.schedule.sigma, self.schedule.scale)
-        sigma = sigma.abs().to(x.dtype)
+        level = sigma.abs()
+        return self.ask(x / coefficient(torch.where(level.isinf(), 1.0, scale), x), level)
+
+    def ask(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D(x; sigma) for unscaled ``x`` at noise levels ``sigma``, on the CPU; see :meth:`denoise`."""
+        sigma = sigma.to(x.dtype)
         cost = evaluations_of(self.denoiser, sigma)
         sigma = told(self.denoiser, sigma, x)
-        unscaled = x / coefficient(scale, x)
-        arguments = (unscaled, sigma) if self.labels is None else (unscaled, sigma, self.labels)
+        arguments = (x, sigma) if self.labels is None else (x, sigma, self.labels)
         denoised = self.denoiser(*arguments)
         self.evaluations.count(cost, self.rows, self.batch)
         if denoised.shape != x.shape:
@@ -94,10 +99,8 @@ class ProbabilityFlow:
 
     def velocity(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """dx/dt at ``x`` and ``t``, given D(x/s; sigma) there."""
-        s = self.schedule
-        sigma, sigma_dot, scale, scale_dot = at_times(t, s.sigma, s.sigma_dot, s.scale, s.scale_dot)
-        pull = sigma_dot / sigma
-        return coefficient(pull + scale_dot / scale, x) * x - coefficient(pull * scale, x) * denoised
+        of_x, of_denoised = at_times(t, lambda t: self.schedule.ode(t)[0], lambda t: self.schedule.ode(t)[1])
+        return coefficient(of_x, x) * x - coefficient(of_denoised, x) * denoised
 
     def norm(self, values: Tensor) -> Tensor:
         """The size of each sample of ``values``, (B,), by which an adaptive solver judges errors: root mean square.

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM
-from elucidiff.sampling.grid import noise_grid
-from elucidiff.sampling.loop import Noise, Step, check_latents
+from elucidiff.sampling.arguments import check_arguments, latents_from
+from elucidiff.sampling.finite import FiniteTrace, numbered, seed_names
+from elucidiff.sampling.grid import check_ends, noise_grid
+from elucidiff.sampling.loop import Noise, Step
 from elucidiff.sampling.ode import probability_flow
-from elucidiff.sampling.seeds import noise_for
+from elucidiff.sampling.seeds import SeededNoise, noise_for
 
 
 @torch.no_grad()
@@ -51,25 +53,31 @@ def sample_predictor_corrector(
         noise: called as ``noise(x, index)`` with the number of the draw; see :func:`~elucidiff.sampling.sample`.
         callback: called with a :class:`.Step` after each step.
         batch_size: number of samples in every call of a network; see :func:`~elucidiff.sampling.sample`.
-        dtype: floating type of the state.
+        dtype: floating type of the state, float64 or float32.
 
     Returns:
         The samples, (B, C, *spatial), of type ``dtype``.
 
     Raises:
-        ValueError: an argument is out of its range, not finite, or does not fit the others.
+        TypeError: an argument is not of its kind.
+        ValueError: an argument is out of its range, not finite, or does not fit the others; or
+            (:class:`.NotFiniteError`) a sample became NaN or infinite.
     """
-    check_latents(latents)
+    check_arguments(denoiser, None, (), noise, callback)
+    latents = latents_from(latents)
     if not 0 < snr < float("inf"):
         raise ValueError(f"snr is {snr}, but must be a finite number > 0")
     if corrections < 0:
         raise ValueError(f"corrections is {corrections}, but must be at least 0")
     grid = noise_grid(denoiser, EDM(), sigmas, None, latents.device)
+    check_ends(grid, "the VE SDE has no end there")
     ode = probability_flow(denoiser, EDM(), latents, labels, batch_size)
+    names = seed_names(noise.seeds) if isinstance(noise, SeededNoise) else numbered
     noise = noise_for(latents) if noise is None else noise
+    trace = FiniteTrace()
     draws = 0
 
-    x = latents.to(widest_type(latents.device, dtype)) * grid[0].sigma
+    x = latents.to(state_type(latents.device, dtype)) * grid[0].sigma
     for index, level in enumerate(grid):
         start, sigma, sigma_next = x, level.sigma, level.t_next
         denoised = ode.denoise(x, sigma)
@@ -86,4 +94,6 @@ def sample_predictor_corrector(
         if callback is not None:
             place = (level.t, sigma, start)
             callback(Step(index, *place, *place, denoised, ode.evaluations.nfe))
+        trace.note(sigma, x)
+    trace.check(x, names)
     return x

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from elucidiff.design.steps import karras
-from elucidiff.design.values import check_positive
+from elucidiff.design.values import check_integer, check_number, check_positive
 from elucidiff.parts import part
 
 
@@ -29,6 +28,7 @@ class Restart:
         noise_scale: standard deviation of the noise, S_noise.
 
     Raises:
+        TypeError: a value is no number.
         ValueError: a value is out of its range.
     """
 
@@ -39,6 +39,8 @@ class Restart:
     noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        check_integer(repeats=self.repeats, steps=self.steps)
+        check_number(sigma_min=self.sigma_min, sigma_max=self.sigma_max, noise_scale=self.noise_scale)
         if self.repeats < 0:
             raise ValueError(f"restarts is {self.repeats}, but must be at least 0")
         if self.steps < 1:
@@ -66,6 +68,4 @@ class Restart:
 
     def levels(self, sigma: float) -> Tensor:
         """The noise levels from ``sigma_max`` down to ``sigma``, without that: (steps,)."""
-        if self.steps == 1:
-            return torch.tensor([self.sigma_max], dtype=torch.float64)
         return karras(self.steps + 1, sigma, self.sigma_max)[: self.steps]

@@ -15,15 +15,17 @@ from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design.schedules import VP, FittedVP, Schedule
-from elucidiff.design.steps import Steps
+from elucidiff.design.steps import Spaced, Steps
 from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
+from elucidiff.sampling.arguments import check_arguments, seeds_from
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid, range_of
 from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.restart import Restart
 from elucidiff.solvers import Solver
 from elucidiff.suggest import suggestion
@@ -283,8 +285,11 @@ class Sampler:
         """
         lowest, highest = range_of(denoiser)
         low, high = self.steps.range_within(lowest, highest)
+        steps = self.steps
+        if self.solver.adaptive and isinstance(steps, Spaced) and steps.n == 1:
+            steps = replace(steps, n=2)  # from which it takes its range, which a single step does not have
         return Prepared(
-            self.steps.within(lowest, highest),
+            steps.within(lowest, highest),
             self.solver,
             self.schedule.fitted(low, high),
             self.churn,
@@ -336,14 +341,21 @@ class Sampler:
             device: where to compute; a denoiser that is a module is moved there. By default where it is.
             guide: the worse model of autoguidance, likewise; None for classifier-free guidance, or none.
 
+        Warns:
+            UserWarning: the noise levels do not suit the data that the denoiser says it was made for.
+
         Raises:
+            TypeError: an argument is not of its kind.
             ValueError: the labels or the shape do not fit, the denoiser supports none of the noise levels, or it
-                cannot be guided as asked for.
+                cannot be guided as asked for; or (:class:`.NotFiniteError`) a sample became NaN or infinite: the
+                message names its seed, and the step.
         """
+        check_arguments(denoiser, None, (), None, callback)
+        seeds = seeds_from(seeds)
+        warn_of_range(self.sigmas(denoiser), denoiser)
         denoiser = self.guided(denoiser, guide)
         if isinstance(denoiser, nn.Module) and device is not None:
             denoiser.to(device)
-        seeds = range(seeds) if isinstance(seeds, int) else seeds
         beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
         prepared = self.prepare(denoiser)
         nfe: int | Tensor = 0
@@ -372,15 +384,6 @@ class Sampler:
 
 
 _DEFAULT = Sampler()
-
-
-def range_for(sigma_data: float) -> tuple[float, float]:
-    """The paper's range of noise levels, sigma_min and sigma_max, in units of data with this standard deviation.
-
-    Karras et al. 2022 sample from 80 down to 0.002 for sigma_data = 0.5 (Table 1).
-    """
-    units = sigma_data / 0.5
-    return 0.002 * units, 80 * units
 
 
 def _choice(name: str) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff import parts
+from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.grid import noise_grid
-from elucidiff.sampling.loop import Noise, Step, check_latents
+from elucidiff.sampling.arguments import check_arguments, latents_from
+from elucidiff.sampling.finite import FiniteTrace, numbered, seed_names
+from elucidiff.sampling.grid import check_ends, noise_grid
+from elucidiff.sampling.loop import Noise, Step
 from elucidiff.sampling.ode import probability_flow
-from elucidiff.sampling.seeds import noise_for
+from elucidiff.sampling.seeds import SeededNoise, noise_for
 
 
 @torch.no_grad()
@@ -22,7 +25,7 @@ def sample_sde(
     sigmas: Sequence[float] | Tensor,
     *,
     beta: Callable[[float], float] | None = None,
-    schedule: Schedule = EDM(),  # noqa: B008 (frozen)
+    schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     labels: Tensor | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
@@ -49,16 +52,21 @@ def sample_sde(
         noise: called as ``noise(x, index)`` at every step but the last; see :func:`~elucidiff.sampling.sample`.
         callback: called with a :class:`.Step` after each step.
         batch_size: number of samples in every call of a network; see :func:`~elucidiff.sampling.sample`.
-        dtype: floating type of the state.
+        dtype: floating type of the state, float64 or float32.
 
     Returns:
         The samples, (B, C, *spatial), of type ``dtype``.
 
     Raises:
-        ValueError: an argument is out of its range, not finite, or does not fit the others.
+        TypeError: an argument is not of its kind.
+        ValueError: an argument is out of its range, not finite, or does not fit the others; or
+            (:class:`.NotFiniteError`) a sample became NaN or infinite.
     """
-    check_latents(latents)
+    check_arguments(denoiser, None, (), noise, callback)
+    latents = latents_from(latents)
+    schedule = parts.resolve("schedule", schedule)
     grid = noise_grid(denoiser, schedule, sigmas, None, latents.device)
+    check_ends(grid, "an SDE has no end there")
     rates = [
         float(schedule.sigma_dot(level.t)) / level.sigma if beta is None else float(beta(level.t)) for level in grid
     ]
@@ -66,9 +74,11 @@ def sample_sde(
         raise ValueError("beta(t) must be finite and not negative at all times of the run")
     scales = [float(schedule.scale(level.t)) for level in grid]
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
+    names = seed_names(noise.seeds) if isinstance(noise, SeededNoise) else numbered
     noise = noise_for(latents) if noise is None else noise
+    trace = FiniteTrace()
 
-    x = latents.to(widest_type(latents.device, dtype)) * (grid[0].sigma * scales[0])
+    x = latents.to(state_type(latents.device, dtype)) * (grid[0].sigma * scales[0])
     for index, (level, rate, scale) in enumerate(zip(grid, rates, scales, strict=True)):
         h = level.t_next - level.t
         denoised = ode.denoise(x, level.t)
@@ -81,4 +91,6 @@ def sample_sde(
             place = (level.t, level.sigma, x)
             callback(Step(index, *place, *place, denoised, ode.evaluations.nfe))
         x = x_next
+        trace.note(level.sigma, x)
+    trace.check(x, names)
     return x

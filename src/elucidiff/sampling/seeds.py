@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -24,11 +25,14 @@ class SeededNoise:
         seeds: one integer a sample, taken modulo 2^32.
 
     Raises:
+        TypeError: a seed is no integer.
         ValueError: there are no seeds.
     """
 
     def __init__(self, seeds: Iterable[int]) -> None:
-        self.seeds = [int(seed) for seed in seeds]
+        if isinstance(seeds, str | int) or not isinstance(seeds, Iterable):
+            raise TypeError(f"seeds is {seeds!r}, but must be integers, one a sample, such as range(16)")
+        self.seeds = [_integer(seed) for seed in seeds]
         if not self.seeds:
             raise ValueError("no seeds were given")
         self._generators = [torch.Generator("cpu").manual_seed(seed % 2**32) for seed in self.seeds]
@@ -65,6 +69,13 @@ class SeededNoise:
 
     def _draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.stack([torch.randn(shape, dtype=dtype, generator=generator) for generator in self._generators])
+
+
+def _integer(seed: object) -> int:
+    try:
+        return operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"seed {seed!r} is no integer") from None
 
 
 def noise_for(latents: Tensor) -> SeededNoise:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -15,6 +16,7 @@ from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
 from elucidiff.solvers.weights import integral, polynomial_weights
 
 _AMPLIFIED = 30.0  # times the step's length; on equal steps the weights of order 4 add up to 7
+_FAR, _AMPLIFIED_FAR = 100.0, 10.0  # above this noise level, where many steps may follow that amplify alike
 
 
 @part("solver", "deis")
@@ -25,9 +27,10 @@ class DEIS(Multistep):
         y' = y + sum_j eps_j int l_j(t(sigma)) dsigma,
 
     where l_j are the Lagrange polynomials through the last ``order`` times (Zhang and Chen 2022, Eq. 14 and 15, in
-    y = x / s). The integrals are exact on steps of any sizes, the last one, to noise level 0, included. Where that is
-    much longer than the steps before, a cubic polynomial through their ends would amplify the rounding of a network's
-    output, 3,000 times at 500 karras steps: then it is one of lower order.
+    y = x / s). The integrals are exact on steps of any sizes, the last one, to noise level 0, included. Where a step
+    is much longer in t than the steps before, a cubic polynomial through their ends would amplify the rounding of a
+    network's output: 3,000 times at the end of 500 karras steps; and on the flow schedule, whose t crowd towards 1,
+    at each step from a large sigma_max, until nothing else is left. Then it is one of lower order.
 
     So the schedule matters, whatever the scaling. On the edm schedule, t = sigma, this is the Adams-Bashforth method
     with variable steps (their rhoAB-DEIS, "iPNDM_v" elsewhere). On the exponential schedule it interpolates in nearly
@@ -59,7 +62,9 @@ class DEIS(Multistep):
         moments = integral(powers, start.sigma, target.sigma).tolist()
         ways = [(place.t - start.t) / (target.t - start.t) for place in places[: self.order]]
         weights = polynomial_weights(ways, moments)
-        while target.sigma == 0 and sum(map(abs, weights)) > _AMPLIFIED * start.sigma:
+        length = start.sigma - target.sigma
+        most = _AMPLIFIED_FAR if start.sigma > _FAR else _AMPLIFIED if target.sigma == 0 else math.inf
+        while sum(map(abs, weights)) > most * length:
             ways.pop()
             weights = polynomial_weights(ways, moments[: len(ways)])
         return Move(1.0, weights)

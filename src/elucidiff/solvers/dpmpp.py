@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
+from elucidiff.design.values import check_number
 from elucidiff.parts import part
 from elucidiff.solvers.exponential import adams_weights, length, move, relative
 from elucidiff.solvers.multistep import Move, Multistep, Place
@@ -19,6 +20,7 @@ class _DPMpp(Multistep):
     eta: float = 0.0
 
     def __post_init__(self) -> None:
+        check_number(eta=self.eta)
         if not 0 <= self.eta < math.inf:
             raise ValueError(f"eta is {self.eta}, but must be a finite number >= 0 (0 is the ODE, 1 the SDE)")
 

@@ -60,6 +60,8 @@ class ERSDE(Multistep):
         way = target.sigma - start
         ends = self.phi(torch.tensor([start, target.sigma], dtype=torch.float64))
         phi_start, phi_end = float(ends[0]), float(ends[1])
+        if not math.isfinite(phi_start):
+            raise ValueError(f"phi is not finite at a noise level of {start:g}: choose a smaller sigma_max")
         ratio = phi_end / phi_start
         fresh = 1 - (ratio * start / target.sigma) ** 2
         if not fresh >= -_ROUNDING:

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
+from elucidiff.design.values import check_integer
 from elucidiff.solvers.base import ODE, Solver, StepResult
 
 
@@ -118,6 +119,7 @@ class Multistep(Solver):
 
 def check_order(solver: str, order: int, highest: int) -> None:
     """Raise ValueError unless ``order`` is one of 1 to ``highest``."""
+    check_integer(order=order)
     orders = range(1, highest + 1)
     if order not in orders:
         known = f"{', '.join(map(str, orders[:-1]))} or {highest}"

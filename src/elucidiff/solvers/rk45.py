@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.design.values import per_sample
+from elucidiff.design.values import check_number, per_sample
 from elucidiff.devices import onto
 from elucidiff.parts import part
 from elucidiff.solvers.base import ODE, Solver, StepResult, coefficient
@@ -60,6 +60,7 @@ class RK45(Solver):
     atol: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_number(rtol=self.rtol, atol=self.atol)
         if not 1e-13 <= self.rtol < math.inf:
             raise ValueError(f"rtol is {self.rtol}, but must be a number of at least 1e-13")
         if not 0 < self.atol < math.inf:

@@ -9,7 +9,7 @@ import math
 import pytest
 from scipy import stats
 
-from elucidiff.evaluation.ablation.tables import Column, Table, markdown, to_csv
+from elucidiff.evaluation.ablation.tables import Column, Table, markdown, resolution_of, to_csv
 
 ERROR, PRECISION = Column("error"), Column("precision", lower_is_better=False)
 TABLE = Table(
@@ -86,3 +86,26 @@ def test_what_diverged_is_not_best() -> None:
     table = Table("", {"a": "", "b": "", "c": ""}, [ERROR], values, {})
     assert table.best(ERROR) == "b"
     assert "| `a` | not finite |" in markdown("", [table])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "resolution", "best"),
+    [
+        (3.1e-17, 3.2e-17, 1e-6, None),
+        (2e-7, 9e-7, 1e-6, None),
+        (2e-7, 9e-7, 1e-12, "a"),
+        (0.5, 0.5 + 1e-12, 1e-12, None),
+        (0.5, 0.5001, 1e-6, "a"),
+        (0.07, 0.07, 1e-12, None),
+    ],
+)
+def test_none_is_best_by_errors_of_floating_point_numbers(
+    first: float, second: float, resolution: float, best: str | None
+) -> None:
+    column = Column("error", resolution=resolution)
+    values = {("a", "error"): {0: first}, ("b", "error"): {0: second}, ("c", "error"): {0: 3.0}}
+    table = Table("", dict.fromkeys("abc", ""), [column], values, {})
+    assert table.best(column) == best
+    assert ("**" in markdown("", [table])) is (best is not None)
+    assert resolution_of("truncation_error") == 1e-6
+    assert resolution_of("fid") == 1e-12

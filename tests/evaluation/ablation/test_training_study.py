@@ -148,7 +148,7 @@ def test_augmentation_on_grey_and_colour_images() -> None:
         assert grey[name].active == (name,)
         assert getattr(grey[name], name) == getattr(grey["paper"], name)
     assert {options.p for name, options in grey.items() if name != "none"} == {0.2}
-    assert [row.name for row in augmentation_configurations(0.2, (4, 8, 8))][-1] == "paper"
+    assert [row.name for row in augmentation_configurations(0.2, (4, 8, 8))][-3] == "paper"
     with pytest.raises(ValueError, match="p is 0"):
         augmentation_configurations(0.0, (1, 8, 8))
     with pytest.raises(ValueError, match="2-D images"):

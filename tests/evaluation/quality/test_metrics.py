@@ -92,6 +92,20 @@ def test_inception_score_of_certain_and_even_classes() -> None:
     assert 0 < error < 0.01
 
 
+def test_the_error_of_an_inception_score_is_that_of_a_mean_over_ten_independent_splits() -> None:
+    """Salimans et al. 2016: exp E KL(p(y|x) || p(y)) of each of 10 parts; the standard error is s / sqrt(10), with
+    s the standard deviation of a sample, which divides by 9."""
+    logits = np.random.RandomState(1).normal(size=(400, 6)) * np.linspace(0.2, 4, 400)[:, None]
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    order = np.random.RandomState(2020).permutation(400)  # which parts torch-fidelity takes
+    parts = p[order].reshape(10, 40, 6)
+    divergence = (parts * np.log(parts / parts.mean(1, keepdims=True))).sum(2).mean(1)
+    scores = np.exp(divergence)
+    score, error = inception_score(logits)
+    assert score == pytest.approx(scores.mean(), rel=1e-10)
+    assert error == pytest.approx(np.sqrt(((scores - scores.mean()) ** 2).sum() / 9 / 10), rel=1e-9)
+
+
 def test_the_jackknife_of_a_mean_is_its_classic_error() -> None:
     values = normal(200, 3)[:, :1]
     found = jackknife(lambda rows: {"mean": float(rows.mean())}, values)

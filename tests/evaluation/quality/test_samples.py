@@ -99,7 +99,7 @@ def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
             d[1] = float("nan")
             return d
 
-    with pytest.raises(ValueError, match="the sample of seed 8 is not finite"):
+    with pytest.raises(ValueError, match="seed 8 gave values that are not finite"):
         describe(OfModel(Broken(), SAMPLER, parse_seeds("7-30"), batch_size=8), Counting(), BlockStore(tmp_path))
 
 

@@ -57,8 +57,7 @@ def test_the_table_is_that_of_the_trials() -> None:
     for row in found:
         assert list(row) == ["trial", "state", "rho", "S_churn", "images", "nfe", "value"]
         sampler = Sampler(
-            steps=f"karras:rho={float(row['rho'] or 0)}",
-            churn=Churn(amount=float(row["S_churn"] or 0)),
+            steps=f"karras:rho={float(row['rho'] or 0)}", churn=Churn(amount=float(row["S_churn"] or 0))
         )
         assert close(float(row["value"] or 0), parabola(sampler, SEEDS[: int(row["images"] or 0)]).value)
         assert row["nfe"] == 35

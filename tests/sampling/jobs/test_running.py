@@ -123,10 +123,10 @@ def test_a_network_that_is_not_finite_is_told_by_seed_and_step(tmp_path: Path) -
     labels[[37, 39, 64]] = 2
     with pytest.raises(ValueError, match="not finite") as caught:
         run(tmp_path / "job", denoiser=Burst(), labels=labels, sampler=sampler)
-    level = float(sampler.sigmas(Burst())[first])
+    level = float(sampler.sigmas(Burst())[first - 1])
     assert str(caught.value).startswith(
-        f"seed 37 (and 1 of the 9 drawn with it) gave values that are not finite at step {first + 1}, "
-        f"from noise level {level:.4g}: try "
+        f"seed 37 (and 1 of the 9 drawn with it) gave values that are not finite at step {first}, "
+        f"from noise level {level:.4g}: check the model"
     )
     assert sorted(path.name for path in (tmp_path / "job").glob("*.tar")) == [f"{k:06d}.tar" for k in range(3)]
     assert "failed: seed 37" in (tmp_path / "job" / "log.txt").read_text()

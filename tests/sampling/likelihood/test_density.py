@@ -202,7 +202,7 @@ def test_bad_input() -> None:
     def broken(x: Tensor, sigma: Tensor) -> Tensor:
         return torch.where(torch.arange(3)[:, None, None] == 2, math.nan, target(x, sigma))
 
-    with pytest.raises(ValueError, match="log-likelihood of sample 2 of the batch is not finite"):
+    with pytest.raises(ValueError, match="log-likelihood of sample 2 of the batch gave values that are not finite"):
         log_likelihood(broken, x, RANGE, solver=Heun())
     with pytest.raises(ValueError, match=r"RK45 found no step size .* for sample 0 of the batch"):
         log_likelihood(lambda x, sigma: x * math.nan, x, RANGE)

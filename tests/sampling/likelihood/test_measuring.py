@@ -95,7 +95,9 @@ def test_an_image_that_fails_is_named() -> None:
     with pytest.raises(ValueError, match="image 3 of mixture: RK45 found no step size"):
         list(measure(broken, dataset, range(5), CHOICES))
     heun = replace(CHOICES, solver="heun", n=4)
-    with pytest.raises(ValueError, match=r"image 3 of mixture: the log-likelihood of sample 0 .* is not finite"):
+    with pytest.raises(
+        ValueError, match=r"image 3 of mixture: the log-likelihood of sample 0 .* gave values that are not finite"
+    ):
         list(measure(broken, dataset, range(5), heun))
 
 

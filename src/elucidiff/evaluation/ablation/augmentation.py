@@ -36,12 +36,12 @@ class AugmentationConfiguration:
 
 
 def augmentation_configurations(p: float, shape: Sequence[int]) -> tuple[AugmentationConfiguration, ...]:
-    """No augmentation, each transform of the paper's set alone, all of them, and colour corruption on top.
+    """No augmentation, each transform of the paper's set alone, all of them, and what harms: colours and filters.
 
     Args:
         p: probability of each transform, but for the left-right mirror: half of all images are mirrored.
         shape: (C, H, W) of the data: RGB images are corrupted by all colour transforms, grey ones by those that
-            change a grey image, and for other channels these rows are left out.
+            change a grey image, and for other channels these rows are left out. Image-space filtering takes any.
 
     Raises:
         ValueError: p is no probability above 0, or the samples are not two-dimensional.
@@ -66,4 +66,11 @@ def augmentation_configurations(p: float, shape: Sequence[int]) -> tuple[Augment
                 "paper-corruption", f"the paper's set and {kind} corruption", Options(p=p, **options, **corruption)
             ),
         ]
+    filtering = {"imgfilter": 1.0}
+    rows += [
+        AugmentationConfiguration("filtering", "image-space filtering alone", Options(p=p, **filtering)),
+        AugmentationConfiguration(
+            "paper-filtering", "the paper's set and image-space filtering", Options(p=p, **options, **filtering)
+        ),
+    ]
     return tuple(rows)

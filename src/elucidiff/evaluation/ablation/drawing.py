@@ -12,6 +12,7 @@ from torch import Tensor
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.finite import NotFiniteError
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.predictor_corrector import sample_predictor_corrector
 from elucidiff.sampling.sde import sample_sde
@@ -22,11 +23,11 @@ class Drawn:
     """Some images and their cost.
 
     Attributes:
-        x: samples (B, C, *spatial), float64, in units of the data.
+        x: samples (B, C, *spatial), float64, in units of the data; None if one of them is not finite.
         nfe: network evaluations per sample, counted.
     """
 
-    x: Tensor
+    x: Tensor | None
     nfe: int
 
 
@@ -52,20 +53,32 @@ def draw_images(
 
 
 def _draw(configuration: SamplingConfiguration, denoiser: Any, seeds: Sequence[int], batch_size: int) -> Drawn:
-    sampler = configuration.sampler
-    if configuration.method == "sampler":
-        result = sampler.run(denoiser, seeds, batch_size=batch_size, guide=configuration.guide)
-        return Drawn(result.x, int(torch.as_tensor(result.nfe).max()))
-    beginning, prepared = begin(denoiser, seeds, None, None, None), sampler.prepare(denoiser)
-    nfe = 0
+    sampler, nfe = configuration.sampler, 0
 
     def count(step: Step) -> None:
         nonlocal nfe
         nfe = int(torch.as_tensor(step.nfe).max())
 
+    try:
+        if configuration.method == "sampler":
+            result = sampler.run(denoiser, seeds, batch_size=batch_size, callback=count, guide=configuration.guide)
+            return Drawn(result.x, nfe)
+        return Drawn(_baseline(configuration, denoiser, seeds, batch_size, count), nfe)
+    except NotFiniteError:
+        return Drawn(None, nfe)
+
+
+def _baseline(
+    configuration: SamplingConfiguration,
+    denoiser: Any,
+    seeds: Sequence[int],
+    batch_size: int,
+    count: Callable[[Step], None],
+) -> Tensor:
+    """Samples of a method that is no :class:`.Sampler`."""
+    beginning, prepared = begin(denoiser, seeds, None, None, None), configuration.sampler.prepare(denoiser)
     choices: dict[str, Any] = {"labels": beginning.labels, "noise": beginning.noise, "callback": count}
     method: Callable[..., Tensor] = sample_predictor_corrector
     if configuration.method == "sde":
         method, choices["schedule"] = sample_sde, prepared.schedule
-    x = method(FixedBatch(denoiser, batch_size), beginning.latents, prepared.sigmas, **choices)
-    return Drawn(x, nfe)
+    return method(FixedBatch(denoiser, batch_size), beginning.latents, prepared.sigmas, **choices)

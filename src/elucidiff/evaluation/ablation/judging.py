@@ -36,10 +36,9 @@ def judge_images(
     features, nfe, done = [], 0, 0
     tick(0.0)
     for drawn in draw_images(configuration, denoiser, seeds, batch_size):
+        if drawn.x is None:
+            return dict.fromkeys(judge.metrics, float("nan")), drawn.nfe
         features.append(np.asarray(judge.describe(drawn.x), dtype=np.float64))
         nfe, done = drawn.nfe, done + len(drawn.x)
         tick(done / len(seeds))
-    rows = np.concatenate(features)
-    if not np.isfinite(rows).all():
-        return dict.fromkeys(judge.metrics, float("nan")), nfe
-    return judge.figures(rows), nfe
+    return judge.figures(np.concatenate(features)), nfe

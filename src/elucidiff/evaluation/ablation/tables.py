@@ -8,10 +8,22 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.ablation.summary import Spread, paired
 
 Values = Mapping[int, float]
 """What was measured, by seed."""
+
+_RELATIVE = 1e-9
+
+
+def resolution_of(metric: str) -> float:
+    """Up to which difference values of a metric are equal.
+
+    Distances to the exact solution of the ODE end where float32 ends, in which networks compute, and the exact
+    solution was found.
+    """
+    return 1e-6 if metric == TRUNCATION else 1e-12
 
 
 @dataclass(frozen=True)
@@ -21,10 +33,13 @@ class Column:
     Attributes:
         title: such as ``frechet @ 35``.
         lower_is_better: or higher.
+        resolution: values closer than this to each other differ by errors of floating-point numbers alone; see
+            :func:`resolution_of`.
     """
 
     title: str
     lower_is_better: bool = True
+    resolution: float = 1e-12
 
 
 @dataclass(frozen=True)
@@ -57,12 +72,25 @@ class Table:
         return paired(values, others) if values and others and row != reference else None
 
     def best(self, column: Column) -> str | None:
-        """The name of the configuration with the best mean; None if there is nothing to compare."""
+        """The name of the configuration with the best mean.
+
+        None if there is nothing to compare, or if another one is as good but for errors of floating-point numbers: a
+        prize for the smallest of them would be one for chance.
+        """
         means = {row: spread.mean for row in self.rows if (spread := self.spread(row, column)) is not None}
         finite = {row: mean for row, mean in means.items() if math.isfinite(mean)}
         if len(finite) < 2:
             return None
-        return min(finite, key=lambda row: finite[row] if column.lower_is_better else -finite[row])
+        first, second, *_ = sorted(finite, key=lambda row: finite[row] if column.lower_is_better else -finite[row])
+        return None if self._equal(first, second, column) else first
+
+    def _equal(self, row: str, other: str, column: Column) -> bool:
+        """Whether two configurations differ at no seed by more than errors of floating-point numbers."""
+        values, others = (self.values[name, column.title] for name in (row, other))
+        common = values.keys() & others.keys()
+        return bool(common) and all(
+            math.isclose(values[seed], others[seed], rel_tol=_RELATIVE, abs_tol=column.resolution) for seed in common
+        )
 
     def tied(self, column: Column) -> frozenset[str]:
         """Those that cannot be told from the best one: a paired t-test, two-sided, with a chance of error of 5%."""

@@ -67,12 +67,6 @@ class OfModel:
                 batch_size=self.batch_size,
                 guide=self.guide,
             )
-            broken = ~drawn.x.flatten(1).isfinite().all(1)
-            if bool(broken.any()):
-                raise ValueError(
-                    f"the sample of seed {seeds[int(broken.nonzero()[0])]} is not finite: the model or the sampler's "
-                    "settings are broken"
-                )
             images.append((to_uint8(drawn.x) if self.rounded else drawn.x.float()).cpu())
             cost = torch.as_tensor(drawn.nfe, dtype=torch.float64).cpu()
             nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))

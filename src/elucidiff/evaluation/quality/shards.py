@@ -45,10 +45,6 @@ class Tar:
         """What to call a file in a message."""
         return printable(f"{self.root}:{name}")
 
-    def stamp(self, name: str) -> str:
-        """Where the file lies, which changes if the archive is written anew with other sizes."""
-        return f"{self._places[name]} {self.root.stat().st_mtime_ns}"
-
 
 class Shards:
     """Several archives as one: the files of the first, then those of the second, and so on."""
@@ -68,11 +64,6 @@ class Shards:
         """What to call a file in a message."""
         shard, _, file = name.partition("/")
         return self._trees[shard].where(file)
-
-    def stamp(self, name: str) -> str:
-        """What its archive says."""
-        shard, _, file = name.partition("/")
-        return self._trees[shard].stamp(file)
 
 
 def open_archive(path: Path) -> Tree:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from elucidiff.evaluation.ablation.tables import Column
+from elucidiff.evaluation.ablation.tables import Column, resolution_of
 from elucidiff.evaluation.ablation.tables import Table as Measurements
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
@@ -144,7 +144,8 @@ def _table(rows: Sequence[Row], metric: str) -> Table:
     names = list(dict.fromkeys(point.configuration for point in found))
     budgets = sorted({point.row.budget for point in found}, key=lambda budget: budget or 0)
     columns = [
-        Column("" if budget is None else f"{budget} evaluations", found[0].row.lower_is_better) for budget in budgets
+        Column("" if budget is None else f"{budget} evaluations", found[0].row.lower_is_better, resolution_of(metric))
+        for budget in budgets
     ]
     values = {(point.configuration, columns[budgets.index(point.row.budget)].title): point.values for point in found}
     table = Measurements("", dict.fromkeys(names, ""), columns, values, {})

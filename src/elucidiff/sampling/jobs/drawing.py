@@ -11,7 +11,6 @@ from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.sampling.jobs.drawn import Drawn, Label, file_name
 from elucidiff.sampling.jobs.encoding import encoded
 from elucidiff.sampling.jobs.job import Shard
-from elucidiff.sampling.jobs.not_finite import refuse_not_finite
 from elucidiff.sampling.jobs.task import Task
 from elucidiff.sampling.sampler import SampleResult
 
@@ -36,7 +35,6 @@ def drawn(task: Task, shard: Shard, pause: Callable[[], object]) -> Iterator[Dra
         seeds = shard.seeds[start : start + together]
         labels = job.labels_of(shard.start + start, shard.start + start + len(seeds))
         result = task.draw(seeds, labels, lambda step: pause())
-        refuse_not_finite(task, result, labels)
         contents = encoded(result.x.cpu(), job.pictures)
         evaluations = torch.as_tensor(result.nfe).expand(len(seeds)).tolist()
         for row in zip(seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,10 @@ class Task:
         if self.device.type == "cpu":
             torch.set_num_threads(self.job.threads)
         try:
-            yield
+            with warnings.catch_warnings():
+                # The notes are the place to say that a range does not suit the data, once and not in every process.
+                warnings.filterwarnings("ignore", message="sigma goes from")
+                yield
         finally:
             torch.set_num_threads(before)
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff import parts
+from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.encoding import check_samples, follow, times_up
+from elucidiff.sampling.finite import check_finite, numbered
 from elucidiff.sampling.jacobian import linearise
 from elucidiff.sampling.likelihood.divergence import Divergence, divergence_of
 from elucidiff.sampling.ode import Evaluations, ProbabilityFlow, at_times, probability_flow
@@ -86,7 +88,8 @@ def log_likelihood(
         ValueError: an argument is out of its range or does not fit the others, the denoiser has no gradient, or a
             result is not finite (the message names the sample).
     """
-    check_samples(denoiser, x)
+    x = check_samples(denoiser, x)
+    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
     times = times_up(denoiser, schedule, sigmas, solver, x.device)
     noise = noise_for(x) if noise is None else noise
     chosen = divergence_of(divergence, x, noise, probe, probes)
@@ -94,7 +97,7 @@ def log_likelihood(
     joint = DensityFlow(
         flow.denoiser, schedule, len(x), flow.labels, divergence=chosen, sample_shape=tuple(x.shape[1:])
     )
-    start = (x.to(widest_type(x.device, dtype)) * float(schedule.scale(times[0]))).flatten(1)
+    start = (x.to(state_type(x.device, dtype)) * float(schedule.scale(times[0]))).flatten(1)
     end = follow(joint, solver, torch.cat([start, torch.zeros_like(start[:, :1])], dim=1), times)
 
     sigma_max = float(schedule.sigma(times[-1]))
@@ -102,11 +105,11 @@ def log_likelihood(
     size = latents.shape[1]
     log_normal = -0.5 * (latents.square() + math.log(2 * math.pi * sigma_max**2))
     log_prob = torch.stack([row.sum() for row in log_normal]) + size * end[:, -1]
-    if not bool(log_prob.isfinite().all()):
-        raise ValueError(
-            f"the log-likelihood of sample {int((~log_prob.isfinite()).nonzero()[0])} of the batch is not finite: "
-            "look for NaN in the denoiser's output, or take more steps"
-        )
+    check_finite(
+        log_prob,
+        lambda row: f"the log-likelihood of {numbered(row)}",
+        advice="look for NaN in the denoiser's output, or take more steps",
+    )
     return LogLikelihood(log_prob, latents.reshape(x.shape), joint.evaluations.nfe, joint.products.nfe)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
+from elucidiff.sampling.finite import FiniteTrace, seed_names
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.ode import probability_flow
-from elucidiff.sampling.optimise.exact import ExactSolutions, check_finite
+from elucidiff.sampling.optimise.exact import ExactSolutions
 from elucidiff.solvers import Solver
 
 
@@ -76,8 +77,9 @@ class EndError:
             places.append((advance.x, advance.state))
         x, _ = places.pop()
         residual = (x - exact.x).flatten()
-        if not bool(residual.isfinite().all()):
-            for index, (later, _) in enumerate([*places[1:], (x, None)]):
-                check_finite(later, exact.seeds, index, grid[index].sigma)
+        trace = FiniteTrace()
+        for level, (later, _) in zip(grid, [*places[1:], (x, None)], strict=True):
+            trace.note(level.sigma, later)
+        trace.check(x, seed_names(exact.seeds))
         nfe = int(torch.as_tensor(ode.evaluations.nfe).max())
         return Run(sigmas, residual, nfe, tuple(places))

@@ -13,6 +13,7 @@ from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.finite import seed_names
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.solvers.unipc import UniPC
 
@@ -111,29 +112,18 @@ def solve_exactly(
     path: list[Waypoint] = []
 
     def keep(step: Step) -> None:
-        check_finite(step.denoised, seeds, step.index, step.sigma)
         if step.index % PATH_EVERY == 0:
             path.append(Waypoint(step.sigma, step.x[:PATH_ROWS], step.denoised[:PATH_ROWS]))
 
     def solve(latents: Tensor, rows: Tensor | None, n: int, callback: Callable[[Step], None] | None = None) -> Tensor:
         levels = steps.karras(n, sigma_min, sigma_max)
-        return sample(batches, latents, levels, solver=_SOLVER, labels=rows, callback=callback)
+        return sample(
+            batches, latents, levels, solver=_SOLVER, labels=rows, callback=callback, names=seed_names(seeds)
+        )
 
     x = solve(latents, rows, fine_steps, keep)
-    check_finite(x, seeds, fine_steps - 1, 0.0)
     path.append(Waypoint(0.0, x[:PATH_ROWS], x[:PATH_ROWS]))
     some = rows if rows is None or len(rows) == 1 else rows[:_CHECKED]
     coarse = solve(latents[:_CHECKED], some, fine_steps // 2)
     error = float((x[:_CHECKED] - coarse).square().mean().sqrt())
     return ExactSolutions(batches, seeds, latents, rows, sigma_min, sigma_max, x, tuple(path), error)
-
-
-def check_finite(values: Tensor, seeds: Sequence[int], step: int, sigma: float) -> None:
-    """Raise ValueError that names the first seed whose ``values`` (B, ...) are not finite, and the step, from 1."""
-    finite = values.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        seed = seeds[int(finite.logical_not().nonzero()[0])]
-        raise ValueError(
-            f"the denoiser gave values that are not finite for seed {seed} at step {step + 1} (sigma = {sigma:g}): "
-            "check the model, or choose a smaller sigma_max"
-        )

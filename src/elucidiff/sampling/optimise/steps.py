@@ -108,10 +108,18 @@ def optimise_steps(
     return optimise_on(warm_up, fresh, nfe, solvers, free_first=free_first, stop=stop, tell=tell)
 
 
+_MOST_SEEDS = 10**6
+
+
 def check_seeds(seeds: Sequence[int], fresh_seeds: Sequence[int]) -> None:
-    """Raise ValueError if a seed is in both, or one of them is empty."""
+    """Raise ValueError if a seed is in both, one of them is empty, or they are more than can be kept in memory."""
     if not seeds or not fresh_seeds:
         raise ValueError("no seeds were given")
+    if (count := max(len(seeds), len(fresh_seeds))) > _MOST_SEEDS:
+        raise ValueError(
+            f"{count:,} seeds are too many to be measured at once, of which each sample is kept in memory: give at "
+            f"most {_MOST_SEEDS:,}"
+        )
     if shared := set(seeds) & set(fresh_seeds):
         raise ValueError(f"seed {min(shared)} is both for the optimisation and for the validation: choose others")
 

@@ -106,7 +106,7 @@ def test_unknown_names_and_paths(model: Path) -> None:
         (lambda values: [values], "does not say format"),
         (lambda values: {**values, "version": 3}, "has version 3, but this program reads 2"),
         (lambda values: {**values, "error": math.nan}, "error is nan"),
-        (lambda values: {**values, "error": "small"}, "error is 'small', but must be float"),
+        (lambda values: {**values, "error": "small"}, "error is 'small', but must be a number"),
         (lambda values: {**values, "nfe": 2.5}, "nfe is 2.5"),
         (lambda values: {**values, "name": "../up"}, "cannot name a sampler"),
         (lambda values: {**values, "eror": 1}, "unknown field 'eror'"),

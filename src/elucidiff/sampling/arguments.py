@@ -13,8 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff import parts
+from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.restart import Restart
+from elucidiff.solvers.base import Solver
+
+
+def solver_from(given: Solver | str) -> Solver:
+    """The solver that is meant by an object, a name or a text form; see :func:`elucidiff.parts.resolve`."""
+    solver: Solver = parts.resolve("solver", given)
+    return solver
+
+
+def schedule_from(given: Schedule | str) -> Schedule:
+    """The schedule that is meant, likewise."""
+    schedule: Schedule = parts.resolve("schedule", given)
+    return schedule
 
 
 def is_count(given: object) -> TypeGuard[int]:

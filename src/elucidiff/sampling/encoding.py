@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff import parts
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.arguments import check_denoiser, tensor_from
+from elucidiff.sampling.arguments import check_denoiser, schedule_from, solver_from, tensor_from
 from elucidiff.sampling.finite import check_finite, numbered
 from elucidiff.sampling.grid import check_ends, noise_grid
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
@@ -69,7 +68,7 @@ def encode(
             finite (the message names the sample).
     """
     x = check_samples(denoiser, x)
-    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
+    solver, schedule = solver_from(solver), schedule_from(schedule)
     times = times_up(denoiser, schedule, sigmas, solver, x.device)
     ode = probability_flow(denoiser, schedule, x, labels, batch_size)
     state = x.to(state_type(x.device, dtype)) * float(schedule.scale(times[0]))
@@ -100,7 +99,7 @@ def decode(
         ValueError: as :func:`encode`.
     """
     latents = check_samples(denoiser, latents)
-    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
+    solver, schedule = solver_from(solver), schedule_from(schedule)
     times = times_up(denoiser, schedule, sigmas, solver, latents.device)[::-1]
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
     start = float(schedule.sigma(times[0])) * float(schedule.scale(times[0]))

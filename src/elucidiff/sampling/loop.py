@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff import parts
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Steps
@@ -20,6 +19,8 @@ from elucidiff.sampling.arguments import (
     count_from,
     is_count,
     latents_from,
+    schedule_from,
+    solver_from,
 )
 from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.churn import Churn
@@ -123,7 +124,7 @@ def sample(
             (:class:`.NotFiniteError`) a sample became NaN or infinite: the message says at which step.
     """
     check_arguments(denoiser, churn, restarts, noise, callback)
-    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
+    solver, schedule = solver_from(solver), schedule_from(schedule)
     if is_count(latents):
         beginning = begin(denoiser, range(count_from(latents)), labels, None, None)
         latents, labels = beginning.latents, beginning.labels

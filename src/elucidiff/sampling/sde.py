@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from elucidiff import parts
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.arguments import check_arguments, latents_from
+from elucidiff.sampling.arguments import check_arguments, latents_from, schedule_from
 from elucidiff.sampling.finite import FiniteTrace, numbered, seed_names
 from elucidiff.sampling.grid import check_ends, noise_grid
 from elucidiff.sampling.loop import Noise, Step
@@ -64,7 +63,7 @@ def sample_sde(
     """
     check_arguments(denoiser, None, (), noise, callback)
     latents = latents_from(latents)
-    schedule = parts.resolve("schedule", schedule)
+    schedule = schedule_from(schedule)
     grid = noise_grid(denoiser, schedule, sigmas, None, latents.device)
     check_ends(grid, "an SDE has no end there")
     rates = [

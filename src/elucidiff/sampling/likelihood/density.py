@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from elucidiff import parts
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.sampling.arguments import schedule_from, solver_from
 from elucidiff.sampling.encoding import check_samples, follow, times_up
 from elucidiff.sampling.finite import check_finite, numbered
 from elucidiff.sampling.jacobian import linearise
@@ -89,7 +89,7 @@ def log_likelihood(
             result is not finite (the message names the sample).
     """
     x = check_samples(denoiser, x)
-    solver, schedule = parts.resolve("solver", solver), parts.resolve("schedule", schedule)
+    solver, schedule = solver_from(solver), schedule_from(schedule)
     times = times_up(denoiser, schedule, sigmas, solver, x.device)
     noise = noise_for(x) if noise is None else noise
     chosen = divergence_of(divergence, x, noise, probe, probes)

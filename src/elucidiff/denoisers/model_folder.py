@@ -23,7 +23,7 @@ from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.files import sha256, write_whole
-from elucidiff.untrusted import read_json
+from elucidiff.untrusted import clipped, read_json
 
 FORMAT = "elucidiff-model"
 VERSION = 1
@@ -183,4 +183,4 @@ def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
 
 def _line(error: BaseException) -> str:
     """The first line of what an error says: those of PyTorch go on with where it arose."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return clipped((str(error) or type(error).__name__).splitlines()[0], 500)

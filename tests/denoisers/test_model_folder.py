@@ -277,3 +277,8 @@ def test_networks_and_facts_that_cannot_be_described(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="facts cannot be written as JSON"):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_settings_of_a_network_are_quoted_printably() -> None:
+    with pytest.raises(ValueError, match=r"there is no setting a\\x1b\[2J"):
+        networks.outline({"type": "unet", "a\x1b[2J": 1}, 100)

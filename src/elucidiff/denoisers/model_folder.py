@@ -22,7 +22,7 @@ from torch import Tensor
 from elucidiff import networks, parts
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import sha256, write_whole
-from elucidiff.untrusted import read_json
+from elucidiff.untrusted import clipped, read_json
 
 FORMAT = "elucidiff-model"
 VERSION = 1
@@ -182,4 +182,4 @@ def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
 
 def _line(error: BaseException) -> str:
     """The first line of what an error says: those of PyTorch go on with where it arose."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return clipped((str(error) or type(error).__name__).splitlines()[0], 500)

@@ -18,7 +18,13 @@ def draw(sigmas: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
     Args:
         sigmas: name -> decreasing noise levels ``(N + 1,)``, the last 0 (left out: it has no
             place on a log axis).
+
+    Raises:
+        ValueError: a discretisation has a single step, which leaves nothing to compare.
     """
+    for name, values in sigmas.items():
+        if int((values > 0).sum()) < 2:
+            raise ValueError(f"a figure of {name} steps needs more than one of them: choose n of at least 2")
     figure = new_figure(9.0, 3.6)
     levels, factors = figure.subplots(1, 2)
     for colour, (name, values) in zip(PALETTE, sigmas.items(), strict=False):

@@ -32,6 +32,8 @@ def outline(config: Mapping[str, Any], weights: int) -> Network:
     from elucidiff.networks import build  # this module is part of that package
 
     for name, value in config.items():
+        if not name.isprintable():
+            raise ValueError(f"there is no setting {clipped(name)}")
         _check_plain(name, value)
     try:
         levels, blocks = len(config.get("channel_multipliers", ())), config.get("blocks_per_level", 0)

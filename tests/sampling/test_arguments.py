@@ -102,7 +102,7 @@ def test_misuse_of_sample(change: dict[str, Any], error: type[Exception], messag
         (lambda: ed.steps.Karras("18"), TypeError, "n of steps karras is '18', but must be a whole number"),
         (lambda: ed.steps.Karras(18.0), TypeError, "n of steps karras is 18.0, but must be a whole number"),
         (lambda: ed.steps.Karras(True), TypeError, "n of steps karras is True"),
-        (lambda: Sampler(**{"n": "18"}), TypeError, "unexpected keyword argument 'n'"),
+        (lambda: Sampler(n="18"), TypeError, "unexpected keyword argument 'n'"),
         (lambda: ed.steps.Karras(rho="7"), TypeError, "rho of steps karras is '7', but must be a number"),
         (
             lambda: ed.steps.Levels("80,0"),

@@ -7,7 +7,7 @@ import io
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -344,7 +344,11 @@ def _cells(paths: list[Path], column: str) -> list[Any]:
     cells: list[Any] = []
     for path in paths:
         with reading(path):
-            cells += opened(path, column).read(columns=[column], use_threads=False).column(0).to_pylist()
+            file = opened(path, column)
+            found = file.read(columns=[column], use_threads=False).column(0).to_pylist()
+            if len(found) != file.metadata.num_rows or len(found) != _rows(file.metadata):
+                raise ValueError(f"{printable(str(path))} is damaged: its column {column} has {len(found)} rows")
+            cells += found
     return cells
 
 
@@ -376,11 +380,15 @@ def opened(path: Path, *columns: str) -> Any:
         if file.schema_arrow.names.count(column) != 1:
             raise ValueError(f"{printable(str(path))} has no column {clipped(column)}, or several of that name")
     if columns:
-        _check_sizes(path, file.metadata, columns)
+        _check_sizes(path, file.metadata)
     return file
 
 
-def _check_sizes(path: Path, metadata: Any, columns: Sequence[str]) -> None:
+def _rows(metadata: Any) -> int:
+    return sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+
+
+def _check_sizes(path: Path, metadata: Any) -> None:
     size = os.path.getsize(path)
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

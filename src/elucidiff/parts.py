@@ -290,11 +290,16 @@ def summary(cls: type) -> str:
     return " ".join(first.split()).rstrip(":")
 
 
-def parse(kind: str, text: str) -> Any:
+def parse(kind: str, text: str, like: object | None = None) -> Any:
     """The part that ``text`` spells: ``NAME`` or ``NAME:SETTING,...``, each ``key=value`` or, in order, a value.
 
     Tuples are written ``80/10/1/0``, no value ``none``, a part within a part in parentheses. Of kinds with only one
     sensible part the name may be left out: ``30,sigma_min=0.01`` is churn. The inverse of :func:`to_text`.
+
+    Args:
+        kind: the kind.
+        text: what is to be read.
+        like: a part that has the settings that are left out, as far as it knows them; by default each has its own.
 
     Raises:
         ValueError: no such part or setting, or a value of the wrong type or out of its range.
@@ -322,6 +327,9 @@ def parse(kind: str, text: str) -> Any:
         if key in values:
             raise ValueError(f"{known.name} {text!r} sets {key} twice")
         values[key] = value_from_text(chosen.type, value.strip(), f"{key} of {_called(known, name)}")
+    if like is not None:
+        shared = {each.name for each in settings(type(like))} & {each.name for each in spelled}
+        values = {each: getattr(like, each) for each in shared} | values
     return _made(cls, values, _called(known, name))
 
 

@@ -25,7 +25,7 @@ from elucidiff.sampling import Sampler
 from tests.evaluation.quality.small import script
 
 PCA, COLOURS = ("--extractor", "pca-5"), ("--extractor", "./colours.pt")
-FEW = (*PCA, "--sampling.n", "3", "--device", "cpu")
+FEW = (*PCA, "--n", "3", "--device", "cpu")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -225,16 +225,16 @@ def sets() -> None:
         (("some.npz", "digits", *PCA, "--weights", "x.pth"), "--weights would have no effect with pca-5"),
         (("some.npz", "digits", *PCA, "--seeds", "0-9"), "--seeds is about a model's samples"),
         (("some.npz", "digits", *PCA, "--sampler", "fast"), "--sampler is about a model's samples"),
-        (("some.npz", "digits", *PCA, "--sampling.n", "4"), "--sampling is about a model's samples"),
+        (("some.npz", "digits", *PCA, "--n", "4"), "--n is about a model's samples"),
         (("some.npz", "digits", *PCA, "--images", "31"), "--images is 31, but some.npz holds 30 of them"),
         (("MODEL", "digits", *PCA, "--images", "30"), "--images is about pictures"),
         (("MODEL", "digits", *PCA, "--seeds", "0-29", "--repeats", "7"), "30 images cannot be split into 7 equal"),
         (("MODEL", "digits", *PCA, "--repeats", "0"), "--repeats is 0"),
         (("MODEL", "digits", *PCA, "--seeds", "0-29,5"), "5 is there twice"),
         (("MODEL", "digits", *PCA, "--labels", "10"), "class 10 is out of range"),
-        (("MODEL", "digits", *PCA, "--sampling.rho", "0"), "rho"),
-        (("MODEL", "digits", *PCA, "--sampling.solver", "huen"), "did you mean 'heun'"),
-        (("MODEL", "digits", *PCA, "--sampling.rtol", "0.1"), "--sampling.rtol would have no effect"),
+        (("MODEL", "digits", *PCA, "--steps", "karras:rho=0"), "rho"),
+        (("MODEL", "digits", *PCA, "--solver", "huen"), "did you mean 'heun'"),
+        (("MODEL", "digits", *PCA, "--solver", "heun:rtol=0.1"), "solver heun has no settings, but 'rtol' is set"),
         (("MODEL", "digits", *PCA, "--sampler", "fast"), "fast"),
         (("MODEL", "digits", *PCA, "--any-model"), "--any-model would have no effect"),
         (("MODEL", "digits", *PCA, "--batch-size", "0"), "--batch-size is 0"),

@@ -64,7 +64,7 @@ def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     network = UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=())
     Denoiser(network, ed.preconditioning.EDM()).save("model")
-    words = ["evaluate", "model", "digits", "--extractor", "pca-5", "--sampling.n", "2", "--device", "cpu"]
+    words = ["evaluate", "model", "digits", "--extractor", "pca-5", "--n", "2", "--device", "cpu"]
     words += ["--seeds", "0-767", "--metrics", "fid", "--cache", "cache", "--out"]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a fork has one thread, whatever its parent had

@@ -198,7 +198,9 @@ def test_bad_input(elucidiff: Run, model: Path, blurs: Path, pictures: str, tmp_
     assert "does not tell what data it is of" in says("sampling", model, "--out", out)
     assert "name one as data" in says("sampling", "ideal", "--out", out)
     assert "is for networks" in says("sampling", "ideal", "--data", blurs, "--backend=onnx", "--out", out)
-    assert "S_noise is 1" in says("churn", model, "--data", blurs, "--noise-scale=1", "--out", out)
+    assert "S_noise is 1" in says(
+        "churn", model, "--data", blurs, "--churn=30,sigma_min=0.05,sigma_max=1", "--out", out
+    )
     assert "alphas" in says("alpha", model, "--data", blurs, "--alphas=1,1", "--out", out)
     assert "unknown recipe 'digit'; did you mean 'digits'" in says("training", "digit")
     assert "p is 0" in says("augment", "--p=0")

@@ -60,7 +60,21 @@ def timeless(folder: Path) -> list[Row]:
 
 
 def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> None:
-    words = ("curve", model, noise, "--solvers=heun,ipndm", "--churn=0,5", "--nfe=4,7", "--out", tmp_path, *QUICK)
+    words = (
+        "curve",
+        model,
+        noise,
+        "--solvers",
+        "heun",
+        "ipndm",
+        "--churn",
+        "0",
+        "5",
+        "--nfe=4,7",
+        "--out",
+        tmp_path,
+        *QUICK,
+    )
     planned = elucidiff(*words, "--plan")
     assert (planned.returncode, planned.stdout, list(tmp_path.iterdir())) == (0, "", [])
     assert "16 to make: about " in planned.stderr
@@ -114,7 +128,9 @@ def test_choices_budgets_blocks_and_figures_are_added(elucidiff: Run, noise: Pat
     assert elucidiff(*words, "--metrics=truncation_error", "--nfe=5").returncode == 0
     before = timeless(tmp_path)
     assert len(before) == 2
-    done = elucidiff(*words, "--metrics=truncation_error,fid", "--nfe=5,9", "--rho=3,7", "--blocks=3")
+    done = elucidiff(
+        *words, "--metrics=truncation_error,fid", "--nfe=5,9", "--steps", "karras:rho=3", "karras:rho=7", "--blocks=3"
+    )
     assert done.returncode == 0, done.stderr
     after = timeless(tmp_path)
     assert after[:2] == before
@@ -129,9 +145,9 @@ def test_choices_budgets_blocks_and_figures_are_added(elucidiff: Run, noise: Pat
 
 def test_combinations_that_make_no_sense_are_named(elucidiff: Run, noise: Path, tmp_path: Path) -> None:
     words = ("curve", "ideal", noise, "--out", tmp_path, *QUICK)
-    done = elucidiff(*words, "--solvers=heun,dpmpp_2m_sde", "--churn=0,30", "--nfe=2,5", "--plan")
+    done = elucidiff(*words, "--solvers", "heun", "dpmpp_2m:eta=1", "--churn", "0", "30", "--nfe=2,5", "--plan")
     assert done.returncode == 0, done.stderr
-    assert "left out: solver dpmpp_2m_sde, churn 30: DPMpp2M adds noise itself" in done.stderr
+    assert "left out: solver dpmpp_2m:eta=1, churn 30: DPMpp2M adds noise itself" in done.stderr
     assert "left out: heun, karras rho 7 @ 2: a budget of 2 network evaluations is too small" in done.stderr
     assert "8 to make" in done.stderr
 
@@ -162,7 +178,20 @@ def rows_so_far(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_killed_again_and_again(noise: Path, tmp_path: Path) -> None:
-    words = ["curve", "ideal", str(noise), "--solvers=heun,dpmpp_2m", "--churn=0,3", "--nfe=5,9", *QUICK, "--out"]
+    words = [
+        "curve",
+        "ideal",
+        str(noise),
+        "--solvers",
+        "heun",
+        "dpmpp_2m",
+        "--churn",
+        "0",
+        "3",
+        "--nfe=5,9",
+        *QUICK,
+        "--out",
+    ]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a fork has one thread, whatever its parent had
     try:
@@ -224,14 +253,16 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert "did you mean 'karras'" in says(*words, "--steps=karas")
     assert "did you mean 'truncation_error'" in says(*words, "--metrics=truncation-error")
     assert "names no figure" in says(*words, "--metrics=,")
-    assert "rk45 chooses its own steps" in says(*words, "--solvers=rk45,heun")
-    assert "--rho is '3;7'" in says(*words, "--rho=3;7")
+    assert "rk45 chooses its own steps" in says(*words, "--solvers", "rk45", "heun")
+    assert "rho of steps karras is '3;7', but must be a number" in says(*words, "--steps=karras:rho=3;7")
     assert "--nfe has a value twice" in says(*words, "--nfe=5,5")
     assert "nothing can be had within these budgets" in says(*words, "--nfe=2")
     assert "none of these combinations makes sense: ERSDE adds noise" in says(*words, "--solvers=er_sde", "--churn=3")
-    assert "--sampling.solver would have no effect" in says(*words, "--solvers=heun", "--sampling.solver=euler")
-    assert "--sampling.n would have no effect" in says(*words, "--sampling.n=5")
-    assert "--sampling.noise-scale would have no effect" in says(*words, "--sampling.noise-scale=1.01")
+    assert "solver of --base would have no effect" in says(*words, "--solvers=heun", "--base=solver=euler")
+    assert "n of --base would have no effect" in says(*words, "--base=steps=karras:n=5")
+    assert "noise_scale would have no effect" in says(*words, "--base=churn=0,noise_scale=1.01")
+    assert "noise_scale would have no effect" in says(*words, "--churn=0,noise_scale=1.01")
+    assert "--churn has a value twice" in says(*words, "--churn", "3", "churn:amount=3")
     assert "does not tell what data it is of" in says(model, "--out", out, *QUICK)
     assert "exact denoiser of a data set" in says("ideal", "--out", out, *QUICK)
     assert "are for a model folder" in says("ideal", noise, "--samplers=fast", "--out", out, *QUICK)

@@ -23,7 +23,7 @@ SHORT = {
     "repeated-churn": ("--images=4", "--cycles=0,1"),
     "curve": ("--images=20", "--exact-images=2", "--blocks=2", "--nfe=5,9", "--extractor=pca-5"),
     "ablate": ("--images=20", "--exact-images=2", "--seeds=2", "--nfe=5", "--extractor=pca-5"),
-    "search": ("--trials=3", "--seeds=0-19", "--fresh-seeds=20-39", "--sampling.n=3", "--extractor=pca-5"),
+    "search": ("--trials=3", "--seeds=0-19", "--fresh-seeds=20-39", "--n=3", "--extractor=pca-5"),
 }
 TITLES = (
     "Training",

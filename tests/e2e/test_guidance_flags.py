@@ -53,16 +53,16 @@ def pixels(folder: Path) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(
     ("flags", "nfe", "values"),
     [
-        (("--guidance", "2"), 10, {"guidance": 2.0, "guidance_sigma_min": 0.0, "guidance_sigma_max": "inf"}),
+        (("--guidance", "2"), 10, {"weight": 2.0, "sigma_min": 0.0, "sigma_max": "inf"}),
         # Of the levels 80, 2.5 and 0.002 Heun comes to the middle one twice.
         (
-            ("--guidance", "2", "--guidance-sigma-min", "0.1", "--guidance-sigma-max", "9"),
+            ("--guidance", "2,sigma_min=0.1,sigma_max=9"),
             7,
-            {"guidance": 2.0, "guidance_sigma_min": 0.1, "guidance_sigma_max": 9.0},
+            {"weight": 2.0, "sigma_min": 0.1, "sigma_max": 9.0},
         ),
-        (("--guidance", "2", "--guide", "smaller"), 10, {"guidance": 2.0}),
-        (("--guidance", "2", "--guide", "unlabelled"), 10, {"guidance": 2.0}),
-        (("--guidance", "0"), 5, {"guidance": 0.0}),
+        (("--guidance", "2", "--guide", "smaller"), 10, {"weight": 2.0}),
+        (("--guidance", "2", "--guide", "unlabelled"), 10, {"weight": 2.0}),
+        (("--guidance", "0"), 5, {"weight": 0.0}),
     ],
     ids=["classifier-free", "interval", "autoguidance", "unconditional guide", "unconditional"],
 )
@@ -75,7 +75,7 @@ def test_samples_and_their_record(
     assert f"{nfe} evaluations each" in done.stdout
     record = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert record["nfe"] == {"per_sample_mean": nfe, "total": 4 * nfe}
-    assert record["sampler"].items() >= values.items()
+    assert record["sampler"]["guidance"].items() >= values.items()
     guide = ed.load(words[-1]) if "--guide" in words else None
     assert record.get("guide") == (words[-1] if guide else None)
     sampler = ed.Sampler.from_plain(record["sampler"])
@@ -100,11 +100,11 @@ def test_another_guide_is_another_job(elucidiff: Run, models: Path, tmp_path: Pa
         ("model", ("--guidance", "-1"), "guidance is -1, but must be a finite number >= 0"),
         (
             "model",
-            ("--guidance", "2", "--guidance-sigma-min", "3", "--guidance-sigma-max", "1"),
+            ("--guidance", "2,sigma_min=3,sigma_max=1"),
             "upside down or empty: it begins at 3 and ends at 1",
         ),
-        ("model", ("--guidance", "2", "--guidance-sigma-min", "-1"), "noise levels are not negative"),
-        ("model", ("--guidance-sigma-min", "1"), "--guidance-sigma-min would have no effect"),
+        ("model", ("--guidance", "2,sigma_min=-1"), "noise levels are not negative"),
+        ("model", ("--guidance", "sigma_min=1"), "sigma_min would have no effect in guidance"),
         ("model", ("--guide", "smaller"), "the guide would do nothing with guidance 1"),
         ("model", ("--guidance", "2", "--guide", "model"), "is the same model as"),
         ("model", ("--guidance", "2", "--guide", "copy"), "is the same model as"),

@@ -134,7 +134,7 @@ def test_frames_at_seeds_are_the_samples(elucidiff: Run, model: Path, tmp_path: 
 def test_pictures_come_back(elucidiff: Run, model: Path, given: Path, tmp_path: Path) -> None:
     files = (given / "a.png", given / "b.png")
     words = ("interpolate", model, "--images", *files, "--frames", "2", "--labels", "0")
-    told = said(elucidiff, *words, "--tolerance", "1e-4", "--out", tmp_path / "way")
+    told = said(elucidiff, *words, "--solver", "rk45:rtol=1e-4,atol=1e-4", "--out", tmp_path / "way")
     assert "all frames have the same label" in told
     assert "root mean square error of at most" in told
     rms = record(tmp_path / "way" / "interpolation.json")["round_trip_rms"]
@@ -161,6 +161,31 @@ def test_in_painting_keeps_what_is_known(elucidiff: Run, model: Path, given: Pat
     assert (tmp_path / "painted" / "sheet.png").is_file()
 
 
+def test_every_choice_of_sampling_is_there(elucidiff: Run, model: Path, given: Path, tmp_path: Path) -> None:
+    """Those of `elucidiff sample`, in the same spelling: a choice that costs half is used, and recorded."""
+    painted = ("restore", model, given / "a.png", "--mask", given / "mask.png", "--labels", "0", "--seeds", "0,1")
+    choices = ("--solver", "euler", "--steps", "karras:n=6,rho=5", "--churn", "2,sigma_max=1", "--guidance", "1.5")
+    told = said(elucidiff, *painted, *choices, "--out", tmp_path / "painted")
+    assert "12 evaluations with 4 backward passes" in told  # 6 steps, each with and without the label
+    sampler = ed.Sampler("karras:n=6,rho=5", solver="euler", churn="2,sigma_max=1", guidance=1.5)
+    assert record(tmp_path / "painted" / "restored.json")["sampler"] == sampler.to_plain()
+    ways = (
+        (("--seeds", "3,5"), ("--solver", "ipndm:order=3", "--n", "5"), "solver=ipndm:order=3 steps=karras:n=5"),
+        (("--images", given / "a.png", given / "b.png"), ("--solver", "euler"), "solver=euler steps=karras:n=64"),
+    )
+    for name, (through, choices, text) in enumerate(ways):
+        out = tmp_path / str(name)
+        said(elucidiff, "interpolate", model, *through, *choices, "--labels", "0", "--frames", "2", "--out", out)
+        found = record(out / "interpolation.json")
+        chosen = ed.Sampler.from_plain(found["sampler"])
+        assert (chosen.solver, chosen.n) == (ed.Sampler.parse(text).solver, ed.Sampler.parse(text).n)
+        assert found.get("nfe", found.get("nfe_encode")) == (5 if name == 0 else 63)
+    words = ("figure", "trajectory", model, "--seeds", "0", "--n", "4", "--schedule", "vp", "--churn", "1")
+    assert (tmp_path / "t.png").as_posix() in said(elucidiff, *words, "--out", tmp_path / "t.png")
+    done = elucidiff("figure", "trajectory", model, "--solver", "rk45", "--out", tmp_path / "u.png")
+    assert (done.returncode, "choose a --solver of fixed steps" in done.stderr) == (2, True)
+
+
 def test_enlarging_keeps_the_means(elucidiff: Run, model: Path, given: Path, tmp_path: Path) -> None:
     """From the small picture, and from the large one that is averaged down to it."""
     was = np.asarray(Image.open(given / "a.png"), np.float64)
@@ -178,10 +203,20 @@ def test_enlarging_keeps_the_means(elucidiff: Run, model: Path, given: Path, tmp
 LIKELIHOOD = [
     (("digits", "--images", "0"), "--images is 0"),
     (("digits", "--repeats", "0"), "repeats is 0, but must be at least 1"),
-    (("digits", "--n", "5"), "--n would have no effect with solver rk45"),
-    (("digits", "--solver", "heun", "--rtol", "1e-3"), "--rtol would have no effect with solver heun"),
+    (
+        ("digits", "--n", "5"),
+        "--n would have no effect with steps=karras:n=5,sigma_min=0.002,sigma_max=80 solver=rk45",
+    ),
+    (("digits", "--solver", "heun:rtol=1e-3"), "solver heun has no settings, but 'rtol' is set"),
+    (("digits", "--solver", "rk45:rtol=0"), "rtol is 0"),
+    (("digits", "--solver", "heun", "--n", "1"), "use at least 2"),
+    (("digits", "--solver", "dpmpp_2m"), "DPMpp2M cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler"),
+    (("digits", "--solver", "heun", "--churn", "3"), "churn adds noise, so there is no way back: leave --churn out"),
+    (("digits", "--guidance", "2"), "guidance leads away from what the model knows: leave --guidance out"),
+    (("digits", "--guide", "nowhere"), "--guide leads away from what the model knows"),
+    (("digits", "--table", "vp", "--restarts", "1"), "restarts add noise"),
     (("digits", "--divergence", "exact", "--probes", "2"), "--probes would have no effect"),
-    (("digits", "--sigma-min", "100"), "sigma_min"),
+    (("digits", "--steps", "karras:sigma_min=100"), "sigma_min"),
     (("digits", "--labels", "10"), "class 10 is out of range"),
     (("digits", "--labels", "1,2"), "are 2 for 100 images"),
     (("{given}/large.npz",), "have shape (1, 16, 16)"),
@@ -195,7 +230,11 @@ INTERPOLATE = [
     (("--seeds", "0"), "give at least two"),
     (("--seeds", "0,1", "--frames", "1"), "frames is 1"),
     (("--seeds", "0,1,2", "--labels", "0,1"), "are 2 for 3"),
-    (("--seeds", "0,1", "--tolerance", "1e-3"), "--tolerance would have no effect"),
+    (("--seeds", "0,1", "--churn", "3"), "churn=churn:amount=3 adds noise"),
+    (("--seeds", "0,1", "--solver", "er_sde"), "solver=er_sde adds noise"),
+    (("--images", "{given}/a.png", "{given}/b.png", "--labels", "0", "--n", "9"), "--n would have no effect"),
+    (("--images", "{given}/a.png", "{given}/b.png", "--labels", "0", "--solver", "ipndm"), "ODE both ways"),
+    (("--images", "{given}/a.png", "{given}/b.png", "--labels", "0", "--guidance", "2"), "leave --guidance out"),
     (("--images", "{given}/a.png", "{given}/b.png"), "the model takes labels"),
     (("--images", "{given}/a.png", "{given}/wide.png", "--labels", "0"), "has shape (1, 8, 9)"),
     (("--images", "{given}/a.png", "{given}/rgb.png", "--labels", "0"), "has shape (3, 8, 8)"),
@@ -216,6 +255,8 @@ RESTORE = [
     (("{given}/a.png", "--upscale", "1", "--labels", "0"), "the factor is 1"),
     (("{given}/wide.png", "--upscale", "2", "--labels", "0"), "it must have (1, 4, 4)"),
     (("{given}/a.png", "--upscale", "2", "--labels", "0", "--noise", "0"), "noise is 0"),
+    (("{given}/a.png", "--upscale", "2", "--labels", "0", "--solver", "huen"), "did you mean 'heun'"),
+    (("{given}/a.png", "--upscale", "2", "--labels", "0", "--guide", "nowhere"), "nowhere"),
     (("{given}/a.png", "--upscale", "2", "--labels", "0", "--iterations", "0"), "iterations is 0"),
     (("{given}/a.png", "--upscale", "2", "--labels", "0", "--seeds", "1,1"), "same seed twice"),
 ]

@@ -15,8 +15,12 @@ from tests.e2e.conftest import Run
 GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 STEP = re.compile(r"^```python\n(?P<code>.*?)^```|^    elucidiff (?P<command>.*?)$", re.DOTALL | re.MULTILINE)
 # What takes long in the guide, done in a shorter way.
-SHORTER = {"likelihood": ("--rtol", "1e-2", "--atol", "1e-2"), "interpolate": (), "restore": ("--n", "6")}
-SHORT = {"--images 20": "--images 2", "--frames 7": "--frames 3", "--out between": "--out between --tolerance 1e-3"}
+SHORTER = {"likelihood": ("--solver", "rk45:rtol=1e-2,atol=1e-2"), "interpolate": (), "restore": ("--n", "6")}
+SHORT = {
+    "--images 20": "--images 2",
+    "--frames 7": "--frames 3",
+    "--out between": "--out between --solver rk45:rtol=1e-3,atol=1e-3",
+}
 
 
 def follow(guide: str, run: Run, model: Path, folder: Path) -> dict[str, Any]:

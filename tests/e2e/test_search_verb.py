@@ -28,7 +28,7 @@ from tests.sampling.tiny_model import save_tiny_model
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "search.md").read_text(encoding="utf-8")
 QUICK = ("--seeds=100-103", "--fresh-seeds=200-207", "--batch-size=4", "--device=cpu")
-ERROR = ("--metric=error", "--over", "rho=2:12", "--sampling.n=6", "--sampling.rho=2", "--trials=4", *QUICK)
+ERROR = ("--metric=error", "--over", "rho=2:12", "--steps=karras:n=6,rho=2", "--trials=4", *QUICK)
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_what_is_kept_is_what_is_used(elucidiff: Run, model: Path) -> None:
     assert trials[0]["rho"] == "2.0"
     best = min(trials, key=lambda row: float(row["value"]))
     kept = json.loads((model / "samplers" / "searched.json").read_text())
-    assert kept["sampler"]["rho"] == float(best["rho"])
+    assert kept["sampler"]["steps"]["rho"] == float(best["rho"])
     assert (kept["nfe"], kept["warm_up_seeds"], kept["seeds"]) == (11, "100-103", "200-207")
     quality = kept["quality"]
     assert quality["value"] < quality["base_value"]
     assert (quality["metric"], quality["seeds"], quality["blocks"]) == ("error", "200-207", 2)
     drawn = elucidiff("sample", model, "--sampler=searched", "--seeds=0-3", "--processes=1", "--out=out")
     assert drawn.returncode == 0, drawn.stderr
-    assert json.loads(Path("out/samples.json").read_text())["sampler"]["rho"] == float(best["rho"])
+    assert json.loads(Path("out/samples.json").read_text())["sampler"]["steps"]["rho"] == float(best["rho"])
     assert "has a sampler 'searched' already" in refused(elucidiff, "search", model, *ERROR)
 
 
@@ -81,7 +81,7 @@ def test_rows_of_a_search(elucidiff: Run, model: Path) -> None:
 
 @pytest.mark.slow
 def test_churn_against_real_digits(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
-    words = ("search", trained / "model", "--extractor=pca-5", "--sampling.n=4", "--trials=4", "--device=cpu")
+    words = ("search", trained / "model", "--extractor=pca-5", "--n=4", "--trials=4", "--device=cpu")
     words += ("--seeds=100-159", "--fresh-seeds=200-319", "--batch-size=60", "--out", tmp_path / "out")  # type: ignore[assignment]
     done = elucidiff(*words)
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_churn_against_real_digits(elucidiff: Run, trained: Path, tmp_path: Path
     assert list(trials[0]) == ["trial", "state", "S_churn", "S_tmin", "S_tmax", "S_noise", "images", "nfe", "value"]
     assert {row["images"] for row in trials} == {"20", "60"}
     assert re.search(r"before: fid [\d.]+ ± [\d.]+ on fresh seeds, 7 evaluations", done.stdout)
-    assert "space base n = 4, not space base n = 5" in refused(elucidiff, *words, "--sampling.n=5", "--overwrite")
+    assert "space base steps n = 4, not space base steps n = 5" in refused(elucidiff, *words, "--n=5", "--overwrite")
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_churn_against_real_digits(elucidiff: Run, trained: Path, tmp_path: Path
     [
         (("--metric=fdi",), "--metric 'fdi' is unknown; did you mean 'fid'?"),
         (("--over", "chrun"), "no sampling option 'chrun'; did you mean 'churn'?"),
-        (("--metric=error",), "churn adds noise, so there is no exact solution: take another --metric"),
-        (("--metric=error", "--over", "guidance"), "guidance changes the exact solution"),
-        (("--metric=error", "--over", "rho", "--sampling.solver=rk45"), "chooses its own steps"),
+        (("--metric=error",), "churn.amount adds noise, so there is no exact solution: take another --metric"),
+        (("--metric=error", "--over", "guidance"), "guidance.weight changes the exact solution"),
+        (("--metric=error", "--over", "rho", "--solver=rk45"), "chooses its own steps"),
         (("--over", "rho", "--fresh-seeds=200-205"), "--fresh-seeds are 6, but must be a multiple of --seeds, 4"),
         (("--over", "rho", "--fresh-seeds=100-103"), "seed 100 is both for"),
         (("--metric=error", "--over", "rho", "--first-images=9"), "trials of 4 images cannot be looked at after 9"),
@@ -109,7 +109,7 @@ def test_churn_against_real_digits(elucidiff: Run, trained: Path, tmp_path: Path
             "ended early",
         ),
         (("--metric=error", "--over", "rho", "--storage=study.txt"), "is neither a file *.db or *.journal nor a URL"),
-        (("--metric=error", "--over", "rho", "--method=grid"), "rho has no usual grid"),
+        (("--metric=error", "--over", "rho", "--method=grid"), "steps.rho has no usual grid"),
         (("--over", "rho"), "does not tell what it was trained on: name data with --reference"),
         (("--name=a/b",), "cannot name a sampler"),
     ],
@@ -166,7 +166,7 @@ def test_the_guide(elucidiff: Run, trained: Path, tmp_path: Path, monkeypatch: p
     Path("runs/digits").mkdir(parents=True)
     Path("runs/digits/model").symlink_to(trained / "model")
     few = ("--seeds=100-101", "--fresh-seeds=200-201", "--batch-size=2")
-    some = ("--seeds=100-119", "--fresh-seeds=200-219", "--batch-size=20", "--sampling.n=3")
+    some = ("--seeds=100-119", "--fresh-seeds=200-219", "--batch-size=20", "--n=3")
     for line in "".join(re.findall(r"<!-- commands -->\n```bash\n(.*?)```", GUIDE, re.DOTALL)).splitlines():
         program, *words = shlex.split(line)
         assert program == "elucidiff"
@@ -183,7 +183,7 @@ def test_the_guide(elucidiff: Run, trained: Path, tmp_path: Path, monkeypatch: p
 def test_the_guide_knows_the_usual_ranges() -> None:
     usual = re.search(r"These have a usual range: (.*?)\. All", GUIDE, re.DOTALL)
     assert usual is not None
-    assert set(PAPER_GRID) <= set(re.findall(r"`(\w+)`", usual[1]))
+    assert set(PAPER_GRID) <= set(re.findall(r"`([\w.]+)`", usual[1]))
     assert Options(Path("model")).over == tuple(PAPER_GRID)
 
 

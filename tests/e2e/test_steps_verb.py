@@ -34,7 +34,7 @@ def test_what_is_kept_is_what_is_used(elucidiff: Run, model: Path, tmp_path: Pat
     done = elucidiff("sample", model, "--sampler=nfe-5", "--seeds=0-3", "--processes=1", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "samples.json").read_text())
-    assert record["sigmas"] == kept["sampler"]["levels"]
+    assert record["sigmas"] == kept["sampler"]["steps"]["levels"]
     assert [entry["nfe"] for entry in record["samples"]] == [5] * 4
 
 
@@ -42,7 +42,7 @@ def test_the_papers_own_sampler_is_only_measured(elucidiff: Run, model: Path) ->
     done = elucidiff("steps", "optimise", model, "--named=default", *QUICK)
     assert done.returncode == 0, done.stderr
     kept = json.loads((model / "samplers" / "default.json").read_text())
-    assert (kept["sampler"]["solver"], kept["sampler"]["n"], kept["nfe"]) == ("heun", 18, 35)
+    assert (kept["sampler"]["solver"], kept["sampler"]["steps"]["n"], kept["nfe"]) == ({"type": "heun"}, 18, 35)
     assert kept["warm_up_seeds"] is None
     assert kept["error"] >= kept["baseline_error"]
 
@@ -82,8 +82,8 @@ def test_other_weights(elucidiff: Run, model: Path, tmp_path: Path) -> None:
         (("optimise", "--named=fast", "--name=x"), "--name goes with --nfe"),
         (("optimise", "--nfe=6", "--solver=rk45"), "solver rk45 chooses its own steps"),
         (("optimise", "--nfe=6", "--solver=er_sde"), "solver er_sde adds noise"),
-        (("optimise", "--nfe=6", "--solver=heun", "--order=2"), "--order would have no effect with solver heun"),
-        (("optimise", "--nfe=6", "--order=2"), "--order goes with --solver"),
+        (("optimise", "--nfe=6", "--solver=heun:order=2"), "solver heun has no settings, but 'order' is set"),
+        (("optimise", "--nfe=6", "--solver=ipndm:order=9"), "order of ipndm is 9, but must be 1, 2, 3 or 4"),
         (("optimise", "--nfe=6", "--fresh-seeds=1000010"), "seed 1000010 is both for the optimisation"),
         (("optimise", "--nfe=6", "--max-minutes=0"), "--max-minutes is 0, but must be positive"),
         (("measure", "--seeds=100"), "seed 100 is both for the optimisation and for the validation"),
@@ -99,8 +99,8 @@ def test_mistakes_in_sampling_with_a_name(elucidiff: Run, model: Path, tmp_path:
     out = ("--out", tmp_path / "out")
     assert "did you mean 'nfe-5'?" in refused(elucidiff, "sample", model, "--sampler=nfe5", *out)
     assert "has no samplers yet" in refused(elucidiff, "sample", bare, "--sampler=fast", *out)
-    assert "--rho would have no effect with --sampler" in refused(
-        elucidiff, "sample", model, "--sampler=nfe-5", "--rho=3", *out
+    assert "--steps would have no effect with --sampler" in refused(
+        elucidiff, "sample", model, "--sampler=nfe-5", "--steps=karras:rho=3", *out
     )
     assert "--any-model would have no effect" in refused(elucidiff, "sample", model, "--any-model", *out)
     assert "unknown action 'optimize'; did you mean 'optimise'?" in refused(elucidiff, "steps", "optimize", model)

@@ -22,15 +22,16 @@ PLAIN = {"solver": "heun", "schedule": "edm", "steps": "karras", "rho": 7.0, "si
     [
         (Sampler(), {}),
         (Sampler(steps="karras:n=5,rho=3.0"), {"rho": 3.0}),
-        (Sampler(steps="log_uniform:rho=3.0"), {"steps": "log_uniform", "rho": None}),
-        (Sampler(solver="rk2:alpha=0.5"), {"solver": "rk2", "alpha": 0.5}),
-        (Sampler(solver="heun:alpha=0.5", churn=Churn(sigma_min=0.1)), {}),
+        (Sampler(steps="log_uniform"), {"steps": "log_uniform", "rho": None}),
+        (Sampler(solver="rk2:alpha=0.5"), {"solver": "rk2:alpha=0.5", "alpha": 0.5}),
+        (Sampler(solver="rk45"), {"solver": "rk45", "rho": None}),
+        (Sampler(churn=Churn(sigma_min=0.1)), {}),
         (
             Sampler(churn=Churn(amount=30.0, sigma_min=0.05, noise_scale=1.007)),
             {"churn": 30.0, "churn_sigma_min": 0.05, "churn_sigma_max": math.inf, "noise_scale": 1.007},
         ),
         (Sampler(steps="karras:sigma_max=40.0", guidance=2.0), {"guidance": 2.0, "sigma_max": 40.0}),
-        (Sampler(steps="karras:sigma_min=0.01", schedule="vp_fitted"), {"schedule": "vp", "sigma_min": 0.01}),
+        (Sampler(steps="karras:sigma_min=0.01", schedule="vp_fitted"), {"schedule": "vp_fitted", "sigma_min": 0.01}),
     ],
 )
 def test_what_has_an_effect(sampler: Sampler, differences: dict[str, Any]) -> None:

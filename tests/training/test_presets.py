@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from elucidiff import parts
 from elucidiff.training.parts import make_augment, make_network, make_objective, make_preconditioning
 from elucidiff.training.presets import PRESETS, preset
 
@@ -77,5 +78,7 @@ def test_unknown_names_suggest_the_nearest() -> None:
 
 def test_constants_reach_the_design_space() -> None:
     config = preset("cifar10")
-    assert make_objective(config).to_config() == {"type": "edm", "p_mean": -1.2, "p_std": 1.2, "sigma_data": 0.5}
-    assert make_preconditioning(config).to_config()["sigma_data"] == 0.5
+    assert parts.to_plain(make_objective(config)) == {
+        "type": "edm", "p_mean": -1.2, "p_std": 1.2, "sigma_data": 0.5,
+    }  # fmt: skip
+    assert parts.to_plain(make_preconditioning(config))["sigma_data"] == 0.5

@@ -21,6 +21,7 @@ from elucidiff.evaluation.ablation import (
     sampling_configurations,
 )
 from elucidiff.sampling import Churn, Sampler, load_named
+from elucidiff.sampling.sampler import parse_choice
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,8 @@ class ChurnTable(OfSampling):
     """Stochastic sampling (Karras et al. 2022, Tables 4 and 5): what S_churn, S_tmin and S_tmax, and S_noise add to
     the deterministic sampler, beside the samplers of Song et al. `elucidiff search` finds settings for a model."""
 
-    churn: float = 30.0
-    """S_churn."""
-    churn_sigma_min: float = 0.05
-    """S_tmin."""
-    churn_sigma_max: float = 1.0
-    """S_tmax."""
-    noise_scale: float = 1.007
-    """S_noise."""
+    churn: str = "30,sigma_min=0.05,sigma_max=1,noise_scale=1.007"
+    """S_churn, S_tmin, S_tmax and S_noise, all of them."""
     sampler: str | None = None
     """Take these four from a sampler beside the model, by its name or path, instead."""
 
@@ -150,7 +145,7 @@ class ChurnTable(OfSampling):
 
     def __call__(self) -> int:
         """See the class."""
-        churn = Churn(self.churn, self.churn_sigma_min, self.churn_sigma_max, self.noise_scale)
+        churn = parse_choice("churn", self.churn) or Churn()
         if self.sampler is not None:
             if self.model == IDEAL:
                 raise ValueError("--sampler is for a model folder: the exact denoiser has no samplers beside it")

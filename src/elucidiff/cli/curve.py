@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import tyro
 
-from elucidiff import parts
 from elucidiff.cli.ablate_table import Report, carry_out, numbers, words
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
@@ -30,7 +29,7 @@ from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
 from elucidiff.launch.interrupt import Interrupt, StoppedError
-from elucidiff.sampling.sampler import KINDS, Sampler
+from elucidiff.sampling.sampler import Sampler, parse_choice
 from elucidiff.suggest import suggestion
 
 
@@ -216,7 +215,7 @@ def _choices(options: Options, base: Sampler) -> dict[str, list[Any]]:
         texts = getattr(options, option)
         if texts and getattr(base, name) != getattr(Sampler(), name):
             raise ValueError(f"{name} of --base would have no effect with --{option}: leave one of them out")
-        made = [parts.parse(KINDS[name], text) for text in texts] or [getattr(base, name)]
+        made = [parse_choice(name, text) for text in texts] or [getattr(base, name)]
         choices[name] = _once(option, made)
     return choices
 

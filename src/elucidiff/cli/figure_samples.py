@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
 import torch
 import tyro
 from matplotlib.figure import Figure
 
 import elucidiff
-from elucidiff.design.steps import Karras
+from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.cli.guide import load_guide
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
 from elucidiff.figures.sample_folder import read_samples
 from elucidiff.figures.style import is_picture
 from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step
-from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -29,27 +31,37 @@ class Trajectory:
     """A model folder."""
     seeds: str = "0-2"
     """Seeds, one pair of rows each."""
-    n: int = 18
-    """Number of Heun steps."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     out: Path = Path("trajectory.png")
     """File to write; an SVG goes beside it."""
 
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
+
     def draw(self) -> Figure:
         """Sample and draw."""
         seeds = parse_seeds(self.seeds)
-        sampler = Sampler(Karras(self.n))
+        sampler = self.sampling.chosen(self.model)
+        if sampler.solver.adaptive:
+            raise ValueError("a trajectory has the same steps for all samples: choose a --solver of fixed steps")
         device = choose_device(self.device)
         denoiser = elucidiff.load(self.model).eval().to(device)
         if not is_picture(denoiser.sample_shape):
             raise ValueError(f"{self.model} makes samples of shape {denoiser.sample_shape}, which are no pictures")
         taken: list[Step] = []
-        result = sampler.run(denoiser, seeds, callback=taken.append, device=device)
-        x = torch.stack([*(step.x for step in taken), result.x])
+        guide = None if self.sampling.guide is None else load_guide(self.sampling.guide, self.model, device)
+        result = sampler.run(denoiser, seeds, callback=taken.append, device=device, guide=guide)
+        scales = sampler.prepare(denoiser).schedule.scale(
+            torch.tensor([step.t for step in taken], dtype=torch.float64)
+        )
+        x = torch.stack([*(step.x / float(s) for step, s in zip(taken, scales, strict=True)), result.x])
         denoised = torch.stack([step.denoised for step in taken])
         sigma_data = float(getattr(denoiser.preconditioning, "sigma_data", 0.5))
-        arrays = (x.double().cpu().numpy(), denoised.double().cpu().numpy(), result.sigmas.numpy())
+        arrays = (
+            x.double().cpu().numpy(),
+            denoised.double().cpu().numpy(),
+            np.array([*(step.sigma for step in taken), 0.0]),
+        )
         return trajectory.draw(*arrays, sigma_data=sigma_data)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -13,18 +13,18 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.cli.given_sample import read_given
+from elucidiff.cli.guide import load_guide
 from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.units import makes_pictures, range_of
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design import steps
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
-from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.interpolation import mixed, path, stops
 from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import sample
@@ -58,14 +58,14 @@ class Options:
     """Folder to write to: a file a frame, sheet.png and interpolation.json."""
     overwrite: bool = False
     """Write into a folder that already holds files."""
-    n: int | None = None
-    """Between seeds: number of Heun steps (18)."""
-    tolerance: float | None = None
-    """Between pictures: tolerance of RK45 (1e-5)."""
     batch_size: int = 16
     """Samples in one call of the network."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
+
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
+    """How to sample, without noise, between seeds as for `elucidiff sample`; between pictures by default with
+    rk45:rtol=1e-5,atol=1e-5, or fixed steps of heun, rk2 or euler, which are 64, and without guidance."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
     assert options.seeds is not None
-    if options.tolerance is not None:
-        raise ValueError("--tolerance would have no effect between seeds: leave it out")
     seeds = list(parse_seeds(options.seeds))
     places = stops(len(seeds), options.frames)
-    sampler = Sampler() if options.n is None else Sampler(Karras(options.n))
-    sigmas = sampler.sigmas(denoiser)
+    sampler, chosen = options.sampling.chosen(options.model), options.sampling
+    if not sampler.deterministic:
+        raise ValueError(f"{sampler.to_text()} adds noise, so frames would not follow each other smoothly")
+    guide = None if chosen.guide is None else load_guide(chosen.guide, options.model, device)
+    guided = sampler.guided(denoiser, guide)
+    prepared = sampler.prepare(guided)
     asked = _asked(options, denoiser, len(seeds))
     noise = SeededNoise(seeds)
     latents, _ = path(noise.latents(denoiser.sample_shape), options.frames)
@@ -147,21 +149,27 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     evaluations: list[Any] = []
     names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
     x = sample(
-        denoiser,
+        guided,
         latents.to(device),
-        sigmas,
+        prepared.sigmas,
+        solver=prepared.solver,
+        schedule=prepared.schedule,
         labels=None if labels is None else labels.to(device),
         batch_size=options.batch_size,
         callback=lambda step: evaluations.append(step.nfe),
         names=names,
     )
-    facts = {"sampler": sampler.to_plain(), "nfe": evaluations[-1]}
+    facts = {"sampler": sampler.to_plain(), "nfe": torch.as_tensor(evaluations[-1]).tolist()}
+    if chosen.guide is not None:
+        facts["guide"] = checksum(chosen.guide)
     return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
 
 
 def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
-    if options.n is not None:
-        raise ValueError("--n would have no effect between pictures, where RK45 chooses its steps: give --tolerance")
+    usual = Sampler(Karras(64, *range_of(denoiser)), solver=RK45(1e-5, 1e-5))
+    sampler = options.sampling.chosen(options.model, usual)
+    check_follows_ode(sampler, options.sampling)
+    prepared = sampler.prepare(denoiser)
     places = stops(len(options.images), options.frames)
     asked = _asked(options, denoiser, len(options.images))
     if not isinstance(asked, Tensor) and denoiser.label_dim:
@@ -170,9 +178,7 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
     for file, x in zip(options.images, given, strict=True):
         if tuple(x.shape) != denoiser.sample_shape:
             raise ValueError(f"{file} has shape {tuple(x.shape)}, but the model makes {denoiser.sample_shape}")
-    tolerance = 1e-5 if options.tolerance is None else options.tolerance
-    solver = RK45(tolerance, tolerance)
-    sigmas = steps.karras(2, *clamp_range(denoiser, *range_of(denoiser)))
+    sigmas, solver, schedule = prepared.sigmas, prepared.solver, prepared.schedule
     rows = asked.expand(len(given), -1) if isinstance(asked, Tensor) else None
     x = torch.stack(given).to(device, widest_type(device))
 
@@ -180,13 +186,14 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
         return None if values is None else values.to(device)
 
     size = options.batch_size
-    latents, nfe_up = encode(denoiser, x, sigmas, solver=solver, labels=there(rows), batch_size=size)
+    along: dict[str, Any] = {"solver": solver, "schedule": schedule, "batch_size": size}
+    latents, nfe_up = encode(denoiser, x, sigmas, labels=there(rows), **along)
     between, _ = path(latents, options.frames)
     labels = None if rows is None else mixed(rows, places)
-    frames, nfe_down = decode(denoiser, between, sigmas, solver=solver, labels=there(labels), batch_size=size)
+    frames, nfe_down = decode(denoiser, between, sigmas, labels=there(labels), **along)
     back = round_trip_error(x, frames[:: options.frames - 1])
     facts = {
-        "tolerance": tolerance,
+        "sampler": sampler.to_plain(),
         "sigma_max": float(sigmas[0]),
         "sigma_min": float(sigmas[-2]),
         "round_trip_rms": back.tolist(),

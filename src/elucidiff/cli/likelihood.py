@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -16,6 +16,7 @@ from torch import Tensor
 import elucidiff
 from elucidiff import data
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.cli.given_sample import check_range_of_values
 from elucidiff.cli.labels import labels_asked_for
 from elucidiff.cli.model_data import Part, labels_of, part_of
@@ -26,12 +27,15 @@ from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
 from elucidiff.sampling.likelihood.record import read_record, write_record
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.solvers import RK45
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,6 @@ class Options:
     """Measurements of each image, each with its own dequantisation and probes (1)."""
     seed: int | None = None
     """Of dequantisation and probes (0)."""
-    sigma_min: float | None = None
-    """Noise level at which the images are taken to be (0.002, or 0.004 of the spread of data that are not 8-bit)."""
-    sigma_max: float | None = None
-    """Noise level of the prior (80, or 160 times the spread of data that are not 8-bit)."""
-    solver: Literal["rk45", "heun"] | None = None
-    """rk45, with error control for each sample, or heun with fixed steps."""
-    n: int | None = None
-    """Number of steps of heun (64)."""
-    rtol: float | None = None
-    """Relative tolerance of rk45 (1e-4)."""
-    atol: float | None = None
-    """Absolute tolerance of rk45 (1e-4)."""
     divergence: Literal["auto", "exact", "hutchinson"] | None = None
     """How the trace of the Jacobian is found: exactly, with a backward pass for each value of a sample, or by random
     probes. auto: exactly for up to 32 values."""
@@ -85,24 +77,28 @@ class Options:
     batch_size: int | None = None
     """Samples in one call of the network (16)."""
 
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
+    """How the ODE is followed from the images, at sigma_min of --steps, to the prior, at sigma_max: by default with
+    rk45:rtol=1e-4,atol=1e-4, from 0.002 to 80, or 0.004 to 160 times the spread of data that are not 8-bit; fixed
+    steps, such as those of heun, are 64. Noise and guidance have no place here."""
+
     def choices(self, denoiser: Denoiser) -> Likelihood:
         """The choices that were made, and defaults for the others.
 
         Raises:
             ValueError: a value is out of its range, or would have no effect.
         """
-        low, high = range_of(denoiser)
-        given = {entry.name: getattr(self, entry.name) for entry in fields(Likelihood)}
-        given = {name: value for name, value in given.items() if value is not None}
-        choices = Likelihood(**{"sigma_min": low, "sigma_max": high, **given})
+        usual = Sampler(Karras(64, *range_of(denoiser)), solver=RK45(1e-4, 1e-4))
+        sampler = self.sampling.chosen(self.model, usual)
+        check_follows_ode(sampler, self.sampling)
+        names = ("repeats", "seed", "divergence", "probe", "probes", "batch_size")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        choices = Likelihood(steps=sampler.steps, solver=sampler.solver, schedule=sampler.schedule, **given)
         exact = is_exact(choices.divergence, torch.Size(denoiser.sample_shape).numel())
-        unused = {"rtol", "atol"} if choices.solver == "heun" else {"n"}
-        unused |= {"probe", "probes"} if exact else set()
-        if wrong := sorted(unused & given.keys()):
+        if exact and (wrong := sorted({"probe", "probes"} & given.keys())):
             flags = ", ".join(f"--{name}" for name in wrong)
             raise ValueError(
-                f"{flags} would have no effect with solver {choices.solver} and "
-                f"{'exact divergence' if exact else 'probes'}: leave it out, or choose what uses it"
+                f"{flags} would have no effect with exact divergence: leave it out, or choose --divergence hutchinson"
             )
         return choices
 
@@ -132,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         "data": _sha256(shown),
         "labels": None if labels is None else _sha256(labels),
         "images": called,
-        "choices": asdict(choices),
+        "choices": choices.to_plain(),
         "device": device.type,
     }
     with file_held(options.out):

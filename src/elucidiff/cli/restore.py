@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.given_sample import read_given
+from elucidiff.cli.guide import load_guide
 from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.npy import read_npy
 from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
@@ -23,11 +25,9 @@ from elucidiff.data.decoding import decode
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.drawn import file_name
-from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -55,8 +55,6 @@ class Options:
     """Take --labels even if the training data had no image of that class."""
     noise: float = 0.01
     """Standard deviation of the noise of what is known, in units of the data; a grey level of 8 bits is 0.008."""
-    n: int = 18
-    """Number of Heun steps."""
     iterations: int = 3
     """Iterations of the linear solver at each evaluation; each costs a backward pass."""
     out: Path = Path("restored")
@@ -68,6 +66,8 @@ class Options:
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
 
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Draw the samples; see ``Options``."""
@@ -77,17 +77,22 @@ def run(arguments: Sequence[str]) -> int:
     seeds = parse_seeds(options.seeds)
     if seeds.first_repeated() is not None:
         raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
-    sampler = Sampler(Karras(options.n))
+    sampler = options.sampling.chosen(options.model)
     device = choose_device(options.device)
     denoiser = elucidiff.load(options.model).eval().to(device)
+    guide = None if options.sampling.guide is None else load_guide(options.sampling.guide, options.model, device)
+    guided = sampler.guided(denoiser, guide)
+    sampler.sigmas(guided)  # refuses noise levels that the model does not know
     labels = _labels(options, denoiser, len(seeds))
     measure, y, shown = _known(options, denoiser)
     posterior = Posterior(
-        denoiser, measure, y.to(device, widest_type(device)), options.noise, iterations=options.iterations
+        guided, measure, y.to(device, widest_type(device)), options.noise, iterations=options.iterations
     )
     check_folder(options.out, options.overwrite)
 
-    result = sampler.run(posterior, seeds, labels, any_class=True, batch_size=options.batch_size, device=device)
+    # What is known of the picture is added to the guided denoiser, not guided itself.
+    unguided = replace(sampler, guidance=None)
+    result = unguided.run(posterior, seeds, labels, any_class=True, batch_size=options.batch_size, device=device)
     x = result.x.cpu()
     # Where nothing is known, both sides of the difference are 0.
     share = 1.0 if isinstance(measure, AveragePool) else float(measure(torch.ones_like(x[:1])).mean())
@@ -106,6 +111,7 @@ def run(arguments: Sequence[str]) -> int:
         "noise": options.noise,
         "iterations": options.iterations,
         "sampler": sampler.to_plain(),
+        **({} if options.sampling.guide is None else {"guide": checksum(options.sampling.guide)}),
         "backward_passes_an_evaluation": backward,
         "samples": [
             {"file": file, "seed": seed, "nfe": count, "misfit_rms": float(rms)}

@@ -94,7 +94,8 @@ def name_of(sampler: Sampler) -> str:
 def _spacing(sampler: Sampler) -> str:
     steps = sampler.steps
     if isinstance(steps, Karras) and steps == Karras(steps.n, rho=steps.rho):
-        return f"karras rho {steps.rho:g}"
+        short = f"{steps.rho:g}"
+        return f"karras rho {short if float(short) == steps.rho else steps.rho}"
     return parts.to_text(replace(steps, n=18) if isinstance(steps, Spaced) else steps)
 
 
@@ -122,8 +123,11 @@ def _check_cost(sampler: Sampler) -> None:
 
 
 def _text(part: object) -> str:
-    """A part's text form, without the name where its kind has but one."""
+    """A part's text form, as short as it is written where its kind has but one part: ``30,sigma_min=0.01``."""
     if part is None:
         return "none"
-    name, _, rest = parts.to_text(part).partition(":")
-    return rest if rest and name in ("churn", "restart", "guidance") else parts.to_text(part)
+    text = parts.to_text(part)
+    name, _, rest = text.partition(":")
+    if not rest or name not in {kind.bare for kind in parts.KINDS.values()}:
+        return text
+    return rest.removeprefix(f"{parts.settings(type(part))[0].name}=")

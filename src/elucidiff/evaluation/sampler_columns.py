@@ -26,15 +26,20 @@ def sampler_columns(sampler: Sampler, denoiser: Any) -> dict[str, Any]:
         "steps": parts.name_of(sampler.steps),
         "sigma_min": _plain(float(sigmas[-2])),
         "sigma_max": _plain(float(sigmas[0])),
-        "rho": getattr(sampler.steps, "rho", None) if not sampler.solver.adaptive else None,
+        "rho": _setting(sampler.steps, "rho") if not sampler.solver.adaptive else None,
         "churn": 0.0 if churn is None else churn.amount,
         "churn_sigma_min": None if churn is None else churn.sigma_min,
         "churn_sigma_max": None if churn is None else churn.sigma_max,
         "noise_scale": restarts.noise_scale if restarts is not None else None if churn is None else churn.noise_scale,
-        "alpha": getattr(sampler.solver, "alpha", None),
+        "alpha": _setting(sampler.solver, "alpha"),
         "guidance": 1.0 if sampler.guidance is None else sampler.guidance.weight,
     }
     return {name: value for name, value in columns.items() if value is not None}
+
+
+def _setting(part: object, name: str) -> Any:
+    """The value of a setting; None where the part has none of that name, as Heun's method has no alpha to choose."""
+    return getattr(part, name) if name in {each.name for each in parts.settings(type(part))} else None
 
 
 def _plain(sigma: float) -> float:

@@ -123,14 +123,19 @@ def times_up(
         ValueError: the noise levels are not as for a run, are fewer than two besides 0, or the solver remembers
             earlier steps.
     """
-    if not isinstance(solver, RK45 | RK2 | Euler):
-        raise ValueError(f"{type(solver).__name__} cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler")
+    check_both_ways(solver)
     grid = noise_grid(denoiser, schedule, sigmas, None, device)
     check_ends(grid, "the ODE cannot be followed both ways")
     times = [level.t for level in grid][::-1]
     if len(times) < 2 or times[0] == times[-1]:
         raise ValueError("at least two positive noise levels are needed, sigma_max and sigma_min, and then 0")
     return [times[0], times[-1]] if solver.adaptive else times
+
+
+def check_both_ways(solver: Solver) -> None:
+    """Raise ValueError unless ``solver`` takes each step by itself, so that it can go up as well as down."""
+    if not isinstance(solver, RK45 | RK2 | Euler):
+        raise ValueError(f"{type(solver).__name__} cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler")
 
 
 def follow(ode: ProbabilityFlow, solver: Solver, x: Tensor, times: Sequence[float]) -> Tensor:

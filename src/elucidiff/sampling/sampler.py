@@ -185,7 +185,7 @@ class Sampler:
                 name, value = "solver", word
             if name in values:
                 raise ValueError(f"{text!r} chooses {name} twice")
-            values[name] = None if value == "none" else parts.parse(KINDS[name], value)
+            values[name] = parse_choice(name, value)
         return replace(base or cls(), **values)
 
     def to_text(self) -> str:
@@ -384,6 +384,32 @@ class Sampler:
 
 
 _DEFAULT = Sampler()
+
+
+def parse_choice(name: str, text: str, like: object | None = None) -> Any:
+    """A choice of a sampler as people write it: the text form of a part, or ``none``.
+
+    Args:
+        name: which choice, one of :data:`KINDS`.
+        text: what is to be read.
+        like: a part that has the settings that are left out; see :func:`.parts.parse`.
+
+    Raises:
+        ValueError: no such part or setting, a value of the wrong type or out of its range, or settings beside one
+            that turns the part off, where they have no effect.
+    """
+    if text.strip() == "none":
+        return None
+    part = parts.parse(KINDS[name], text, like)
+    if parts.KINDS[KINDS[name]].bare is None or getattr(Sampler(**{name: part}), name) is not None:
+        return part
+    first, *others = parts.settings(type(part))
+    if unused := [each.name for each in others if getattr(part, each.name) != each.default]:
+        amount = getattr(part, first.name)
+        raise ValueError(
+            f"{unused[0]} would have no effect in {name} {text!r}, as {first.name} is {amount:g}: leave it out"
+        )
+    return part
 
 
 def _choice(name: str) -> str:

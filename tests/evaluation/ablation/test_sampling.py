@@ -18,6 +18,7 @@ from elucidiff.evaluation.ablation.sampling import (
     sampling_configurations,
 )
 from elucidiff.sampling import Churn, Sampler, SeededNoise, sample_predictor_corrector, sample_sde
+from elucidiff.solvers import RK2, Euler, Heun
 
 CHURN = Churn(30, 0.05, 1, 1.007)
 ALL = (*sampling_configurations(), *churn_configurations(CHURN), *alpha_configurations([0.5, 0.7, 1.0]))
@@ -44,7 +45,7 @@ def blobs() -> Counting:
 def test_a_row_costs_the_budget_or_one_less(row: SamplingConfiguration, budget: int, blobs: Counting) -> None:
     (drawn,) = draw_images(row.within(budget, blobs), blobs, [0, 1], batch_size=2)
     assert drawn.nfe == blobs.calls
-    costs_two = row.method == "predictor-corrector" or (row.method == "sampler" and row.sampler.solver != "euler")
+    costs_two = row.method == "predictor-corrector" or (row.method == "sampler" and row.sampler.solver != Euler())
     assert drawn.nfe == (budget - (budget % 2 == 0) if costs_two else budget)
 
 
@@ -62,9 +63,10 @@ def test_all_deterministic_rows_converge_to_one_solution(blobs: Counting) -> Non
 
 def test_the_strides_from_the_originals_to_ours() -> None:
     vp, vp_heun, _, ve_heun, ddim, euler, edm = (row.sampler for row in sampling_configurations(0.004, 70.0))
-    assert (vp.solver, vp.steps, vp.schedule, vp.sigma_min) == ("euler", "vp", "vp", None)
-    assert (vp_heun.solver, vp_heun.steps, vp_heun.schedule) == ("heun", "karras", "vp")
-    assert (ve_heun.schedule, ddim.steps, ddim.schedule, ddim.solver) == ("ve", "iddpm", "edm", "euler")
+    assert vp == Sampler(steps.VP(), schedules.FittedVP(), Euler())
+    assert vp_heun == Sampler(steps.Karras(sigma_min=0.004, sigma_max=70.0), schedules.FittedVP(), Heun())
+    assert (ve_heun.schedule, ve_heun.steps) == (schedules.VE(), edm.steps)
+    assert ddim == Sampler(steps.IDDPM(), schedules.EDM(), Euler())
     assert euler == Sampler(steps="karras:sigma_min=0.004,sigma_max=70.0", solver="euler")
     assert edm == Sampler(steps="karras:sigma_min=0.004,sigma_max=70.0")
 
@@ -72,8 +74,8 @@ def test_the_strides_from_the_originals_to_ours() -> None:
 def test_each_setting_of_the_churn() -> None:
     off, alone, span, noise, every, *originals = churn_configurations(CHURN)
     settings = [
-        (s.churn, s.churn_sigma_min, s.churn_sigma_max, s.noise_scale)
-        for s in (row.sampler for row in (off, alone, span, noise, every))
+        (c.amount, c.sigma_min, c.sigma_max, c.noise_scale)
+        for c in (row.sampler.churn or Churn() for row in (off, alone, span, noise, every))
     ]
     assert settings == [
         (0, 0, math.inf, 1),
@@ -112,7 +114,7 @@ def test_an_image_depends_on_its_seed_alone(name: str, blobs: Counting) -> None:
 def test_alphas() -> None:
     rows = alpha_configurations([0.5, 2 / 3, 1.0])
     assert [row.name for row in rows] == ["alpha-0.5", "alpha-0.666667", "alpha-1"]
-    assert [row.sampler.alpha for row in rows] == [0.5, 2 / 3, 1.0]
+    assert [row.sampler.solver for row in rows] == [RK2(0.5), RK2(2 / 3), RK2(1.0)]
     with pytest.raises(ValueError, match="each once"):
         alpha_configurations([0.5, 0.5])
     with pytest.raises(ValueError, match="alpha is -1"):

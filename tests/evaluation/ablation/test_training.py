@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from elucidiff import parts
 from elucidiff.evaluation.ablation.recipes import RECIPES, check_recipe, recipe
 from elucidiff.evaluation.ablation.training import TRAINING_CONFIGURATIONS, A, F, configure, deepened
 from elucidiff.plain_data import to_dict
@@ -52,8 +53,8 @@ def test_each_row_changes_what_it_says() -> None:
 def test_the_ve_baseline_is_ncsnpp_throughout() -> None:
     configs = [configure(each, CIFAR10.config, CIFAR_SHAPE, "ve") for each in TRAINING_CONFIGURATIONS]
     assert {config.network.architecture for config in configs} == {"ncsnpp"}
-    parts = [(make_preconditioning(c).to_config()["type"], make_objective(c).to_config()["type"]) for c in configs]
-    assert parts == [("ve", "ve")] * 3 + [("edm", "ve")] + [("edm", "edm")] * 2
+    chosen = [(parts.name_of(make_preconditioning(c)), parts.name_of(make_objective(c))) for c in configs]
+    assert chosen == [("ve", "ve")] * 3 + [("edm", "ve")] + [("edm", "edm")] * 2
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from elucidiff.design.steps import Karras
 from elucidiff.evaluation.search import CHURN, Figure, Search, Space, parse_options
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
@@ -16,9 +17,20 @@ from elucidiff.sampling.seed_ranges import SeedRanges
 SEEDS = SeedRanges([range(1000, 1090)])
 
 
+def rho(sampler: Sampler) -> float:
+    """That of its karras steps."""
+    assert isinstance(sampler.steps, Karras)
+    return sampler.steps.rho
+
+
+def churn(sampler: Sampler) -> float:
+    """S_churn."""
+    return 0.0 if sampler.churn is None else sampler.churn.amount
+
+
 def parabola(sampler: Sampler, seeds: Sequence[int]) -> Figure:
     """Smallest for rho = 5 and S_churn = 3; few seeds add a bias that is the same for all."""
-    value = (sampler.rho - 5) ** 2 + (sampler.churn - 3) ** 2 + 1 / len(seeds)
+    value = (rho(sampler) - 5) ** 2 + (churn(sampler) - 3) ** 2 + 1 / len(seeds)
     return Figure(value, 2 * sampler.n - 1)
 
 

@@ -19,25 +19,32 @@ def parse(*texts: str, base: Sampler | None = None, grid: bool = False) -> dict[
 
 def test_what_is_written_is_meant() -> None:
     assert parse(
-        "rho=3:12", "sigma-min=0.001:0.1:log", "churn=0:60:20", "n=4:12", "solver=heun,euler", "order=2,3"
+        "rho=3:12", "steps.sigma-min=0.001:0.1:log", "churn=0:60:20", "n=4:12", "solver=heun,euler", "order=2,3"
     ) == {
-        "rho": Interval(3.0, 12.0),
-        "sigma_min": Interval(0.001, 0.1, log=True),
-        "churn": Interval(0.0, 60.0, step=20.0),
-        "n": Interval(4.0, 12.0, whole=True),
+        "steps.rho": Interval(3.0, 12.0),
+        "steps.sigma_min": Interval(0.001, 0.1, log=True),
+        "churn.amount": Interval(0.0, 60.0, step=20.0),
+        "steps.n": Interval(4.0, 12.0, whole=True),
         "solver": Values(("heun", "euler")),
-        "order": Values((2, 3)),
+        "solver.order": Values((2, 3)),
+    }
+
+
+def test_parts_may_have_settings() -> None:
+    assert parse("solver=rk45:rtol=1e-3,atol=1e-2,ipndm:order=3,heun", "steps=vp,karras:rho=3") == {
+        "solver": Values(("rk45:rtol=0.001,atol=0.01", "ipndm:order=3", "heun")),
+        "steps": Values(("vp", "karras:rho=3")),
     }
 
 
 def test_churn_has_a_range_that_ends_where_the_clip_begins() -> None:
     # gamma = min(S_churn / N, sqrt(2) - 1): Karras et al. 2022, Algorithm 2.
-    few, many = (parse("churn", base=Sampler(steps=f"karras:n={n}"))["churn"] for n in (18, 500))
+    few, many = (parse("churn", base=Sampler(steps=f"karras:n={n}"))["churn.amount"] for n in (18, 500))
     assert isinstance(few, Interval)
     assert isinstance(many, Interval)
     assert few.high / 18 == pytest.approx(math.sqrt(2) - 1)
     assert many.high == 100
-    assert parse("churn", "n=10:50")["churn"] == Interval(0.0, 50 * (math.sqrt(2) - 1))
+    assert parse("churn", "n=10:50")["churn.amount"] == Interval(0.0, 50 * (math.sqrt(2) - 1))
 
 
 def test_a_name_alone_has_the_papers_values_in_a_grid() -> None:
@@ -51,7 +58,8 @@ def test_a_name_alone_has_the_papers_values_in_a_grid() -> None:
     [
         ("chrun", "no sampling option 'chrun'; did you mean 'churn'?"),
         ("levels=1,2", "no sampling option 'levels'"),
-        ("alpha", "alpha has no usual range: write it, alpha=LOW:HIGH or alpha=A,B,C"),
+        ("order", "solver.order has no usual range: write it, solver.order=LOW:HIGH or solver.order=A,B,C"),
+        ("sigma_min", "sigma_min is a setting of several choices: write steps.sigma_min or churn.sigma_min or"),
         ("rho=9:3", "rho: 9:3 is no range"),
         ("rho=3:x", "rho: 'x' is not a number"),
         ("rho=3:inf", "rho: 'inf' is not finite"),
@@ -60,7 +68,9 @@ def test_a_name_alone_has_the_papers_values_in_a_grid() -> None:
         ("rho=3:5:9", "a step of 9 does not fit"),
         ("n=4.5:9", "must be whole numbers"),
         ("n=4.5", "4.5 must be a whole number"),
-        ("solver=a:b", "names have none"),
+        ("solver=1:3", "names have none"),
+        ("solver=a:b", "solver: there is no solver 'a'"),
+        ("solver=rk2,rk2:alpha=1", "no list of different values"),
         ("rho=3,3", "no list of different values"),
     ],
 )

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from elucidiff.evaluation.search import Figure, Search, open_storage, rows, work
 from elucidiff.sampling import Sampler
-from tests.evaluation.search.studies import begin, end_of, parabola, search
+from tests.evaluation.search.studies import begin, churn, end_of, parabola, rho, search
 
 pytest.importorskip("psycopg")
 BINARIES = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())]
@@ -72,7 +72,7 @@ def in_parallel(where: str, wanted: Search, folder: Path, kill: bool) -> list[in
     def worker(name: int) -> Callable[[], object]:
         def slowly(sampler: Sampler, seeds: Sequence[int]) -> Figure:
             with (folder / f"{name}").open("a") as file:
-                file.write(f"{sampler.rho} {sampler.churn} {len(seeds)}\n")
+                file.write(f"{rho(sampler)} {churn(sampler)} {len(seeds)}\n")
             time.sleep(0.05)
             return parabola(sampler, seeds)
 
@@ -108,5 +108,5 @@ def test_three_workers_learn_from_each_other(server: str, tmp_path: Path) -> Non
     trials = done.study.trials
     assert [trial.number for trial in trials if trial.state is not TrialState.WAITING] == list(range(45))
     assert {trial.state for trial in trials[:45]} == {TrialState.COMPLETE, TrialState.PRUNED}
-    late = [trial.params["rho"] for trial in trials[25:45]]
+    late = [trial.params["steps.rho"] for trial in trials[25:45]]
     assert sum(abs(rho - 5) < 8 for rho in late) > 12  # by chance, 13 in 39 of them would be

@@ -31,7 +31,7 @@ from elucidiff.evaluation.search.workers import Workers
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.seed_ranges import SeedRanges
-from tests.evaluation.search.studies import SEEDS, begin, close, end_of, journal, parabola, search
+from tests.evaluation.search.studies import SEEDS, begin, churn, close, end_of, journal, parabola, rho, search
 
 
 class Deadly(JournalFileBackend):
@@ -76,9 +76,9 @@ def test_every_trial_is_measured_on_the_same_seeds() -> None:
 
 def test_a_trial_that_fails_is_left_out() -> None:
     def sometimes(sampler: Sampler, seeds: Sequence[int]) -> Figure:
-        if sampler.churn > 4:
+        if churn(sampler) > 4:
             raise ValueError("too\nmuch")
-        return Figure(math.nan, 35) if sampler.rho > 9 else parabola(sampler, seeds)
+        return Figure(math.nan, 35) if rho(sampler) > 9 else parabola(sampler, seeds)
 
     wanted = search(trials=25)
     done = work(wanted, InMemoryStorage(), "s", sometimes)
@@ -87,7 +87,7 @@ def test_a_trial_that_fails_is_left_out() -> None:
     assert all(row["value"] is None for row in failed.values())
     why = {trial.user_attrs.get("why") for trial in done.study.trials if trial.number in failed}
     assert why == {"too much", "the samples are not finite"}
-    assert best_samplers(done.study, wanted, 25)[0][1].rho < 9
+    assert best_samplers(done.study, wanted, 25)[0][1].steps.rho < 9
 
 
 def test_where_all_trials_fail_it_says_why() -> None:
@@ -160,7 +160,7 @@ def test_a_trial_that_was_put_back_meanwhile_is_done_again() -> None:
     asked: list[float] = []
 
     def taken_for_dead(sampler: Sampler, seeds: Sequence[int]) -> Figure:
-        asked.append(sampler.rho)
+        asked.append(rho(sampler))
         if len(asked) == 1:
             storage.set_trial_state_values(0, TrialState.WAITING)
         return parabola(sampler, seeds)
@@ -226,13 +226,13 @@ def test_killed_at_random_times_a_sqlite_study_ends_with_the_same_table(tmp_path
     [
         (
             {"over": ("rho", "churn=0:5")},
-            "space options churn high = 7.455844122715712, not space options churn high = 5.0",
+            "space options churn amount high = 7.455844122715712, not space options churn amount high = 5.0",
         ),
         (
-            {"over": ("rho=3:9", "churn", "churn_sigma_min", "churn_sigma_max", "noise_scale")},
-            "space options rho high = 15.0, not ",
+            {"over": ("rho=3:9", "churn", "churn.sigma_min", "churn.sigma_max", "churn.noise_scale")},
+            "space options steps rho high = 15.0, not ",
         ),
-        ({"base": Sampler(solver="euler")}, "space base solver = heun, not space base solver = euler"),
+        ({"base": Sampler(solver="euler")}, "space base solver type = heun, not space base solver type = euler"),
         ({"rungs": (90,)}, "rungs = [10, 30, 90], not rungs = [90]"),
         ({"method": "random"}, "method = tpe, not method = random"),
         ({"seed": 1}, "seed = 0, not seed = 1"),

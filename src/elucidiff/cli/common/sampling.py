@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.named import load_named, names_beside
-from elucidiff.sampling.sampler import KINDS, Sampler
+from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class SamplingChoices:
         """The flags that were used."""
         return [entry.name for entry in fields(self) if getattr(self, entry.name) not in (None, False)]
 
-    def chosen(self, model: Path | None = None) -> Sampler:
+    def chosen(self, model: Path | None = None, usual: Sampler | None = None) -> Sampler:
         """The sampler: what was given, in place of the choices of the table's column.
 
         Args:
             model: the model folder, beside which samplers may be kept.
+            usual: what a verb does where nothing else is asked for, down to single settings, instead of that column.
 
         Raises:
             ValueError: a part is unknown, a flag has no effect beside the others, or a value is out of its range; or
@@ -64,12 +66,15 @@ class SamplingChoices:
             return load_named(saved, self.sampler, any_model=self.any_model).sampler
         if self.any_model:
             raise ValueError("--any-model would have no effect without --sampler NAME")
-        base = Sampler.from_table(self.table or "edm")
+        base = usual if usual is not None and self.table is None else Sampler.from_table(self.table or "edm")
         if self.sampler is not None:
             if self.table is not None:
                 raise ValueError("--table would have no effect with --sampler: leave one of them out")
-            base = Sampler.parse(self.sampler)
-        sampler = base.with_settings({name: None if text == "none" else text for name, text in parts.items()})
+            base = Sampler.parse(self.sampler, usual)
+        sampler = replace(
+            base,
+            **{name: parse_choice(name, text, usual and getattr(usual, name)) for name, text in parts.items()},
+        )
         if self.n is None:
             return sampler
         sampler = sampler.with_settings({"steps.n": self.n})
@@ -87,6 +92,20 @@ class SamplingChoices:
         if self.sampler in names_beside(model) or not _is_solver(self.sampler):
             return model
         return None
+
+
+def check_follows_ode(sampler: Sampler, choices: SamplingChoices) -> None:
+    """Raise ValueError where a sampler does more than follow the model's own ODE, from noise to data or back."""
+    check_both_ways(sampler.solver)
+    for name, why in (
+        ("churn", "adds noise, so there is no way back"),
+        ("restarts", "add noise, so there is no way back"),
+        ("guidance", "leads away from what the model knows"),
+    ):
+        if getattr(sampler, name) is not None:
+            raise ValueError(f"{name} {why}: leave --{name} out")
+    if choices.guide is not None:
+        raise ValueError("--guide leads away from what the model knows: leave it out")
 
 
 def _is_solver(name: str) -> bool:

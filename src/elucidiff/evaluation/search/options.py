@@ -26,6 +26,8 @@ PAPER_GRID: Mapping[str, tuple[float, ...]] = {
 }
 """The grid of Karras et al. 2022, Appendix E.2."""
 
+_SHORT: Mapping[str, str] = {"churn": "churn.amount", "guidance": "guidance.weight", "restarts": "restarts.repeats"}
+
 Option = float | int | str
 
 
@@ -146,7 +148,7 @@ def parse_options(texts: Sequence[str], base: Sampler, *, grid: bool) -> dict[st
     for name in sorted(written, key=lambda name: name != "steps.n"):
         try:
             if written[name]:
-                options[name] = _parse(written[name], known[name])
+                options[name] = _parse(written[name], name, known[name])
             else:
                 options[name] = _usual(name, known[name], grid, _most_steps(options.get("steps.n"), base))
         except KeyError:
@@ -173,14 +175,15 @@ def _known(base: Sampler) -> dict[str, Setting | None]:
 
 def _full_name(name: str, known: Mapping[str, Setting | None]) -> str:
     name = name.strip().replace("-", "_")
-    name = {"churn": "churn.amount", "guidance": "guidance.weight", "restarts": "restarts.repeats"}.get(name, name)
+    name = _SHORT.get(name, name)
     if name in known:
         return name
     fitting = [full for full in known if full.partition(".")[2] == name]
     if len(fitting) > 1:
         raise ValueError(f"{name} is a setting of several choices: write {' or '.join(fitting)}")
     if not fitting:
-        raise ValueError(f"there is no sampling option {name!r}; {suggestion(name, known)}")
+        near = dict.fromkeys([*known, *_SHORT, *(full.partition(".")[2] for full in known)])
+        raise ValueError(f"there is no sampling option {name!r}; {suggestion(name, filter(None, near))}")
     return fitting[0]
 
 
@@ -222,11 +225,14 @@ def _numeric(setting: Setting) -> bool:
     return bool({setting.type, *get_args(setting.type)} & {int, float}) and get_origin(setting.type) is not tuple
 
 
-def _parse(written: str, setting: Setting | None) -> Interval | Values:
+def _parse(written: str, name: str, setting: Setting | None) -> Interval | Values:
     named = setting is None or not _numeric(setting)
     if named:
         if re.fullmatch(r"[-+.\deE]+(:[-+.\deE]+)+(:log)?", written):
             raise ValueError(f"{written!r} is a range, but names have none: write A,B,C")
+        if setting is None:
+            made = (parts.parse(KINDS[name], text) for text in _texts_of_parts(written))
+            return Values(tuple(parts.to_text(part) for part in made))
         return Values(tuple(part.strip() for part in written.split(",")))
     assert setting is not None
     if ":" not in written:
@@ -237,6 +243,17 @@ def _parse(written: str, setting: Setting | None) -> Interval | Values:
     log = ends[2:] == ["log"]
     numbers = [_number(part) for part in (ends[:2] if log else ends)]
     return Interval(numbers[0], numbers[1], log, numbers[2] if len(numbers) == 3 else None, _whole(setting))
+
+
+def _texts_of_parts(written: str) -> list[str]:
+    """The parts of a list with commas between them, some of which may have commas between their own settings."""
+    texts: list[str] = []
+    for piece in (each.strip() for each in written.split(",")):
+        if texts and not re.fullmatch(r"[A-Za-z]\w*(:.*)?", piece):
+            texts[-1] += f",{piece}"
+        else:
+            texts.append(piece)
+    return texts
 
 
 def _value(text: str, setting: Setting) -> Option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,10 +18,10 @@ from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seed_ranges import SeedRanges
 
 SYMBOLS = {
-    "churn": "S_churn",
-    "churn_sigma_min": "S_tmin",
-    "churn_sigma_max": "S_tmax",
-    "noise_scale": "S_noise",
+    "churn.amount": "S_churn",
+    "churn.sigma_min": "S_tmin",
+    "churn.sigma_max": "S_tmax",
+    "churn.noise_scale": "S_noise",
 }
 """The paper's names of columns."""
 
@@ -43,11 +44,19 @@ def _row(trial: FrozenTrial, search: Search) -> Row:
     return {
         "trial": trial.number,
         "state": _STATES[trial.state],
-        **{SYMBOLS.get(name, name): trial.params[name] for name in search.space.options},
+        **{column: trial.params[name] for name, column in _columns(search).items()},
         "images": trial.user_attrs.get(IMAGES),
         "nfe": trial.user_attrs.get(NFE),
         "value": value,
     }
+
+
+def _columns(search: Search) -> dict[str, str]:
+    """What the column of each option is called: settings of steps and solver by themselves, as people write them."""
+    options = search.space.options
+    columns = {name: SYMBOLS.get(name, re.sub(r"^(steps|solver)\.", "", name)) for name in options}
+    called = list(columns.values())
+    return {name: column if called.count(column) == 1 else name for name, column in columns.items()}
 
 
 def best_samplers(study: Study, search: Search, trials: int) -> list[tuple[FrozenTrial, Sampler]]:

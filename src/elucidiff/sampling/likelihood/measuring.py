@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.precision import widest_type
-from elucidiff.design import steps
-from elucidiff.design.values import check_positive
-from elucidiff.sampling.grid import clamp_range
+from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.design.steps import Karras, Steps
+from elucidiff.sampling.encoding import check_both_ways
+from elucidiff.sampling.grid import range_of
 from elucidiff.sampling.likelihood.density import log_likelihood
 from elucidiff.sampling.likelihood.dequantisation import bits_per_dim, dequantise
 from elucidiff.sampling.likelihood.divergence import METHODS, PROBES
 from elucidiff.sampling.seeds import SeededNoise
-from elucidiff.solvers import RK45, Heun, Solver
+from elucidiff.solvers import RK45, Solver
 from elucidiff.suggest import suggestion
-
-SOLVERS = ("rk45", "heun")
 
 # Samples leave RK45 one by one. Several batches at a time keep the denoiser's batches full for longer.
 _BATCHES_AT_ONCE = 4
@@ -32,49 +32,43 @@ _BATCHES_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Likelihood:
-    """All choices of a measurement as plain values.
+    """All choices of a measurement.
 
     Args:
         repeats: measurements of each image, each with its own dequantisation and probes.
         seed: of all of them. Those of an image depend on the seed, the image's place in the data set and the number
             of the repeat alone.
-        sigma_min: noise level at which the images are taken to be, in units of the data.
-        sigma_max: noise level of the prior.
-        solver: rk45, or heun with fixed steps.
-        n: number of steps of heun.
-        rtol: relative tolerance of rk45.
-        atol: absolute tolerance of rk45.
+        steps: noise levels, from that of the prior to that at which the images are taken to be, in units of the data;
+            for RK45 only these two matter.
+        solver: RK45, or Heun, RK2 or Euler with fixed steps.
+        schedule: the curve that the solver follows.
         divergence: exact, hutchinson, or auto; see :func:`.divergence_of`.
         probe: rademacher or gaussian.
         probes: probes of each repeat.
         batch_size: samples in a call of the denoiser.
 
     Raises:
-        ValueError: a name is unknown or a value is out of its range.
+        ValueError: a name is unknown, a value is out of its range, or the solver cannot go from data to noise.
     """
 
     repeats: int = 1
     seed: int = 0
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    solver: str = "rk45"
-    n: int = 64
-    rtol: float = 1e-4
-    atol: float = 1e-4
+    steps: Steps = field(default_factory=lambda: Karras(64))
+    solver: Solver = field(default_factory=lambda: RK45(1e-4, 1e-4))
+    schedule: Schedule = field(default_factory=EDM)
     divergence: str = "auto"
     probe: str = "rademacher"
     probes: int = 1
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        for name, allowed in (("solver", SOLVERS), ("divergence", METHODS), ("probe", PROBES)):
+        for name, allowed in (("divergence", METHODS), ("probe", PROBES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; {suggestion(getattr(self, name), allowed)}")
-        for name, least in (("repeats", 1), ("probes", 1), ("batch_size", 1), ("seed", 0), ("n", 2)):
+        for name, least in (("repeats", 1), ("probes", 1), ("batch_size", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
-        check_positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        RK45(self.rtol, self.atol)
+        check_both_ways(self.solver)
 
     def sigmas(self, denoiser: Any) -> Tensor:
         """The noise levels, within the denoiser's range.
@@ -82,11 +76,11 @@ class Likelihood:
         Raises:
             ValueError: nothing of the range is left.
         """
-        return steps.karras(self.n, *clamp_range(denoiser, self.sigma_min, self.sigma_max))
+        return self.steps.within(*range_of(denoiser))
 
-    def chosen_solver(self) -> Solver:
-        """The solver as an object."""
-        return Heun() if self.solver == "heun" else RK45(self.rtol, self.atol)
+    def to_plain(self) -> dict[str, Any]:
+        """All choices as JSON-able values."""
+        return {entry.name: parts.plain_value(getattr(self, entry.name)) for entry in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -202,7 +196,8 @@ def _measure(
         denoiser,
         x.to(device, widest_type(device)),
         choices.sigmas(denoiser),
-        solver=choices.chosen_solver(),
+        solver=choices.solver,
+        schedule=choices.schedule,
         labels=labels,
         divergence=choices.divergence,
         probe=choices.probe,

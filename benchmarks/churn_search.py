@@ -61,10 +61,10 @@ FRESH = [
 # S_churn is smaller in proportion. Beyond sqrt(2) - 1, which is S_churn = 106 there, gamma is clipped.
 PAPER_STEPS = 256
 GRID = {
-    "churn": Values(tuple(round(churn * BASE.n / PAPER_STEPS, 3) for churn in (10, 20, 40, 60, 80))),
-    "churn_sigma_min": Values((0.0, 0.01, 0.05, 0.5)),
-    "churn_sigma_max": Values((1.0, 5.0, 20.0, 50.0, 80.0)),
-    "noise_scale": Values((1.0, 1.007)),
+    "churn.amount": Values(tuple(round(churn * BASE.n / PAPER_STEPS, 3) for churn in (10, 20, 40, 60, 80))),
+    "churn.sigma_min": Values((0.0, 0.01, 0.05, 0.5)),
+    "churn.sigma_max": Values((1.0, 5.0, 20.0, 50.0, 80.0)),
+    "churn.noise_scale": Values((1.0, 1.007)),
 }
 
 NOTES = """# Search against grid: churn for a model of digits
@@ -151,7 +151,7 @@ def main() -> None:
         count=len(digits),
         images=IMAGES_A_TRIAL,
         points=done["grid"].trials,
-        churns=", ".join(f"{value:g}" for value in GRID["churn"].values),
+        churns=", ".join(f"{value:g}" for value in GRID["churn.amount"].values),
         looks=" and ".join(map(str, ours.rungs[:-1])),
         blocks=BLOCKS,
     )

@@ -9,6 +9,8 @@ import torch
 
 import elucidiff as ed
 from benchmarks.errors import Estimate, ratio, root_mean
+from elucidiff import parts
+from elucidiff.design.steps import Levels
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
 
@@ -34,7 +36,7 @@ class Found:
     relative: Estimate
 
     def __str__(self) -> str:
-        return f"{self.sampler.solver} {self.sampler.order}, {self.evaluations} evaluations"
+        return f"{parts.to_text(self.sampler.solver)}, {self.evaluations} evaluations"
 
 
 def cheapest(denoiser: ed.Denoiser) -> Found:
@@ -57,7 +59,7 @@ def _candidates(budget: int) -> Iterator[Sampler]:
     """Karras steps without the last one, whose evaluation is better spent before: see ``truncation_error.py``."""
     for rho in RHOS:
         levels = (*ed.steps.karras(budget + 1, LOW, HIGH, rho)[:budget].tolist(), 0.0)
-        yield replace(SOLVER, steps="levels", levels=levels)
+        yield replace(SOLVER, steps=Levels(levels))
 
 
 def _squares(exact: ExactSolutions, sampler: Sampler) -> list[float]:

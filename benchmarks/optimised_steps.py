@@ -29,6 +29,7 @@ from elucidiff.data import to_unit
 from elucidiff.demo.measures import Judge
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.optimise import ExactSolutions, optimise_on, solve_exactly
@@ -150,13 +151,14 @@ def _row(task: Task, solved: list[ExactSolutions], name: str, budget: int, batch
     start = time.monotonic()
     found = optimise_on(solved[0], solved[1], budget, [SOLVERS[name]])
     seconds = time.monotonic() - start
-    karras = dataclasses.replace(SOLVERS[name], n=len(found.sigmas) - 1, rho=found.measured.baseline_rho)
+    rho = found.measured.baseline_rho
+    karras = dataclasses.replace(SOLVERS[name], steps=Karras(len(found.sigmas) - 1, rho=rho))
     return {
         "solver": name,
         "nfe": found.measured.nfe,
         "squares": squares(solved[1], found.sampler),
         "baseline_squares": squares(solved[1], karras),
-        "baseline_rho": karras.rho,
+        "baseline_rho": rho,
         "frechet": _frechet(task, found.sampler, batch_size),
         "baseline_frechet": _frechet(task, karras, batch_size),
         "seconds": seconds,

@@ -50,11 +50,11 @@ TRAININGS = {
 IMAGES = {"ideal": (), "digits": ("--images", "128"), "fashion-mnist": ("--images", "64", "--batch-size", "32")}
 EXACT = {"ideal": (), "digits": ("--exact-images", "64"), "fashion-mnist": ("--exact-images", "32")}
 BLOCKS = {"ideal": "8", "digits": "4", "fashion-mnist": "3"}
-AMOUNTS = {"ideal": "0,2,6,20", "digits": "0,2,6,20", "fashion-mnist": "0,6,20"}
+AMOUNTS = {"ideal": (0, 2, 6, 20), "digits": (0, 2, 6, 20), "fashion-mnist": (0, 6, 20)}
 BUDGETS = {"ideal": "11,35,79,159", "digits": "11,35,79,159", "fashion-mnist": "11,35,79"}
-RHOS = {"ideal": "1,3,5,7,10,20", "digits": "1,3,5,7,10,20", "fashion-mnist": "1,3,7,10"}
+RHOS = {"ideal": (1, 3, 5, 7, 10, 20), "digits": (1, 3, 5, 7, 10, 20), "fashion-mnist": (1, 3, 7, 10)}
 # Karras et al. 2022, Table 5, ImageNet.
-RANGE = ("--sampling.churn-sigma-min", "0.05", "--sampling.churn-sigma-max", "50", "--sampling.noise-scale", "1.003")
+RANGE = "sigma_min=0.05,sigma_max=50,noise_scale=1.003"
 PHOTOGRAPHS, PATCH = RUNS / "photographs.npz", 8
 BRIEF = {
     "digits": ("digits", "--training-images", "30000", "--images", "500"),
@@ -73,12 +73,15 @@ def studies() -> dict[str, tuple[str, ...]]:
         seeds, blocks = ("--seeds", BLOCKS[subject]), ("--blocks", BLOCKS[subject])
         found[f"sampling-{subject}"] = ("ablate", "sampling", *model, *images, *seeds, *exact)
         found[f"churn-{subject}"] = (
-            "ablate", "churn", *model, "--churn", "6", "--nfe", "79", "--exact-images", "0", *images, *seeds,
+            "ablate", "churn", *model, "--churn", "6,sigma_min=0.05,sigma_max=1,noise_scale=1.007", "--nfe", "79",
+            "--exact-images", "0", *images, *seeds,
         )  # fmt: skip
         curve = ("curve", *(("ideal", "digits") if ideal else model))
-        found[f"rho-{subject}"] = (*curve, "--rho", RHOS[subject], "--nfe", "11,35", *images, *blocks, *exact)
+        rhos = (f"karras:rho={rho}" for rho in RHOS[subject])
+        found[f"rho-{subject}"] = (*curve, "--steps", *rhos, "--nfe", "11,35", *images, *blocks, *exact)
+        amounts = (f"{amount},{RANGE}" if amount else "0" for amount in AMOUNTS[subject])
         found[f"churn-curve-{subject}"] = (
-            *curve, "--churn", AMOUNTS[subject], "--nfe", BUDGETS[subject], *RANGE, "--metrics", "fid", *images,
+            *curve, "--churn", *amounts, "--nfe", BUDGETS[subject], "--metrics", "fid", *images,
             *blocks,
         )  # fmt: skip
         if subject != "fashion-mnist":

@@ -60,7 +60,7 @@ def test_noise_levels_of_another_order_than_the_data_are_warned_of(
 def test_the_advice_is_the_papers_range_in_the_units_of_the_data() -> None:
     advice = range_advice(Sampler(), model(1, 4, sigma_data=100.0))
     assert advice is not None
-    assert "--sigma-max 16000 --sigma-min 0.4" in advice
+    assert "--steps karras:sigma_min=0.4,sigma_max=16000" in advice
     assert (
         range_advice(Sampler(steps="karras:sigma_min=0.4,sigma_max=16000.0"), model(1, 4, sigma_data=100.0)) is None
     )

@@ -55,7 +55,7 @@ def test_mistakes_that_need_no_model(elucidiff: Run, words: tuple[str, ...], say
         (("--seeds", "1-x"), "neither a number nor a range"),
         (("--seeds", "9-3"), "runs backwards"),
         (("--seeds", "1,1"), "same seed twice"),
-        (("--n", "1"), "at least 2"),
+        (("--n", "0"), "at least 1"),
         (("--steps", "karras:rho=-1"), "rho"),
         (("--steps", "karras:sigma_min=5,sigma_max=2"), "sigma_min"),
         (("--solver", "rk2:alpha=0"), "alpha is 0"),
@@ -99,7 +99,10 @@ def test_damaged_models(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
     [
         (("sample", "MODEL", "--seeds", "7-8", "--processes", "1"), "seed 7 (and 1 of the 1 drawn with it) gave"),
         (("restore", "MODEL", "PICTURE", "--upscale", "2", "--seeds", "7"), "seed 7 gave"),
-        (("interpolate", "MODEL", "--seeds", "7,8", "--frames", "3"), "frame 0, at seed 7, gave"),
+        (
+            ("interpolate", "MODEL", "--seeds", "7,8", "--frames", "3"),
+            "frame 0, at seed 7, (and 2 of the 2 drawn with it) gave",
+        ),
         (
             ("steps", "optimise", "MODEL", "--nfe", "5", "--fresh-seeds", "7"),
             "seed 7 gave values that are not finite at step 1",

@@ -144,7 +144,9 @@ class RK45(Solver):
         size_x = ode.norm(x / tolerance).cpu().double()
         size_d = ode.norm(d / tolerance).cpu().double()
         tiny = (size_x < 1e-5) | (size_d < 1e-5)
-        probe = torch.where(tiny, 1e-6, 0.01 * size_x / size_d).minimum(interval.abs()) * interval.sign()
+        # NaN, which a broken denoiser gives, would make a noise level of it.
+        probe = torch.where(tiny, 1e-6, 0.01 * size_x / size_d).nan_to_num(nan=1e-6)
+        probe = probe.minimum(interval.abs()) * interval.sign()
         x_probe = x + coefficient(probe, x) * d
         d_probe = ode.velocity(x_probe, t + probe, ode.denoise(x_probe, t + probe))
         curvature = ode.norm((d_probe - d) / tolerance).cpu().double() / probe.abs()

@@ -74,9 +74,12 @@ class Likelihood:
         """The noise levels, within the denoiser's range.
 
         Raises:
-            ValueError: nothing of the range is left.
+            ValueError: nothing of the range is left, or it is a single level.
         """
-        return self.steps.within(*range_of(denoiser))
+        sigmas = self.steps.within(*range_of(denoiser))
+        if len(sigmas) < 3:
+            raise ValueError(f"steps {parts.to_text(self.steps)} have a single noise level: two or more are needed")
+        return sigmas
 
     def to_plain(self) -> dict[str, Any]:
         """All choices as JSON-able values."""

@@ -124,6 +124,7 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.design.training_noise:TrainingNoise",
             "elucidiff.design.training_noise",
         ),
+        Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
     )
 }
 """The kinds of parts, by name."""
@@ -275,8 +276,8 @@ def _settings(cls: type) -> tuple[Setting, ...]:
         Setting(
             entry.name,
             hints[entry.name],
-            entry.default,
-            told.get(entry.name, ""),
+            entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory(),
+            _plain_line(told.get(entry.name, "")),
             entry.metadata.get("search"),
         )
         for entry in dataclasses.fields(cls)
@@ -285,9 +286,12 @@ def _settings(cls: type) -> tuple[Setting, ...]:
 
 
 def summary(cls: type) -> str:
-    """The first sentence or formula of a part's docstring, in one line."""
-    first = (inspect.getdoc(cls) or "").split("\n\n")[0]
-    return " ".join(first.split()).rstrip(":")
+    """The first sentence or formula of a part's docstring, in one line, without marks of reStructuredText."""
+    return _plain_line((inspect.getdoc(cls) or "").split("\n\n")[0]).rstrip(":")
+
+
+def _plain_line(text: str) -> str:
+    return re.sub(r":\w+:`[~.]?([^`]*)`", r"\1", " ".join(text.split())).replace("``", "")
 
 
 def parse(kind: str, text: str, like: object | None = None) -> Any:
@@ -450,11 +454,7 @@ def _check_spelled(value: object) -> None:
 
 def _made(cls: type, values: Mapping[str, Any], what: str) -> Any:
     missing = [each.name for each in settings(cls) if each.default is dataclasses.MISSING and each.name not in values]
-    if missing and not any(
-        entry.default_factory is not dataclasses.MISSING
-        for entry in dataclasses.fields(cls)
-        if entry.name == missing[0]
-    ):
+    if missing:
         raise ValueError(f"{what} needs {missing[0]}: write {missing[0]}=VALUE")
     return cls(**values)
 

@@ -250,9 +250,10 @@ def shortened(value: object) -> str:
 
 def split(text: str, separator: str) -> list[str]:
     """``text`` at each separator that is neither within parentheses nor within quotes."""
-    entries, depth, quoted = [""], 0, False
+    entries, depth, quoted, escaped = [""], 0, False, False
     for character in text:
-        quoted ^= character == '"'
+        quoted ^= character == '"' and not escaped
+        escaped = quoted and character == "\\" and not escaped
         depth += (not quoted) * ((character == "(") - (character == ")"))
         if character == separator and depth == 0 and not quoted:
             entries.append("")

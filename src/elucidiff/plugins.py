@@ -7,14 +7,18 @@ installed packages. A module is ``package.module``, looked for in the working fo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+from elucidiff.untrusted import printable
 
 VARIABLE = "ELUCIDIFF_PLUGINS"
 GROUP = "elucidiff.plugins"
@@ -26,7 +30,7 @@ def use_plugins(modules: Sequence[str]) -> None:
     Raises:
         ValueError: one cannot be imported; the message says why, in one line.
     """
-    named = [str(Path(name).resolve()) if name.endswith(".py") else name for name in modules]
+    named = [_absolute(name) for name in modules]
     for name in named:
         _import(name)
     known = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
@@ -42,8 +46,12 @@ def load_plugins() -> None:
     """
     for name in os.environ.get(VARIABLE, "").split(os.pathsep):
         if name:
-            _import(name)
+            _import(_absolute(name))
     _load_installed()
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
 @functools.cache
@@ -57,36 +65,52 @@ def _import(name: str) -> None:
     try:
         if name.endswith(".py"):
             _import_file(Path(name))
-            return
-        folder = os.getcwd()
-        added = folder not in sys.path
-        if added:
-            sys.path.insert(0, folder)
-        try:
+        else:
+            _look_in(os.getcwd())
             importlib.import_module(name)
-        finally:
-            if added:
-                sys.path.remove(folder)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name is not None and name.startswith(error.name):
-            raise ValueError(f"there is no plugin {name!r}: name a module that Python finds, or a .py file") from None
-        text = " ".join(str(error).split())
-        raise ValueError(f"the plugin {name} cannot be imported: {type(error).__name__}: {text}") from error
+    except (Exception, SystemExit) as error:
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name is not None
+            and f"{name}.".startswith(f"{error.name}.")
+        ):
+            raise ValueError(
+                f"there is no plugin {printable(name)}: name a module that Python finds, or a .py file"
+            ) from None
+        text = printable(" ".join(str(error).split()))
+        raise ValueError(
+            f"the plugin {printable(name)} cannot be imported: {type(error).__name__}: {text}"
+        ) from error
 
 
 def _import_file(file: Path) -> None:
+    """Import a file as the module of its name, so that other processes find what they are sent of it.
+
+    Where Python knows another module of that name, such as ``random``, it gets a name of its own.
+    """
     if not file.is_file():
         raise ModuleNotFoundError(str(file), name=str(file))
-    module_name = file.stem
-    spec = importlib.util.spec_from_file_location(module_name, file)
+    _look_in(str(file.parent))
+    found = None
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        found = importlib.util.find_spec(file.stem)
+    if found is not None and found.origin is not None and Path(found.origin).resolve() == file:
+        importlib.import_module(file.stem)
+        return
+    name = f"{file.stem}_{zlib.crc32(os.fsencode(file)):08x}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
-    if getattr(sys.modules.get(module_name), "__file__", None) == str(file):
-        return
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        sys.modules.pop(module_name, None)
+        sys.modules.pop(name, None)
         raise
+
+
+def _look_in(folder: str) -> None:
+    """Let Python find modules in ``folder``, after all other places."""
+    if folder not in sys.path:
+        sys.path.append(folder)

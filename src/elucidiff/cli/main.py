@@ -16,6 +16,8 @@ from elucidiff import __version__
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
 from elucidiff.cli.usage import listed
 from elucidiff.launch.allocator import keep_freed_memory
+from elucidiff.parts import find, parts_of, summary
+from elucidiff.plugins import use_plugins
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped, printable
 
@@ -35,9 +37,10 @@ VERBS = {
     "ablate": "fill the paper's tables for your data: what each choice of sampling or training is worth",
     "figure": "draw one of the figures of the paper, or of your own results",
     "report": "bind all figures and tables of a run into one page",
+    "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
 
-COMPUTING = frozenset(VERBS) - {"data", "ema", "report"}
+COMPUTING = frozenset(VERBS) - {"data", "ema", "parts", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
 
 
@@ -71,24 +74,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], signals: Signals | None) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"elucidiff {__version__}")
-        return 0
-    verb, rest = words[0], words[1:]
+    verb = next((word for word in words if not word.startswith("-")), "")
     with _warnings_in_one_line(verb):
         # What the library warns of in Python, verbs say in words of their own, once.
         warnings.filterwarnings("ignore", message="sigma goes from")
-        return _run_verb(verb, rest, signals)
+        return _run_verb(words, signals)
 
 
-def _run_verb(verb: str, rest: list[str], signals: Signals | None) -> int:
-    name = f"elucidiff {verb if verb in VERBS else ''}".strip()
+def _run_verb(words: list[str], signals: Signals | None) -> int:
+    name = "elucidiff"
     try:
+        modules, words = _plugins(words)
+        with contextlib.nullcontext() if signals is None else signals.ending_at_once():
+            use_plugins(modules)
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(_usage())
+            return 0 if words else 2
+        if words[0] == "--version":
+            print(f"elucidiff {__version__}")
+            return 0
+        verb, rest = words[0], words[1:]
         if verb not in VERBS:
-            raise ValueError(f"unknown verb '{clipped(verb)}'; {suggestion(verb[:100], VERBS)}")
+            return _run_plugin(verb, rest)
+        name = f"elucidiff {verb}"
         if verb in COMPUTING:
             keep_freed_memory()
         with contextlib.nullcontext() if signals is None else signals.ending_at_once():
@@ -108,6 +116,36 @@ def _run_verb(verb: str, rest: list[str], signals: Signals | None) -> int:
         text, code = _told(error)
         _say(f"{name}: {text}")
         return code
+
+
+def _plugins(words: list[str]) -> tuple[list[str], list[str]]:
+    """What follows each ``--plugin``, wherever it stands, and the other words."""
+    modules, others, rest = [], [], iter(words)
+    for word in rest:
+        if word == "--":
+            others += [word, *rest]
+        elif word == "--plugin" or word.startswith("--plugin="):
+            module = word.removeprefix("--plugin=") if "=" in word else next(rest, "")
+            if not module.strip() or module.startswith("--"):
+                raise ValueError("--plugin needs a module: write --plugin MODULE, or the path of a .py file")
+            modules.append(module)
+        else:
+            others.append(word)
+    return modules, others
+
+
+def _run_plugin(verb: str, rest: list[str]) -> int:
+    """Run a verb that a plugin brings."""
+    known = parts_of("verb")
+    if verb not in known:
+        raise ValueError(
+            f"unknown verb '{clipped(verb)}'; {suggestion(verb[:100], [*VERBS, *known])} "
+            "(one of your own needs its module: --plugin MODULE)"
+        )
+    from elucidiff.cli.arguments import parse
+
+    keep_freed_memory()
+    return int(parse(find("verb", verb), rest, prog=f"elucidiff {verb}").run() or 0)
 
 
 @contextlib.contextmanager
@@ -158,8 +196,10 @@ def _say(text: str) -> None:
 
 
 def _usage() -> str:
+    plugins = {name: summary(verb) for name, verb in parts_of("verb").items()}
     return (
-        f"usage: elucidiff VERB [options]\n\n{listed(VERBS)}\n\n`elucidiff VERB --help` explains each. "
+        f"usage: elucidiff VERB [options]\n\n{listed({**VERBS, **plugins})}\n\n"
+        "`elucidiff VERB --help` explains each. --plugin MODULE, anywhere, adds parts of your own to any of them.\n"
         "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
     )
 

@@ -63,6 +63,10 @@ class TrainingNoise(ABC):
 class LogNormal(TrainingNoise):
     """ln(sigma) ~ N(p_mean, p_std^2), from a standard normal base (EDM).
 
+    Args:
+        p_mean: mean of ln(sigma).
+        p_std: standard deviation of ln(sigma).
+
     Raises:
         ValueError: p_mean is not finite, or p_std is not positive and finite.
     """
@@ -100,6 +104,10 @@ class LogNormal(TrainingNoise):
 class LogUniform(TrainingNoise):
     """ln(sigma) ~ U(ln sigma_min, ln sigma_max), from a uniform base (VE).
 
+    Args:
+        sigma_min: smallest noise level.
+        sigma_max: largest noise level.
+
     Raises:
         ValueError: not 0 < sigma_min < sigma_max < infinity.
     """
@@ -126,6 +134,10 @@ class LogUniform(TrainingNoise):
 @dataclass(frozen=True)
 class UniformTime(TrainingNoise):
     """t ~ U(epsilon_t, 1) and sigma = sigma(t) of the VP schedule, from a uniform base.
+
+    Args:
+        schedule: sigma(t), a VP schedule.
+        epsilon_t: smallest time.
 
     Raises:
         ValueError: epsilon_t does not lie between 0 and 1.
@@ -154,6 +166,11 @@ class UniformTime(TrainingNoise):
 @dataclass(frozen=True)
 class Table(TrainingNoise):
     """sigma = u_j with j ~ U{0 ... M - 1} from the iDDPM table, from a uniform base.
+
+    Args:
+        m: number of noise levels M; see :func:`elucidiff.design.iddpm.noise_levels`.
+        c1: bound of the table.
+        c2: offset of the table.
 
     Raises:
         ValueError: there is no such table; see :func:`elucidiff.design.iddpm.noise_levels`.

@@ -177,7 +177,7 @@ class Sampler:
             ValueError: a choice or a part is unknown, or a value is out of its range.
         """
         values: dict[str, Any] = {}
-        for word in re.findall(r'(?:"[^"]*"|\S)+', text):
+        for word in re.findall(r'(?:"(?:[^"\\]|\\.)*"|\S)+', text):
             name, equals, value = word.partition("=")
             if name not in KINDS:
                 if equals and ":" not in name:

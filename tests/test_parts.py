@@ -175,7 +175,7 @@ def test_an_object_refuses_values_of_a_wrong_type() -> None:
 def test_what_cannot_be_registered() -> None:
     with pytest.raises(ValueError, match="'Own name' cannot name a solver"):
         parts.part("solver", "Own name")
-    with pytest.raises(ValueError, match="there is a solver 'heun' already, elucidiff.solvers"):
+    with pytest.raises(ValueError, match=r"there is a solver 'heun' already, elucidiff\.solvers"):
         parts.part("solver", "heun")(EveryType)
     with pytest.raises(TypeError, match="must be a frozen dataclass"):
 
@@ -183,12 +183,11 @@ def test_what_cannot_be_registered() -> None:
         class NotFrozen(Solver):
             pass
 
+    @dataclass(frozen=True)
+    class Other(Heun):
+        pass
+
     with pytest.raises(ValueError, match=r"Other has no name to be written by: register it with @ed\.part"):
-
-        @dataclass(frozen=True)
-        class Other(Heun):
-            pass
-
         parts.to_text(Other())
 
 

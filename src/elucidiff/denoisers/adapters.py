@@ -1,8 +1,9 @@
 """Networks from elsewhere as denoisers: whatever one predicts and however it counts time, it answers D(x; sigma).
 
-All of them see x_t = s x with x = x_0 + sigma eps, our noisy sample, and differ in two independent ways: what they
-predict (:class:`AdaptedDenoiser`), and which t and s they expect at sigma (:class:`DiscreteTime`,
-:class:`ContinuousTime`).
+All of them see x_t = s x with x = x_0 + sigma eps, our noisy sample, and differ in independent ways: what they
+predict (:class:`AdaptedDenoiser`), which t and s they expect at sigma (:class:`DiscreteTime`,
+:class:`ContinuousTime`, :class:`TrigTime`), how their samplers clip D (:class:`Clamp`, :class:`DynamicThreshold`),
+and in which units they take images (:class:`InUnits`).
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers import label_facts
+from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import floating_type
-from elucidiff.denoisers.shapes import label_rows, noise_levels
+from elucidiff.denoisers.shapes import LabelKind, check_label_count, label_rows, noise_levels
+from elucidiff.denoisers.wrapped import Wrapped
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import as_tensor, per_sample
 
-Prediction = Literal["x0", "epsilon", "v", "flow"]
+Prediction = Literal["x0", "epsilon", "v", "flow", "score", "trigflow"]
+Between = Literal["nearest", "interpolated", "rounded"]
 
 
 class Time(Protocol):
@@ -45,23 +51,34 @@ class Time(Protocol):
 class DiscreteTime:
     """Time steps j = 0 ... M-1 of a table of alpha-bars: sigma_j = sqrt((1 - abar_j) / abar_j), s_j = sqrt(abar_j).
 
-    The network is told the integer index j of the nearest noise level (DDPM, improved DDPM, guided diffusion,
-    Stable Diffusion). Ho et al. 2020, Eq. 4; Karras et al. 2022, Appendix C.3.
+    The network is told an index j (DDPM, improved DDPM, guided diffusion, Stable Diffusion). Ho et al. 2020, Eq. 4;
+    Karras et al. 2022, Appendix C.3. What it is told between the levels of the table is a choice, for which networks
+    that were trained at whole indices have no answer: home samplers that use such levels interpolate log sigma, and
+    some round what comes out.
 
     A table may end in pure noise, alpha-bar 0 (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891). Its last noise
     level is infinite, and a finite one is never rounded to it; see :class:`AdaptedDenoiser` for what D is there.
 
     Args:
         alpha_bars: the table (M,), strictly decreasing, inside (0, 1); the last may be 0.
+        between: what the network is told between two levels of the table. "nearest": the index of the nearer level,
+            which is then the noise level of the step, too (:meth:`round_sigma`). "interpolated": the position of log
+            sigma between theirs, which is no whole number. "rounded": that position, rounded. Both keep sigma.
+        factor: what the index is multiplied with before the network is told; None tells it the integer itself.
 
     Raises:
-        ValueError: the table is empty, not one-dimensional, not decreasing, leaves (0, 1), or has nothing but 0.
+        ValueError: the table is empty, not one-dimensional, not decreasing, leaves (0, 1), or has nothing but 0;
+            or ``between`` is none of the three.
     """
 
     alpha_bars: Tensor
+    between: Between = "nearest"
+    factor: float | None = None
     sigmas: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.between not in get_args(Between):
+            raise ValueError(f"between is {self.between!r}, but must be one of {', '.join(get_args(Between))}")
         table = torch.as_tensor(self.alpha_bars, dtype=torch.float64).cpu()
         if table.ndim != 1 or not len(table):
             raise ValueError(f"alpha_bars must be a table (M,), not of shape {tuple(table.shape)}")
@@ -82,13 +99,27 @@ class DiscreteTime:
         return float(self.sigmas[-1])
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
-        """The nearest noise level of the table, in the type of ``sigma``."""
+        """The nearest noise level of the table, in the type of ``sigma``; ``sigma`` itself unless told "nearest"."""
         sigma = as_tensor(sigma)
+        if self.between != "nearest":
+            return sigma
         return self.sigmas.to(sigma.device, sigma.dtype)[self._index(sigma)]
 
     def at(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The index of the nearest noise level, and 1 / sqrt(1 + sigma^2): its scaling carried on between levels."""
-        return self._index(sigma), (1 + sigma.square()).rsqrt()
+        """The index, as ``between`` and ``factor`` say, and 1 / sqrt(1 + sigma^2): the scaling carried on."""
+        index = self._index(sigma) if self.between == "nearest" else self._position(sigma)
+        return index if self.factor is None else index * self.factor, (1 + sigma.square()).rsqrt()
+
+    def _position(self, sigma: Tensor) -> Tensor:
+        """Where log sigma lies in the table, between 0 and M - 1; at infinity, the end."""
+        logs = self.sigmas.log().to(sigma.device, sigma.dtype)
+        log = sigma.log().clamp(min=float(logs[0]))
+        below = (torch.searchsorted(logs, log.contiguous(), right=True) - 1).clamp(0, max(len(logs) - 2, 0))
+        start = logs[below]
+        share = (log - start) / (logs[(below + 1).clamp(max=len(logs) - 1)] - start)
+        # Before an infinite level, or in a table of one, there is nothing to interpolate.
+        position = below + torch.where(share.isfinite(), share, (log == math.inf).to(share.dtype)).clamp(0, 1)
+        return position if self.between == "interpolated" else position.round().long()
 
     def _index(self, sigma: Tensor) -> Tensor:
         table = self.sigmas.to(sigma.device, sigma.dtype)
@@ -100,17 +131,52 @@ class DiscreteTime:
 
 @dataclass(frozen=True)
 class ContinuousTime:
-    """Time and scaling of a schedule: the network is told ``factor`` t(sigma) and sees s(t) x.
+    """Time and scaling of a schedule: the network is told ``factor`` t(sigma) + ``offset`` and sees s(t) x.
 
     Args:
         schedule: for example VP() for a network of Song et al. 2021, or Flow() for rectified flow (t = sigma /
             (1 + sigma), s = 1 - t).
-        factor: what the network multiplies t by; 999 in Song et al.'s code, 1000 in many latent flow models.
+        factor: what the network multiplies t by; 999 in Song et al.'s code, 1000 in many latent flow models. -1, with
+            the offset 1, for a time that runs from noise at 0 to data at 1.
+        offset: what is added to that.
+        whole: whether the network is told the integer below it, as some home samplers do.
         sigma_min: smallest noise level that the network was trained for.
         sigma_max: largest noise level that the network was trained for.
     """
 
     schedule: Schedule
+    factor: float = 1.0
+    offset: float = 0.0
+    whole: bool = False
+    sigma_min: float = 0.0
+    sigma_max: float = math.inf
+
+    def round_sigma(self, sigma: float | Tensor) -> Tensor:
+        """``sigma`` itself: time is continuous."""
+        return as_tensor(sigma)
+
+    def at(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """``factor`` t(sigma) + ``offset`` and s(t(sigma))."""
+        t = self.schedule.time(sigma)
+        told = self.factor * t + self.offset
+        return told.floor().long() if self.whole else told, self.schedule.scale(t)
+
+
+@dataclass(frozen=True)
+class TrigTime:
+    """The angle t = arctan(sigma / sigma_data), with s = cos(t) / sigma_data: TrigFlow of Lu and Song 2024, Eq. 5.
+
+    There x_t = cos(t) x_0 + sin(t) z with noise z of the data's standard deviation, and the network sees
+    x_t / sigma_data. Pure noise is t = pi / 2.
+
+    Args:
+        sigma_data: standard deviation of the data.
+        factor: what the network multiplies t by.
+        sigma_min: smallest noise level that the network was trained for.
+        sigma_max: largest noise level that the network was trained for.
+    """
+
+    sigma_data: float = 1.0
     factor: float = 1.0
     sigma_min: float = 0.0
     sigma_max: float = math.inf
@@ -120,23 +186,54 @@ class ContinuousTime:
         return as_tensor(sigma)
 
     def at(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """``factor`` t(sigma) and s(t(sigma))."""
-        t = self.schedule.time(sigma)
-        return self.factor * t, self.schedule.scale(t)
+        """``factor`` t and cos(t) / sigma_data."""
+        return self.factor * (sigma / self.sigma_data).arctan(), (self.sigma_data**2 + sigma.square()).rsqrt()
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """D within [-limit, limit], as home samplers of epsilon-networks hold it where images are in [-1, 1]."""
+
+    limit: float = 1.0
+
+    def __call__(self, denoised: Tensor) -> Tensor:
+        """``denoised``, clamped."""
+        return denoised.clamp(-self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class DynamicThreshold:
+    """D clamped to [-q, q] and divided by q, a quantile of |D| in each image, at least 1 (Saharia et al. 2022).
+
+    Args:
+        ratio: the quantile, over all values of an image.
+        largest: what q is clamped to from above; values that are larger remain within [-1, 1], but are cut more.
+    """
+
+    ratio: float = 0.995
+    largest: float = math.inf
+
+    def __call__(self, denoised: Tensor) -> Tensor:
+        """``denoised`` (B, ...) within [-1, 1]."""
+        quantile = denoised.flatten(1).abs().quantile(self.ratio, dim=1).clamp(1.0, max(1.0, self.largest))
+        bound = per_sample(quantile, denoised)
+        return denoised.clamp(-bound, bound) / bound
 
 
 class AdaptedDenoiser(nn.Module):
     """D(x; sigma) from a network F(s x; t) that predicts something else than the clean sample x_0.
 
-    With x = x_0 + sigma eps:
+    With x = x_0 + sigma eps, and x_t = s x that the network sees:
 
     ========= =================== ===================================================================== ==============
     predicts  F estimates         D(x; sigma)                                                           at infinity
     ========= =================== ===================================================================== ==============
     x0        x_0                 F                                                                     F
     epsilon   eps                 x - sigma F (Ho et al. 2020)                                          none
+    score     -eps / (s sigma)    x + sigma^2 s F (Song et al. 2021)                                    none
     v         s (eps - sigma x_0) (x - sigma F / s) / (1 + sigma^2) (Salimans and Ho 2022)              -F
     flow      eps - x_0           (x - sigma F) / (1 + sigma) (Lipman et al. 2023, Liu et al. 2023)     x - F
+    trigflow  as v, data / c      c^2 s^2 x - c s sigma F, c = sigma_data (Lu and Song 2024)            -c F
     ========= =================== ===================================================================== ==============
 
     At sigma = 0 it is x, whatever F says. Where the network's time reaches pure noise (rectified flow at t = 1, a
@@ -149,12 +246,20 @@ class AdaptedDenoiser(nn.Module):
             If it returns 2 C channels (a learned variance), the first C are used. A module that is given itself moves
             with this one (``.to(device)``); one inside a lambda does not.
         predicts: what F estimates, from the table.
-        time: how the network counts time.
+        time: how the network counts time; for "trigflow" a :class:`TrigTime`.
         label_dim: number of classes; labels then reach the network as rows (B, label_dim). 0: it takes no labels.
         dtype: floating type that the network sees; by default that of its parameters, float32 for a callable without.
+        clip: applied to D where there is noise: :class:`Clamp`, :class:`DynamicThreshold`, or a function of D.
+        any_labels: whether labels reach the network as they are, whatever their shape: encoded texts, say. Floating
+            ones are cast to its type.
+        sample_shape: shape (C, *spatial) of the samples that the network was made for, if it is known.
+
+    Attributes:
+        facts: what is known about the model beyond its numbers, as in :attr:`.Denoiser.facts`. ``facts["home"]``, for
+            a model of another library, is ``{"format": ..., "settings": ...}``: where it came from.
 
     Raises:
-        ValueError: ``predicts`` is none of the four.
+        ValueError: ``predicts`` is none of these, or does not fit the time.
     """
 
     def __init__(
@@ -165,17 +270,26 @@ class AdaptedDenoiser(nn.Module):
         *,
         label_dim: int = 0,
         dtype: torch.dtype | None = None,
+        clip: Callable[[Tensor], Tensor] | None = None,
+        any_labels: bool = False,
+        sample_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         if predicts not in get_args(Prediction):
             raise ValueError(f"predicts is {predicts!r}, but must be one of {', '.join(get_args(Prediction))}")
+        if predicts == "trigflow" and not isinstance(time, TrigTime):
+            raise ValueError(f"a network that predicts trigflow counts time by TrigTime, not {type(time).__name__}")
         self.network = network
         self.predicts = predicts
         self.time = time
         self.label_dim = label_dim
         self.dtype = dtype
+        self.clip = clip
+        self.any_labels = any_labels
+        self.sample_shape = tuple(sample_shape)
+        self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
         # The noise cannot be told from x where x is the noise, so there is nothing to learn from an epsilon there.
-        self._endless = predicts != "epsilon" and _reaches_infinity(time)
+        self._endless = predicts not in ("epsilon", "score") and _reaches_infinity(time)
 
     @property
     def sigma_min(self) -> float:
@@ -207,8 +321,22 @@ class AdaptedDenoiser(nn.Module):
             ValueError: the labels or noise levels do not fit the batch or the network; a noise level is negative,
                 not a number, or infinite where there is no answer.
         """
-        levels = noise_levels(sigma, x, may_be_infinite=self._endless).expand(len(x))
-        t, scale = self.time.at(levels)
+        denoised, _ = self.predict(x, sigma, labels)
+        if self.clip is None:
+            return denoised
+        levels = noise_levels(sigma, x, may_be_infinite=self._endless)
+        return torch.where(per_sample(levels, x) == 0, x, self.clip(denoised))
+
+    def predict(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """D(x; sigma) without clipping, and what the network returned beside its first C channels, (B, 0 or C, ...).
+
+        The arguments are those of :meth:`forward`. The second half is a learned variance in the network's own terms.
+        """
+        # Networks tell times apart that are the same in float32 (999 t to 6e-5), so times are wider than x.
+        wide = widest_type(x.device) if isinstance(x, Tensor) else None
+        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=wide).expand(len(x))
+        t, scale = self.time.at(exact)
+        levels = exact.to(x.dtype)
         noise_only = per_sample(levels.isinf(), x)
         # Where there is nothing but noise, formulas get a level at which they are finite, and are not used.
         sigma = torch.where(noise_only, 1.0, per_sample(levels, x)).to(x.dtype)
@@ -216,22 +344,97 @@ class AdaptedDenoiser(nn.Module):
         dtype = floating_type(self.network) if self.dtype is None else self.dtype
         arguments = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
         if labels is not None:
-            arguments.append(label_rows(labels, self.label_dim).to(x.device, dtype))
-        output = self.network(*arguments)[:, : x.shape[1]].to(x.dtype)
+            arguments.append(self._labels(labels, x, dtype))
+        channels = x.shape[1]
+        answer = self.network(*arguments).to(x.dtype)
+        output, rest = answer[:, :channels], answer[:, channels:]
         denoised, from_noise = self._denoised(x, sigma, s, output)
-        return torch.where(sigma == 0, x, torch.where(noise_only, from_noise, denoised))
+        return torch.where(sigma == 0, x, torch.where(noise_only, from_noise, denoised)), rest
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What labels are, by ``facts["data"]``; classes, unless it says otherwise."""
+        return label_facts.label_kind(self.facts.get("data"))
+
+    @property
+    def known_labels(self) -> KnownLabels:
+        """All that is known of the labels, by ``facts["data"]``."""
+        data = self.facts.get("data")
+        return KnownLabels(
+            self.label_dim,
+            self.label_kind,
+            label_facts.class_names(data, self.label_dim),
+            label_facts.class_counts(data, self.label_dim),
+            label_facts.label_examples(data, self.label_dim),
+            False,
+        )
+
+    def _labels(self, labels: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.any_labels:
+            given = torch.as_tensor(labels, device=x.device)
+            return given.to(dtype) if given.is_floating_point() else given
+        rows = label_rows(labels, self.label_dim).to(x.device, dtype)
+        check_label_count(rows, x)
+        return rows
 
     def _denoised(self, x: Tensor, sigma: Tensor, s: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
         """D at finite noise levels, and at an infinite one; see the table above."""
         match self.predicts:
             case "epsilon":
                 return x - sigma * output, output  # which noise_levels refuses
+            case "score":
+                return x + sigma.square() * s * output, output  # the same
             case "v":
                 return (x - sigma * output / s) / (1 + sigma.square()), -output
             case "flow":
                 return (x - sigma * output) / (1 + sigma), x - output
+            case "trigflow":
+                c = self.time.sigma_data if isinstance(self.time, TrigTime) else 1.0
+                return (c * s).square() * x - c * s * sigma * output, -c * output
             case _:
                 return output, output
+
+
+class InUnits(Wrapped):
+    """A denoiser of images y in other units, asked about x = ``factor`` y + ``offset``: images in [0, 1], say.
+
+    D'(x; sigma) = factor D((x - offset) / factor; sigma / factor) + offset, so noise levels are ``factor`` times as
+    large as there. At an infinite level x is unit noise in either units.
+
+    Args:
+        denoiser: D, in its own units.
+        factor: 2 for images in [0, 1] that are to be in [-1, 1].
+        offset: -1 for those.
+    """
+
+    def __init__(self, denoiser: Any, factor: float, offset: float) -> None:
+        super().__init__(denoiser)
+        self.factor, self.offset = factor, offset
+        self.facts: dict[str, Any] = denoiser.facts
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest supported noise level."""
+        return self.factor * super().sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest supported noise level."""
+        return self.factor * super().sigma_max
+
+    def round_sigma(self, sigma: float | Tensor) -> Tensor:
+        """The noise level nearest to ``sigma`` that D supports."""
+        return self.factor * super().round_sigma(as_tensor(sigma) / self.factor)
+
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """D' as above; for the arguments see :meth:`.AdaptedDenoiser.forward`."""
+        level = torch.as_tensor(sigma)
+        noise_only = per_sample(level.reshape(-1).to(x.device).isinf(), x)
+        y = torch.where(noise_only, x, (x - self.offset) / self.factor)
+        given = () if labels is None else (labels,)
+        denoised: Tensor = self.factor * self.denoiser(y, level / self.factor, *given) + self.offset
+        # Exactly x without noise, also where going to the other units and back rounds.
+        return torch.where(per_sample(level.reshape(-1).to(x.device), x) == 0, x, denoised)
 
 
 def _reaches_infinity(time: Time) -> bool:

@@ -15,8 +15,10 @@ LabelKind = Literal["classes", "vectors"]
 Labels = Tensor | Sequence[int] | Sequence[str] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
-def noise_levels(sigma: float | Tensor, x: Tensor, *, may_be_infinite: bool = False) -> Tensor:
-    """Noise levels ``(1,)`` or ``(B,)`` in the type and on the device of ``x``.
+def noise_levels(
+    sigma: float | Tensor, x: Tensor, *, may_be_infinite: bool = False, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Noise levels ``(1,)`` or ``(B,)`` in the type (or ``dtype``) and on the device of ``x``.
 
     Values are looked at where that waits for nothing: not on an accelerator, nor while a compiler traces.
 
@@ -24,6 +26,7 @@ def noise_levels(sigma: float | Tensor, x: Tensor, *, may_be_infinite: bool = Fa
         sigma: one noise level, or one a sample in any shape with ``B`` elements such as ``(B, 1, 1, 1)``.
         x: the batch ``(B, C, *spatial)``.
         may_be_infinite: whether there is an answer at infinity, where ``x`` is noise alone, of unit variance.
+        dtype: type of the result, if not that of ``x``.
 
     Raises:
         TypeError: ``x`` is no tensor, or ``sigma`` no number.
@@ -42,7 +45,7 @@ def noise_levels(sigma: float | Tensor, x: Tensor, *, may_be_infinite: bool = Fa
         if bool(wrong.any()):
             allowed = ">= 0" if may_be_infinite else "finite and >= 0"
             raise ValueError(f"sigma is {float(given[wrong].flatten()[0]):g}, but a noise level must be {allowed}")
-    levels = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
+    levels = torch.as_tensor(sigma, dtype=dtype or x.dtype, device=x.device).reshape(-1)
     if levels.numel() not in (1, x.shape[0]):
         raise ValueError(f"sigma has {levels.numel()} values for {x.shape[0]} samples: give one, or one a sample")
     return levels

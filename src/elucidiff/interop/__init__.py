@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from elucidiff.interop import nvlabs
+from elucidiff.interop.home_sampling import home_sample
 
-__all__ = ["nvlabs"]
+__all__ = ["home_sample", "nvlabs"]

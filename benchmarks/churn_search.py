@@ -23,7 +23,7 @@ import elucidiff as ed
 from benchmarks.tables import RESULTS, markdown, write_results
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.model_folder import checksum
-from elucidiff.evaluation.quality import Judge, OfModel, open_reference, principal_components
+from elucidiff.evaluation.quality import Evaluator, OfModel, open_reference, principal_components
 from elucidiff.evaluation.results import Row
 from elucidiff.evaluation.search import (
     CHURN,
@@ -45,7 +45,7 @@ from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
 from elucidiff.figures import churn_heat_map
 from elucidiff.figures.style import save
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.training import train
 from elucidiff.training.presets import DIGITS
 
@@ -107,7 +107,7 @@ def main() -> None:
     denoiser = with_backend(ed.load(model).eval(), "onnx", batch_sizes=[BATCH])
     digits = ed.data.open("digits")
     extractor = principal_components(digits, 20)
-    judge = Judge(extractor, open_reference(digits, extractor), ("fid",))
+    judge = Evaluator(extractor, open_reference(digits, extractor), ("fid",))
     images = OfModel(denoiser, BASE, SEEDS, labels=torch.arange(10), batch_size=BATCH)
     objective = OfSamples(images, extractor, lambda features: judge.figures(features)["fid"])
     facts = {"model": checksum(model), "reference": judge.reference.id, "extractor": extractor.id}

@@ -26,7 +26,7 @@ from benchmarks.errors import Estimate, ratio, root_mean, squares
 from benchmarks.judging_garments import BLOCK, frechet, judge, spread
 from benchmarks.tables import write_table
 from elucidiff.data import to_unit
-from elucidiff.demo.measures import Judge
+from elucidiff.demo.measures import Evaluator
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -91,7 +91,7 @@ def task_of(model: Path, blocks: int) -> Task:
         seen, unseen = data.train, data.held_out
         if unseen is None:
             raise ValueError("no digits are held out")
-        pca = Judge.fit(*_arrays(seen), *_arrays(unseen))
+        pca = Evaluator.fit(*_arrays(seen), *_arrays(unseen))
         distances = lambda x: pca.distances(x.double().numpy())  # noqa: E731
         return Task(name, denoiser, distances, "20 principal components of the training digits", blocks, len(unseen))
     critic = judge(ed.data.open("fashion-mnist"), RUNS / "judge.safetensors")

@@ -25,13 +25,13 @@ from sklearn.datasets import load_sample_images
 from benchmarks.tables import RESULTS, markdown
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
-from elucidiff.evaluation.ablation.summary import Spread, paired
+from elucidiff.evaluation.ablation.tables import Spread, paired
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import ablation_bars, quality_against_nfe
 from elucidiff.figures.style import save
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.beginning import begin
+from elucidiff.sampling.initial import begin
 
 RUNS, PAGES = Path("runs/orderings"), RESULTS / "orderings"
 

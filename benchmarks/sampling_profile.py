@@ -21,12 +21,13 @@ import torch
 import elucidiff as ed
 from benchmarks.stages import watched
 from elucidiff.denoisers.backends import BACKENDS, with_backend
-from elucidiff.launch.allocator import keep_freed_memory
+from elucidiff.launch.memory import keep_freed_memory
 from elucidiff.sampling import Sampler, sampler
 from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.jobs import Job, Task, drawing, run_job
+from elucidiff.sampling.jobs import Job, Task, run_job
+from elucidiff.sampling.jobs import worker as drawing
 from elucidiff.sampling.jobs.outputs import Archives
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 RUNS = {"heun, 18 steps": Sampler(), "ipndm, 10 steps": Sampler(steps="karras:n=10", solver="ipndm:order=3")}
 

@@ -17,10 +17,10 @@ import elucidiff as ed
 from benchmarks.plain import PlainDDPMpp, plain_heun
 from benchmarks.processes import Side
 from elucidiff.denoisers.backends import Backend, with_backend
-from elucidiff.launch.allocator import keep_freed_memory
+from elucidiff.launch.memory import keep_freed_memory
 from elucidiff.networks import UNet
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.beginning import begin
+from elucidiff.sampling.initial import begin
 
 BATCH = 64
 

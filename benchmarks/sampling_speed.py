@@ -42,7 +42,7 @@ from elucidiff.networks import UNet
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import BatchSize, Job, Task, fastest_batch_size
 from elucidiff.sampling.optimise import solve_exactly
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 REFERENCE = "reference's way"
 JOB, MOST = 1000, 512

@@ -19,7 +19,7 @@ import elucidiff as ed
 from elucidiff import files
 from elucidiff.cli.main import main
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.evaluation.quality import BlockStore, Judge, open_reference, principal_components
+from elucidiff.evaluation.quality import BlockStore, Evaluator, open_reference, principal_components
 from elucidiff.networks import UNet
 from elucidiff.sampling import Sampler
 from tests.evaluation.quality.small import script
@@ -76,9 +76,9 @@ def test_a_model(evaluate: Run, model: Path) -> None:
     found = results()
     real = ed.data.open("real.npz")
     components = principal_components(real, 5)
-    judge = Judge(components, open_reference(real, components), ["fid", "recall"])
-    rows = judge.describe(Sampler(steps="karras:n=3").run(ed.load(model), range(7, 67)).x)
-    expected = judge.quality(rows)
+    evaluator = Evaluator(components, open_reference(real, components), ["fid", "recall"])
+    rows = evaluator.describe(Sampler(steps="karras:n=3").run(ed.load(model), range(7, 67)).x)
+    expected = evaluator.quality(rows)
     assert found["figures"]["fid"]["value"] == expected.figures["fid"].value
     assert found["figures"]["fid"]["error"] == expected.figures["fid"].error
     assert (found["images"], found["nfe"], found["reference_images"]) == (60, 5.0, 200)
@@ -202,7 +202,7 @@ def sets() -> None:
         ),
         (("rgb.npz", "digits", *PCA), "images have shape (3, 8, 8)"),
         (("MODEL", "large.npz", *PCA), "images have shape (1, 8, 8)"),
-        (("few.npz", "digits", *PCA), "5 images are too few to judge: at least 20 are needed"),
+        (("few.npz", "digits", *PCA), "5 images are too few to evaluator: at least 20 are needed"),
         (("some.npz", "few.npz", "--extractor", "pca-2"), "5 reference images are too few"),
         (("MODEL", "digits", *PCA, "--seeds", "0-9"), "10 images are too few"),
         (("some.npz", "digits", *PCA, "--metrics", "fid_infinity", "--repeats", "2"), "15 images are too few"),
@@ -268,7 +268,7 @@ def test_a_full_disk(evaluate: Run, model: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return true(path, content)
 
-    monkeypatch.setattr("elucidiff.evaluation.quality.store.write_whole", full)
+    monkeypatch.setattr("elucidiff.evaluation.quality.features.write_whole", full)
     words = (model, "digits", *FEW, "--seeds", "0-39", "--metrics", "fid")
     said = refused(evaluate, *words)
     assert "No space left on device: " in said

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from elucidiff.cli import sample_batch
 from elucidiff.cli.main import main
 from elucidiff.cli.sample import Options
-from elucidiff.launch.notices import NoticeBoard
+from elucidiff.launch.coordination import NoticeBoard
 from elucidiff.sampling.jobs import BatchSize, Task
 from tests.sampling.jobs.tiny import contents, task
 from tests.sampling.tiny_model import save_tiny_model

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elucidiff.data.choosing import evenly_spread, of_each_class
+from elucidiff.data.subsets import evenly_spread, of_each_class
 
 
 @given(st.integers(1, 200), st.integers(1, 50))

@@ -135,7 +135,7 @@ def test_headers_that_promise_too_much(tmp_path: Path, header: str, message: str
 
 def test_archives_that_unpack_to_far_more_than_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elucidiff.data.npy._MOST_UNPACKED", 1 << 22)
-    monkeypatch.setattr("elucidiff.data.idx._ALWAYS_UNPACKED", 1 << 22)
+    monkeypatch.setattr("elucidiff.data.standard_sets._ALWAYS_UNPACKED", 1 << 22)
     zeros = npy(np.zeros((1, 1), np.uint8))
     header = zeros[:-1].replace(b"(1, 1), }        ", b"(005242880, 2), }")
     with (

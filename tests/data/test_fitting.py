@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elucidiff.data.conversion import Conversion
-from elucidiff.data.fitting import CROPS, fit, with_channels
+from elucidiff.data.fitting import CROPS, Conversion, fit, with_channels
 from tests.data.pictures import noise
 
 SIDES = st.integers(1, 40)

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from elucidiff import data
-from elucidiff.data import duplicates
-from elucidiff.data.duplicates import exact_groups, near_pairs
+from elucidiff.data import inspection as duplicates
+from elucidiff.data.inspection import exact_groups, near_pairs
 from elucidiff.data.recommending import recommend_resolution, recommend_sigma_max, recommend_training_noise
 from elucidiff.data.spectrum import error_curve, linear_error_curve
 from tests.data.pictures import encoded, noise, write

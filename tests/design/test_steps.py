@@ -156,9 +156,9 @@ def test_bad_settings(call: object, message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("name", list(steps.NAMES))
+@pytest.mark.parametrize("name", ["karras", "vp", "ve", "iddpm", "log_uniform"])
 def test_a_single_step_goes_from_the_top_to_0(name: str) -> None:
-    one, two = steps.NAMES[name](1, 0.01, 50.0), steps.NAMES[name](2, 0.01, 50.0)
+    one, two = getattr(steps, name)(1, 0.01, 50.0), getattr(steps, name)(2, 0.01, 50.0)
     assert one.tolist() == [float(two[0]), 0.0]
 
 

@@ -22,7 +22,7 @@ import elucidiff as ed
 from elucidiff.denoisers.backends import Backend, with_backend
 from elucidiff.evaluation.ablation import RECIPES
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.quality import Judge, open_reference, principal_components
+from elucidiff.evaluation.quality import Evaluator, open_reference, principal_components
 from elucidiff.training.config import TrainingConfig
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
@@ -127,13 +127,13 @@ def test_a_model_is_judged_by_its_samples(
     assert done.returncode == 0, done.stderr
     dataset = ed.data.open(str(blurs))
     extractor = principal_components(dataset, 3)
-    judge = Judge(extractor, open_reference(dataset, extractor))
+    evaluator = Evaluator(extractor, open_reference(dataset, extractor))
     x = (
         ed.Sampler(steps="karras:n=3")
         .run(with_backend(ed.load(model), backend, batch_sizes=[4]), range(20), batch_size=4)
         .x
     )
-    expected = judge.figures(np.asarray(judge.describe(x)))
+    expected = evaluator.figures(np.asarray(evaluator.describe(x)))
     ((key, value),) = results(tmp_path).items()
     assert float(value) == pytest.approx(expected[key[3]], rel=1e-9)
 

@@ -18,12 +18,12 @@ from elucidiff.cli.main import main
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.design.steps import Levels
 from elucidiff.evaluation.ablation import cells
-from elucidiff.evaluation.quality import Judge, open_reference, principal_components
+from elucidiff.evaluation.quality import Evaluator, open_reference, principal_components
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import encoded
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.named import NamedSampler, save_named
+from elucidiff.sampling.saved_samplers import NamedSampler, save_named
 from tests.cli.test_evaluate_kills import begin
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
@@ -87,7 +87,7 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
     assert {row.model[:5] for row in rows} == {"tiny-"}
     denoiser, dataset = with_backend(ed.load(model), "eager"), ed.data.open(str(noise))
     extractor = principal_components(dataset, 3)
-    judge = Judge(extractor, open_reference(dataset, extractor))
+    evaluator = Evaluator(extractor, open_reference(dataset, extractor))
     for solver, churn, budget, n in (("heun", 5.0, 7, 4), ("ipndm", 0.0, 4, 4), ("ipndm", 5.0, 7, 7)):
         (row,) = [
             row
@@ -99,7 +99,7 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
             .run(denoiser, range(20, 40), batch_size=4)
             .x
         )
-        assert row.value == pytest.approx(judge.figures(np.asarray(judge.describe(x)))["fid"], rel=1e-9)
+        assert row.value == pytest.approx(evaluator.figures(np.asarray(evaluator.describe(x)))["fid"], rel=1e-9)
         assert (row.nfe, row.images, row.seeds) == (budget, 20, "20-39")
     (row,) = [
         row for row in rows if (row.metric, row.budget, row.solver, row.seed) == (cells.TRUNCATION, 7, "heun", 0)
@@ -266,7 +266,7 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert "does not tell what data it is of" in says(model, "--out", out, *QUICK)
     assert "exact denoiser of a data set" in says("ideal", "--out", out, *QUICK)
     assert "are for a model folder" in says("ideal", noise, "--samplers=fast", "--out", out, *QUICK)
-    assert "neither a judge nor" in says(
+    assert "neither an evaluator nor" in says(
         model, "--metrics=truncation_error", "--out", out, *QUICK, "--exact-images=0"
     )
     assert "guid" in says(*words, "--guidance=2")

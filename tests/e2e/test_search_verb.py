@@ -21,7 +21,7 @@ from elucidiff.evaluation.results import read_results
 from elucidiff.evaluation.search.options import PAPER_GRID
 from elucidiff.sampling import NamedSampler, Sampler, save_named
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.named import Quality
+from elucidiff.sampling.saved_samplers import Quality
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
 from tests.sampling.tiny_model import save_tiny_model

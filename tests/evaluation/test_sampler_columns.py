@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from elucidiff.denoisers.ideal import GaussianMixture
-from elucidiff.evaluation.sampler_columns import sampler_columns
+from elucidiff.evaluation.results import sampler_columns
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.churn import Churn
 from tests.sampling.optimise.mixtures import mixture

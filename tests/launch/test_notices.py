@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch.distributed as dist
 
-from elucidiff.launch import notices
-from elucidiff.launch.notices import NoticeBoard, failing_once, is_main_process
+from elucidiff.launch import coordination as notices
+from elucidiff.launch.coordination import NoticeBoard, failing_once, is_main_process
 
 
 def boards(count: int, attempt: int = 0, store: dist.HashStore | None = None) -> list[NoticeBoard]:

@@ -18,7 +18,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.design.steps import Levels
 from elucidiff.sampling import NamedSampler, Sampler, load_named, save_named
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.named import Quality, names_beside, path_of, read_named
+from elucidiff.sampling.saved_samplers import Quality, names_beside, path_of, read_named
 from tests.sampling.tiny_model import save_tiny_model
 
 LEVELS = (80.0, 5.5, 0.7, 0.03, 0.0)

@@ -85,7 +85,7 @@ class OfSampling:
             labels=self.labels,
             any_class=self.any_class,
         )
-        judge = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
+        evaluator = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
         ablation = SamplingAblation(
             studied.denoiser,
             chosen,
@@ -93,7 +93,7 @@ class OfSampling:
             blocks=self.seeds,
             images=self.images,
             exact_images=self.exact_images,
-            judge=judge,
+            evaluator=evaluator,
             first_seed=self.first_seed,
             batch_size=self.batch_size,
         )
@@ -106,7 +106,7 @@ class OfSampling:
             f"{self.title}: {studied.name}, {self.images} samples a seed",
             names,
             {each.name: reference for each in rows if each.name != reference},
-            judge,
+            evaluator,
             facts,
             self.kind,
             studied.id,

@@ -24,7 +24,7 @@ from elucidiff.evaluation.ablation import (
     to_csv,
 )
 from elucidiff.evaluation.ablation.tables import resolution_of
-from elucidiff.evaluation.quality import Judge
+from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.metrics import title
 from elucidiff.evaluation.results import ResultsTable
 from elucidiff.files import write_whole
@@ -45,7 +45,7 @@ class Report:
         title: of the table.
         rows: name and description of each configuration.
         references: for each configuration the one it is compared with.
-        judge: of quality, or None; it decides the figures, too.
+        evaluator: of quality, or None; it decides the figures, too.
         facts: what else decides the figures. A folder in which others were measured is refused.
         experiment: what the rows are measured for, in the table of results.
         model: whose samples they are, likewise; empty if each configuration has a model of its own.
@@ -59,7 +59,7 @@ class Report:
     title: str
     rows: Mapping[str, str]
     references: Mapping[str, str]
-    judge: Judge | None
+    evaluator: Evaluator | None
     facts: Mapping[str, Any]
     experiment: str
     model: str
@@ -81,8 +81,8 @@ class Report:
             ValueError: the file there is none.
             OSError: it cannot be read.
         """
-        judge = {} if self.judge is None else self._judged_by(self.judge)
-        return ResultsLedger(ResultsTable(self.folder), self.experiment, ablation, {"model": self.model, **judge})
+        evaluator = {} if self.evaluator is None else self._judged_by(self.evaluator)
+        return ResultsLedger(ResultsTable(self.folder), self.experiment, ablation, {"model": self.model, **evaluator})
 
     def tables(self, ablation: Ablation, ledger: ResultsLedger) -> list[Table]:
         """What has been measured so far: a table for each metric, or one for all if there is a single budget."""
@@ -103,7 +103,7 @@ class Report:
         self, title: str, columns: Mapping[str, tuple[str, int]], seeds: Collection[int], ledger: ResultsLedger
     ) -> Table:
         """One table; of each column, by its title, the metric and the budget."""
-        lower_is_better = {} if self.judge is None else self.judge.metrics
+        lower_is_better = {} if self.evaluator is None else self.evaluator.metrics
         values = {
             (row, heading): {
                 seed: value for seed, value in ledger.values(row, budget, metric).items() if seed in seeds
@@ -126,18 +126,20 @@ class Report:
 
     def kept(self) -> dict[str, Any]:
         """All that decides the figures, as JSON gives it back."""
-        judge = {"extractor": None, "reference": None} if self.judge is None else self._judged_by(self.judge)
-        return dict(json.loads(json.dumps({**self.facts, **judge, "configurations": dict(self.settings)})))
+        evaluator = (
+            {"extractor": None, "reference": None} if self.evaluator is None else self._judged_by(self.evaluator)
+        )
+        return dict(json.loads(json.dumps({**self.facts, **evaluator, "configurations": dict(self.settings)})))
 
     @staticmethod
-    def _judged_by(judge: Judge) -> dict[str, str]:
-        return {"extractor": judge.extractor.id, "reference": judge.reference.id}
+    def _judged_by(evaluator: Evaluator) -> dict[str, str]:
+        return {"extractor": evaluator.extractor.id, "reference": evaluator.reference.id}
 
     def _title(self, metric: str) -> str:
         """What a column is called; figures of quality, with what describes the images."""
-        if self.judge is None or metric not in self.judge.metrics:
+        if self.evaluator is None or metric not in self.evaluator.metrics:
             return _words(metric).capitalize()
-        name, extractor = title(metric, self.judge.extractor), self.judge.extractor.name
+        name, extractor = title(metric, self.evaluator.extractor), self.evaluator.extractor.name
         return name if extractor in name else f"{name} ({extractor})"
 
 
@@ -240,9 +242,9 @@ def _checked(report: Report) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
     shared = {name: settings for name, settings in now["configurations"].items() if name in known}
     # A folder without figures of quality may get some later, and may be gone on with for the others alone.
-    judge = {name: before.get(name) or now[name] for name in ("extractor", "reference")}
-    now |= {name: now[name] or judge[name] for name in judge}
-    alike = {**before, **judge, "configurations": {name: known[name] for name in shared}}
+    evaluator = {name: before.get(name) or now[name] for name in ("extractor", "reference")}
+    now |= {name: now[name] or evaluator[name] for name in evaluator}
+    alike = {**before, **evaluator, "configurations": {name: known[name] for name in shared}}
     if difference := first_difference(alike, {**now, "configurations": shared}):
         name, old, new = difference
         raise ValueError(

@@ -20,7 +20,7 @@ from elucidiff.evaluation.ablation import (
     TrainingAblation,
     augmentation_configurations,
     configure,
-    open_judge,
+    open_evaluator,
     recipe,
 )
 from elucidiff.plain_data import to_dict
@@ -94,7 +94,7 @@ class OfTraining(ABC):
         configs = {name: every[name].config for name in rows}
         place = choose_device(self.device)
         dataset = elucidiff.data.open(last.data)
-        judge = open_judge(
+        evaluator = open_evaluator(
             self.extractor, dataset, words(self.metrics), dataset.shape, self.images, place, self.batch_size
         )
         name = Path(self.recipe).stem
@@ -108,7 +108,7 @@ class OfTraining(ABC):
             self.nfe,
             seeds=self.seeds,
             images=self.images,
-            judge=judge,
+            evaluator=evaluator,
             first_seed=self.first_seed,
             batch_size=self.batch_size,
         )
@@ -122,7 +122,7 @@ class OfTraining(ABC):
             f"{self.nfe} evaluations each",
             rows,
             self.references(list(rows)),
-            judge,
+            evaluator,
             facts,
             self.kind,
             "",

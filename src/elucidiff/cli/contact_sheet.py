@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elucidiff.data.choosing import Places, evenly_spread, of_each_class
 from elucidiff.data.inspecting import Report
+from elucidiff.data.inspection import Subject
 from elucidiff.data.scaling import to_unit
-from elucidiff.data.subject import Subject
-from elucidiff.figures import arrays
+from elucidiff.data.subsets import Places, evenly_spread, of_each_class
+from elucidiff.figures import numbers as arrays
 from elucidiff.figures.contact_sheet import COLUMNS, Pixels, Section, draw
 from elucidiff.figures.style import is_picture, save
 

@@ -23,7 +23,7 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.curve import CURVE, combinations, settled
-from elucidiff.evaluation.quality import Judge
+from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
 from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
@@ -135,7 +135,7 @@ def run(arguments: Sequence[str]) -> int:
     configurations, left_out = _configurations(options, base, choices, studied, place)
     with Interrupt() as interrupt:
         try:
-            judge = _judge(options, quality, studied, place, interrupt.stop_if_asked)
+            evaluator = _judge(options, quality, studied, place, interrupt.stop_if_asked)
         except StoppedError as stopped:
             print("stopped, what was described so far is kept; the same command goes on", file=sys.stderr)
             return 130 if stopped.signal == "SIGINT" else 0
@@ -146,13 +146,13 @@ def run(arguments: Sequence[str]) -> int:
         blocks=options.blocks,
         images=options.images,
         exact_images=options.exact_images if TRUNCATION in words(options.metrics) else 0,
-        judge=judge,
+        evaluator=evaluator,
         first_seed=options.first_seed,
         batch_size=options.batch_size,
         strict=False,
     )
     _tell_left_out(left_out, study)
-    report = _report(options, configurations, studied, judge)
+    report = _report(options, configurations, studied, evaluator)
     code = carry_out(study, report, only_plan=options.plan)
     if not options.plan:
         _draw(report.folder)
@@ -167,7 +167,10 @@ def _draw(folder: Path) -> None:
 
 
 def _report(
-    options: Options, configurations: Sequence[SamplingConfiguration], studied: StudiedModel, judge: Judge | None
+    options: Options,
+    configurations: Sequence[SamplingConfiguration],
+    studied: StudiedModel,
+    evaluator: Evaluator | None,
 ) -> Report:
     """What is made of the measurements."""
     facts = {
@@ -181,7 +184,7 @@ def _report(
         f"Quality against network evaluations: {studied.name}, {options.images} samples a seed",
         {each.name: each.what for each in configurations},
         {},
-        judge,
+        evaluator,
         facts,
         CURVE,
         studied.id,
@@ -261,7 +264,7 @@ def _judge(
     studied: StudiedModel,
     device: torch.device,
     between: Callable[[], object],
-) -> Judge | None:
+) -> Evaluator | None:
     if not quality:
         return None
     return studied.judge(

@@ -86,7 +86,7 @@ class Inspect:
         from elucidiff.cli.data_report import write_report
         from elucidiff.cli.noise_use import ModelNoise
         from elucidiff.data.inspecting import inspect
-        from elucidiff.data.subject import open_subject
+        from elucidiff.data.inspection import open_subject
 
         subject = open_subject(self.source, self.reading)
         model = None if self.model is None else ModelNoise.load(self.model, subject.dataset, self.device)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from elucidiff.data.inspecting import Report
-from elucidiff.data.subject import Subject
+from elucidiff.data.inspection import Subject
 from elucidiff.evaluation.noise_use import NoiseUse
 from elucidiff.files import write_whole
 

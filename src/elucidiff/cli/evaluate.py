@@ -15,12 +15,12 @@ import tyro
 import elucidiff
 from elucidiff.cli.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.evaluate_reference import chosen_metrics, judge_for
+from elucidiff.cli.evaluate_reference import chosen_metrics, evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.progress import Progress
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.quality import Judge, Quality, describe, markdown, repeated
-from elucidiff.evaluation.quality.describing import Described
+from elucidiff.evaluation.quality import Evaluator, Quality, describe, markdown, repeated
+from elucidiff.evaluation.quality.features import Described
 from elucidiff.files import remove_unfinished, write_whole
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
@@ -81,7 +81,7 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Judge, print the table, and write it; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0."""
+    """Evaluator, print the table, and write it; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0."""
     options = parse(Options, arguments, prog="elucidiff evaluate")
     device = choose_device(options.device)
     subject = subject_of(options, device)
@@ -90,11 +90,11 @@ def run(arguments: Sequence[str]) -> int:
     with Interrupt() as interrupt, held(options.out):
         stop_if_asked = interrupt.stop_if_asked
         try:
-            judge = judge_for(options, metrics, subject, count, device, stop_if_asked)
-            facts = _facts(options, subject, judge)
+            evaluator = evaluator_for(options, metrics, subject, count, device, stop_if_asked)
+            facts = _facts(options, subject, evaluator)
             _refuse_others(options, facts)
-            described = _describe(options, subject, judge, stop_if_asked)
-            quality = _judge(judge, described, count, stop_if_asked)
+            described = _describe(options, subject, evaluator, stop_if_asked)
+            quality = _judge(evaluator, described, count, stop_if_asked)
         except StoppedError as stopped:
             print(
                 f"stopped by {stopped.signal}, the features so far are kept; the same command goes on from here",
@@ -117,16 +117,16 @@ def _count_of_each(total: int, repeats: int) -> int:
     return total // repeats
 
 
-def _facts(options: Options, subject: Subject, judge: Judge) -> dict[str, Any]:
+def _facts(options: Options, subject: Subject, evaluator: Evaluator) -> dict[str, Any]:
     """What decides the results, as JSON-able values."""
     facts = {
         "elucidiff": elucidiff.__version__,
         "torch": torch.__version__,
         **subject.facts,
-        "reference": judge.reference.sha256,
-        "extractor": judge.extractor.id,
-        "extractor_batch_size": judge.extractor.batch_size,
-        "metrics": list(judge.metrics),
+        "reference": evaluator.reference.sha256,
+        "extractor": evaluator.extractor.id,
+        "extractor_batch_size": evaluator.extractor.batch_size,
+        "metrics": list(evaluator.metrics),
         "repeats": options.repeats,
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
@@ -150,9 +150,11 @@ def _refuse_others(options: Options, facts: dict[str, Any]) -> None:
         )
 
 
-def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: Callable[[], object]) -> Described:
+def _describe(
+    options: Options, subject: Subject, evaluator: Evaluator, stop_if_asked: Callable[[], object]
+) -> Described:
     """Features of all images, those of a model in the folder of results, others where those of references are."""
-    store = subject.store(options.out / FEATURES, judge.extractor, options.cache)
+    store = subject.store(options.out / FEATURES, evaluator.extractor, options.cache)
     with Progress(subject.doing, len(subject.images), "images") as bar:
 
         def tick(images: int) -> None:
@@ -161,14 +163,14 @@ def _describe(options: Options, subject: Subject, judge: Judge, stop_if_asked: C
 
         if subject.is_model and store.folder.is_dir():
             remove_unfinished(store.folder)
-        return describe(subject.ready(stop_if_asked), judge.extractor, store, tick)
+        return describe(subject.ready(stop_if_asked), evaluator.extractor, store, tick)
 
 
-def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Callable[[], object]) -> Quality:
+def _judge(evaluator: Evaluator, described: Described, count: int, stop_if_asked: Callable[[], object]) -> Quality:
     rows = described.rows
     starts = range(0, len(rows), count)
     alone = len(starts) == 1  # else errors are found from the repeats
-    with Progress("judging", judge.steps if alone else len(starts), "steps") as bar:
+    with Progress("judging", evaluator.steps if alone else len(starts), "steps") as bar:
 
         def tick() -> None:
             bar.advance(1)
@@ -176,7 +178,7 @@ def _judge(judge: Judge, described: Described, count: int, stop_if_asked: Callab
 
         found = []
         for start in starts:
-            found.append(judge.quality(rows[start : start + count], tick, errors=alone))
+            found.append(evaluator.quality(rows[start : start + count], tick, errors=alone))
             if not alone:
                 tick()
     return repeated(found)

@@ -12,12 +12,12 @@ from elucidiff.cli.evaluate_subject import Subject
 from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset
 from elucidiff.evaluation.quality import (
-    Judge,
+    Evaluator,
     extractor_by_name,
     open_images,
     open_reference,
 )
-from elucidiff.evaluation.quality.checks import check_images
+from elucidiff.evaluation.quality.evaluator import check_images
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, check_metrics
 from elucidiff.evaluation.quality.reference import is_statistics
 from elucidiff.suggest import suggestion
@@ -43,14 +43,14 @@ def chosen_metrics(text: str | None, reference: str) -> list[str]:
     return names
 
 
-def judge_for(
+def evaluator_for(
     options: Options,
     metrics: list[str],
     subject: Subject,
     count: int,
     device: torch.device,
     stop_if_asked: Callable[[], object],
-) -> Judge:
+) -> Evaluator:
     """What images are judged by. Everything is checked before anything is described.
 
     Raises:
@@ -80,9 +80,9 @@ def judge_for(
             stop_if_asked()
 
         reference = open_reference(source, extractor, cache=options.cache, tick=tick)
-    judge = Judge(extractor, reference, metrics)
-    judge.check(subject.shape, subject.dtype, count)
-    return judge
+    evaluator = Evaluator(extractor, reference, metrics)
+    evaluator.check(subject.shape, subject.dtype, count)
+    return evaluator
 
 
 def holds_statistics(reference: str) -> bool:

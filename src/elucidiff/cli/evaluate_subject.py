@@ -1,4 +1,4 @@
-"""What ``elucidiff evaluate`` is to judge: the samples of a model, or pictures."""
+"""What ``elucidiff evaluate`` is to evaluator: the samples of a model, or pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import elucidiff
 from elucidiff.cli.guide import load_guide
 from elucidiff.cli.labels import labels_or_uniform
 from elucidiff.cli.units import of_8_bits, range_advice
-from elucidiff.data.choosing import evenly_spread
+from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import BlockStore, Extractor, OfDataset, OfModel, open_images
-from elucidiff.evaluation.quality.describing import Described
+from elucidiff.evaluation.quality.features import Described
 from elucidiff.evaluation.quality.reference import kept_features
 from elucidiff.sampling import parse_seeds
 

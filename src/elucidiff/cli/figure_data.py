@@ -13,7 +13,7 @@ from torch import Tensor
 import elucidiff
 from elucidiff.cli.model_data import Part, data_name, labels_of, part_of
 from elucidiff.data import Dataset, to_unit
-from elucidiff.data.choosing import evenly_spread
+from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device

@@ -19,7 +19,7 @@ from elucidiff.cli.figure_data import open_model_and_data, open_pictures, sigma_
 from elucidiff.cli.model_data import Part, labels_of, part_of
 from elucidiff.cli.progress import Progress
 from elucidiff.data import to_unit
-from elucidiff.data.choosing import evenly_spread
+from elucidiff.data.subsets import evenly_spread
 from elucidiff.design import objectives, schedules
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device

@@ -16,7 +16,7 @@ from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.guide import load_guide
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
-from elucidiff.figures.sample_folder import read_samples
+from elucidiff.figures.grid import read_samples
 from elucidiff.figures.style import is_picture
 from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step

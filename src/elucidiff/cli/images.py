@@ -10,10 +10,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
-from elucidiff.figures.arrays import lines, slices
+from elucidiff.figures.numbers import lines, slices
 from elucidiff.figures.style import mosaic, save
 from elucidiff.files import write_whole
-from elucidiff.sampling.jobs.encoding import png
+from elucidiff.sampling.jobs.outputs import png
 
 _LEGIBLE = 64  # pixels: smaller pictures are enlarged in whole multiples, up to this
 

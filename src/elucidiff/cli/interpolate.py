@@ -25,8 +25,8 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
+from elucidiff.sampling.initial import labels_for
 from elucidiff.sampling.interpolation import mixed, path, stops
-from elucidiff.sampling.labels import labels_for
 from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds

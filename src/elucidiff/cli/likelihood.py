@@ -22,9 +22,9 @@ from elucidiff.cli.labels import labels_asked_for
 from elucidiff.cli.model_data import Part, labels_of, part_of
 from elucidiff.cli.progress import Progress
 from elucidiff.cli.units import range_of
-from elucidiff.data.choosing import evenly_spread
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
+from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -33,7 +33,7 @@ from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
-from elucidiff.sampling.likelihood.record import read_record, write_record
+from elucidiff.sampling.likelihood.progress_file import read_record, write_record
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import RK45
 

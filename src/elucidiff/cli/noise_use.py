@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 import elucidiff
-from elucidiff.data.choosing import evenly_spread
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.inspecting import Report
-from elucidiff.data.measuring import Progress
+from elucidiff.data.inspection import Progress
 from elucidiff.data.scaling import to_unit
+from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.objectives import EDM, Objective
 from elucidiff.design.training_noise import LogNormal

@@ -27,7 +27,7 @@ from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
-from elucidiff.sampling.jobs.drawn import file_name
+from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.seeds import parse_seeds
 
 

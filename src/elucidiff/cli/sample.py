@@ -17,7 +17,7 @@ from elucidiff.cli.guide import load_guide
 from elucidiff.cli.sample_job import draw
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.launch.notices import failing_once
+from elucidiff.launch.coordination import failing_once
 from elucidiff.sampling.sampler import Sampler
 
 

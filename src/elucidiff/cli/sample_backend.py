@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elucidiff.denoisers.backends import BACKENDS, Backend, Choice, choose, require_compiler, with_backend
-from elucidiff.launch.notices import is_main_process
-from elucidiff.sampling.counting import count_evaluations
+from elucidiff.launch.coordination import is_main_process
 from elucidiff.sampling.jobs import Task
 from elucidiff.sampling.jobs.folder import job_begun_in
+from elucidiff.sampling.nfe import count_evaluations
 
 if TYPE_CHECKING:
     from elucidiff.cli.sample import Options

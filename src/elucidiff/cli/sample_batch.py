@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from elucidiff.launch.coordination import notice_board
 from elucidiff.launch.cores import physical_cores
-from elucidiff.launch.notices import notice_board
 from elucidiff.sampling.jobs import Task, fastest_batch_size
 from elucidiff.sampling.jobs.folder import job_begun_in
 

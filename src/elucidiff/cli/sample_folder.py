@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.cli.images import write_sheet
 from elucidiff.files import write_whole
-from elucidiff.sampling.jobs.encoding import encoded
+from elucidiff.sampling.jobs.outputs import encoded
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

@@ -24,11 +24,11 @@ from elucidiff.cli.sample_batch import batch_size_for
 from elucidiff.cli.units import makes_pictures, range_advice, units
 from elucidiff.data.scaling import to_unit
 from elucidiff.devices import choose_device
-from elucidiff.launch.notices import is_main_process
+from elucidiff.launch.coordination import is_main_process
 from elucidiff.launch.own_device import own_device
 from elucidiff.sampling.jobs import Callbacks, Job, Outcome, Task, run_job, shard_size_for
-from elucidiff.sampling.jobs.drawn import file_name
 from elucidiff.sampling.jobs.listing import write_label_table, write_listing
+from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.seeds import parse_seeds
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from elucidiff.cli import evaluate
-from elucidiff.cli.evaluate_reference import judge_for
+from elucidiff.cli.evaluate_reference import evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.model_data import data_name
 from elucidiff.cli.search import Options
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.quality import Judge, OfModel
+from elucidiff.evaluation.quality import Evaluator, OfModel
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
 from elucidiff.evaluation.search import (
     Objective,
@@ -30,13 +30,12 @@ from elucidiff.evaluation.search import (
     parse_options,
     rungs,
 )
-from elucidiff.sampling.named import check_name, names_beside
 from elucidiff.sampling.optimise import solve_exactly
 from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
 from elucidiff.sampling.optimise.steps import check_seeds
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
-from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.sampling.saved_samplers import check_name, names_beside
+from elucidiff.sampling.seeds import SeedRanges, parse_seeds
 from elucidiff.suggest import suggestion
 
 ERROR = "error"
@@ -97,9 +96,9 @@ def plan_of(options: Options, stop_if_asked: Callable[[], object]) -> Plan:
     if options.metric == ERROR:
         smaller, objective = True, _error_of(images, space, (seeds, *blocks))
     else:
-        judge = _judge(judging, subject, options.metric, looks[0], stop_if_asked)
-        facts |= {"extractor": judge.extractor.id, "reference": judge.reference.id}
-        smaller, objective = judge.metrics[options.metric], _figure_of(images, judge, options.metric)
+        evaluator = _judge(judging, subject, options.metric, looks[0], stop_if_asked)
+        facts |= {"extractor": evaluator.extractor.id, "reference": evaluator.reference.id}
+        smaller, objective = evaluator.metrics[options.metric], _figure_of(images, evaluator, options.metric)
     search = Search(
         space,
         seeds,
@@ -186,8 +185,8 @@ def _space(options: Options, base: Sampler) -> Space:
 
 def _judge(
     judging: evaluate.Options, subject: Subject, metric: str, count: int, stop_if_asked: Callable[[], object]
-) -> Judge:
-    """What samples are judged by; ``count`` are the fewest that it will judge."""
+) -> Evaluator:
+    """What samples are judged by; ``count`` are the fewest that it will evaluator."""
     assert isinstance(subject.images, OfModel)
     if not judging.reference:
         name = data_name(subject.images.denoiser)
@@ -195,11 +194,11 @@ def _judge(
             raise ValueError(f"{judging.what} does not tell what it was trained on: name data with --reference")
         judging = replace(judging, reference=name)
     device = choose_device(judging.device)
-    return judge_for(judging, [metric], subject, count, device, stop_if_asked)
+    return evaluator_for(judging, [metric], subject, count, device, stop_if_asked)
 
 
-def _figure_of(images: OfModel, judge: Judge, metric: str) -> Callable[[], OfSamples]:
-    return lambda: OfSamples(images, judge.extractor, lambda features: judge.figures(features)[metric])
+def _figure_of(images: OfModel, evaluator: Evaluator, metric: str) -> Callable[[], OfSamples]:
+    return lambda: OfSamples(images, evaluator.extractor, lambda features: evaluator.figures(features)[metric])
 
 
 def _error_of(images: OfModel, space: Space, seeds: tuple[SeedRanges, ...]) -> Callable[[], TruncationError]:

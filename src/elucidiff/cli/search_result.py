@@ -15,17 +15,16 @@ from elucidiff.cli.search_plan import ERROR, Plan
 from elucidiff.cli.studied_model import model_id, model_name
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.results import Row, write_results
-from elucidiff.evaluation.sampler_columns import sampler_columns
+from elucidiff.evaluation.results import Row, sampler_columns, write_results
 from elucidiff.evaluation.search import Objective, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.results import Measured
 from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
 from elucidiff.files import write_whole
-from elucidiff.sampling.named import NamedSampler, Quality, describe, save_named
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly
 from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.saved_samplers import NamedSampler, Quality, describe, save_named
+from elucidiff.sampling.seeds import SeedRanges
 
 # A view of the study: unlike the table of results it has every option that was searched, and how each trial ended.
 TABLE = "trials.csv"

@@ -23,7 +23,6 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.lock import file_held
-from elucidiff.sampling.named import NamedSampler, describe, load_named, names_beside, path_of, save_named
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.choices import (
     CANDIDATES,
@@ -35,8 +34,8 @@ from elucidiff.sampling.optimise.choices import (
 )
 from elucidiff.sampling.optimise.steps import check_seeds
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
-from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.sampling.saved_samplers import NamedSampler, describe, load_named, names_beside, path_of, save_named
+from elucidiff.sampling.seeds import SeedRanges, parse_seeds
 from elucidiff.solvers import Heun
 from elucidiff.suggest import suggestion
 

@@ -19,8 +19,8 @@ from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.model_folder import checksum
-from elucidiff.evaluation.ablation import open_judge
-from elucidiff.evaluation.quality import Judge
+from elucidiff.evaluation.ablation import open_evaluator
+from elucidiff.evaluation.quality import Evaluator
 
 IDEAL = "ideal"
 
@@ -71,8 +71,8 @@ class StudiedModel:
         weights: Path | None = None,
         cache: Path | None = None,
         between: Callable[[], object] = lambda: None,
-    ) -> Judge | None:
-        """What samples are judged by, the reference described; see :func:`.open_judge`.
+    ) -> Evaluator | None:
+        """What samples are judged by, the reference described; see :func:`.open_evaluator`.
 
         Args:
             between: called between batches of the reference; may raise to end the work.
@@ -86,7 +86,7 @@ class StudiedModel:
                 between()
 
             shape = self.denoiser.sample_shape
-            return open_judge(
+            return open_evaluator(
                 extractor, self.data, metrics, shape, count, device, batch_size,
                 weights=weights, cache=cache, tick=tick,
             )  # fmt: skip

@@ -16,10 +16,10 @@ from elucidiff.cli.images import write_sheet
 from elucidiff.cli.progress import Progress
 from elucidiff.cli.units import makes_pictures
 from elucidiff.cli.usage import listed
-from elucidiff.data.named import NAMES
+from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
-from elucidiff.launch.notices import failing_once, is_main_process
+from elucidiff.launch.coordination import failing_once, is_main_process
 from elucidiff.sampling.ranges import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from elucidiff.data.dataset import Dataset, Fingerprint
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
-    from elucidiff.data.named import NAMES, data_root
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
     from elucidiff.data.reading import Reading
     from elucidiff.data.scaling import to_uint8, to_unit
-    from elucidiff.data.splitting import split
+    from elucidiff.data.standard_sets import NAMES, data_root
+    from elucidiff.data.subsets import split
 
 __all__ = [
     "NAMES",

@@ -6,25 +6,73 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 import elucidiff
-from elucidiff.data.conversion import Conversion
-from elucidiff.data.finding import find
-from elucidiff.data.fitting import Crop
+from elucidiff.data.fitting import Conversion, Crop
 from elucidiff.data.images import ImageFiles, describe
 from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
-from elucidiff.data.parallel import in_order
+from elucidiff.data.opening import find
 from elucidiff.data.partial import Item, PartialImport
 from elucidiff.data.reading import AS_USUAL, Reading
-from elucidiff.data.source_digests import array_digest, file_digest
 from elucidiff.data.sources import Contents, Images, Source, rows_at_once
+
+_BYTES_AT_ONCE = 1 << 20
+
+
+def file_digest(source: ImageFiles, row: int) -> bytes:
+    """SHA-256 of the bytes of an image's file, which are read and not decoded; of several pages, with the first."""
+    digest = hashlib.sha256()
+    if source.is_later_page(row):
+        return digest.digest()
+    try:
+        with source.tree.open(source.names[row]) as file:
+            while block := file.read(_BYTES_AT_ONCE):
+                digest.update(block)
+    except Exception:  # archives raise many types for damage
+        # A broken image that is left out: that it cannot be read is what is known of it.
+        digest.update(b"unreadable")
+    return digest.digest()
+
+
+def array_digest(image: Images) -> bytes:
+    """SHA-256 of the values of an image, little-endian and in the order of its axes."""
+    return hashlib.sha256(np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<")).data).digest()
+
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def in_order(work: Callable[[Given], Made], items: Iterable[Given], workers: int, ahead: int) -> Iterator[Made]:
+    """``work(item)`` for each item, in the order of the items.
+
+    Threads serve well for images: Pillow decodes and resizes without holding Python's lock. At most ``ahead`` results
+    wait for their turn. An error is raised in the place of its item's result, and ends the work.
+    """
+    if workers == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
 
 Progress = Callable[[str, int, int], None]
 

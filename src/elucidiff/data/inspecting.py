@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.data.choosing import Places
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.duplicates import exact_groups, near_pairs
-from elucidiff.data.measuring import Measurements, Progress
+from elucidiff.data.inspection import Measurements, Progress, Subject, exact_groups, near_pairs, open_subject
 from elucidiff.data.recommending import (
     Recommendation,
     recommend_resolution,
@@ -23,7 +21,7 @@ from elucidiff.data.recommending import (
     recommend_training_noise,
 )
 from elucidiff.data.spectrum import ErrorCurve, error_curve, frequency_variances
-from elucidiff.data.subject import Subject, open_subject
+from elucidiff.data.subsets import Places
 
 # A single odd sample decides nothing.
 _FAR = 0.99
@@ -109,7 +107,7 @@ def inspect(
 
     Args:
         source: a data set, or its name or path as for :func:`elucidiff.data.open`, or what
-            :func:`~elucidiff.data.subject.open_subject` made of them.
+            :func:`~elucidiff.data.inspection.open_subject` made of them.
         seed: of the sample for distances and the error curve.
         progress: called as ``progress("measuring", done, total)``.
 

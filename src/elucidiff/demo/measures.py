@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """A classifier and PCA features, both fitted to the training images alone.
 
     Attributes:
@@ -39,7 +39,7 @@ class Judge:
         held_out: Array,
         held_out_labels: npt.NDArray[np.int64],
         components: int = 20,
-    ) -> Judge:
+    ) -> Evaluator:
         """Fit both to images ``(N, C, H, W)`` in [-1, 1]; ``components`` is the number of features."""
         train, held_out = train.reshape(len(train), -1), held_out.reshape(len(held_out), -1)
         classifier = SVC(C=10.0).fit(train, train_labels)

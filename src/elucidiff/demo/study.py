@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elucidiff import __version__
 from elucidiff.data import Dataset, to_unit
-from elucidiff.demo.measures import Judge
+from elucidiff.demo.measures import Evaluator
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -63,8 +63,8 @@ def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> Tr
     training_classes, held_out_classes = np.asarray(seen.classes), np.asarray(unseen.classes)
 
     samples, seconds, nfe, labels = _sample(denoiser, max(GRID, BLOCKS * len(held_out)))
-    judge = Judge.fit(_array(training_images), training_classes, _array(held_out), held_out_classes)
-    frechet, real_frechet = judge.distances(_array(samples)), judge.real_distances()
+    evaluator = Evaluator.fit(_array(training_images), training_classes, _array(held_out), held_out_classes)
+    frechet, real_frechet = evaluator.distances(_array(samples)), evaluator.real_distances()
     distance, closest = nearest(samples[:GRID].clamp(-1, 1), training_images)
     real_distance, _ = nearest(held_out, training_images)
     order = distance.argsort()[:8]
@@ -77,7 +77,7 @@ def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> Tr
             "name": seen.name,
             "train": len(seen),
             "held_out": len(unseen),
-            "components": judge.features.n_components_,
+            "components": evaluator.features.n_components_,
         },
         "model": {
             "architecture": config.network.architecture,
@@ -93,16 +93,16 @@ def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> Tr
         },
         "sampling": {"images": GRID, "steps": Sampler().n, "nfe": nfe, "seconds": seconds},
         "quality": {
-            "accuracy": judge.accuracy(_array(samples), labels),
+            "accuracy": evaluator.accuracy(_array(samples), labels),
             "accuracy_n": len(samples),
-            "accuracy_grid": judge.accuracy(_array(samples[:GRID]), labels[:GRID]),
+            "accuracy_grid": evaluator.accuracy(_array(samples[:GRID]), labels[:GRID]),
             "frechet": float(np.mean(frechet)),
             "frechet_std": float(np.std(frechet, ddof=1)),
             "nearest_median": float(distance.median()),
             "closer_than_real": float((distance < real_distance.quantile(0.05)).double().mean()),
         },
         "real": {
-            "accuracy": judge.classifier_accuracy,
+            "accuracy": evaluator.classifier_accuracy,
             "frechet": float(np.mean(real_frechet)),
             "frechet_std": float(np.std(real_frechet, ddof=1)),
             "nearest_median": float(real_distance.median()),

@@ -5,7 +5,7 @@ from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
 from elucidiff.evaluation.neighbours import nearest
 from elucidiff.evaluation.noise_use import NoiseUse, noise_use
 from elucidiff.evaluation.quality import (
-    Judge,
+    Evaluator,
     Quality,
     Reference,
     open_extractor,
@@ -15,7 +15,7 @@ from elucidiff.evaluation.quality import (
 )
 
 __all__ = [
-    "Judge",
+    "Evaluator",
     "NoiseUse",
     "Quality",
     "Reference",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,3 +51,8 @@ def loss_per_sigma(
             total[k] += (denoised.double() - images[part].double()).square().sum()
     mean = total.cpu() / images.numel()
     return weight(sigmas.detach().cpu().double()) * mean
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of ``values``: s / sqrt(n), with s of n - 1 degrees of freedom; not a number for one."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -15,10 +15,10 @@ from torch import Tensor
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
-from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.finite import seed_names
 from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.initial import begin
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.ode import probability_flow
 from elucidiff.solvers import Heun, Solver

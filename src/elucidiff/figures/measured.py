@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
-from elucidiff.evaluation.ablation.summary import Spread
+from elucidiff.evaluation.ablation.tables import Spread
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, title_for
 from elucidiff.evaluation.results import Row
 from elucidiff.suggest import suggestion

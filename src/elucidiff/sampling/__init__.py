@@ -10,12 +10,11 @@ from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.interpolation import slerp
 from elucidiff.sampling.likelihood import bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.loop import Step, sample
-from elucidiff.sampling.named import NamedSampler, load_named, save_named
 from elucidiff.sampling.optimise import OptimisedSteps, optimise_steps
-from elucidiff.sampling.predictor_corrector import sample_predictor_corrector
 from elucidiff.sampling.restart import Restart
 from elucidiff.sampling.sampler import Sampler, SampleResult
-from elucidiff.sampling.sde import sample_sde
+from elucidiff.sampling.saved_samplers import NamedSampler, load_named, save_named
+from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
 
 __all__ = [

@@ -22,12 +22,12 @@ from elucidiff.sampling.arguments import (
     schedule_from,
     solver_from,
 )
-from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.finite import FiniteTrace, Names, numbered, seed_names
 from elucidiff.sampling.from_infinity import from_infinity, steps_from_infinity
 from elucidiff.sampling.grid import levels_from, noise_grid, start_of
+from elucidiff.sampling.initial import begin
 from elucidiff.sampling.ode import probability_flow
 from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.restart import Restart

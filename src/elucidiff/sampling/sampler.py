@@ -19,11 +19,11 @@ from elucidiff.design.steps import Spaced, Steps
 from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
 from elucidiff.sampling.arguments import check_arguments, seeds_from
-from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.combining import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid, range_of
+from elucidiff.sampling.initial import begin
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.restart import Restart

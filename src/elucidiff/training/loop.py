@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from elucidiff.launch.coordination import failing_once
 from elucidiff.launch.interrupt import Interrupt
-from elucidiff.launch.notices import failing_once
 from elucidiff.networks import normalise_weights
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks

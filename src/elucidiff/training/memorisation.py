@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset, to_unit
-from elucidiff.data.choosing import Places, evenly_spread
-from elucidiff.data.duplicates import digest
+from elucidiff.data.inspection import digest
 from elucidiff.data.nearest import nearest_images
+from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.sampling.ranges import range_for

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore
 
 from elucidiff.devices import choose_device
-from elucidiff.launch.notices import NoticeBoard, notice_board
+from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.own_device import own_device
 from elucidiff.training.config import TrainingConfig
 

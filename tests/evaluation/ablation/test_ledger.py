@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured
-from elucidiff.evaluation.ablation.ledger import ResultsLedger
+from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured, ResultsLedger
 from elucidiff.evaluation.ablation.sampling import sampling_configurations
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.evaluation.results import ResultsTable, Row, read_results
@@ -18,7 +17,7 @@ CELL = Cell("edm", 9, 1)
 
 def ledger(folder: Path) -> ResultsLedger:
     rows = [row for row in sampling_configurations() if row.name == "edm"]
-    ablation = SamplingAblation(mixture(), rows, [5, 9], blocks=2, images=6, exact_images=2, judge=MeanJudge())
+    ablation = SamplingAblation(mixture(), rows, [5, 9], blocks=2, images=6, exact_images=2, evaluator=MeanJudge())
     return ResultsLedger(ResultsTable(folder), "sampling", ablation, COMMON)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import schedules, steps
-from elucidiff.evaluation.ablation.drawing import draw_images
+from elucidiff.evaluation.ablation.measure import draw_images
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
     alpha_configurations,

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design.steps import Levels
-from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell
-from elucidiff.evaluation.ablation.running import fill, missing_cells
+from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, fill, missing_cells
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
     churn_configurations,
@@ -35,7 +34,7 @@ def study(
 ) -> SamplingAblation:
     numbers = {"blocks": 2, "images": 6, "exact_images": 2, "first_seed": 100, "batch_size": 4, **settings}
     return SamplingAblation(
-        denoiser or mixture(), rows(*names), [5, 9], judge=MeanJudge() if judged else None, **numbers
+        denoiser or mixture(), rows(*names), [5, 9], evaluator=MeanJudge() if judged else None, **numbers
     )
 
 
@@ -149,7 +148,9 @@ def of(*samplers: Sampler, settled: bool = False, **settings: Any) -> SamplingAb
 
 def test_a_budget_is_never_exceeded() -> None:
     restarting = Sampler(restarts=Restart(repeats=1, steps=2, sigma_min=0.05, sigma_max=1.0))
-    ablation = of(Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, judge=MeanJudge(), strict=False)
+    ablation = of(
+        Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, evaluator=MeanJudge(), strict=False
+    )
     assert set(ablation.left_out) == {("1", 5)}
     found = {
         (cell.configuration, cell.nfe): ablation.measure(cell, ["mean"], lambda _: None).nfe
@@ -171,7 +172,7 @@ def test_a_settled_sampler_has_its_own_cost() -> None:
 
 
 def test_samplers_that_draw_noise_have_no_exact_solution() -> None:
-    ablation = of(Sampler(solver="er_sde"), Sampler(solver="dpmpp_2m"), exact_images=2, judge=MeanJudge())
+    ablation = of(Sampler(solver="er_sde"), Sampler(solver="dpmpp_2m"), exact_images=2, evaluator=MeanJudge())
     exact = {cell.configuration for cell in ablation.cells() if TRUNCATION in ablation.metrics(cell)}
     assert exact == {"1"}
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from elucidiff.evaluation.ablation.summary import Spread, paired
+from elucidiff.evaluation.ablation.tables import Spread, paired
 
 
 def test_spread() -> None:

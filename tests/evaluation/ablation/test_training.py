@@ -8,8 +8,16 @@ from itertools import pairwise
 import pytest
 
 from elucidiff import parts
-from elucidiff.evaluation.ablation.recipes import RECIPES, check_recipe, recipe
-from elucidiff.evaluation.ablation.training import TRAINING_CONFIGURATIONS, A, F, configure, deepened
+from elucidiff.evaluation.ablation.training import (
+    RECIPES,
+    TRAINING_CONFIGURATIONS,
+    A,
+    F,
+    check_recipe,
+    configure,
+    deepened,
+    recipe,
+)
 from elucidiff.plain_data import to_dict
 from elucidiff.training.config import NetworkConfig, TrainingConfig
 from elucidiff.training.parts import make_network, make_objective, make_preconditioning

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
-from elucidiff.evaluation.ablation.augmentation import augmentation_configurations
-from elucidiff.evaluation.ablation.cells import LOSS, Cell
-from elucidiff.evaluation.ablation.recipes import RECIPES
-from elucidiff.evaluation.ablation.running import fill
-from elucidiff.evaluation.ablation.training import TRAINING_CONFIGURATIONS, configure
+from elucidiff.evaluation.ablation.cells import LOSS, Cell, fill
+from elucidiff.evaluation.ablation.training import (
+    RECIPES,
+    TRAINING_CONFIGURATIONS,
+    augmentation_configurations,
+    configure,
+)
 from elucidiff.evaluation.ablation.training_study import TrainingAblation
 from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling import Sampler
@@ -48,7 +50,7 @@ def recipe(pictures: str) -> TrainingConfig:
 def ablation(recipe: TrainingConfig, folder: Path, names: str = "ef", seeds: int = 2) -> TrainingAblation:
     configs = {each.name: configure(each, recipe, SHAPE) for each in TRAINING_CONFIGURATIONS if each.name in names}
     return TrainingAblation(
-        configs, folder, recipe, TrainingData.open(recipe), Sampler(), 5, seeds=seeds, images=4, judge=MeanJudge()
+        configs, folder, recipe, TrainingData.open(recipe), Sampler(), 5, seeds=seeds, images=4, evaluator=MeanJudge()
     )
 
 

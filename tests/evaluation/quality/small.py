@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.evaluation.quality.features import BlockStore
 from elucidiff.evaluation.quality.reference import Reference
-from elucidiff.evaluation.quality.store import BlockStore
 
 
 class Colours(nn.Module):

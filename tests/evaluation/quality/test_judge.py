@@ -1,4 +1,4 @@
-"""A judge says the same of samples, of their files and of streams, and finds mistakes first."""
+"""An evaluator says the same of samples, of their files and of streams, and finds mistakes first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from elucidiff import data, evaluation
 from elucidiff.data import Dataset, to_uint8
-from elucidiff.evaluation.quality import Judge, markdown, repeated
+from elucidiff.evaluation.quality import Evaluator, markdown, repeated
 from elucidiff.evaluation.quality.reference import open_reference
 from tests.evaluation.quality.small import Counting, script
 
@@ -21,19 +21,19 @@ def digits() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def judge(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def judge(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     """Against the first 600 digits, by their principal components."""
     part = digits.select(range(600))
     components = evaluation.principal_components(part, 5)
     reference = open_reference(part, components, cache=tmp_path_factory.mktemp("cache"))
-    return Judge(components, reference, ("fid", "precision", "recall"))
+    return Evaluator(components, reference, ("fid", "precision", "recall"))
 
 
-def test_a_stream_and_its_rows_have_the_same_figures(judge: Judge, digits: Dataset) -> None:
+def test_a_stream_and_its_rows_have_the_same_figures(evaluator: Evaluator, digits: Dataset) -> None:
     rest = digits.images(range(1000, 1060))
-    rows = judge.extractor(rest)
+    rows = evaluator.extractor(rest)
     ticks: list[None] = []
-    every = Judge(judge.extractor, judge.reference, ("recall", "kid", "fid"))
+    every = Evaluator(evaluator.extractor, evaluator.reference, ("recall", "kid", "fid"))
     whole, streamed = every.quality(rows, lambda: ticks.append(None)), every.measure(rest.split(16))
     assert whole == streamed
     assert len(ticks) == every.steps == 30
@@ -42,92 +42,94 @@ def test_a_stream_and_its_rows_have_the_same_figures(judge: Judge, digits: Datas
     assert list(every.metrics.items()) == [("fid", True), ("kid", True), ("recall", False)]
 
 
-def test_digits_out_of_place_are_worse_than_held_out_ones(judge: Judge, digits: Dataset) -> None:
+def test_digits_out_of_place_are_worse_than_held_out_ones(evaluator: Evaluator, digits: Dataset) -> None:
     images = digits.images(range(1000, 1120))
-    real, moved = (judge.quality(judge.extractor(each)).figures for each in (images, images.roll(3, 3)))
+    real, moved = (evaluator.quality(evaluator.extractor(each)).figures for each in (images, images.roll(3, 3)))
     assert real["fid"].value + 10 * moved["fid"].error < moved["fid"].value
     assert real["precision"].value > 0.6 > 0.5 > moved["precision"].value
     assert real["recall"].value > 0.6 > 0.1 > moved["recall"].value
     assert all(each.error > 0 for each in real.values())
 
 
-def test_samples_are_rounded_as_files_are(judge: Judge) -> None:
+def test_samples_are_rounded_as_files_are(evaluator: Evaluator) -> None:
     x = torch.randn(30, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    np.testing.assert_array_equal(judge.describe(x), judge.extractor(to_uint8(x)))
+    np.testing.assert_array_equal(evaluator.describe(x), evaluator.extractor(to_uint8(x)))
     x[4, 0, 0, 0] = float("nan")
-    rows = judge.describe(x)
+    rows = evaluator.describe(x)
     assert np.flatnonzero(np.isnan(rows).any(1)).tolist() == [4]
     with pytest.raises(ValueError, match="image 4 is not finite"):
-        judge.figures(rows)
+        evaluator.figures(rows)
 
 
 def test_components_need_neither_pictures_nor_rounding(tmp_path: Path) -> None:
     np.save(tmp_path / "signals.npy", np.random.default_rng(0).normal(size=(50, 2, 16)).astype(np.float32))
     signals = data.open(tmp_path / "signals.npy")
     components = evaluation.principal_components(signals, 4)
-    judge = Judge(components, open_reference(signals, components, cache=tmp_path))
+    evaluator = Evaluator(components, open_reference(signals, components, cache=tmp_path))
     expected = components.components.transform(signals.images().flatten(1).double().numpy())
-    np.testing.assert_array_equal(judge.describe(signals.images().double()), expected)
-    assert judge.figures(expected)["fid"] == pytest.approx(0, abs=1e-9)
+    np.testing.assert_array_equal(evaluator.describe(signals.images().double()), expected)
+    assert evaluator.figures(expected)["fid"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match=r"fitted to float32 images of shape \(2, 16\), not uint8"):
         components.check((2, 16), torch.uint8)
     with pytest.raises(ValueError, match="50 principal components of 50 images"):
         evaluation.principal_components(signals, 50)
 
 
-def test_mistakes_are_found_first(judge: Judge, digits: Dataset, tmp_path: Path) -> None:
+def test_mistakes_are_found_first(evaluator: Evaluator, digits: Dataset, tmp_path: Path) -> None:
     wrong = [
         ((1, 8, 9), torch.uint8, 400, r"images have shape \(1, 8, 9\).* those of the reference digits \(1, 8, 8\)"),
         ((3, 8, 8), torch.uint8, 400, r"images have shape \(3, 8, 8\)"),
         ((1, 8, 8), torch.float32, 400, "fitted to uint8 images"),
-        ((1, 8, 8), torch.uint8, 19, "19 images are too few to judge: at least 20"),
+        ((1, 8, 8), torch.uint8, 19, "19 images are too few to evaluator: at least 20"),
     ]
     for shape, dtype, count, says in wrong:
         with pytest.raises(ValueError, match=says):
-            judge.check(shape, dtype, count)
-    judge.check((1, 8, 8), torch.uint8, 20)
+            evaluator.check(shape, dtype, count)
+    evaluator.check((1, 8, 8), torch.uint8, 20)
     many = evaluation.principal_components(digits, 20)
-    infinity = Judge(many, open_reference(digits, many, cache=tmp_path), ["fid_infinity"])
+    infinity = Evaluator(many, open_reference(digits, many, cache=tmp_path), ["fid_infinity"])
     with pytest.raises(ValueError, match="4 or more images for each of the 20 features: 79 are too few, at least 80"):
         infinity.check((1, 8, 8), torch.uint8, 79)
     infinity.check((1, 8, 8), torch.uint8, 80)
-    few = open_reference(digits.select(range(10)), judge.extractor, cache=tmp_path)
+    few = open_reference(digits.select(range(10)), evaluator.extractor, cache=tmp_path)
     with pytest.raises(ValueError, match="10 reference images are too few"):
-        Judge(judge.extractor, few).check((1, 8, 8), torch.uint8, 50)
+        Evaluator(evaluator.extractor, few).check((1, 8, 8), torch.uint8, 50)
     with pytest.raises(ValueError, match="'fids' is unknown; did you mean 'fid'"):
-        Judge(judge.extractor, judge.reference, ["fids"])
+        Evaluator(evaluator.extractor, evaluator.reference, ["fids"])
     with pytest.raises(ValueError, match="needs logits, which pca-5 does not make"):
-        Judge(judge.extractor, judge.reference, ["is"])
+        Evaluator(evaluator.extractor, evaluator.reference, ["is"])
     with pytest.raises(ValueError, match="was described by pca-5-"):
-        Judge(Counting(), judge.reference)
+        Evaluator(Counting(), evaluator.reference)
     np.savez(tmp_path / "stats.npz", mu=np.zeros(5), sigma=np.eye(5))
     with pytest.raises(ValueError, match=r"kid compares images, but stats\.npz holds statistics alone"):
-        Judge(judge.extractor, open_reference(tmp_path / "stats.npz", judge.extractor), ["kid"])
+        Evaluator(evaluator.extractor, open_reference(tmp_path / "stats.npz", evaluator.extractor), ["kid"])
 
 
-def test_too_few_images_are_flagged(judge: Judge, digits: Dataset) -> None:
-    rows = judge.extractor(digits.images(range(1000, 1049)))
-    every = Judge(judge.extractor, judge.reference, ("fid", "kid", "precision", "recall"))
+def test_too_few_images_are_flagged(evaluator: Evaluator, digits: Dataset) -> None:
+    rows = evaluator.extractor(digits.images(range(1000, 1049)))
+    every = Evaluator(evaluator.extractor, evaluator.reference, ("fid", "kid", "precision", "recall"))
     said = {warned.metrics: warned.text for warned in every.quality(rows, errors=False).warnings}
     assert said[("fid",)].startswith("49 IMAGES ARE FEW FOR 5 FEATURES")
     assert said[("kid",)].startswith("KID IS OVER SUBSETS OF 49 IMAGES")
     assert said[("precision", "recall")].startswith("PRECISION AND RECALL DEPEND ON BOTH")
-    many = Judge(judge.extractor, judge.reference).quality(judge.extractor(digits.images(range(1000, 1050))))
+    many = Evaluator(evaluator.extractor, evaluator.reference).quality(
+        evaluator.extractor(digits.images(range(1000, 1050)))
+    )
     assert many.warnings == ()
 
 
 def test_more_features_than_images_are_flagged_as_mostly_bias(digits: Dataset, tmp_path: Path) -> None:
     file = script(tmp_path / "colours.pt")
     extractor = evaluation.open_extractor(file)
-    judge = Judge(extractor, open_reference(digits.select(range(500)), extractor, cache=tmp_path))
-    quality = judge.quality(extractor(digits.images(range(24))))
+    evaluator = Evaluator(extractor, open_reference(digits.select(range(500)), extractor, cache=tmp_path))
+    quality = evaluator.quality(extractor(digits.images(range(24))))
     assert quality.warnings[0].text.startswith("24 IMAGES ARE FAR TOO FEW FOR 24 FEATURES")
     assert "(!) 24 IMAGES ARE FAR TOO FEW" in markdown(quality)
 
 
-def test_repeats(judge: Judge, digits: Dataset) -> None:
-    rows = judge.extractor(digits.images(range(1000, 1150)))
-    parts = [judge.quality(rows[start : start + 50], errors=False) for start in (0, 50, 100)]
+def test_repeats(evaluator: Evaluator, digits: Dataset) -> None:
+    rows = evaluator.extractor(digits.images(range(1000, 1150)))
+    parts = [evaluator.quality(rows[start : start + 50], errors=False) for start in (0, 50, 100)]
     together = repeated(parts)
     values = [part.figures["fid"].value for part in parts]
     assert together.figures["fid"].values == tuple(values)
@@ -137,7 +139,7 @@ def test_repeats(judge: Judge, digits: Dataset) -> None:
     assert "3 x 50" in text
     assert f"{np.mean(values):.3f}"[:5] in text
     assert repeated(parts[:1]) is parts[0]
-    other = judge.quality(judge.extractor(digits.images(range(1000, 1100))), errors=False)
+    other = evaluator.quality(evaluator.extractor(digits.images(range(1000, 1100))), errors=False)
     with pytest.raises(ValueError, match="compare like with like"):
         repeated([parts[0], other])
     with pytest.raises(ValueError, match="nothing to take the mean of"):

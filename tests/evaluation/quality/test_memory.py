@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import elucidiff.cli.evaluate
-from elucidiff.evaluation.quality import Judge, open_extractor
-from elucidiff.launch.allocator import keep_freed_memory
+from elucidiff.evaluation.quality import Evaluator, open_extractor
+from elucidiff.launch.memory import keep_freed_memory
 from tests.evaluation.quality.small import reference_of
 from tests.peak_memory import peak_memory
 
@@ -27,8 +27,8 @@ images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
 assert np.array_equal(extractor(images), extractor(images))
 generator = np.random.default_rng(0)
 rows = [generator.standard_normal((10_000, 1280), dtype=np.float32) for _ in range(2)]
-judge = Judge(extractor, reference_of(rows[1], Path(sys.argv[1])), ["fid", "precision"])
-print(judge.figures(rows[0]))
+evaluator = Evaluator(extractor, reference_of(rows[1], Path(sys.argv[1])), ["fid", "precision"])
+print(evaluator.figures(rows[0]))
 print(peak_memory() / 2**30)
 """
 

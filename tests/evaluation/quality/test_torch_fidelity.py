@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch_fidelity.fidelity import main
 
-from elucidiff.evaluation.quality import Judge, OfDataset, describe, open_extractor, open_images, open_reference
-from elucidiff.evaluation.quality.store import BlockStore
+from elucidiff.evaluation.quality import Evaluator, OfDataset, describe, open_extractor, open_images, open_reference
+from elucidiff.evaluation.quality.features import BlockStore
 from tests.evaluation.quality.small import script
 
 KEYS = {
@@ -47,9 +47,9 @@ def theirs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 def ours(first: Path, second: Path, extractor: str, metrics: list[str], tmp_path: Path) -> dict[str, float]:
     """The same from folders."""
     opened = open_extractor(extractor, batch_size=16)
-    judge = Judge(opened, open_reference(open_images(second), opened, cache=tmp_path / "cache"), metrics)
+    evaluator = Evaluator(opened, open_reference(open_images(second), opened, cache=tmp_path / "cache"), metrics)
     rows = describe(OfDataset(open_images(first)), opened, BlockStore(tmp_path / "rows")).rows
-    return judge.figures(rows)
+    return evaluator.figures(rows)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -12,7 +12,7 @@ from typing import Any
 from elucidiff.design.steps import Karras
 from elucidiff.evaluation.search import CHURN, Figure, Search, Space, parse_options
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 SEEDS = SeedRanges([range(1000, 1090)])
 

@@ -10,7 +10,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, create_trial
 
 from elucidiff.evaluation.search import rows, work
-from elucidiff.evaluation.search.halving import Halving, rungs
+from elucidiff.evaluation.search.proposals import Halving, rungs
 from tests.evaluation.search.studies import parabola, search
 
 

@@ -27,8 +27,7 @@ from elucidiff.evaluation.search.storage import open_storage
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.optimise import solve_exactly
-from elucidiff.sampling.seed_ranges import SeedRanges
-from elucidiff.sampling.seeds import SeededNoise
+from elucidiff.sampling.seeds import SeededNoise, SeedRanges
 from tests.evaluation.search.studies import journal
 from tests.evaluation.search.studies import rho as rho_of
 

@@ -30,7 +30,7 @@ from elucidiff.evaluation.search import (
 from elucidiff.evaluation.search.workers import Workers
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 from tests.evaluation.search.studies import SEEDS, begin, churn, close, end_of, journal, parabola, rho, search
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from elucidiff.launch.notices import NoticeBoard
-from elucidiff.sampling.jobs import launched, run_job
-from elucidiff.sampling.jobs.launched import work_launched
-from elucidiff.sampling.jobs.task import Task
-from elucidiff.sampling.jobs.work import Event
+from elucidiff.launch.coordination import NoticeBoard
+from elucidiff.sampling.jobs import process_pool as launched
+from elucidiff.sampling.jobs import run_job
+from elucidiff.sampling.jobs.process_pool import work_launched
+from elucidiff.sampling.jobs.worker import Event, Task
 from tests.sampling.jobs.test_running import Burst
 from tests.sampling.jobs.tiny import contents, task
 

@@ -16,8 +16,7 @@ from PIL import Image
 
 import elucidiff as ed
 from elucidiff.sampling.jobs import OUTPUTS
-from elucidiff.sampling.jobs.drawn import Drawn, Label
-from elucidiff.sampling.jobs.encoding import encoded
+from elucidiff.sampling.jobs.outputs import Drawn, Label, encoded
 
 X = torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4)
 CLASSES: tuple[Label, ...] = (2, 0, 11)

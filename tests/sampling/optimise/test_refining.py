@@ -11,8 +11,8 @@ from elucidiff.design import steps
 from elucidiff.design.schedules import EDM, VP
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
+from elucidiff.sampling.optimise.candidate import RHOS, best_rho, run_with
 from elucidiff.sampling.optimise.end_error import EndError
-from elucidiff.sampling.optimise.karras_rho import RHOS, best_rho, run_with
 from elucidiff.sampling.optimise.least_squares import _directions, refine
 from elucidiff.solvers import IPNDM, Heun, Solver, UniPC
 from tests.sampling.optimise.mixtures import mixture

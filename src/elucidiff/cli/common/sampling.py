@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from elucidiff.sampling.encoding import check_both_ways
-from elucidiff.sampling.named import load_named, names_beside
 from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice
+from elucidiff.sampling.saved_samplers import load_named, names_beside
 
 
 @dataclass(frozen=True)

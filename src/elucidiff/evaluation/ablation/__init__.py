@@ -1,11 +1,15 @@
 """One choice at a time: what each part of a design is worth (Karras et al. 2022, Tables 2 to 6, and App. D.2)."""
 
-from elucidiff.evaluation.ablation.augmentation import AugmentationConfiguration, augmentation_configurations
-from elucidiff.evaluation.ablation.cells import Ablation, Cell, Judge, Measured
-from elucidiff.evaluation.ablation.judges import open_judge
-from elucidiff.evaluation.ablation.ledger import ResultsLedger
-from elucidiff.evaluation.ablation.recipes import RECIPES, recipe
-from elucidiff.evaluation.ablation.running import fill, missing_cells
+from elucidiff.evaluation.ablation.cells import (
+    Ablation,
+    Cell,
+    Measured,
+    ResultsLedger,
+    SampleEvaluator,
+    fill,
+    missing_cells,
+)
+from elucidiff.evaluation.ablation.measure import open_evaluator
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
     alpha_configurations,
@@ -15,10 +19,14 @@ from elucidiff.evaluation.ablation.sampling import (
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.evaluation.ablation.tables import Column, Table, markdown, to_csv
 from elucidiff.evaluation.ablation.training import (
+    RECIPES,
     TRAINING_CONFIGURATIONS,
+    AugmentationConfiguration,
     Baseline,
     TrainingConfiguration,
+    augmentation_configurations,
     configure,
+    recipe,
 )
 from elucidiff.evaluation.ablation.training_study import TrainingAblation
 
@@ -30,9 +38,9 @@ __all__ = [
     "Baseline",
     "Cell",
     "Column",
-    "Judge",
     "Measured",
     "ResultsLedger",
+    "SampleEvaluator",
     "SamplingAblation",
     "SamplingConfiguration",
     "Table",
@@ -45,7 +53,7 @@ __all__ = [
     "fill",
     "markdown",
     "missing_cells",
-    "open_judge",
+    "open_evaluator",
     "recipe",
     "sampling_configurations",
     "to_csv",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from elucidiff.evaluation.results import ResultsTable, Row
 
 TRUNCATION, LOSS = "truncation_error", "held_out_loss"
 
@@ -47,7 +50,7 @@ class Measured:
     seconds: float
 
 
-class Judge(Protocol):
+class SampleEvaluator(Protocol):
     """Figures of quality, against reference data."""
 
     @property
@@ -95,3 +98,91 @@ class Ablation(Protocol):
     def measure(self, cell: Cell, metrics: Sequence[str], tick: Tick) -> Measured:
         """Measure some of a cell's metrics."""
         ...
+
+
+class Ledger(Protocol):
+    """Where measurements are kept."""
+
+    def missing(self, cell: Cell, metrics: Sequence[str]) -> list[str]:
+        """Those of the metrics that are not there yet."""
+        ...
+
+    def add(self, cell: Cell, measured: Measured) -> None:
+        """Keep what was measured, wholly or not at all."""
+        ...
+
+
+def missing_cells(ablation: Ablation, ledger: Ledger) -> list[tuple[Cell, list[str]]]:
+    """The cells that lack a metric, and which."""
+    wanted = [(cell, ledger.missing(cell, ablation.metrics(cell))) for cell in ablation.cells()]
+    return [(cell, metrics) for cell, metrics in wanted if metrics]
+
+
+def fill(
+    ablation: Ablation,
+    ledger: Ledger,
+    *,
+    tick: Callable[[Cell, float], object] = lambda cell, share: None,
+    done: Callable[[Cell, Measured], object] = lambda cell, measured: None,
+) -> None:
+    """Measure what is missing, and keep each cell as soon as it is complete.
+
+    A cell that is broken off is done again from its beginning, trainings from their newest checkpoint. Nothing in it
+    depends on what was measured before, so an ablation that was killed ends with the same table.
+
+    Args:
+        ablation: the table.
+        ledger: what is there already, and where the rest goes.
+        tick: called now and then with a cell and the share of it that is done; may raise to end the work.
+        done: told about each cell.
+    """
+    for cell, metrics in missing_cells(ablation, ledger):
+        measured = ablation.measure(cell, metrics, partial(tick, cell))
+        ledger.add(cell, measured)
+        done(cell, measured)
+
+
+class ResultsLedger:
+    """Figures by cell and metric, as rows of one experiment; see :class:`.Ledger`.
+
+    Args:
+        table: the rows that are there already, and where others go.
+        experiment: what they are measured for.
+        ablation: tells what each figure is of.
+        common: columns that all rows have in common, such as the model.
+    """
+
+    def __init__(
+        self, table: ResultsTable, experiment: str, ablation: Ablation, common: Mapping[str, str] | None = None
+    ) -> None:
+        self._table, self._experiment, self._ablation = table, experiment, ablation
+        self._common = dict(common or {})
+
+    def missing(self, cell: Cell, metrics: Sequence[str]) -> list[str]:
+        """See :class:`.Ledger`."""
+        where = (self._experiment, cell.configuration, cell.nfe, cell.seed)
+        return [name for name in metrics if (*where, name) not in self._table]
+
+    def add(self, cell: Cell, measured: Measured) -> None:
+        """See :class:`.Ledger`."""
+        self._table.add(
+            Row(
+                self._experiment,
+                cell.configuration,
+                **{**self._common, **self._ablation.columns(cell, metric)},
+                budget=cell.nfe,
+                nfe=float(measured.nfe),
+                seed=cell.seed,
+                metric=metric,
+                value=value,
+                seconds=round(measured.seconds, 3),
+            )
+            for metric, value in measured.figures.items()
+        )
+
+    def values(self, configuration: str, budget: int, metric: str) -> dict[int, float]:
+        """What was measured, by seed."""
+        rows = self._table.find(
+            experiment=self._experiment, configuration=configuration, budget=budget, metric=metric
+        )
+        return {row.seed: row.value for row in rows if row.seed is not None}

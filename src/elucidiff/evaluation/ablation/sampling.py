@@ -10,9 +10,8 @@ from typing import Any, Literal
 from elucidiff.design.steps import Karras
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.counting import count_evaluations
-from elucidiff.sampling.optimise.budget import steps_within
-from elucidiff.sampling.optimise.choices import exact_range
+from elucidiff.sampling.nfe import count_evaluations
+from elucidiff.sampling.optimise.choices import exact_range, steps_within
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import RK2
 

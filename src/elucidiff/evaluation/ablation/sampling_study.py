@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Judge, Measured, Tick
+from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured, SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.cost import seconds_per_evaluation
-from elucidiff.evaluation.ablation.judging import judge_images
+from elucidiff.evaluation.ablation.measure import TruncationErrors, evaluate_images
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
-from elucidiff.evaluation.ablation.truncation import TruncationErrors
-from elucidiff.evaluation.sampler_columns import sampler_columns
+from elucidiff.evaluation.results import sampler_columns
 from elucidiff.sampling.optimise.exact import FINE_STEPS
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 
 class SamplingAblation:
@@ -27,7 +26,7 @@ class SamplingAblation:
         blocks: how many blocks of seeds there are; a spread needs two.
         images: in each block.
         exact_images: how many of them are compared with exact solutions, which cost 128 evaluations each; 0 for none.
-        judge: figures of quality; None for the truncation error alone.
+        evaluator: figures of quality; None for the truncation error alone.
         first_seed: of the first block.
         batch_size: images in every call of the denoiser.
         strict: whether it is an error that a configuration cannot be had within a budget; else that is left out.
@@ -50,7 +49,7 @@ class SamplingAblation:
         blocks: int = 3,
         images: int = 512,
         exact_images: int = 64,
-        judge: Judge | None = None,
+        evaluator: SampleEvaluator | None = None,
         first_seed: int = 0,
         batch_size: int = 16,
         strict: bool = True,
@@ -62,9 +61,9 @@ class SamplingAblation:
                 f"{blocks} blocks of {images} images, {exact_images} of them compared with exact solutions, make no "
                 "measurement: choose at least 1 block, 2 images, and no more exact ones"
             )
-        if judge is None and not exact_images:
-            raise ValueError("there is neither a judge nor a truncation error to measure: choose one")
-        self._denoiser, self._judge, self._batch_size = denoiser, judge, batch_size
+        if evaluator is None and not exact_images:
+            raise ValueError("there is neither an evaluator nor a truncation error to measure: choose one")
+        self._denoiser, self._judge, self._batch_size = denoiser, evaluator, batch_size
         self._blocks = blocks
         self._images, self._exact_images, self._first_seed = images, exact_images, first_seed
         self.left_out: dict[tuple[str, int], str] = {}
@@ -113,7 +112,7 @@ class SamplingAblation:
             run = self._truncation(configuration, seeds[: self._exact_images])
             figures[TRUNCATION], nfe = run.error, run.nfe
         if self._judge is not None and any(name in metrics for name in self._judge.metrics):
-            found, nfe = judge_images(self._judge, configuration, self._denoiser, seeds, self._batch_size, tick)
+            found, nfe = evaluate_images(self._judge, configuration, self._denoiser, seeds, self._batch_size, tick)
             figures |= found
         return Measured(figures, nfe, time.monotonic() - begun)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
+from elucidiff.augment.options import COLOUR, Options
+from elucidiff.suggest import suggestion
 from elucidiff.training.config import Architecture, NetworkConfig, TrainingConfig
+from elucidiff.training.presets import CIFAR10, DIGITS, FASHION_MNIST
 
 Baseline = Literal["vp", "ve"]
 
@@ -136,3 +140,139 @@ def deepened(network: NetworkConfig, shape: Sequence[int]) -> NetworkConfig:
             "configurations A and B does: use a network with fewer channel_multipliers, or samples of another size"
         )
     return replace(network, channel_multipliers=(top // 2, top, *rest))
+
+
+# Networks of the paper's kind and proportions, (2, 2, ...) multipliers, small enough for many runs on a few cores.
+_DIGITS = replace(
+    DIGITS.config,
+    network=NetworkConfig(
+        base_channels=16, channel_multipliers=(2, 2), blocks_per_level=1, attention_resolutions=(4,), dropout=0.0
+    ),
+    augment=CIFAR10.config.augment,
+    checkpoint_images=20_000,
+    memorisation_samples=0,
+)
+
+_FASHION_MNIST = replace(
+    FASHION_MNIST.config,
+    network=NetworkConfig(
+        base_channels=16, channel_multipliers=(2, 2), blocks_per_level=1, attention_resolutions=(14,), dropout=0.0
+    ),
+    augment=CIFAR10.config.augment,
+    learned_loss_weighting=False,
+    max_minutes=None,
+    duration_images=200_000,
+    batch_size=64,
+    lr=2e-3,
+    checkpoint_images=25_000,
+    memorisation_samples=0,
+)
+
+_CIFAR10 = replace(CIFAR10.config, memorisation_samples=0)
+
+RECIPES: dict[str, TrainingConfig] = {"digits": _DIGITS, "fashion-mnist": _FASHION_MNIST, "cifar10": _CIFAR10}
+
+
+def recipe(name: str) -> TrainingConfig:
+    """The recipe called ``name``, or the one in the YAML file of that path.
+
+    Raises:
+        ValueError: there is none, the file is damaged, or the recipe is not one that ablations can vary.
+        OSError: the file cannot be read.
+    """
+    if name.endswith((".yaml", ".yml")):
+        config = TrainingConfig.load(os.fspath(name))
+    elif name in RECIPES:
+        config = RECIPES[name]
+    else:
+        raise ValueError(f"unknown recipe {name!r}; {suggestion(name, RECIPES)}, or the path of a config.yaml")
+    check_recipe(config)
+    return config
+
+
+def check_recipe(config: TrainingConfig) -> None:
+    """Refuse settings of which a baseline would be none, or whose runs would not repeat.
+
+    Raises:
+        ValueError: they are those of another network than the paper's configurations have, or of a run by the clock.
+    """
+    if config.network.architecture not in ("ddpmpp", "ncsnpp"):
+        raise ValueError(
+            f"the architecture is {config.network.architecture}, but the paper's configurations are about ddpmpp and "
+            "ncsnpp: choose one of these, with settings that suit it"
+        )
+    if config.learned_loss_weighting:
+        raise ValueError("learned_loss_weighting would replace the lambda that is to be compared: switch it off")
+    if config.preconditioning != "edm" or config.objective != "edm":
+        raise ValueError("preconditioning and objective are what is compared: leave both at edm in the recipe")
+    if config.max_minutes is not None:
+        raise ValueError("max_minutes would give each configuration another number of images: leave it out")
+    if config.augment == Options() or not config.augment.active:
+        raise ValueError("augment is off, but the last configuration has it: switch transforms on, as cifar10 does")
+
+
+PAPER = ("xflip", "yflip", "scale", "rotate_frac", "aniso", "translate_frac")
+"""The transforms of the paper's set."""
+
+GREY = ("brightness", "contrast", "lumaflip")
+"""What colour corruption leaves of itself on grey images: of turns of the hue and of saturation they know nothing."""
+
+
+@dataclass(frozen=True)
+class AugmentationConfiguration:
+    """One row of a table about augmentation.
+
+    Attributes:
+        name: in tables, files and on the command line.
+        what: what it is, in a few words.
+        options: the transforms, all for the probability p of the paper's set.
+    """
+
+    name: str
+    what: str
+    options: Options
+
+    def configure(self, recipe: TrainingConfig) -> TrainingConfig:
+        """The settings of one run: ``recipe`` with this augmentation."""
+        return replace(recipe, augment=self.options)
+
+
+def augmentation_configurations(p: float, shape: Sequence[int]) -> tuple[AugmentationConfiguration, ...]:
+    """No augmentation, each transform of the paper's set alone, all of them, and what harms: colours and filters.
+
+    Args:
+        p: probability of each transform, but for the left-right mirror: half of all images are mirrored.
+        shape: (C, H, W) of the data: RGB images are corrupted by all colour transforms, grey ones by those that
+            change a grey image, and for other channels these rows are left out. Image-space filtering takes any.
+
+    Raises:
+        ValueError: p is no probability above 0, or the samples are not two-dimensional.
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p is {p:g}, but must be a probability above 0, such as the paper's 0.12")
+    paper = Augment.paper(p)
+    paper.check(shape)
+    options = {name: getattr(paper, name) for name in PAPER}
+    rows = [
+        AugmentationConfiguration("none", "no augmentation", Options()),
+        *(AugmentationConfiguration(name, f"{name} alone", Options(p=p, **{name: options[name]})) for name in PAPER),
+        AugmentationConfiguration("paper", "the paper's set", Options(p=p, **options)),
+    ]
+    if shape[0] in (1, 3):
+        names, kind = (COLOUR, "colour") if shape[0] == 3 else (GREY, "grey-level")
+        corruption = dict.fromkeys(names, 1.0)
+        listed = ", ".join(names)
+        rows += [
+            AugmentationConfiguration("corruption", f"{kind} corruption alone: {listed}", Options(p=p, **corruption)),
+            AugmentationConfiguration(
+                "paper-corruption", f"the paper's set and {kind} corruption", Options(p=p, **options, **corruption)
+            ),
+        ]
+    filtering = {"imgfilter": 1.0}
+    rows += [
+        AugmentationConfiguration("filtering", "image-space filtering alone", Options(p=p, **filtering)),
+        AugmentationConfiguration(
+            "paper-filtering", "the paper's set and image-space filtering", Options(p=p, **options, **filtering)
+        ),
+    ]
+    return tuple(rows)

@@ -15,15 +15,15 @@ from elucidiff.data import to_unit
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.ablation.cells import LOSS, Cell, Judge, Measured, Tick
+from elucidiff.evaluation.ablation.cells import LOSS, Cell, Measured, SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.cost import seconds_per_training_image
-from elucidiff.evaluation.ablation.judging import judge_images
+from elucidiff.evaluation.ablation.measure import evaluate_images
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
-from elucidiff.evaluation.sampler_columns import sampler_columns
+from elucidiff.evaluation.results import sampler_columns
 from elucidiff.launch.interrupt import StoppedError
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.training import Callbacks, Progress, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
@@ -46,7 +46,7 @@ class TrainingAblation:
         sampler: how models are sampled.
         seeds: trainings of each configuration.
         images: judged of each training.
-        judge: figures of quality; None for the held-out loss alone.
+        evaluator: figures of quality; None for the held-out loss alone.
         first_seed: of the images.
         batch_size: images in every call of the denoiser.
 
@@ -67,7 +67,7 @@ class TrainingAblation:
         *,
         seeds: int = 3,
         images: int = 1000,
-        judge: Judge | None = None,
+        evaluator: SampleEvaluator | None = None,
         first_seed: int = 0,
         batch_size: int = 16,
     ) -> None:
@@ -76,11 +76,13 @@ class TrainingAblation:
                 f"{len(configs)} configurations with {seeds} seeds and {images} images make no measurement: choose "
                 "at least 1 configuration, 1 seed and 2 images"
             )
-        if judge is None and data.held_out is None:
-            raise ValueError("there is neither a judge nor an image held out: choose a judge, or validation_images")
+        if evaluator is None and data.held_out is None:
+            raise ValueError(
+                "there is neither an evaluator nor an image held out: choose an evaluator, or validation_images"
+            )
         self._configs, self._folder, self._recipe, self._data = dict(configs), folder, recipe, data
         self._sampling, self._nfe = SamplingConfiguration("sampler", "how models are sampled", sampler), nfe
-        self._seeds, self._images, self._judge, self._first_seed = seeds, images, judge, first_seed
+        self._seeds, self._images, self._judge, self._first_seed = seeds, images, evaluator, first_seed
         self._batch_size = batch_size
         self._image_seconds = cache(self._measure_image_seconds)
 
@@ -127,7 +129,7 @@ class TrainingAblation:
         if LOSS in metrics:
             figures[LOSS] = self._held_out_loss(denoiser)
         if self._judge is not None and any(name in metrics for name in self._judge.metrics):
-            found, nfe = judge_images(
+            found, nfe = evaluate_images(
                 self._judge, configuration, denoiser, self._seeds_of(cell), self._batch_size, lambda share: tick(1.0)
             )
             figures |= found

@@ -1,20 +1,18 @@
 """Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
 
-from elucidiff.evaluation.quality.by_name import extractor_by_name
-from elucidiff.evaluation.quality.describing import OfDataset, describe
+from elucidiff.evaluation.quality.evaluator import Evaluator
 from elucidiff.evaluation.quality.extractors import Extractor, open_extractor
-from elucidiff.evaluation.quality.judge import Judge
+from elucidiff.evaluation.quality.features import BlockStore, OfDataset, describe
 from elucidiff.evaluation.quality.pictures import open_images
-from elucidiff.evaluation.quality.principal import principal_components
+from elucidiff.evaluation.quality.principal import extractor_by_name, principal_components
 from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
 from elucidiff.evaluation.quality.reference import Reference, open_reference
 from elucidiff.evaluation.quality.samples import OfModel
-from elucidiff.evaluation.quality.store import BlockStore
 
 __all__ = [
     "BlockStore",
+    "Evaluator",
     "Extractor",
-    "Judge",
     "Measured",
     "OfDataset",
     "OfModel",

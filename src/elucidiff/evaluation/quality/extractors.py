@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.evaluation.quality.weights import DINOV2, located, published, read_state
+from elucidiff.evaluation.quality.networks import DINOV2, located, published, read_state
 from elucidiff.files import sha256
 from elucidiff.suggest import suggestion
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.data.choosing import evenly_spread
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
-from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.evaluation.quality.extractors import Extractor, Rows, open_extractor
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
+
 
 # Principal components are known well from so many images.
 _IMAGES = 10_000
@@ -101,3 +104,36 @@ def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponen
     components = PCA(count, svd_solver="full").fit(rows)
     digest = hashlib.sha256(components.mean_.tobytes() + components.components_.tobytes()).hexdigest()
     return PrincipalComponents(f"pca-{count}", f"pca-{count}-{digest[:8]}", components, dataset.shape, dataset.dtype)
+
+
+def extractor_by_name(
+    name: str,
+    reference: Dataset | os.PathLike[str],
+    *,
+    device: torch.device,
+    batch_size: int | None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Extractor:
+    """A feature network, or ``pca-20``, with any other number, for principal components of the reference.
+
+    Args:
+        name: ``pca-N``, or what :func:`.open_extractor` takes.
+        reference: what images will be compared with; the path of a file if it holds statistics alone.
+        device: where to compute.
+        batch_size: as for :func:`.open_extractor`.
+        weights: likewise.
+
+    Raises:
+        ValueError: there is none of that name, or it cannot be had with the rest.
+        OSError: weights are missing.
+    """
+    found = re.fullmatch(r"pca-(\d+)", name)
+    if found is None:
+        return open_extractor(name, weights=weights, device=device, batch_size=batch_size)
+    if weights is not None:
+        raise ValueError(f"--weights would have no effect with {name}: leave it out")
+    if not isinstance(reference, Dataset):
+        raise ValueError(
+            f"{name} is fitted to the images of the reference, but {reference} holds statistics alone: give images"
+        )
+    return principal_components(reference, int(found[1]))

@@ -16,9 +16,16 @@ from elucidiff import data
 from elucidiff.data.dataset import Dataset, Fingerprint
 from elucidiff.data.npy import read_arrays
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.quality.describing import OfDataset, Tick, block_name, blocks, describe
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.store import BlockStore, write_arrays
+from elucidiff.evaluation.quality.features import (
+    BlockStore,
+    OfDataset,
+    Tick,
+    block_name,
+    blocks,
+    describe,
+    write_arrays,
+)
 from elucidiff.files import sha256
 from elucidiff.untrusted import open_regular, reading
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 _LONGEST_NAME = 80
 

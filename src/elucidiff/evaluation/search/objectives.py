@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.evaluation.quality import OfModel
-from elucidiff.evaluation.quality.describing import IMAGES_IN_A_BLOCK
+from elucidiff.evaluation.quality.features import IMAGES_IN_A_BLOCK
 from elucidiff.sampling.optimise.choices import check_deterministic
 from elucidiff.sampling.optimise.end_error import EndError
 from elucidiff.sampling.optimise.exact import ExactSolutions
@@ -59,13 +59,13 @@ class OfSamples:
     Args:
         images: how samples are drawn; its own sampler and seeds do not matter.
         describe: features (B, D) of images (B, C, *spatial), as an extractor makes them.
-        judge: the figure of features (n, D).
+        evaluator: the figure of features (n, D).
     """
 
     def __init__(
-        self, images: OfModel, describe: Callable[[Tensor], npt.ArrayLike], judge: Callable[[Array], float]
+        self, images: OfModel, describe: Callable[[Tensor], npt.ArrayLike], evaluator: Callable[[Array], float]
     ) -> None:
-        self._images, self._describe, self._judge = images, describe, judge
+        self._images, self._describe, self._judge = images, describe, evaluator
         self._sampler: Sampler | None = None
         self._done: list[int] = []
         self._features: list[Array] = []

@@ -11,11 +11,11 @@ import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from elucidiff.evaluation.loss_per_sigma import standard_error
 from elucidiff.evaluation.search.objectives import Objective
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search
-from elucidiff.evaluation.standard_error import standard_error
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 
 SYMBOLS = {
     "churn.amount": "S_churn",

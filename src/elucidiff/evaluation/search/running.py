@@ -12,11 +12,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from elucidiff.evaluation.search.halving import Halving
 from elucidiff.evaluation.search.objectives import Objective
-from elucidiff.evaluation.search.proposals import Method, Proposals, distributions_of
+from elucidiff.evaluation.search.proposals import Halving, Method, Proposals, distributions_of
 from elucidiff.evaluation.search.space import Space
-from elucidiff.evaluation.search.study import Direction, open_study
+from elucidiff.evaluation.search.storage import Direction, open_study
 from elucidiff.evaluation.search.workers import Beating, Workers
 from elucidiff.launch.interrupt import StoppedError
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
+import optuna
 import sqlalchemy
+from optuna import Study
 from optuna.exceptions import StorageInternalError
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from elucidiff.plain_data import first_difference
 from elucidiff.untrusted import parse_json
 
 LOCKED_S = 30  # so long another program may write to a SQLite file
@@ -159,3 +165,57 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     text = str(getattr(cause, "orig", None) or cause).strip()
     return text.splitlines()[0].rstrip(".") if text else type(cause).__name__
+
+
+FACTS = "elucidiff"
+Direction = Literal["minimize", "maximize"]
+
+
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    facts: Mapping[str, Any],
+    directions: list[Direction],
+    sampler: BaseSampler,
+    pruner: BasePruner,
+) -> Study:
+    """The study of a name, begun if there is none.
+
+    Args:
+        storage: where it is.
+        name: its name.
+        facts: all that decides its results, as JSON-able values: model, space, objective, seeds.
+        directions: of its objectives.
+        sampler: proposes trials.
+        pruner: ends hopeless ones.
+
+    Raises:
+        ValueError: the study was begun with other facts, by something else, or by hand.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=directions,
+        sampler=sampler,
+        pruner=pruner,
+        load_if_exists=True,
+    )
+    attributes = study.user_attrs
+    if FACTS not in attributes:
+        if study.get_trials(deepcopy=False):
+            raise ValueError(f"the study {name!r} was not begun by elucidiff search: choose another --study")
+        study.set_user_attr(FACTS, dict(facts))
+        attributes = study.user_attrs  # where several workers begin at once, all see the last one's
+    if difference := first_difference(attributes[FACTS], facts):
+        what, before, now = difference
+        raise ValueError(
+            f"the study {name!r} was begun with {_told(what, before)}, not {_told(what, now)}: "
+            "choose another --study, or the same settings"
+        )
+    return study
+
+
+def _told(what: str, value: Any) -> str:
+    text = f"{value}"
+    return f"{what.replace('.', ' ')} = {text if len(text) < 60 else text[:57] + '...'}"

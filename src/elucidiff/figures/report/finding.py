@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elucidiff.evaluation.results import CSV
-from elucidiff.figures.sample_folder import RECORD
+from elucidiff.figures.grid import RECORD
 
 METRICS, CONFIG = "metrics.jsonl", "config.yaml"
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from elucidiff.figures import grid, loss_per_sigma, training_curves
+from elucidiff.figures.grid import read_samples
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.report.finding import CONFIG, METRICS
-from elucidiff.figures.sample_folder import read_samples
 from elucidiff.training import TrainingConfig
 from elucidiff.training.parts import make_objective
 from elucidiff.untrusted import parse_json

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from elucidiff.sampling.jobs.batch_size import BatchSize, fastest_batch_size
+from elucidiff.sampling.jobs.batch_size import BatchSize, fastest_batch_size, shard_size_for
 from elucidiff.sampling.jobs.job import Job, Shard
-from elucidiff.sampling.jobs.monitor import Callbacks
 from elucidiff.sampling.jobs.outputs import OUTPUTS
-from elucidiff.sampling.jobs.running import Outcome, run_job
-from elucidiff.sampling.jobs.sizing import shard_size_for
-from elucidiff.sampling.jobs.task import Task
+from elucidiff.sampling.jobs.running import Callbacks, Outcome, run_job
+from elucidiff.sampling.jobs.worker import Task
 
 __all__ = [
     "OUTPUTS",

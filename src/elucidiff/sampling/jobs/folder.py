@@ -13,9 +13,8 @@ from typing import Any
 
 from elucidiff.files import remove, remove_unfinished, write_whole
 from elucidiff.plain_data import first_difference
-from elucidiff.sampling.jobs.drawn import Drawn, file_name
 from elucidiff.sampling.jobs.job import Job, Shard
-from elucidiff.sampling.jobs.outputs import OUTPUTS
+from elucidiff.sampling.jobs.outputs import OUTPUTS, Drawn, file_name
 from elucidiff.untrusted import read_json
 
 LISTING = "samples.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elucidiff.sampling.jobs.outputs import OUTPUTS
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.suggest import suggestion
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from elucidiff.files import write_whole
-from elucidiff.sampling.jobs.archives import LABELS
 from elucidiff.sampling.jobs.folder import LISTING, JobFolder
+from elucidiff.sampling.jobs.outputs import LABELS
 from elucidiff.untrusted import read_json
 
 

@@ -6,14 +6,57 @@ Equal samples give equal bytes: archives keep no times, owners or other traces o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePath
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+from elucidiff.data.scaling import to_uint8
 from elucidiff.files import sha256, write_folder_whole, write_whole
-from elucidiff.sampling.jobs.archives import LABELS, label_table, write_tar, write_zip
-from elucidiff.sampling.jobs.drawn import Drawn, Label
+
+Label = int | list[float]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One sample.
+
+    Attributes:
+        name: of its file: the seed in at least eight digits, and ``.png`` or ``.npy``.
+        content: the bytes of that file.
+        seed: its seed.
+        nfe: network evaluations that it took.
+        label: number of its class, or its label vector, or None.
+        class_name: name of its class; empty without names.
+    """
+
+    name: str
+    content: bytes
+    seed: int
+    nfe: float
+    label: Label | None
+    class_name: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What is told about it in a record."""
+        facts: dict[str, Any] = {"seed": self.seed, "file": self.name, "nfe": self.nfe}
+        if self.label is not None:
+            facts["label"] = self.label
+        return {**facts, "class": self.class_name} if self.class_name else facts
+
+
+def file_name(seed: int, suffix: str) -> str:
+    """The file of the sample of a seed."""
+    return f"{seed:08d}{suffix}"
 
 
 class Output(Protocol):
@@ -106,16 +149,95 @@ class Archives:
         return sha256(job / self.name(index))
 
 
+def _digest_of(folder: Path, files: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for name in files:
+        total.update(f"{name} {sha256(folder / name)}\n".encode())
+    return total.hexdigest()
+
+
+LABELS = "dataset.json"
+"""The table of labels in a zip or folder, as training reads it."""
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no year before
+_UNIX, _READABLE = 3, 0o644
+
+
+def label_table(labels: Sequence[tuple[str, Label]]) -> bytes:
+    """``{"labels": [[name, label], ...]}``, or null for no labels."""
+    return json.dumps({"labels": labels or None}).encode()
+
+
+def write_zip(path: Path, samples: Iterable[Drawn]) -> None:
+    """A file a sample, uncompressed (PNG files are already), and :data:`LABELS` at the end."""
+    labels: list[tuple[str, Label]] = []
+    with zipfile.ZipFile(path, "w") as archive:
+
+        def add(name: str, content: bytes) -> None:
+            entry = zipfile.ZipInfo(name, _EARLIEST)
+            entry.create_system, entry.external_attr = _UNIX, _READABLE << 16
+            archive.writestr(entry, content)
+
+        for sample in samples:
+            add(sample.name, sample.content)
+            labels += [] if sample.label is None else [(sample.name, sample.label)]
+        add(LABELS, label_table(labels))
+
+
+def write_tar(path: Path, samples: Iterable[Drawn]) -> None:
+    """A WebDataset: for each sample its file, and beside it ``.cls`` with the class or ``.json`` with the vector."""
+    # Written block by block, since a TarFile remembers every entry, and its memory would grow with the shard.
+    with path.open("wb") as file:
+
+        def add(name: str, content: bytes) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), _READABLE
+            file.write(entry.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE))
+
+        for sample in samples:
+            add(sample.name, sample.content)
+            stem = PurePath(sample.name).stem
+            if isinstance(sample.label, int):
+                add(f"{stem}.cls", str(sample.label).encode())
+            elif sample.label is not None:
+                add(f"{stem}.json", json.dumps({"label": sample.label}).encode())
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
+        file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
+
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """``image`` (C, H, W) uint8 with 1, 3 or 4 channels as a PNG."""
+    mode = _MODES[image.shape[0]]
+    pixels = image[0] if mode == "L" else image.transpose(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels), mode).save(file, "PNG")
+    return file.getvalue()
+
+
+def encoded(x: Tensor, pictures: bool) -> list[bytes]:
+    """Samples ``x`` (B, C, *spatial) on the CPU as the contents of their files.
+
+    Args:
+        x: the samples.
+        pictures: whether they are pictures in [-1, 1]. Else each becomes a float32 ``.npy`` in the model's units.
+    """
+    if pictures:
+        return [png(image) for image in to_uint8(x).numpy()]
+    return [_npy(sample) for sample in x.float().numpy()]
+
+
+def _npy(sample: npt.NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(sample), allow_pickle=False)
+    return file.getvalue()
+
+
 OUTPUTS: dict[str, Output] = {
     "folder": OneFolder(),
     "subfolders": SubFolders(),
     "zip": Archives(".zip", write_zip),
     "tar": Archives(".tar", write_tar),
 }
-
-
-def _digest_of(folder: Path, files: Iterable[str]) -> str:
-    total = hashlib.sha256()
-    for name in files:
-        total.update(f"{name} {sha256(folder / name)}\n".encode())
-    return total.hexdigest()

@@ -17,6 +17,7 @@ from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Karras, Steps
+from elucidiff.plain_data import plain_value
 from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.grid import range_of
 from elucidiff.sampling.likelihood.density import log_likelihood
@@ -83,7 +84,7 @@ class Likelihood:
 
     def to_plain(self) -> dict[str, Any]:
         """All choices as JSON-able values."""
-        return {entry.name: parts.plain_value(getattr(self, entry.name)) for entry in fields(self)}
+        return {entry.name: plain_value(getattr(self, entry.name)) for entry in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from elucidiff.sampling.optimise.budget import steps_within
-from elucidiff.sampling.optimise.choices import name_of
+from scipy.optimize import minimize_scalar
+
+from elucidiff.design import steps
+from elucidiff.sampling.optimise.choices import name_of, steps_within
 from elucidiff.sampling.optimise.end_error import EndError, Run
 from elucidiff.sampling.optimise.exact import ExactSolutions
-from elucidiff.sampling.optimise.karras_rho import run_with
 from elucidiff.sampling.optimise.least_squares import refine
 from elucidiff.sampling.optimise.shortest_path import guess, step_costs
 from elucidiff.sampling.sampler import Sampler
+
+RHOS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0, 50.0, 100.0)
+
+
+def best_rho(end_error: EndError, n: int) -> tuple[float, Run]:
+    """The rho with the smallest error, and its run.
+
+    The error has several minima in rho, so the best of a dozen values is refined between its neighbours.
+    """
+    runs = {rho: run_with(end_error, n, rho) for rho in RHOS}
+    best = min(RHOS, key=lambda rho: runs[rho].error)
+    at = RHOS.index(best)
+    between = (math.log(RHOS[max(at - 1, 0)]), math.log(RHOS[min(at + 1, len(RHOS) - 1)]))
+    found = minimize_scalar(
+        lambda log_rho: run_with(end_error, n, math.exp(log_rho)).error,
+        bounds=between,
+        method="bounded",
+        options={"xatol": 0.02, "maxiter": 12},
+    )
+    rho = math.exp(found.x)
+    run = run_with(end_error, n, rho)
+    return (rho, run) if run.error < runs[best].error else (best, runs[best])
+
+
+def run_with(end_error: EndError, n: int, rho: float) -> Run:
+    """A run of ``n`` karras steps over the whole range (Karras et al. 2022, Eq. 5)."""
+    exact = end_error.exact
+    return end_error(steps.karras(n, exact.sigma_min, exact.sigma_max, rho))
+
 
 _RHO = 7.0
 _GAIN, _PATIENCE = 3e-3, 3  # so small a share of the error, so often in a row, ends the refinement

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
-from elucidiff.sampling.beginning import begin
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.finite import seed_names
+from elucidiff.sampling.initial import begin
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.solvers.unipc import UniPC
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elucidiff.sampling.optimise.candidate import best_rho
 from elucidiff.sampling.optimise.choices import check_deterministic
 from elucidiff.sampling.optimise.end_error import EndError
 from elucidiff.sampling.optimise.exact import ExactSolutions
-from elucidiff.sampling.optimise.karras_rho import best_rho
 from elucidiff.sampling.sampler import Sampler
 
 

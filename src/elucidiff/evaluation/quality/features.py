@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,60 @@ import numpy.typing as npt
 from torch import Tensor
 
 from elucidiff.data.dataset import Dataset
+from elucidiff.data.npy import read_arrays
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.store import BlockStore
+from elucidiff.files import write_whole
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """Arrays by the name of their block, each block a ``.npz`` file that is there whole or not at all.
+
+    Args:
+        folder: where; made when the first block is written. All blocks in it were computed in the same way, so it is
+            all right if several processes write the same.
+    """
+
+    folder: Path
+
+    def read(self, name: str) -> dict[str, npt.NDArray[np.generic]] | None:
+        """A block; None if it is not there or damaged (its checksum, which the format has, does not fit)."""
+        try:
+            return dict(read_arrays(self._path(name)))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def has(self, name: str) -> bool:
+        """Whether there is a block of that name, though it may be damaged."""
+        return self._path(name).exists()
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Keep a block.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_arrays(self._path(name), arrays)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write a ``.npz`` file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def fill(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    write_whole(path, fill)
+
 
 IMAGES_IN_A_BLOCK = 128
 

@@ -18,7 +18,7 @@ from elucidiff.files import write_whole
 from elucidiff.plain_data import from_dict
 from elucidiff.sampling.optimise import ExactSolutions, Measurement
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seed_ranges import SeedRanges
+from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped, printable, read_json
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,18 +12,62 @@ from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
 from elucidiff.evaluation.quality import metrics as figures_of
-from elucidiff.evaluation.quality.advice import warnings_for
-from elucidiff.evaluation.quality.checks import check_images
-from elucidiff.evaluation.quality.errors import BLOCKS, jackknife, spread_of_blocks
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.quality import Measured, Quality
+from elucidiff.evaluation.quality.metrics import BLOCKS, check_count, jackknife, spread_of_blocks
+from elucidiff.evaluation.quality.quality import Measured, Quality, warnings_for
 from elucidiff.evaluation.quality.reference import Reference
+
+
+class KnownImages(Protocol):
+    """What is known of a reference: a data set before it is described, or what it became."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...] | None: ...
+
+
+def check_images(
+    extractor: Extractor,
+    metrics: Collection[str],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    count: int,
+    reference: KnownImages,
+    reference_count: int | None,
+) -> None:
+    """Find what is wrong.
+
+    Args:
+        extractor: is to describe the images.
+        metrics: by name.
+        shape: of an image, (C, *spatial).
+        dtype: torch.uint8 for pictures.
+        count: number of images in each repeat.
+        reference: what they are compared with; a file of statistics does not know its shape.
+        reference_count: its number of images; None if nobody knows.
+
+    Raises:
+        ValueError: the extractor cannot describe such images, those of the reference have another size or other
+            channels, or there are too few of either.
+    """
+    if reference.shape is not None and tuple(shape) != tuple(reference.shape):
+        raise ValueError(
+            f"images have shape {tuple(shape)} (channels, then size), but those of the reference {reference.name} "
+            f"{tuple(reference.shape)}: compare images of one kind"
+        )
+    extractor.check(shape, dtype)
+    check_count(metrics, count, extractor.dim)
+    if reference_count is not None:
+        check_count((), reference_count, extractor.dim, "reference images")
+
 
 _SMOOTH = ("fid", "fid_infinity", "precision", "recall")
 _ENOUGH_SUBSETS = 10  # of a block: as many comparisons in all blocks as of all images
 
 
-class Judge:
+class Evaluator:
     """Figures of images.
 
     Args:

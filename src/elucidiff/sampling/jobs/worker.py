@@ -1,0 +1,188 @@
+"""What every process of a job does: take a shard, see whether it is there, else draw and write it; and so on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.known_labels import known_labels
+from elucidiff.sampling.jobs.folder import JobFolder
+from elucidiff.sampling.jobs.job import Job, Shard
+from elucidiff.sampling.jobs.outputs import Drawn, Label, encoded, file_name
+from elucidiff.sampling.loop import Step
+from elucidiff.sampling.sampler import SampleResult
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process has to know to do its part of a job.
+
+    Attributes:
+        job: what is drawn.
+        denoiser: D, ready on its device.
+        device: where to compute.
+        about: what else to tell in ``job.json``, JSON-able.
+        notes: lines for whoever starts the job, such as warnings.
+        guide: the worse model of autoguidance, likewise ready; None without.
+    """
+
+    job: Job
+    denoiser: Callable[..., Tensor]
+    device: torch.device
+    about: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    guide: Callable[..., Tensor] | None = None
+
+    def folder(self, path: Path) -> JobFolder:
+        """Where the samples of this job go."""
+        return JobFolder(path, self.job, self.about)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute with as many threads as the job says; on an accelerator that does not matter."""
+        before = torch.get_num_threads()
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.job.threads)
+        try:
+            with warnings.catch_warnings():
+                # The notes are the place to say that a range does not suit the data, once and not in every process.
+                warnings.filterwarnings("ignore", message="sigma goes from")
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def draw(
+        self,
+        seeds: Sequence[int],
+        labels: Tensor | Literal["uniform"] | None,
+        callback: Callable[[Step], object],
+    ) -> SampleResult:
+        """Samples for some of the seeds; see :meth:`.Sampler.run`. Whoever made the job has looked at its labels."""
+        return self.job.sampler.run(
+            self.denoiser,
+            seeds,
+            labels,
+            any_class=True,
+            batch_size=self.job.batch_size,
+            callback=callback,
+            device=self.device,
+            guide=self.guide,
+        )
+
+
+_TOGETHER = 64
+
+
+def drawn(task: Task, shard: Shard, pause: Callable[[], object]) -> Iterator[Drawn]:
+    """Draw the samples of a shard in order, a few at a time.
+
+    Args:
+        task: how.
+        shard: which.
+        pause: called after every step of the solver; what it raises ends the drawing.
+
+    Raises:
+        ValueError: a sample is not finite.
+    """
+    job = task.job
+    # Several chunks at a time: step noise and solver arithmetic are cheaper for many samples than for few.
+    together = max(job.batch_size, _TOGETHER // job.batch_size * job.batch_size)
+    for start in range(0, len(shard.seeds), together):
+        seeds = shard.seeds[start : start + together]
+        labels = job.labels_of(shard.start + start, shard.start + start + len(seeds))
+        result = task.draw(seeds, labels, lambda step: pause())
+        contents = encoded(result.x.cpu(), job.pictures)
+        evaluations = torch.as_tensor(result.nfe).expand(len(seeds)).tolist()
+        for row in zip(seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
+            seed, content, nfe, (label, name) = row
+            yield Drawn(file_name(seed, job.suffix), content, seed, nfe, label, name)
+
+
+def _labels(result: SampleResult, denoiser: Any) -> list[tuple[Label | None, str]]:
+    """What to write of the label of each sample, and the name of its class, if it has one."""
+    if result.labels is None:
+        return [(None, "")] * len(result.seeds)
+    rows, known = result.labels.expand(len(result.seeds), -1), known_labels(denoiser)
+    if known.kind == "vectors":
+        return [(row, "") for row in rows.tolist()]
+    numbers = known.numbers_of(rows)
+    return [(number, known.name(known.place(number)) if known.names else "") for number in numbers]
+
+
+_TELL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a process tells about its work.
+
+    Attributes:
+        kind: ``samples`` were drawn; a shard was found ``damaged``, and is drawn again; or it was ``written``.
+        shard: which.
+        samples: how many.
+        text: more about it.
+    """
+
+    kind: Literal["samples", "damaged", "written"]
+    shard: int
+    samples: int
+    text: str = ""
+
+
+def work(
+    task: Task,
+    folder: JobFolder,
+    take: Callable[[], int],
+    tell: Callable[[Event], object],
+    pause: Callable[[], object],
+) -> None:
+    """Do shards as long as there are any.
+
+    Args:
+        task: what to do.
+        folder: where.
+        take: the number of the next shard that nobody has taken; any larger number if there is none.
+        tell: is told what happens.
+        pause: called after every step of the solver, and between shards; ends the work by :class:`StoppedError`.
+
+    Raises:
+        ValueError: a sample is not finite.
+        OSError: a shard could not be written.
+        StoppedError: ``pause`` did. The shard at hand is dropped, those that were written remain.
+    """
+    while (index := take()) < task.job.shards:
+        pause()
+        shard = task.job.shard(index)
+        fault = folder.fault(shard)
+        if fault is None:
+            continue
+        if fault != "missing":
+            tell(Event("damaged", index, len(shard.seeds), fault))
+        begun = time.monotonic()
+        record = folder.write(shard, _counted(task, shard, tell, pause))
+        nfe = record["nfe"]["total"] / record["samples"]
+        told = f"{nfe:g} evaluations each, {time.monotonic() - begun:.1f} s, sha256 {record['sha256']}"
+        tell(Event("written", index, len(shard.seeds), told))
+
+
+def _counted(
+    task: Task, shard: Shard, tell: Callable[[Event], object], pause: Callable[[], object]
+) -> Iterator[Drawn]:
+    """The samples, and now and then word of how many there were."""
+    count, said = 0, time.monotonic()
+    for sample in drawn(task, shard, pause):
+        yield sample
+        count += 1
+        if time.monotonic() - said > _TELL_S:
+            tell(Event("samples", shard.index, count))
+            count, said = 0, time.monotonic()
+    if count:
+        tell(Event("samples", shard.index, count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elucidiff.interop import nvlabs
+from elucidiff.interop import nvlabs, openai
 from elucidiff.interop.home_sampling import home_sample
 
-__all__ = ["home_sample", "nvlabs"]
+__all__ = ["home_sample", "nvlabs", "openai"]

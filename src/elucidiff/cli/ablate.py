@@ -7,8 +7,7 @@ from typing import Any
 
 from elucidiff.cli.ablate_sampling import AlphaTable, ChurnTable, SamplingTable
 from elucidiff.cli.ablate_training import AugmentTable, TrainingTable
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.usage import listed
+from elucidiff.cli.common.arguments import listed, parse
 from elucidiff.suggest import suggestion
 
 TABLES: dict[str, type[Any]] = {

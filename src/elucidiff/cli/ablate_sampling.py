@@ -10,7 +10,7 @@ from typing import ClassVar
 import tyro
 
 from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
-from elucidiff.cli.studied_model import IDEAL, open_model
+from elucidiff.cli.common.models import IDEAL, open_model
 from elucidiff.denoisers.backends import Backend
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common.progress import Progress
 from elucidiff.evaluation.ablation import (
     Ablation,
     Cell,

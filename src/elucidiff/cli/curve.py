@@ -12,11 +12,10 @@ import torch
 import tyro
 
 from elucidiff.cli.ablate_table import Report, carry_out, numbers, words
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.models import IDEAL, StudiedModel, load_guide, open_model
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.guide import load_guide
-from elucidiff.cli.studied_model import IDEAL, StudiedModel, open_model
-from elucidiff.cli.units import range_advice
+from elucidiff.cli.common.units import range_advice
 from elucidiff.denoisers.backends import Backend
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.progress import Progress
 from elucidiff.data.reading import Reading
 from elucidiff.suggest import suggestion
 

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import tyro
 
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.train import Watch, stopped
 from elucidiff.demo.report import write_report
 from elucidiff.demo.study import run_study

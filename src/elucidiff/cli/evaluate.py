@@ -13,11 +13,11 @@ import torch
 import tyro
 
 import elucidiff
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.evaluate_reference import chosen_metrics, evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
-from elucidiff.cli.progress import Progress
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality import Evaluator, Quality, describe, markdown, repeated
 from elucidiff.evaluation.quality.features import Described

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.evaluate_subject import Subject
-from elucidiff.cli.progress import Progress
 from elucidiff.data import Dataset
 from elucidiff.evaluation.quality import (
     Evaluator,
@@ -19,7 +19,7 @@ from elucidiff.evaluation.quality import (
 )
 from elucidiff.evaluation.quality.evaluator import check_images
 from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, check_metrics
-from elucidiff.evaluation.quality.reference import is_statistics
+from elucidiff.evaluation.quality.reference import holds_statistics
 from elucidiff.suggest import suggestion
 
 if TYPE_CHECKING:
@@ -83,9 +83,3 @@ def evaluator_for(
     evaluator = Evaluator(extractor, reference, metrics)
     evaluator.check(subject.shape, subject.dtype, count)
     return evaluator
-
-
-def holds_statistics(reference: str) -> bool:
-    """Whether a reference is a file of mean and covariance, not of images."""
-    path = Path(reference).expanduser()
-    return path.suffix.lower() == ".npz" and path.is_file() and is_statistics(path)

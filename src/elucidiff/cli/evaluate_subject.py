@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 import elucidiff
-from elucidiff.cli.guide import load_guide
-from elucidiff.cli.labels import labels_or_uniform
-from elucidiff.cli.units import of_8_bits, range_advice
+from elucidiff.cli.common.labels import labels_or_uniform
+from elucidiff.cli.common.models import load_guide
+from elucidiff.cli.common.units import of_8_bits, range_advice
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import BlockStore, Extractor, OfDataset, OfModel, open_images

@@ -12,8 +12,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from elucidiff.cli import figure_measured, figure_results, figure_samples
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.usage import listed
+from elucidiff.cli.common.arguments import listed, parse
 from elucidiff.figures import (
     ablation_bars,
     churn_heat_map,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import elucidiff
-from elucidiff.cli.model_data import Part, data_name, labels_of, part_of
+from elucidiff.cli.common.models import Part, data_name, labels_of, part_of
 from elucidiff.data import Dataset, to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.ideal import DataPosterior

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.ablate_table import numbers
+from elucidiff.cli.common.models import Part, labels_of, part_of
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.figure_data import open_model_and_data, open_pictures, sigma_data, skip_alone, training_part
-from elucidiff.cli.model_data import Part, labels_of, part_of
-from elucidiff.cli.progress import Progress
 from elucidiff.data import to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.design import objectives, schedules

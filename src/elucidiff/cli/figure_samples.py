@@ -12,8 +12,8 @@ import tyro
 from matplotlib.figure import Figure
 
 import elucidiff
+from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.guide import load_guide
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
 from elucidiff.figures.grid import read_samples

@@ -15,13 +15,13 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff import data
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.inputs import check_range_of_values
+from elucidiff.cli.common.labels import labels_asked_for
+from elucidiff.cli.common.models import Part, labels_of, part_of
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.cli.given_sample import check_range_of_values
-from elucidiff.cli.labels import labels_asked_for
-from elucidiff.cli.model_data import Part, labels_of, part_of
-from elucidiff.cli.progress import Progress
-from elucidiff.cli.units import range_of
+from elucidiff.cli.common.units import range_of
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread

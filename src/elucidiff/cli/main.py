@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from elucidiff import __version__
+from elucidiff.cli.common.arguments import listed
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
-from elucidiff.cli.usage import listed
 from elucidiff.launch.memory import keep_freed_memory
 from elucidiff.parts import find, parts_of, summary
 from elucidiff.plugins import use_plugins
@@ -142,7 +142,7 @@ def _run_plugin(verb: str, rest: list[str]) -> int:
             f"unknown verb '{clipped(verb)}'; {suggestion(verb[:100], [*VERBS, *known])} "
             "(one of your own needs its module: --plugin MODULE)"
         )
-    from elucidiff.cli.arguments import parse
+    from elucidiff.cli.common.arguments import parse
 
     keep_freed_memory()
     return int(parse(find("verb", verb), rest, prog=f"elucidiff {verb}").run() or 0)

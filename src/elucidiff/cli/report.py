@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
 from elucidiff.demo import report as demo
 from elucidiff.figures.report import write_report
 

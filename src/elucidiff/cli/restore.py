@@ -13,14 +13,13 @@ import tyro
 from torch import Tensor
 
 import elucidiff
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.inputs import read_given, read_npy
+from elucidiff.cli.common.labels import labels_or_uniform
+from elucidiff.cli.common.models import load_guide
+from elucidiff.cli.common.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.given_sample import read_given
-from elucidiff.cli.guide import load_guide
-from elucidiff.cli.labels import labels_or_uniform
-from elucidiff.cli.npy import read_npy
-from elucidiff.cli.sample_folder import check_folder, write_account, write_samples
-from elucidiff.cli.units import makes_pictures
+from elucidiff.cli.common.units import makes_pictures
 from elucidiff.data.decoding import decode
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type

@@ -11,9 +11,9 @@ import torch
 import tyro
 
 import elucidiff
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.guide import load_guide
 from elucidiff.cli.sample_job import draw
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 import elucidiff
-from elucidiff.cli.images import write_sheet
-from elucidiff.cli.labels import labels_or_uniform
-from elucidiff.cli.npy import read_npy
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common.images import write_sheet
+from elucidiff.cli.common.inputs import read_npy
+from elucidiff.cli.common.labels import labels_or_uniform
+from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.units import makes_pictures, range_advice, units
 from elucidiff.cli.sample_backend import BackendSetting
 from elucidiff.cli.sample_batch import batch_size_for
-from elucidiff.cli.units import makes_pictures, range_advice, units
 from elucidiff.data.scaling import to_unit
 from elucidiff.devices import choose_device
 from elucidiff.launch.coordination import is_main_process

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from elucidiff.cli import evaluate
+from elucidiff.cli.common.models import data_name
 from elucidiff.cli.evaluate_reference import evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
-from elucidiff.cli.model_data import data_name
 from elucidiff.cli.search import Options
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device

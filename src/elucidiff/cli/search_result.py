@@ -11,8 +11,8 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from elucidiff.cli.common.models import model_id, model_name
 from elucidiff.cli.search_plan import ERROR, Plan
-from elucidiff.cli.studied_model import model_id, model_name
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.results import Row, sampler_columns, write_results

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.search import Options
 from elucidiff.cli.search_plan import Plan, plan_of
 from elucidiff.cli.search_result import Result, told_choice

@@ -15,9 +15,9 @@ from typing import Any
 import tyro
 
 import elucidiff
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.labels import draw_labels_from
-from elucidiff.cli.units import range_advice
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.labels import draw_labels_from
+from elucidiff.cli.common.units import range_advice
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device

@@ -11,11 +11,10 @@ from typing import Annotated
 import torch
 import tyro
 
-from elucidiff.cli.arguments import parse
-from elucidiff.cli.images import write_sheet
-from elucidiff.cli.progress import Progress
-from elucidiff.cli.units import makes_pictures
-from elucidiff.cli.usage import listed
+from elucidiff.cli.common.arguments import listed, parse
+from elucidiff.cli.common.images import write_sheet
+from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.units import makes_pictures
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras

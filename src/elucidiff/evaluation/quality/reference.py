@@ -108,7 +108,7 @@ def open_reference(
     """
     if not isinstance(source, Dataset):
         path = Path(source).expanduser()
-        if path.suffix.lower() == ".npz" and path.is_file() and is_statistics(path):
+        if holds_statistics(path):
             return read_statistics(path, extractor)
         source = data.open(source)
     extractor = extractor.features_only()
@@ -157,6 +157,12 @@ def is_statistics(path: Path) -> bool:
             return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
     except ValueError:
         return True
+
+
+def holds_statistics(reference: str | os.PathLike[str]) -> bool:
+    """Whether a reference is a file of mean and covariance, not of images."""
+    path = Path(reference).expanduser()
+    return path.suffix.lower() == ".npz" and path.is_file() and is_statistics(path)
 
 
 def read_statistics(path: Path, extractor: Extractor) -> Reference:

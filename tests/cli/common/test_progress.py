@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elucidiff.cli import progress
-from elucidiff.cli.progress import Progress
+from elucidiff.cli.common import progress
+from elucidiff.cli.common.progress import Progress
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from elucidiff.cli.images import write_sheet
+from elucidiff.cli.common.images import write_sheet
 from elucidiff.files import write_whole
 from elucidiff.sampling.jobs.outputs import encoded
 

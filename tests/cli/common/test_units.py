@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from elucidiff import networks
-from elucidiff.cli.units import makes_pictures, range_advice, units
+from elucidiff.cli.common.units import makes_pictures, range_advice, units
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.sampling import Sampler

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.cli.npy import read_npy
+from elucidiff.cli.common.inputs import read_npy
 from elucidiff.denoisers.known_labels import UNIFORM, KnownLabels, known_labels
 from elucidiff.denoisers.preconditioned import Denoiser
 

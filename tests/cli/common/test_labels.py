@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elucidiff import networks
-from elucidiff.cli.labels import draw_labels_from, labels_asked_for, labels_or_uniform
+from elucidiff.cli.common.labels import draw_labels_from, labels_asked_for, labels_or_uniform
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from elucidiff.cli.arguments import parse
+from elucidiff.cli.common.arguments import parse
 
 
 @dataclass(frozen=True)

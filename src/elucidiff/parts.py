@@ -124,6 +124,18 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.design.training_noise:TrainingNoise",
             "elucidiff.design.training_noise",
         ),
+        Kind(
+            "metric",
+            "how good images are, from their features",
+            "elucidiff.evaluation.quality.metrics:Metric",
+            "elucidiff.evaluation.quality.metrics",
+        ),
+        Kind(
+            "feature extractor",
+            "what describes images by numbers",
+            "elucidiff.evaluation.quality.extractors:FeatureExtractor",
+            "elucidiff.evaluation.quality",
+        ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
     )
 }

@@ -25,7 +25,7 @@ from elucidiff.evaluation.ablation import (
 )
 from elucidiff.evaluation.ablation.tables import resolution_of
 from elucidiff.evaluation.quality import Evaluator
-from elucidiff.evaluation.quality.metrics import title
+from elucidiff.evaluation.quality.metrics import title_for
 from elucidiff.evaluation.results import ResultsTable
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Interrupt, StoppedError
@@ -139,7 +139,7 @@ class Report:
         """What a column is called; figures of quality, with what describes the images."""
         if self.evaluator is None or metric not in self.evaluator.metrics:
             return _words(metric).capitalize()
-        name, extractor = title(metric, self.evaluator.extractor), self.evaluator.extractor.name
+        name, extractor = title_for(metric, self.evaluator.extractor.name), self.evaluator.extractor.name
         return name if extractor in name else f"{name} ({extractor})"
 
 

@@ -23,7 +23,7 @@ from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguratio
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.curve import CURVE, combinations, settled
 from elucidiff.evaluation.quality import Evaluator
-from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
+from elucidiff.evaluation.quality.metrics import is_metric, metric_names
 from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
@@ -201,9 +201,9 @@ def _quality(metrics: str) -> list[str]:
     Raises:
         ValueError: one is unknown; the nearest is suggested.
     """
-    names, known = words(metrics), [*LOWER_IS_BETTER, TRUNCATION]
+    names, known = words(metrics), [*metric_names(), TRUNCATION]
     for name in names:
-        if name not in known:
+        if name != TRUNCATION and not is_metric(name):
             raise ValueError(f"--metrics {metrics}: {name!r} is unknown; {suggestion(name, known)}")
     if not names:
         raise ValueError(f"--metrics {metrics!r} names no figure: choose some of {', '.join(known)}")

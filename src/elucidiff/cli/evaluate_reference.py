@@ -18,9 +18,8 @@ from elucidiff.evaluation.quality import (
     open_reference,
 )
 from elucidiff.evaluation.quality.evaluator import check_images
-from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, check_metrics
+from elucidiff.evaluation.quality.metrics import check_metrics, metrics_of
 from elucidiff.evaluation.quality.reference import holds_statistics
-from elucidiff.suggest import suggestion
 
 if TYPE_CHECKING:
     from elucidiff.cli.evaluate import Options
@@ -37,10 +36,10 @@ def chosen_metrics(text: str | None, reference: str) -> list[str]:
     if text is None:
         return _DEFAULT[:1] if holds_statistics(reference) else _DEFAULT
     names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in LOWER_IS_BETTER:
-            raise ValueError(f"--metrics {text}: {name!r} is unknown; {suggestion(name, LOWER_IS_BETTER)}")
-    return names
+    try:
+        return list(metrics_of(names))
+    except ValueError as error:
+        raise ValueError(f"--metrics {text}: {error}") from None
 
 
 def evaluator_for(

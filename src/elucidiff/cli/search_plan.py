@@ -19,7 +19,7 @@ from elucidiff.cli.search import Options
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality import Evaluator, OfModel
-from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER
+from elucidiff.evaluation.quality.metrics import is_metric, metric_names
 from elucidiff.evaluation.search import (
     Objective,
     OfSamples,
@@ -124,8 +124,8 @@ def _check_names(options: Options) -> None:
             raise ValueError(
                 f"{options.model} has a sampler {name!r} already: take another --name, or add --overwrite"
             )
-    known = [*LOWER_IS_BETTER, ERROR]
-    if options.metric not in known:
+    known = [*metric_names(), ERROR]
+    if options.metric != ERROR and not is_metric(options.metric):
         raise ValueError(f"--metric {options.metric!r} is unknown; {suggestion(options.metric, known)}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
 from elucidiff.evaluation.ablation.tables import Spread
-from elucidiff.evaluation.quality.metrics import LOWER_IS_BETTER, title_for
+from elucidiff.evaluation.quality.metrics import is_metric, title_for
 from elucidiff.evaluation.results import Row
 from elucidiff.suggest import suggestion
 
@@ -60,7 +60,7 @@ def points(rows: Sequence[Row], metric: str) -> list[Point]:
         ValueError: the rows have different references or extractors, so their figures cannot be compared.
     """
     chosen = [row for row in rows if row.metric == metric]
-    for name in ("extractor", "reference") if metric in LOWER_IS_BETTER else ():
+    for name in ("extractor", "reference") if is_metric(metric) else ():
         if len(found := sorted({getattr(row, name) for row in chosen})) > 1:
             raise ValueError(f"{metric} was measured with {name} {found[0]} and {found[1]}: draw one table at a time")
     groups: dict[tuple[str, int | None], list[Row]] = {}
@@ -84,7 +84,7 @@ def metric_title(metric: str, extractor: str) -> str:
         metric: as in a table of results.
         extractor: likewise, with its checksum.
     """
-    if metric not in LOWER_IS_BETTER:
+    if not is_metric(metric):
         return _TITLES.get(metric, metric.replace("_", " "))
     name = re.sub(r"-[0-9a-f]{8}$", "", extractor)
     title = title_for(metric, name)

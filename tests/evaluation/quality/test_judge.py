@@ -80,7 +80,7 @@ def test_mistakes_are_found_first(evaluator: Evaluator, digits: Dataset, tmp_pat
         ((1, 8, 9), torch.uint8, 400, r"images have shape \(1, 8, 9\).* those of the reference digits \(1, 8, 8\)"),
         ((3, 8, 8), torch.uint8, 400, r"images have shape \(3, 8, 8\)"),
         ((1, 8, 8), torch.float32, 400, "fitted to uint8 images"),
-        ((1, 8, 8), torch.uint8, 19, "19 images are too few to evaluator: at least 20"),
+        ((1, 8, 8), torch.uint8, 19, "19 images are too few to evaluate: at least 20"),
     ]
     for shape, dtype, count, says in wrong:
         with pytest.raises(ValueError, match=says):
@@ -88,7 +88,7 @@ def test_mistakes_are_found_first(evaluator: Evaluator, digits: Dataset, tmp_pat
     evaluator.check((1, 8, 8), torch.uint8, 20)
     many = evaluation.principal_components(digits, 20)
     infinity = Evaluator(many, open_reference(digits, many, cache=tmp_path), ["fid_infinity"])
-    with pytest.raises(ValueError, match="4 or more images for each of the 20 features: 79 are too few, at least 80"):
+    with pytest.raises(ValueError, match="fid_infinity needs at least 80 images with 20 features: 79 are too few"):
         infinity.check((1, 8, 8), torch.uint8, 79)
     infinity.check((1, 8, 8), torch.uint8, 80)
     few = open_reference(digits.select(range(10)), evaluator.extractor, cache=tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +10,16 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
-from elucidiff.evaluation.quality import metrics as figures_of
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.metrics import BLOCKS, check_count, jackknife, spread_of_blocks
-from elucidiff.evaluation.quality.quality import Measured, Quality, warnings_for
+from elucidiff.evaluation.quality.metrics import (
+    check_count,
+    check_metrics,
+    error_steps,
+    errors_of,
+    metrics_of,
+    values_of,
+)
+from elucidiff.evaluation.quality.quality import Measured, Quality, Warned
 from elucidiff.evaluation.quality.reference import Reference
 
 
@@ -63,10 +68,6 @@ def check_images(
         check_count((), reference_count, extractor.dim, "reference images")
 
 
-_SMOOTH = ("fid", "fid_infinity", "precision", "recall")
-_ENOUGH_SUBSETS = 10  # of a block: as many comparisons in all blocks as of all images
-
-
 class Evaluator:
     """Figures of images.
 
@@ -84,20 +85,19 @@ class Evaluator:
             raise ValueError(
                 f"the reference was described by {reference.extractor}, but images by {extractor.id}: choose one"
             )
-        figures_of.check_metrics(metrics, extractor, reference.name, reference.store is not None)
+        check_metrics(metrics, extractor, reference.name, reference.store is not None)
         self.extractor, self.reference = extractor, reference
-        self._names = [name for name in figures_of.LOWER_IS_BETTER if name in metrics]
+        self._metrics = metrics_of(metrics)
 
     @property
     def metrics(self) -> Mapping[str, bool]:
         """The figures by name, and for each whether lower is better."""
-        return {name: figures_of.LOWER_IS_BETTER[name] for name in self._names}
+        return {name: each.lower_is_better for name, each in self._metrics.items()}
 
     @property
     def steps(self) -> int:
         """How often :meth:`quality` calls ``tick``."""
-        smooth = figures_of.of_rows([name for name in self._names if name in _SMOOTH], self.reference, 0)
-        return BLOCKS * (len(smooth) + ("kid" in self._names))
+        return error_steps(self._metrics)
 
     def check(self, shape: Sequence[int], dtype: torch.dtype, count: int) -> None:
         """Find what is wrong with images before they are made or read.
@@ -111,7 +111,7 @@ class Evaluator:
             ValueError: the extractor cannot describe them, the reference has another size or other channels, or there
                 are too few.
         """
-        check_images(self.extractor, self._names, shape, dtype, count, self.reference, self.reference.count)
+        check_images(self.extractor, list(self._metrics), shape, dtype, count, self.reference, self.reference.count)
 
     def describe(self, x: Tensor) -> Rows:
         """Features (B, D) of samples (B, C, *spatial), as :func:`~elucidiff.sampling.sample` returns them.
@@ -136,11 +136,7 @@ class Evaluator:
             ValueError: there are too few, or some are not finite.
         """
         self._check(features)
-        chosen = figures_of.of_rows(self._names, self.reference, self.extractor.dim)
-        found: dict[str, float] = {}
-        for figure in chosen.values():
-            found |= figure(features)
-        return {name: found[name] for name in self._names}
+        return values_of(self._metrics, features, self.reference, self.extractor.dim)
 
     def quality(self, features: Rows, tick: Callable[[], object] = lambda: None, *, errors: bool = True) -> Quality:
         """The figures of images with these features (n, D), in the order of their seeds, with errors and warnings.
@@ -154,17 +150,20 @@ class Evaluator:
             ValueError: there are too few, or some are not finite.
         """
         values, dim = self.figures(features), self.extractor.dim
-        unknown = float("nan"), "none"
-        found = self._errors(features, tick) if errors else dict.fromkeys(self._names, unknown)
-        measured = {name: Measured(values[name], *found[name], (values[name],)) for name in self._names}
+        found = (
+            errors_of(self._metrics, features, self.reference, dim, tick)
+            if errors
+            else dict.fromkeys(self._metrics, (float("nan"), "none"))
+        )
+        measured = {name: Measured(values[name], *found[name], (values[name],)) for name in self._metrics}
         return Quality(
             measured,
-            {name: figures_of.title(name, self.extractor) for name in self._names},
+            {name: each.title(self.extractor.name) for name, each in self._metrics.items()},
             len(features),
             self.extractor.id,
             self.reference.id,
             self.reference.count,
-            warnings_for(self._names, len(features), dim, self.reference.count),
+            self._warnings(len(features)),
         )
 
     def measure(self, batches: Iterable[Tensor]) -> Quality:
@@ -174,24 +173,16 @@ class Evaluator:
         """
         return self.quality(np.concatenate([self.extractor(images) for images in batches]))
 
-    def _errors(self, features: Rows, tick: Callable[[], object]) -> dict[str, tuple[float, str]]:
-        """The standard error of each figure, and how it was found."""
-        dim, errors = self.extractor.dim, {}
-        smooth = [name for name in self._names if name in _SMOOTH]
-        for figure in figures_of.of_rows(smooth, self.reference, dim).values():
-            for name, error in jackknife(figure, features, tick).items():
-                errors[name] = error, f"jackknife, {BLOCKS} blocks"
-        if "kid" in self._names:
-            size = min(len(features) // BLOCKS, figures_of.KID_SUBSET)
-            subsets = min(figures_of.KID_SUBSETS, _ENOUGH_SUBSETS * figures_of.KID_SUBSET // size)
-            of_block = partial(figures_of.kernel, reference=self.reference, subsets=subsets)
-            errors["kid"] = spread_of_blocks(of_block, features[:, :dim], tick), f"{BLOCKS} blocks"
-        if "is" in self._names:
-            errors["is"] = figures_of.inception_score(features[:, dim:])[1], f"{figures_of.SPLITS} splits"
-        return errors
+    def _warnings(self, count: int) -> tuple[Warned, ...]:
+        """Each warning once, with the metrics that it is about."""
+        about: dict[str, list[str]] = {}
+        for name, metric in self._metrics.items():
+            for text in metric.warnings(count, self.extractor.dim, self.reference.count):
+                about.setdefault(text, []).append(name)
+        return tuple(Warned(text, tuple(names)) for text, names in about.items())
 
     def _check(self, features: Rows) -> None:
-        figures_of.check_count(self._names, len(features), self.extractor.dim)
+        check_count(list(self._metrics), len(features), self.extractor.dim)
         if not np.isfinite(features).all():
             place = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
             raise ValueError(f"image {place} is not finite, or its features are not: look for NaN in the samples")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import io
 import json
 import os
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff import parts
+from elucidiff.data.dataset import Dataset
 from elucidiff.evaluation.quality.networks import DINOV2, located, published, read_state
 from elucidiff.files import sha256
 from elucidiff.suggest import suggestion
@@ -72,6 +77,94 @@ class Extractor(Protocol):
     def features_only(self) -> Self:
         """The same without logits."""
         ...
+
+
+@dataclass(frozen=True)
+class FeatureExtractor(ABC):
+    """An :class:`Extractor` as a part; a new one is :attr:`dim` and :meth:`features`, and what differs.
+
+    Example: the colours of images, in one's own code.
+
+    >>> from dataclasses import dataclass
+    >>> import elucidiff as ed
+    >>> from elucidiff.evaluation.quality.extractors import FeatureExtractor
+    >>> @ed.part("feature extractor", "colours_example")
+    ... @dataclass(frozen=True)
+    ... class Colours(FeatureExtractor):
+    ...     dim = 3
+    ...     def features(self, images):
+    ...         return images.double().flatten(2).mean(2).numpy()
+    >>> Colours()(torch.zeros(2, 3, 8, 8)).shape
+    (2, 3)
+    """
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Number of features D."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Rows:
+        """Features (B, D) of images (B, C, *spatial) as a data set holds them: uint8 pictures, or floating point."""
+
+    def fitted(
+        self, reference: Dataset | os.PathLike[str], device: torch.device, batch_size: int | None
+    ) -> Extractor:
+        """The extractor made ready: itself, unless it has to be fitted to the reference, or needs the device.
+
+        Args:
+            reference: what images will be compared with; the path of a file if it holds statistics alone.
+            device: where to compute.
+            batch_size: images in one call of a network; None: as it likes best.
+        """
+        return self
+
+    def __call__(self, images: Tensor) -> Rows:
+        """See :class:`Extractor`."""
+        self.check(images.shape[1:], images.dtype)
+        rows = np.asarray(self.features(images))
+        if rows.shape != (len(images), self.dim + self.classes):
+            raise ValueError(
+                f"the extractor {self.name} made {rows.shape} of {len(images)} images: it must be (images, dim)"
+            )
+        return rows
+
+    @property
+    def name(self) -> str:
+        """Its text form."""
+        return parts.to_text(self)
+
+    @property
+    def id(self) -> str:
+        """Its text form, and a checksum of the program of its class."""
+        try:
+            program = inspect.getsource(type(self))
+        except OSError:
+            program = ""
+        return f"{self.name}-{hashlib.sha256(f'{self.name}{program}'.encode()).hexdigest()[:8]}"
+
+    @property
+    def key(self) -> str:
+        """The same, fit for the name of a folder."""
+        return re.sub(r"[^\w.-]", "-", self.id)
+
+    @property
+    def classes(self) -> int:
+        """Number of logits behind the features: none, unless stated otherwise."""
+        return 0
+
+    @property
+    def batch_size(self) -> int:
+        """Images in one call of a network: they are described one by one, unless stated otherwise."""
+        return 1
+
+    def check(self, shape: Sequence[int], dtype: torch.dtype) -> None:
+        """Raise ValueError unless it can describe such images: any, unless stated otherwise."""
+        return
+
+    def features_only(self) -> Self:
+        """Itself, where there are no logits."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +261,14 @@ def open_extractor(
         return _ready(network, path.stem, sha256(path)[:8], device, batch_size)
     if known not in registry or known == "torchscript":
         names = [*ALIASES, *(key for key in registry if key not in (*ALIASES.values(), "torchscript"))]
-        raise ValueError(f"extractor {asked!r} is unknown; {suggestion(asked, [*names, 'pca-20'])}")
+        raise ValueError(f"extractor {asked!r} is unknown; {suggestion(asked, [*names, *_of_our_own()])}")
     network = _built(registry[known], known, asked, None if weights is None else Path(weights).expanduser())
     return _ready(network, asked, _checksum(network)[:8], device, batch_size)
+
+
+def _of_our_own() -> list[str]:
+    """Extractors that are parts."""
+    return ["pca-20" if name == "pca" else name for name in parts.parts_of("feature extractor")]
 
 
 def _registry() -> dict[str, Any]:

@@ -1,37 +1,335 @@
-"""Figures of quality from features: all but the Frechet distance are computed by torch-fidelity itself."""
+"""Metrics of quality from features, each a part: all but the Frechet distance are computed by torch-fidelity."""
 
 from __future__ import annotations
 
 import importlib.util
+import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from elucidiff import parts
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.loss_per_sigma import standard_error
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
 from elucidiff.evaluation.quality.reference import Reference
+from elucidiff.parts import part
 from elucidiff.suggest import suggestion
-
-LOWER_IS_BETTER: Mapping[str, bool] = {
-    "fid": True,
-    "fid_infinity": True,
-    "kid": True,
-    "precision": False,
-    "recall": False,
-    "is": False,
-}
-"""Every metric by name, and whether lower is better."""
 
 KID_SUBSET, KID_SUBSETS = 1000, 100
 SPLITS = 10  # of the inception score
 NEIGHBOURS = 3
 FEWEST = 20
-"""Images below which no figure is worth its name, nor has it an error."""
+"""Images below which no metric is worth its name, nor has it an error."""
 
-_NEED_IMAGES = ("kid", "precision", "recall")
 _PER_FEATURE = 4  # images from which FID-infinity is extrapolated
+_SAFE = 10  # images for each feature, from which the bias of the Frechet distance is small
+_ENOUGH_SUBSETS = 10  # of a block: as many comparisons in all blocks as of all images
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """A number that says how good images are, from their features; a new one is :meth:`value`, and what differs.
+
+    Example: the distance between the means of the features, in one's own code.
+
+    >>> from dataclasses import dataclass
+    >>> import elucidiff as ed
+    >>> from elucidiff.evaluation.quality.metrics import Metric
+    >>> @ed.part("metric", "mean_distance_example")
+    ... @dataclass(frozen=True)
+    ... class MeanDistance(Metric):
+    ...     def value(self, features, reference):
+    ...         return float(abs(features.mean(0) - reference.gaussian.mean).max())
+    >>> MeanDistance().lower_is_better
+    True
+    """
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether lower values are better."""
+        return True
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether :attr:`.Reference.rows` are needed, and not their mean and covariance alone."""
+        return False
+
+    @property
+    def of_logits(self) -> bool:
+        """Whether it is of the extractor's logits, instead of its features."""
+        return False
+
+    @property
+    def needs_torch_fidelity(self) -> bool:
+        """Whether torch-fidelity computes it."""
+        return False
+
+    @property
+    def together(self) -> str:
+        """Metrics of which this is the same are computed together, so that they can share what is costly."""
+        return parts.to_text(self)
+
+    @abstractmethod
+    def value(self, features: Rows, reference: Reference) -> float:
+        """The metric.
+
+        Args:
+            features: of images, (n, D); their logits, if :attr:`of_logits`.
+            reference: what they are compared with: ``reference.gaussian`` has ``mean`` and ``covariance``, and
+                ``reference.rows`` are features (m, D), if :attr:`needs_images`.
+        """
+
+    @property
+    def smooth(self) -> bool:
+        """Whether leaving out blocks of images tells its error, as with functions of their empirical distribution."""
+        return True
+
+    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+        """Its standard error and how it was found, where it is not :attr:`smooth`.
+
+        Args:
+            features: as for :meth:`value`.
+            reference: likewise.
+            tick: to be called :attr:`error_steps` times; may raise to end the work.
+        """
+        raise NotImplementedError
+
+    @property
+    def error_steps(self) -> int:
+        """How often :meth:`error` calls ``tick``."""
+        return 0
+
+    def title(self, extractor: str) -> str:
+        """What it is called in print, with the features of this extractor."""
+        return parts.name_of(self).replace("_", " ").capitalize()
+
+    def fewest(self, dim: int) -> int:
+        """Images below which it cannot be had, with ``dim`` features."""
+        return FEWEST
+
+    def warnings(self, count: int, dim: int, reference_count: int | None) -> list[str]:
+        """Reasons not to trust it.
+
+        Args:
+            count: images that are measured.
+            dim: features.
+            reference_count: images of the reference; None if nobody knows.
+        """
+        return []
+
+
+@part("metric", "fid")
+@dataclass(frozen=True)
+class FID(Metric):
+    """Frechet distance of the features (Heusel et al. 2017): FID, with those of Inception-v3."""
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`frechet`."""
+        return frechet(features, reference)
+
+    def title(self, extractor: str) -> str:
+        """The plain name belongs to the Inception network that papers use."""
+        if extractor.startswith("inception-v3"):
+            return "FID"
+        return "FD-DINOv2" if extractor.startswith("dinov2") else "Frechet distance"
+
+    def warnings(self, count: int, dim: int, reference_count: int | None) -> list[str]:
+        """Of too few images for the covariance."""
+        sizes = (
+            {"images": count} if reference_count is None else {"images": count, "reference images": reference_count}
+        )
+        return [_too_few(size, what, dim) for what, size in sizes.items() if size < _SAFE * dim]
+
+
+@part("metric", "fid_infinity")
+@dataclass(frozen=True)
+class FIDInfinity(FID):
+    """The Frechet distance that infinitely many images would have (Chong and Forsyth 2020)."""
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`frechet_infinity`."""
+        return frechet_infinity(features, reference)
+
+    def title(self, extractor: str) -> str:
+        """As :class:`FID`, and that it is extrapolated."""
+        return f"{super().title(extractor)}, extrapolated to infinitely many images"
+
+    def fewest(self, dim: int) -> int:
+        """4 for each feature."""
+        return max(FEWEST, _PER_FEATURE * dim)
+
+
+@part("metric", "kid")
+@dataclass(frozen=True)
+class KID(Metric):
+    """Kernel distance (Binkowski et al. 2018): without bias, over random subsets of up to 1000 images."""
+
+    @property
+    def needs_images(self) -> bool:
+        """The features of each image are compared."""
+        return True
+
+    @property
+    def needs_torch_fidelity(self) -> bool:
+        """It computes it."""
+        return True
+
+    @property
+    def smooth(self) -> bool:
+        """It draws random subsets."""
+        return False
+
+    @property
+    def error_steps(self) -> int:
+        """A block each."""
+        return BLOCKS
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`kernel`."""
+        return kernel(features, reference)
+
+    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+        """From blocks, for it has no bias."""
+        size = min(len(features) // BLOCKS, KID_SUBSET)
+        subsets = min(KID_SUBSETS, _ENOUGH_SUBSETS * KID_SUBSET // size)
+        return spread_of_blocks(lambda rows: kernel(rows, reference, subsets), features, tick), f"{BLOCKS} blocks"
+
+    def title(self, extractor: str) -> str:
+        """KID, or kernel distance."""
+        return "KID" if extractor.startswith("inception-v3") else "Kernel distance (KID)"
+
+    def warnings(self, count: int, dim: int, reference_count: int | None) -> list[str]:
+        """Of subsets that are smaller than elsewhere."""
+        least = count if reference_count is None else min(count, reference_count)
+        if least >= KID_SUBSET:
+            return []
+        return [f"KID IS OVER SUBSETS OF {least:,} IMAGES, elsewhere over 1,000: it has no bias, but a large error"]
+
+
+@part("metric", "precision")
+@dataclass(frozen=True)
+class Precision(Metric):
+    """Share of images within the reach of the reference (Kynkaanniemi et al. 2019)."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """It is a share of good images."""
+        return False
+
+    @property
+    def needs_images(self) -> bool:
+        """The features of each image are compared."""
+        return True
+
+    @property
+    def needs_torch_fidelity(self) -> bool:
+        """It computes it."""
+        return True
+
+    @property
+    def together(self) -> str:
+        """With recall, from the same distances."""
+        return "precision and recall"
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`precision_recall`."""
+        return precision_recall(features, reference)[0]
+
+    def warnings(self, count: int, dim: int, reference_count: int | None) -> list[str]:
+        """Of numbers of images that differ."""
+        if reference_count in (None, count):
+            return []
+        text = (
+            f"PRECISION AND RECALL DEPEND ON BOTH NUMBERS OF IMAGES, {count:,} and {reference_count:,} here: compare "
+            "them only with metrics of the same numbers"
+        )
+        return [text]
+
+
+@part("metric", "recall")
+@dataclass(frozen=True)
+class Recall(Precision):
+    """Share of the reference within the reach of the images (Kynkaanniemi et al. 2019)."""
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`precision_recall`."""
+        return precision_recall(features, reference)[1]
+
+
+@part("metric", "is")
+@dataclass(frozen=True)
+class InceptionScore(Metric):
+    """Inception score (Salimans et al. 2016): how sure and how varied a classifier finds the images."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Higher is better."""
+        return False
+
+    @property
+    def of_logits(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def needs_torch_fidelity(self) -> bool:
+        """It computes it."""
+        return True
+
+    @property
+    def smooth(self) -> bool:
+        """It draws random splits."""
+        return False
+
+    def value(self, features: Rows, reference: Reference) -> float:
+        """See :func:`inception_score`."""
+        return inception_score(features)[0]
+
+    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+        """From the splits."""
+        return inception_score(features)[1], f"{SPLITS} splits"
+
+    def title(self, extractor: str) -> str:
+        """With the extractor, if it is not that of papers."""
+        return "Inception score" if extractor.startswith("inception-v3") else f"Inception score of {extractor}"
+
+
+def metrics_of(names: Collection[str]) -> dict[str, Metric]:
+    """Metrics by the text forms ``names``, in the order in which :func:`metric_names` has them.
+
+    Raises:
+        ValueError: there are none, or one is unknown; the nearest is suggested.
+    """
+    known = metric_names()
+    if not names:
+        raise ValueError(f"no metric was asked for: choose some of {', '.join(known)}")
+    found: dict[str, Metric] = {}
+    for name in names:
+        try:
+            metric: Metric = parts.parse("metric", name)
+        except ValueError as error:
+            if name in known or ":" in name:
+                raise
+            raise ValueError(
+                f"metric {name!r} is unknown; {suggestion(name, known)} "
+                "(one of your own needs its module: --plugin MODULE)"
+            ) from error
+        found[name] = metric
+    return dict(sorted(found.items(), key=lambda entry: known.index(parts.name_of(entry[1]))))
+
+
+def metric_names() -> list[str]:
+    """All metrics by name, plugins' included."""
+    return list(parts.parts_of("metric"))
+
+
+def is_metric(name: str) -> bool:
+    """Whether a column of results is one of :func:`metric_names`, with or without settings."""
+    return name.partition(":")[0] in metric_names()
 
 
 def check_metrics(names: Collection[str], extractor: Extractor, reference: str, images: bool) -> None:
@@ -43,56 +341,41 @@ def check_metrics(names: Collection[str], extractor: Extractor, reference: str, 
         reference: its name.
         images: whether the reference is made of images, not of statistics alone.
     """
-    if not names:
-        raise ValueError(f"no metric was asked for: choose some of {', '.join(LOWER_IS_BETTER)}")
-    if {"kid", "precision", "recall", "is"} & set(names) and importlib.util.find_spec("torch_fidelity") is None:
+    found = metrics_of(names)
+    if (
+        any(each.needs_torch_fidelity for each in found.values())
+        and importlib.util.find_spec("torch_fidelity") is None
+    ):
         raise ValueError("all metrics but fid need torch-fidelity: pip install 'elucidiff[evaluate]'")
-    for name in names:
-        if name not in LOWER_IS_BETTER:
-            raise ValueError(f"metric {name!r} is unknown; {suggestion(name, LOWER_IS_BETTER)}")
-        if name in _NEED_IMAGES and not images:
+    for name, metric in found.items():
+        if metric.needs_images and not images:
             raise ValueError(
                 f"{name} compares images, but {reference} holds statistics alone: give the images themselves, "
                 "or leave it out"
             )
-        if name == "is" and not extractor.classes:
+        if metric.of_logits and not extractor.classes:
             raise ValueError(
-                f"the inception score needs logits, which {extractor.name} does not make: choose inception-v3 or "
-                "efficientnet-lite0"
+                f"{_A_SCORE.get(name, name)} needs logits, which {extractor.name} does not make: choose inception-v3 "
+                "or efficientnet-lite0"
             )
+
+
+_A_SCORE = {"is": "the inception score"}
 
 
 def check_count(names: Collection[str], count: int, dim: int, what: str = "images") -> None:
     """Raise ValueError if there are too few images for these metrics."""
     if count < FEWEST:
-        raise ValueError(f"{count} {what} are too few to evaluator: at least {FEWEST} are needed")
-    least = _PER_FEATURE * dim
-    if "fid_infinity" in names and count < least:
-        raise ValueError(
-            f"fid_infinity is extrapolated from {_PER_FEATURE} or more images for each of the {dim} features: "
-            f"{count} are too few, at least {least} are needed"
-        )
-
-
-def title(metric: str, extractor: Extractor) -> str:
-    """What a figure is called in print; see :func:`title_for`."""
-    return title_for(metric, extractor.name)
+        raise ValueError(f"{count} {what} are too few to evaluate: at least {FEWEST} are needed")
+    for name, metric in metrics_of(names).items() if names else ():
+        if count < (least := metric.fewest(dim)):
+            raise ValueError(f"{name} needs at least {least} images with {dim} features: {count} are too few")
 
 
 def title_for(metric: str, extractor: str) -> str:
-    """What a figure is called in print, by the name of the extractor. The plain names belong to the Inception network
-    that papers use."""
-    standard = extractor.startswith("inception-v3")
-    dinov2 = extractor.startswith("dinov2")
-    frechet = "FID" if standard else "FD-DINOv2" if dinov2 else "Frechet distance"
-    return {
-        "fid": frechet,
-        "fid_infinity": f"{frechet}, extrapolated to infinitely many images",
-        "kid": "KID" if standard else "Kernel distance (KID)",
-        "precision": "Precision",
-        "recall": "Recall",
-        "is": "Inception score" if standard else f"Inception score of {extractor}",
-    }[metric]
+    """What a metric is called in print, by the name of the extractor; see :meth:`Metric.title`."""
+    (found,) = metrics_of([metric]).values()
+    return found.title(extractor)
 
 
 def frechet(rows: Rows, reference: Reference) -> float:
@@ -135,6 +418,9 @@ def kernel(rows: Rows, reference: Reference, subsets: int = KID_SUBSETS) -> floa
 def precision_recall(rows: Rows, reference: Reference) -> tuple[float, float]:
     """Share of images within the reach of the reference, and of the reference within theirs (Kynkaanniemi et al.
     2019): nearer to one of the others than its third neighbour is."""
+    for known_rows, known_reference, known in _LAST:
+        if known_rows() is rows and known_reference() is reference:
+            return known
     from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
     found = prc_features_to_metric(
@@ -146,7 +432,13 @@ def precision_recall(rows: Rows, reference: Reference) -> tuple[float, float]:
         prc_batch_size=250,
         verbose=False,
     )
-    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+    values = float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+    _LAST[:] = [(weakref.ref(rows), weakref.ref(reference), values)]
+    return values
+
+
+# Of the last rows: precision and recall are asked for one after the other.
+_LAST: list[tuple[Callable[[], object], Callable[[], object], tuple[float, float]]] = []
 
 
 def inception_score(logits: Rows) -> tuple[float, float]:
@@ -157,39 +449,74 @@ def inception_score(logits: Rows) -> tuple[float, float]:
     return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD]) / (SPLITS - 1) ** 0.5
 
 
-def of_rows(
-    names: Collection[str], reference: Reference, dim: int
-) -> Mapping[str, Callable[[Rows], Mapping[str, float]]]:
-    """Functions from rows to figures, by the metric that asked for them; precision brings recall with it.
+def values_of(metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int) -> dict[str, float]:
+    """The metrics of images.
 
     Args:
-        names: the metrics.
-        reference: what images are compared with.
-        dim: number of features, before the logits of a row.
+        metrics: by name.
+        features: (n, dim + classes), logits behind.
+        reference: what they are compared with.
+        dim: number of features.
     """
+    rows, logits = features[:, :dim], features[:, dim:]
+    return {name: each.value(logits if each.of_logits else rows, reference) for name, each in metrics.items()}
 
-    def both(rows: Rows) -> Mapping[str, float]:
-        precision, recall = precision_recall(rows[:, :dim], reference)
-        return {name: value for name, value in (("precision", precision), ("recall", recall)) if name in names}
 
-    every: dict[str, Callable[[Rows], Mapping[str, float]]] = {
-        "fid": lambda rows: {"fid": frechet(rows[:, :dim], reference)},
-        "fid_infinity": lambda rows: {"fid_infinity": frechet_infinity(rows[:, :dim], reference)},
-        "kid": lambda rows: {"kid": kernel(rows[:, :dim], reference)},
-        "precision": both,
-        "recall": both,
-        "is": lambda rows: {"is": inception_score(rows[:, dim:])[0]},
-    }
-    chosen = [name for name in LOWER_IS_BETTER if name in names]
-    if "precision" in chosen and "recall" in chosen:
-        chosen.remove("recall")
-    return {name: every[name] for name in chosen}
+def errors_of(
+    metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int, tick: Callable[[], object]
+) -> dict[str, tuple[float, str]]:
+    """The standard error of each metric, and how it was found; see :func:`values_of`.
+
+    ``tick`` is called :func:`error_steps` times; it may raise to end the work.
+    """
+    errors: dict[str, tuple[float, str]] = {}
+    for group in _smooth_groups(metrics):
+
+        def statistic(rows: Rows, group: Mapping[str, Metric] = group) -> Mapping[str, float]:
+            return values_of(group, rows, reference, dim)
+
+        for name, error in jackknife(statistic, features, tick).items():
+            errors[name] = error, f"jackknife, {BLOCKS} blocks"
+    for name, metric in metrics.items():
+        if not metric.smooth:
+            errors[name] = metric.error(features[:, dim:] if metric.of_logits else features[:, :dim], reference, tick)
+    return errors
+
+
+def error_steps(metrics: Mapping[str, Metric]) -> int:
+    """How often :func:`errors_of` calls ``tick``."""
+    return BLOCKS * len(_smooth_groups(metrics)) + sum(
+        each.error_steps for each in metrics.values() if not each.smooth
+    )
+
+
+def _smooth_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:
+    groups: dict[str, dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        if metric.smooth:
+            groups.setdefault(metric.together, {})[name] = metric
+    return list(groups.values())
 
 
 def _images_of(reference: Reference) -> Rows:
     if reference.rows is None:
         raise ValueError(f"{reference.name} holds statistics alone: give the images themselves")
     return reference.rows
+
+
+def _too_few(number: int, what: str, dim: int) -> str:
+    of_reference = what != "images"
+    if number <= dim:
+        return (
+            f"{number:,} {what.upper()} ARE FAR TOO FEW FOR {dim:,} FEATURES: their covariance is singular, and "
+            f"the Frechet distance is mostly bias. Use {2 * dim:,}, better {_SAFE * dim:,}, or kid, which has none"
+        )
+    compare = "against this very reference" if of_reference else "of the same number"
+    instead = "" if of_reference else ", or fid_infinity"
+    return (
+        f"{number:,} {what.upper()} ARE FEW FOR {dim:,} FEATURES: the Frechet distance has a bias that falls with "
+        f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
+    )
 
 
 BLOCKS = 10

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.evaluation.quality.extractors import Extractor, Rows, open_extractor
+from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Rows, open_extractor
+from elucidiff.parts import part
 
 if TYPE_CHECKING:
-    from sklearn.decomposition import PCA
+    from sklearn.decomposition import PCA as Components
 
 
 # Principal components are known well from so many images.
@@ -42,7 +44,7 @@ class PrincipalComponents:
 
     name: str
     id: str
-    components: PCA
+    components: Components
     shape: tuple[int, ...]
     dtype: torch.dtype
 
@@ -86,13 +88,49 @@ class PrincipalComponents:
         return self
 
 
+@part("feature extractor", "pca")
+@dataclass(frozen=True)
+class PCA(FeatureExtractor):
+    """The first principal components of the reference, for data of any kind; also written pca-20.
+
+    Args:
+        count: how many.
+    """
+
+    count: int = 20
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count is {self.count}, but there must be at least 1 component")
+
+    @property
+    def dim(self) -> int:
+        """As many as there are."""
+        return self.count
+
+    def features(self, images: Tensor) -> Rows:
+        """Refuse: they are fitted to a reference first."""
+        raise ValueError(f"{self.name} has to be fitted to images first: see principal_components")
+
+    def fitted(
+        self, reference: Dataset | os.PathLike[str], device: torch.device, batch_size: int | None
+    ) -> Extractor:
+        """Those of the reference."""
+        if not isinstance(reference, Dataset):
+            raise ValueError(
+                f"pca-{self.count} is fitted to the images of the reference, but {reference} holds statistics alone: "
+                "give images"
+            )
+        return principal_components(reference, self.count)
+
+
 def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponents:
     """Fit ``count`` components to a data set, or to 10,000 images evenly spread over it.
 
     Raises:
         ValueError: there are fewer images, or values in an image, than components.
     """
-    from sklearn.decomposition import PCA  # takes a second
+    from sklearn.decomposition import PCA as Fit  # takes a second
 
     places = evenly_spread(np.arange(len(dataset)), _IMAGES)
     rows = to_unit(dataset.images(places)).flatten(1).double().numpy()
@@ -101,7 +139,7 @@ def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponen
             f"{count} principal components of {rows.shape[0]} images with {rows.shape[1]} values cannot be had: "
             "choose fewer"
         )
-    components = PCA(count, svd_solver="full").fit(rows)
+    components = Fit(count, svd_solver="full").fit(rows)
     digest = hashlib.sha256(components.mean_.tobytes() + components.components_.tobytes()).hexdigest()
     return PrincipalComponents(f"pca-{count}", f"pca-{count}-{digest[:8]}", components, dataset.shape, dataset.dtype)
 
@@ -114,10 +152,10 @@ def extractor_by_name(
     batch_size: int | None,
     weights: str | os.PathLike[str] | None = None,
 ) -> Extractor:
-    """A feature network, or ``pca-20``, with any other number, for principal components of the reference.
+    """A feature network, or a part: ``pca-20``, with any other number, for principal components of the reference.
 
     Args:
-        name: ``pca-N``, or what :func:`.open_extractor` takes.
+        name: ``pca-N``, the text form of another part, or what :func:`.open_extractor` takes.
         reference: what images will be compared with; the path of a file if it holds statistics alone.
         device: where to compute.
         batch_size: as for :func:`.open_extractor`.
@@ -127,13 +165,10 @@ def extractor_by_name(
         ValueError: there is none of that name, or it cannot be had with the rest.
         OSError: weights are missing.
     """
-    found = re.fullmatch(r"pca-(\d+)", name)
-    if found is None:
+    text = re.sub(r"pca-(\d+)", r"pca:count=\1", name)
+    if text.partition(":")[0] not in parts.parts_of("feature extractor"):
         return open_extractor(name, weights=weights, device=device, batch_size=batch_size)
     if weights is not None:
         raise ValueError(f"--weights would have no effect with {name}: leave it out")
-    if not isinstance(reference, Dataset):
-        raise ValueError(
-            f"{name} is fitted to the images of the reference, but {reference} holds statistics alone: give images"
-        )
-    return principal_components(reference, int(found[1]))
+    made: FeatureExtractor = parts.parse("feature extractor", text)
+    return made.fitted(reference, device, batch_size)

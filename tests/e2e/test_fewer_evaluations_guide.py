@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from elucidiff import parts
 from elucidiff.cli.steps import STANDARD, Optimise
 from elucidiff.sampling.optimise.choices import CANDIDATES
 from tests.e2e.conftest import Run
@@ -39,8 +40,8 @@ def test_commands_and_code(elucidiff: Run, tmp_path: Path, monkeypatch: pytest.M
     assert [name for name, _ in rows] == list(STANDARD)
     for name, evaluations in rows:
         assert kept[name]["nfe"] == int(evaluations)
-    for solver in CANDIDATES:
-        assert f"`{solver.solver}`" in GUIDE
+    for candidate in CANDIDATES:
+        assert f"`{parts.name_of(candidate.solver)}`" in GUIDE
 
     (code,) = re.findall(r"<!-- code -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
     names: dict[str, Any] = {}

@@ -85,7 +85,8 @@ def test_another_job_is_left_alone(elucidiff: Run, trained: Path, tmp_path: Path
     assert elucidiff(*words).returncode == 0
     before = contents(tmp_path / "out")
     line = refused(elucidiff, *words, "--churn", "1")
-    assert "out holds another job, whose sampler.churn is 0.0, not 1.0: choose another --out, or add --over" in line
+    assert "out holds another job, whose sampler.churn is None, not {'type': 'churn', 'amount': 1.0, " in line
+    assert "choose another --out, or add --over" in line
     assert contents(tmp_path / "out") == before
     again = elucidiff(*words)
     assert again.returncode == 0

@@ -65,7 +65,7 @@ def results(folder: Path) -> dict[tuple[str, ...], str]:
     [
         ("sampling", ("vp", "vp-heun", "ve", "ve-heun", "ddim", "edm-euler", "edm"), 7),
         ("churn", ("deterministic", "churn", "churn-range", "churn-noise", "all", "vp-sde", "ve-pc"), 1),
-        ("alpha", ("alpha-0.5", "alpha-0.6", "alpha-0.7", "alpha-0.8", "alpha-0.9", "alpha-1"), 6),
+        ("alpha", ("alpha-0.5", "alpha-0.6", "alpha-0.7", "alpha-0.8", "alpha-0.9", "alpha-1", "alpha-1.1"), 7),
     ],
 )
 def test_a_table_is_filled_once(
@@ -109,12 +109,16 @@ def test_settings_that_an_older_program_did_not_know(elucidiff: Run, blurs: Path
     assert elucidiff(*words).returncode == 0
     path = tmp_path / "ablation.json"
     kept = json.loads(path.read_text())
-    for name, code in (("eta", 0), ("alpha", 2)):
-        older = {row: {k: v for k, v in each.items() if k != name} for row, each in kept["configurations"].items()}
+    for choice, name, code in (("steps", "rho", 0), ("solver", "alpha", 2)):
+        older = {
+            row: {**each, choice: {k: v for k, v in each[choice].items() if k != name}}
+            for row, each in kept["configurations"].items()
+        }
+        assert older != kept["configurations"]
         path.write_text(json.dumps({**kept, "configurations": older}))
         done = elucidiff(*words)
         assert done.returncode == code, done.stderr
-    assert "alpha-0.5.alpha 1.0, now it is 0.5" in done.stderr
+    assert "alpha-0.5.solver.alpha 1.0, now it is 0.5" in done.stderr
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnx"])

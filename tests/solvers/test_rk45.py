@@ -140,6 +140,12 @@ def test_works_where_only_one_positive_step_is_asked_for() -> None:
     torch.testing.assert_close(x, torch.full_like(x, 0.25), rtol=0, atol=1e-12)
 
 
+def test_a_single_level_is_a_single_step() -> None:
+    """From the highest level to 0 a step is the denoiser itself."""
+    x = sample(mixture(), latents(2), [1.0, 0.0], solver=RK45())
+    torch.testing.assert_close(x, mixture()(latents(2), 1.0).double(), rtol=0, atol=1e-12)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"rtol is 0\.0, but must be"):
         RK45(rtol=0.0)
@@ -147,8 +153,6 @@ def test_bad_input() -> None:
         RK45(atol=-1)
     with pytest.raises(ValueError, match="rtol is nan"):
         RK45(rtol=math.nan)
-    with pytest.raises(ValueError, match="at least two positive noise levels"):
-        sample(mixture(), latents(1), [1.0, 0.0], solver=RK45())
     with pytest.raises(ValueError, match="cannot be used with churn"):
         sample(mixture(), latents(1), [1.0, 0.1, 0.0], solver=RK45(), churn=Churn(10))
 

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from elucidiff import parts
 from elucidiff.cli.common.progress import Progress
 from elucidiff.evaluation.ablation import (
     Ablation,
@@ -30,7 +31,8 @@ from elucidiff.evaluation.results import ResultsTable
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.lock import held
-from elucidiff.plain_data import first_difference
+from elucidiff.plain_data import first_difference, plain_value
+from elucidiff.sampling.sampler import KINDS
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import read_json
 
@@ -257,10 +259,27 @@ def _checked(report: Report) -> dict[str, Any]:
 def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """``settings``, with the default of each one that is missing."""
     filled = {**defaults, **settings}
-    for name, default in defaults.items():
-        if isinstance(default, Mapping) and isinstance(filled[name], Mapping):
-            filled[name] = _filled(filled[name], default)
+    for name, value in filled.items():
+        if isinstance(value, Mapping):
+            known = _defaults_of_part(name, value)
+            if known is None and isinstance(defaults.get(name), Mapping):
+                known = defaults[name]
+            filled[name] = _filled(value, known or {})
     return filled
+
+
+def _defaults_of_part(choice: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The defaults of the part that is a choice of a sampler, whatever part is the default there; None if it is none.
+
+    Of a part that is not known here, such as one of a plugin, there are none.
+    """
+    if choice not in KINDS or "type" not in values:
+        return None
+    try:
+        settings = parts.settings(parts.find(KINDS[choice], str(values["type"])))
+    except ValueError:
+        return {}
+    return {each.name: plain_value(each.default, each.type) for each in settings if each.default is not MISSING}
 
 
 def _words(metric: str) -> str:

@@ -136,6 +136,12 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.evaluation.quality.extractors:FeatureExtractor",
             "elucidiff.evaluation.quality",
         ),
+        Kind(
+            "figure",
+            "what is measured and drawn",
+            "elucidiff.figures.measured:MeasuredFigure",
+            "elucidiff.figures",
+        ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
     )
 }

@@ -12,7 +12,7 @@ import math
 import numbers
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from elucidiff.suggest import suggestion
@@ -246,6 +246,18 @@ def wanted(kind: Any) -> str:
 def shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def numbers_from_text(flag: str, text: str, kind: Callable[[str], T]) -> list[T]:
+    """The numbers in ``text``, with commas between them.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{flag} is {text!r}, but must be numbers with commas between them") from None
 
 
 def split(text: str, separator: str) -> list[str]:

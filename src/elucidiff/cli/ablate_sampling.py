@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import tyro
 
-from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, numbers, words
+from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, words
 from elucidiff.cli.common.models import IDEAL, open_model
 from elucidiff.denoisers.backends import Backend
 from elucidiff.devices import choose_device
@@ -20,6 +20,7 @@ from elucidiff.evaluation.ablation import (
     churn_configurations,
     sampling_configurations,
 )
+from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling import Churn, Sampler, load_named
 from elucidiff.sampling.sampler import parse_choice
 
@@ -74,7 +75,7 @@ class OfSampling:
     def run(self, rows: Sequence[SamplingConfiguration], reference: str) -> int:
         """Measure what is missing, and print the table."""
         names = chosen_from({each.name: each.what for each in rows}, self.only)
-        chosen, budgets = [each for each in rows if each.name in names], numbers("nfe", self.nfe, int)
+        chosen, budgets = [each for each in rows if each.name in names], numbers_from_text("nfe", self.nfe, int)
         place = choose_device(self.device)
         studied = open_model(
             self.model,
@@ -167,6 +168,6 @@ class AlphaTable(OfSampling):
 
     def __call__(self) -> int:
         """See the class."""
-        rows = alpha_configurations(numbers("alphas", self.alphas, float), self.sigma_min, self.sigma_max)
+        rows = alpha_configurations(numbers_from_text("alphas", self.alphas, float), self.sigma_min, self.sigma_max)
         names = [row.name for row in rows]
         return self.run(rows, "alpha-1" if "alpha-1" in names else names[-1])

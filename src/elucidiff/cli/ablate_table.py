@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -194,18 +194,6 @@ def chosen_from(rows: Mapping[str, str], only: str | None) -> dict[str, str]:
 def words(text: str) -> list[str]:
     """Names with commas between them, each once."""
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def numbers(flag: str, text: str, kind: Callable[[str], T]) -> list[T]:
-    """The numbers in ``text``, with commas between them.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--{flag} is {text!r}, but must be numbers with commas between them") from None
 
 
 def _measure(ablation: Ablation, ledger: ResultsLedger, work: Mapping[Cell, float], what: str) -> str | None:

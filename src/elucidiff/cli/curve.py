@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import tyro
 
-from elucidiff.cli.ablate_table import Report, carry_out, numbers, words
+from elucidiff.cli.ablate_table import Report, carry_out, words
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.models import IDEAL, StudiedModel, load_guide, open_model
 from elucidiff.cli.common.sampling import SamplingChoices
@@ -28,6 +28,7 @@ from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
 from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling.sampler import Sampler, parse_choice
 from elucidiff.suggest import suggestion
 
@@ -117,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     with 130 and 0."""
     options = parse(Options, arguments, prog="elucidiff curve")
     quality = _quality(options.metrics)
-    budgets = _once("nfe", numbers("nfe", options.nfe, int))
+    budgets = _once("nfe", numbers_from_text("nfe", options.nfe, int))
     base = Sampler.parse(options.base)
     choices = _choices(options, base)
     place = choose_device(options.device)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
 import tyro
 from matplotlib.figure import Figure
 
-from elucidiff.cli import figure_measured, figure_results, figure_samples
+from elucidiff.cli import figure_results, figure_samples
 from elucidiff.cli.common.arguments import listed, parse
-from elucidiff.figures import (
-    ablation_bars,
-    churn_heat_map,
-    curvature,
-    loss_per_sigma,
-    quality_against_nfe,
-    repeated_churn,
-    saved,
-    step_errors,
-    strips,
-)
-from elucidiff.figures.numbers import Numbers, read_numbers
+from elucidiff.cli.common.progress import Progress
+from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
+from elucidiff.figures.measured import figures, redraw
+from elucidiff.figures.numbers import read_numbers
 from elucidiff.figures.style import save
 from elucidiff.suggest import suggestion
 
@@ -38,15 +32,6 @@ class Drawn(Protocol):
     def draw(self) -> Figure: ...
 
 
-class Measured(Protocol):
-    """Options of a figure whose numbers have to be measured."""
-
-    @property
-    def out(self) -> Path: ...
-
-    def measure(self, command: str) -> Numbers: ...
-
-
 @dataclass(frozen=True)
 class Saved:
     """A figure once more, from the numbers that were kept when it was measured."""
@@ -58,7 +43,7 @@ class Saved:
 
     def draw(self) -> Figure:
         """Read and draw."""
-        return saved.redraw(read_numbers(self.numbers))
+        return redraw(read_numbers(self.numbers))
 
 
 DRAWN: dict[str, type[Drawn]] = {
@@ -70,47 +55,54 @@ DRAWN: dict[str, type[Drawn]] = {
     ablation_bars.NAME: figure_results.AblationBars,
     "saved": Saved,
 }
-MEASURED: dict[str, type[Measured]] = {
-    curvature.NAME: figure_measured.Curvature,
-    strips.NAME: figure_measured.Strips,
-    step_errors.NAME: figure_measured.StepErrors,
-    loss_per_sigma.NAME: figure_measured.LossPerSigma,
-    repeated_churn.NAME: figure_measured.RepeatedChurn,
-}
-FIGURES: dict[str, str] = {
+_SHOWN: dict[str, str] = {
     "trajectory": "samples on their way from noise",
     "steps": "where samplers spend their steps",
     "grid": "the images of a sample folder",
-    "curvature": "how much the ODE of VP, VE and EDM bends (Fig. 3)",
-    "strips": "noisy images, and what denoisers make of them (Fig. 1)",
-    "step-errors": "the error of single steps, and the best rho (Fig. 13)",
-    "loss-per-sigma": "the loss at each noise level, and where training looks (Fig. 5)",
-    "repeated-churn": "what churn does to images in the long run (App. E.1)",
-    "quality-against-nfe": "curves from `elucidiff curve` (Figs. 2 and 4)",
-    "churn-heat-map": "settings of churn, from `elucidiff search` or a grid",
-    "ablation-bars": "bars from `elucidiff ablate`",
+    quality_against_nfe.NAME: "curves from `elucidiff curve` (Figs. 2 and 4)",
+    churn_heat_map.NAME: "settings of churn, from `elucidiff search` or a grid",
+    ablation_bars.NAME: "bars from `elucidiff ablate`",
     "saved": "a figure once more, from the numbers it left",
 }
-"""What each figure shows, in a few words."""
+
+
+def shown() -> dict[str, str]:
+    """What each figure shows, in a few words; plugins' are among them."""
+    return {**_SHOWN, **{name: each.summary for name, each in figures().items()}}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Draw one figure and name the files."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        usage = f"usage: elucidiff figure NAME [options]\n\n{listed(FIGURES)}"
+        usage = f"usage: elucidiff figure NAME [options]\n\n{listed(shown())}"
         print(f"{usage}\n\n`elucidiff figure NAME --help` explains each.")
         return 0 if arguments else 2
     name = arguments[0]
-    if name not in FIGURES:
-        raise ValueError(f"unknown figure {name!r}; {suggestion(name, FIGURES)}")
+    if name not in (known := shown()):
+        raise ValueError(
+            f"unknown figure {name!r}; {suggestion(name, known)} (one of your own needs its module: --plugin MODULE)"
+        )
     prog = f"elucidiff figure {name}"
     if name in DRAWN:
         options = parse(DRAWN[name], arguments[1:], prog=prog)
         files = save(options.draw(), options.out)
     else:
-        asked = parse(MEASURED[name], arguments[1:], prog=prog)
-        kept = asked.measure(shlex.join(["elucidiff", "figure", *arguments]))
-        files = [*save(saved.redraw(kept), asked.out), kept.save(asked.out.with_suffix(".npz"))]
+        asked = parse(_with_out(name), arguments[1:], prog=prog)
+        kept = asked.figure.measure(shlex.join(["elucidiff", "figure", *arguments]), Progress)
+        files = [*save(redraw(kept), asked.out), kept.save(asked.out.with_suffix(".npz"))]
     for path in files:
         print(path)
     return 0
+
+
+def _with_out(name: str) -> type[Any]:
+    """The options of a measured figure: its fields, and where to write it."""
+    figure = figures()[name]
+    out = Annotated[Path, tyro.conf.arg(help="File to write; an SVG and the numbers (.npz) go beside it.")]
+    options = dataclasses.make_dataclass(
+        "Options",
+        [("figure", Annotated[figure, tyro.conf.arg(name="")]), ("out", out, Path(f"{name}.png"))],
+        frozen=True,
+    )
+    options.__doc__ = inspect.getdoc(figure)
+    return options

@@ -18,7 +18,6 @@ from elucidiff import data
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.inputs import check_range_of_values
 from elucidiff.cli.common.labels import labels_asked_for
-from elucidiff.cli.common.models import Part, labels_of, part_of
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.cli.common.units import range_of
@@ -29,6 +28,7 @@ from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
+from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
 from elucidiff.sampling.likelihood.divergence import is_exact

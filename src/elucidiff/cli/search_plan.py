@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from elucidiff.cli import evaluate
-from elucidiff.cli.common.models import data_name
 from elucidiff.cli.evaluate_reference import evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.search import Options
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
+from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator, OfModel
 from elucidiff.evaluation.quality.metrics import is_metric, metric_names
 from elucidiff.evaluation.search import (

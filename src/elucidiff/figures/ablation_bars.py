@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from elucidiff.evaluation.ablation.tables import Column, Table, resolution_of
 from elucidiff.evaluation.results import Row
-from elucidiff.figures.measured import Point, metric_of, metric_title, points
+from elucidiff.figures.results_table import Point, metric_of, metric_title, points
 from elucidiff.figures.style import BLUE, GREY, INK, SKY, new_figure, quiet
 
 NAME = "ablation-bars"

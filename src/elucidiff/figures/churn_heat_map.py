@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from elucidiff.evaluation.results import Row
-from elucidiff.figures.measured import metric_of, metric_title
+from elucidiff.figures.results_table import metric_of, metric_title
 from elucidiff.figures.style import INK, VERMILION, new_figure
 from elucidiff.suggest import suggestion
 

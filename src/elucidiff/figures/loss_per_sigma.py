@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+from torch import Tensor
 
+from elucidiff.data import to_unit
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.design import objectives
+from elucidiff.evaluation.loss_per_sigma import loss_per_sigma as measure_loss
+from elucidiff.evaluation.model_and_data import (
+    labels_of,
+    open_model_and_data,
+    part_of,
+    sigma_data,
+    skip_alone,
+    training_part,
+)
+from elucidiff.evaluation.noise_use import training_objective
+from elucidiff.figures.measured import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
+from elucidiff.parts import part
+from elucidiff.sampling.ranges import range_for
 
 NAME = "loss-per-sigma"
 
@@ -70,3 +91,67 @@ def redraw(kept: Numbers) -> Figure:
     """The figure from numbers that were kept."""
     loss = {name: kept.arrays[f"loss/{name}"] for name in kept.facts["curves"]}
     return draw(kept.arrays["sigma"], loss, kept.arrays["density"])
+
+
+@part("figure", "loss_per_sigma")
+@dataclass(frozen=True)
+class LossPerSigmaFigure(OfModel):
+    """The loss at each noise level on held-out and training images, beside a network whose output is 0, over the
+    noise levels that training draws (Karras et al. 2022, Fig. 5a)."""
+
+    summary: ClassVar[str] = "the loss at each noise level, and where training looks (Fig. 5)"
+    title: ClassVar[str] = "Loss by noise level"
+    alternative: ClassVar[str] = "Loss against noise level above training's density"
+
+    images: int = 128
+    """How many images of each part."""
+    levels: int = 24
+    """Number of noise levels."""
+    seed: int = 0
+    """Of the noise."""
+
+    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+        """Denoise."""
+        denoiser, dataset = open_model_and_data(self.model, self.data, self.device)
+        objective = training_objective(denoiser.facts) or objectives.EDM()
+        low, high = range_for(sigma_data(denoiser))
+        low, high = math.log10(max(low, denoiser.sigma_min)), math.log10(min(high, denoiser.sigma_max))
+        sigma = torch.logspace(low, high, self.levels, dtype=torch.float64)
+        held_out, what = part_of(dataset, denoiser, "auto")
+        parts = {what: held_out, "training images": training_part(dataset, denoiser)}
+        if what == "images":
+            parts.pop("training images")  # nobody tells which they are
+        place = next(denoiser.parameters()).device
+        losses: dict[str, npt.NDArray[np.float64]] = {}
+        for name, places in parts.items():
+            chosen = torch.from_numpy(evenly_spread(places.numpy(), self.images))
+            labels = labels_of(dataset, denoiser, chosen, dataset.name)
+            curves: dict[str, Callable[..., Tensor]] = {f"the network, {name}": denoiser}
+            if not losses:
+                curves = {f"a network whose output is 0, {name}": skip_alone(denoiser), **curves}
+            for title, kind in curves.items():
+                losses[title] = measure_loss(
+                    kind,
+                    to_unit(dataset.images(chosen)).to(place),
+                    sigma,
+                    weight=objective.weight,
+                    generator=torch.Generator().manual_seed(self.seed),
+                    labels=None if labels is None else labels.to(place),
+                    batch_size=self.batch_size,
+                ).numpy()
+        density = objective.noise.log_density(sigma).exp().numpy()
+        return numbers(sigma.numpy(), losses, density, command)
+
+    @classmethod
+    def redraw(cls, kept: Numbers) -> Figure:
+        """See :func:`redraw`."""
+        return redraw(kept)
+
+    @classmethod
+    def explain(cls, kept: Numbers) -> str:
+        """What is to be seen."""
+        return """
+            The weighted loss at each noise level, over the noise levels that training draws (Karras et al. 2022,
+            Fig. 5a). At very low noise nothing can be learned and at very high noise there is little to learn, so
+            training should look where the curve of the network falls below that of a network whose output is 0.
+            """

@@ -1,91 +1,141 @@
-"""What figures read from a table of results: figures by configuration and budget, and what they are called."""
+"""What a figure is that is measured before it is drawn: a part, so that a new one is one file."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
 
-from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
-from elucidiff.evaluation.ablation.tables import Spread
-from elucidiff.evaluation.quality.metrics import is_metric, title_for
-from elucidiff.evaluation.results import Row
+from matplotlib.figure import Figure
+from tyro.conf import Positional
+
+from elucidiff import parts
+from elucidiff.figures.numbers import Numbers
 from elucidiff.suggest import suggestion
 
-_TITLES = {TRUNCATION: "distance to the exact solution\n(RMS, units of the data)", LOSS: "loss on held-out images"}
+
+class Bar(Protocol):
+    """How far work has come, as a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def reach(self, done: float) -> None:
+        """So much is done."""
+
+
+class ProgressBar(Protocol):
+    """Makes a bar: what is done, how many units there are, and their name."""
+
+    def __call__(self, what: str, total: float, unit: str, /) -> Bar: ...
+
+
+class Silent:
+    """A bar that shows nothing."""
+
+    def __init__(self, what: str, total: float, unit: str, /) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def reach(self, done: float) -> None:
+        """See :class:`Bar`."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """One configuration at one budget.
+class MeasuredFigure(ABC):
+    """A figure: its fields are what it is measured with, and flags of ``elucidiff figure``.
 
-    Attributes:
-        configuration: its name.
-        nfe: network evaluations per sample, counted; the mean over seeds.
-        values: the figure by seed.
-        row: one of the rows, for what they have in common.
+    :meth:`measure` leaves all that :meth:`redraw` needs in :class:`.Numbers`, which are kept beside the picture.
     """
 
-    configuration: str
-    nfe: float
-    values: Mapping[int, float]
-    row: Row
+    summary: ClassVar[str] = ""
+    """What it shows, in a few words."""
+    title: ClassVar[str] = ""
+    """Its title in a report."""
+    alternative: ClassVar[str] = ""
+    """A description for those who cannot see it."""
 
-    @property
-    def spread(self) -> Spread:
-        """Mean and standard error over the seeds."""
-        return Spread.of(list(self.values.values()))
+    @abstractmethod
+    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+        """Do the work.
 
+        Args:
+            command: to be kept with the numbers.
+            progress: shows how far it has come, if it takes long.
+        """
 
-def metric_of(rows: Sequence[Row], metric: str | None = None) -> str:
-    """The figure to draw: the one asked for, or the first there is.
+    @classmethod
+    @abstractmethod
+    def redraw(cls, kept: Numbers) -> Figure:
+        """The picture of what :meth:`measure` left; KeyError and the like if something is missing."""
 
-    Raises:
-        ValueError: there are no rows, or none of it.
-    """
-    known = list(dict.fromkeys(row.metric for row in rows))
-    if not known:
-        raise ValueError("there are no rows to draw: measure something first")
-    if metric is None:
-        return known[0]
-    if metric not in known:
-        raise ValueError(f"nothing was measured of {metric!r}; {suggestion(metric, known)}")
-    return metric
-
-
-def points(rows: Sequence[Row], metric: str) -> list[Point]:
-    """The rows of a figure by configuration and budget, in their order; seeds are paired with their values.
-
-    Raises:
-        ValueError: the rows have different references or extractors, so their figures cannot be compared.
-    """
-    chosen = [row for row in rows if row.metric == metric]
-    for name in ("extractor", "reference") if is_metric(metric) else ():
-        if len(found := sorted({getattr(row, name) for row in chosen})) > 1:
-            raise ValueError(f"{metric} was measured with {name} {found[0]} and {found[1]}: draw one table at a time")
-    groups: dict[tuple[str, int | None], list[Row]] = {}
-    for row in chosen:
-        groups.setdefault((row.configuration, row.budget), []).append(row)
-    return [
-        Point(
-            configuration,
-            sum(row.nfe or row.budget or 0 for row in group) / len(group),
-            {place if row.seed is None else row.seed: row.value for place, row in enumerate(group)},
-            group[0],
-        )
-        for (configuration, _), group in groups.items()
-    ]
+    @classmethod
+    def explain(cls, kept: Numbers) -> str:
+        """What is to be seen, for a report."""
+        return cls.summary
 
 
-def metric_title(metric: str, extractor: str) -> str:
-    """What a figure is called on an axis: by the extractor too, unless its name tells that.
+@dataclass(frozen=True)
+class OfModel(MeasuredFigure):
+    """A figure of a model and its data.
 
     Args:
-        metric: as in a table of results.
-        extractor: likewise, with its checksum.
+        model: a model folder.
+        data: name or path of a data set; None for what the model was trained on.
+        device: cpu, cuda, mps, or auto for the best there is.
+        batch_size: images in one call of the network.
     """
-    if not is_metric(metric):
-        return _TITLES.get(metric, metric.replace("_", " "))
-    name = re.sub(r"-[0-9a-f]{8}$", "", extractor)
-    title = title_for(metric, name)
-    return title if name in title or "Frechet distance" not in title else f"{title} ({name})"
+
+    model: Positional[Path]
+    """A model folder."""
+    data: Positional[str | None] = None
+    """Name or path of a data set. Left out: what the model was trained on."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    batch_size: int = 16
+    """Images in one call of the network."""
+
+
+def figures() -> dict[str, type[MeasuredFigure]]:
+    """All figures that are measured, plugins' included, by the name that the command line has for them."""
+    return {name.replace("_", "-"): cls for name, cls in parts.parts_of("figure").items()}
+
+
+def figure_of(kept: Numbers) -> type[MeasuredFigure]:
+    """The figure that these are the numbers of.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    known = figures()
+    if kept.figure not in known:
+        raise ValueError(
+            f"the numbers are of a figure {kept.figure!r}; {suggestion(kept.figure, known)} "
+            "(one of your own needs its module: --plugin MODULE)"
+        )
+    return known[kept.figure]
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure that these are the numbers of.
+
+    Raises:
+        ValueError: it is unknown, or numbers are missing or damaged.
+    """
+    figure = figure_of(kept)
+    try:
+        return figure.redraw(kept)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"numbers of the figure {kept.figure} are missing or damaged: {error}") from None

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from elucidiff import parts
 from elucidiff.evaluation.results import Row
 from elucidiff.figures.direct_labels import End, label_ends, text_width
-from elucidiff.figures.measured import Point, metric_of, metric_title, points
+from elucidiff.figures.results_table import Point, metric_of, metric_title, points
 from elucidiff.figures.style import INK, LINES, PALETTE, new_figure, quiet
 
 NAME = "quality-against-nfe"

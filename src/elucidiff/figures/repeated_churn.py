@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from elucidiff.evaluation.repeated_churn import Array, ChurnTrace
+from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
+from elucidiff.evaluation.repeated_churn import LOOKS, Array, ChurnTrace
+from elucidiff.evaluation.repeated_churn import repeated_churn as measure_churn
+from elucidiff.figures.measured import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import INK, LINES, PALETTE, mosaic, new_figure, picture, pixels, quiet
+from elucidiff.parts import part
+from elucidiff.plain_data import numbers_from_text
 
 NAME = "repeated-churn"
 _SHOWN = 4  # images of each look
@@ -115,3 +121,70 @@ def _curves(axes: Axes, measures: Mapping[str, Array], cycles: Sequence[int]) ->
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
     quiet(axes)
+
+
+@part("figure", "repeated_churn")
+@dataclass(frozen=True)
+class RepeatedChurnFigure(OfModel):
+    """What many rounds of adding noise and taking it away do to images, with the exact denoiser and with the model
+    (Karras et al. 2022, App. E.1)."""
+
+    summary: ClassVar[str] = "what churn does to images in the long run (App. E.1)"
+    title: ClassVar[str] = "Churn in the long run"
+    alternative: ClassVar[str] = "Images after many cycles, and curves below"
+
+    images: int = 64
+    """How many images to begin with."""
+    part: Part = "training"
+    """Which images: held-out, training, or all. The exact denoiser knows those of the training alone."""
+    sigma_min: float = 0.1
+    """Noise level at which a cycle begins and ends."""
+    sigma_max: float = 0.5
+    """Noise level to which it goes up."""
+    noise_scale: float = 1.0
+    """S_noise: standard deviation of the noise that is added."""
+    cycles: str = ",".join(map(str, LOOKS))
+    """After how many cycles to look, with commas between them."""
+    seed: int = 0
+    """Of the noise."""
+
+    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+        """Churn."""
+        looks = numbers_from_text("cycles", self.cycles, int)
+        opened = open_pictures(self.model, self.data, self.device, self.part, self.images)
+        traces = {}
+        with progress("churning", 2 * looks[-1], "cycles") as bar:
+            for number, (name, denoiser) in enumerate({IDEAL: opened.ideal, TRAINED: opened.denoiser}.items()):
+
+                def tick(done: int, before: int = number * looks[-1]) -> None:
+                    bar.reach(before + done)
+
+                traces[name] = measure_churn(
+                    denoiser,
+                    opened.images,
+                    sigma_min=self.sigma_min,
+                    sigma_max=self.sigma_max,
+                    noise_scale=self.noise_scale,
+                    looks=looks,
+                    labels=opened.labels,
+                    seed=self.seed,
+                    batch_size=self.batch_size,
+                    progress=tick,
+                )
+        return numbers(traces, (self.sigma_min, self.sigma_max), command)
+
+    @classmethod
+    def redraw(cls, kept: Numbers) -> Figure:
+        """See :func:`redraw`."""
+        return redraw(kept)
+
+    @classmethod
+    def explain(cls, kept: Numbers) -> str:
+        """What is to be seen."""
+        low, high = kept.facts["between"]
+        return f"""
+            Images after ever more rounds of noise up to sigma = {high:g} and denoising down to {low:g} (Karras et
+            al. 2022, App. E.1). An exact denoiser keeps the distribution of the images, so what changes with the
+            network beyond the shaded standard errors is its own doing, and what churn does to samples little by
+            little.
+            """

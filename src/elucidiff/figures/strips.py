@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 
+from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
+from elucidiff.evaluation.strips import strips as measure_strips
+from elucidiff.figures.measured import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, INK, level_text, new_figure, picture, pixels
+from elucidiff.parts import part
+from elucidiff.plain_data import numbers_from_text
 
 Array = npt.NDArray[np.float64]
 
@@ -104,3 +111,58 @@ def redraw(kept: Numbers) -> Figure:
 
 def _error_text(error: float) -> str:
     return f"{error:.2g}" if error >= 0.0005 else "0"
+
+
+@part("figure", "strips")
+@dataclass(frozen=True)
+class StripsFigure(OfModel):
+    """Real images at several noise levels, and what the exact denoiser of the training data and the model make of
+    them (Karras et al. 2022, Fig. 1)."""
+
+    summary: ClassVar[str] = "noisy images, and what denoisers make of them (Fig. 1)"
+    title: ClassVar[str] = "From noisy images back"
+    alternative: ClassVar[str] = "Rows of noisy images and of denoised ones by noise level"
+
+    images: int = 3
+    """How many images."""
+    part: Part = "training"
+    """Which images: held-out, training, or all. The exact denoiser knows those of the training alone."""
+    sigma: str = "0.05,0.1,0.2,0.5,1,2,5,20"
+    """Noise levels, in units of the data, with commas between them."""
+    seed: int = 0
+    """Of the noise."""
+
+    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+        """Denoise."""
+        sigmas = torch.tensor(numbers_from_text("sigma", self.sigma, float), dtype=torch.float64)
+        opened = open_pictures(self.model, self.data, self.device, self.part, self.images)
+        found = measure_strips(
+            {IDEAL: opened.ideal, TRAINED: opened.denoiser},
+            opened.images,
+            sigmas,
+            torch.Generator().manual_seed(self.seed),
+            opened.labels,
+        )
+        return numbers(
+            sigmas.numpy(),
+            found.noisy.numpy(),
+            {name: values.numpy() for name, values in found.denoised.items()},
+            {name: values.numpy() for name, values in found.rms.items()},
+            command,
+            sigma_data=opened.sigma_data,
+        )
+
+    @classmethod
+    def redraw(cls, kept: Numbers) -> Figure:
+        """See :func:`redraw`."""
+        return redraw(kept)
+
+    @classmethod
+    def explain(cls, kept: Numbers) -> str:
+        """What is to be seen."""
+        return """
+            Noisy images, what the exact denoiser of the training data makes of them, and what the network does
+            (Karras et al. 2022, Fig. 1). At high noise both answer with the mean of what is possible; at low noise
+            the exact denoiser can only answer with images that it knows, while the network treats unseen ones as
+            well.
+            """

@@ -12,8 +12,8 @@ from elucidiff.evaluation.ablation.tables import Column, resolution_of
 from elucidiff.evaluation.ablation.tables import Table as Measurements
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
-from elucidiff.figures.measured import metric_title, points
 from elucidiff.figures.page import Picture, Section, Table
+from elucidiff.figures.results_table import metric_title, points
 
 _TITLES = {
     "curve": "Quality against evaluations",

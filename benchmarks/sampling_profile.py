@@ -26,7 +26,7 @@ from elucidiff.sampling import Sampler, sampler
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.jobs import Job, Task, run_job
 from elucidiff.sampling.jobs import worker as drawing
-from elucidiff.sampling.jobs.outputs import Archives
+from elucidiff.sampling.jobs.folder import ShardWriter
 from elucidiff.sampling.seeds import SeedRanges
 
 RUNS = {"heun, 18 steps": Sampler(), "ipndm, 10 steps": Sampler(steps="karras:n=10", solver="ipndm:order=3")}
@@ -70,7 +70,7 @@ def stages_of(denoiser: ed.Denoiser) -> list[tuple[object, str, str]]:
         (sampler, "sample", "solver"),
         (sampler, "begin", "latents and labels"),
         (drawing, "encoded", "PNG"),
-        (Archives, "write", "files"),
+        (ShardWriter, "write", "files"),
     ]
 
 

@@ -149,8 +149,8 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "empty.npy").write_bytes(b"")
     np.savez(tmp_path / "archive.npz", np.zeros((1, 2)))
     (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
-    for name, says in (("objects", "never unpickled"), ("empty", "damaged"), ("archive", "is not a .npy file")):
-        with pytest.raises(ValueError, match=rf"{name}.npy .*{says}"):
+    for name, says in (("objects", "never unpickled"), ("empty", "is no .npy file"), ("archive", "is no .npy file")):
+        with pytest.raises(ValueError, match=rf"{name}.npy.*{says}"):
             labels_asked_for(str(tmp_path / f"{name}.npy"), model(2, "vectors"))
     with pytest.raises(FileNotFoundError):
         labels_asked_for(str(tmp_path / "none.npy"), model(2, "vectors"))

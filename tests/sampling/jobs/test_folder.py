@@ -56,7 +56,7 @@ def test_another_job_is_refused_by_its_first_difference(done: Path) -> None:
     task("0-29").folder(done).refuse_strangers()
     for other, says in (
         (task("0-28"), "whose seeds is 0-29, not 0-28"),
-        (task("0-29", sampler=Sampler(steps="karras:n=3")), "whose sampler.solver is euler, not heun"),
+        (task("0-29", sampler=Sampler(steps="karras:n=3")), "whose sampler.solver.type is euler, not heun"),
         (task("0-29", facts={"model": "x"}), "whose model is None, not x"),
     ):
         with pytest.raises(ValueError, match=says):

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,23 @@ from PIL import Image
 
 import elucidiff as ed
 from elucidiff.sampling.jobs import OUTPUTS
-from elucidiff.sampling.jobs.outputs import Drawn, Label, encoded
+from elucidiff.sampling.jobs.outputs import Label, Output, SampleFile, encoded
 
 X = torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4)
 CLASSES: tuple[Label, ...] = (2, 0, 11)
 VECTORS: tuple[Label, ...] = ([0.5, -1.0], [0.25, 0.0], [1.0, 2.0])
 
 
-def samples(labels: tuple[Label, ...] | None, pictures: bool = True) -> Iterator[Drawn]:
+def write(output: Output, job: Path, index: int, some: Iterable[SampleFile]) -> None:
+    with output.shard(job, index) as take:
+        for sample in some:
+            take(sample)
+
+
+def samples(labels: tuple[Label, ...] | None, pictures: bool = True) -> Iterator[SampleFile]:
     for k, content in enumerate(encoded(X, pictures)):
         name = f"{40 + k:08d}.{'png' if pictures else 'npy'}"
-        yield Drawn(name, content, 40 + k, 7, None if labels is None else labels[k])
+        yield SampleFile(name, content, 40 + k, 7, None if labels is None else labels[k])
 
 
 def pixels(content: bytes) -> list[list[int]]:
@@ -47,7 +53,7 @@ def test_pictures_and_arrays() -> None:
 
 @pytest.mark.parametrize("labels", [CLASSES, VECTORS, None])
 def test_a_tar_is_a_webdataset(tmp_path: Path, labels: tuple[Label, ...] | None) -> None:
-    OUTPUTS["tar"].write(tmp_path, 5, samples(labels))
+    write(OUTPUTS["tar"], tmp_path, 5, samples(labels))
     with tarfile.open(tmp_path / "000005.tar") as archive:
         members = archive.getmembers()
         inside = {entry.name: archive.extractfile(entry).read() for entry in members}  # type: ignore[union-attr]
@@ -66,7 +72,7 @@ def test_a_tar_is_a_webdataset(tmp_path: Path, labels: tuple[Label, ...] | None)
 @pytest.mark.parametrize("output", ["zip", "subfolders"])
 @pytest.mark.parametrize("labels", [CLASSES, VECTORS, None])
 def test_zips_and_folders_can_be_trained_on(tmp_path: Path, output: str, labels: tuple[Label, ...] | None) -> None:
-    OUTPUTS[output].write(tmp_path, 0, samples(labels))
+    write(OUTPUTS[output], tmp_path, 0, samples(labels))
     data = ed.data.open(tmp_path / OUTPUTS[output].name(0))
     assert len(data) == 3
     for k in range(3):
@@ -89,9 +95,9 @@ def test_equal_samples_are_equal_bytes_and_nothing_else_is(
 ) -> None:
     kind = OUTPUTS[output]
     names = [sample.name for sample in samples(None, pictures)]
-    kind.write(tmp_path / "one", 0, samples(CLASSES, pictures))
+    write(kind, tmp_path / "one", 0, samples(CLASSES, pictures))
     monkeypatch.setattr("time.time", lambda: 2e9)
-    kind.write(tmp_path / "other", 0, samples(CLASSES, pictures))
+    write(kind, tmp_path / "other", 0, samples(CLASSES, pictures))
     files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
     assert files
     for file in files:
@@ -112,22 +118,22 @@ def test_equal_samples_are_equal_bytes_and_nothing_else_is(
 
 @pytest.mark.parametrize("output", list(OUTPUTS))
 def test_a_shard_that_fails_leaves_what_was_there(tmp_path: Path, output: str) -> None:
-    def fails() -> Iterator[Drawn]:
+    def fails() -> Iterator[SampleFile]:
         yield from list(samples(VECTORS))[:2]
         raise OSError("no room")
 
     kind = OUTPUTS[output]
     names = [sample.name for sample in samples(None)]
-    kind.write(tmp_path, 0, samples(CLASSES))
+    write(kind, tmp_path, 0, samples(CLASSES))
     before = kind.checksum(tmp_path, 0, names)
     with pytest.raises(OSError, match="no room"):
-        kind.write(tmp_path, 0, fails())
+        write(kind, tmp_path, 0, fails())
     assert kind.checksum(tmp_path, 0, names) == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_zip_archives_are_sound(tmp_path: Path) -> None:
-    OUTPUTS["zip"].write(tmp_path, 0, samples(CLASSES))
+    write(OUTPUTS["zip"], tmp_path, 0, samples(CLASSES))
     with zipfile.ZipFile(tmp_path / "000000.zip") as archive:
         assert archive.testzip() is None
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 import elucidiff as ed
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import OUTPUTS, Outcome, run_job
-from elucidiff.sampling.jobs.folder import JobFolder
+from elucidiff.sampling.jobs.outputs import Archives
 from tests.sampling.jobs.tiny import Heard, Shrink, contents, task
 
 
@@ -145,18 +146,23 @@ def test_no_step_waits_for_the_device_to_see_whether_it_is_finite(
 
 def test_a_full_disk_leaves_the_shards_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "unbroken")
-    write = JobFolder.write
+    write = Archives.shard
 
-    def full(folder: Any, shard: Any, samples: Any) -> Any:
-        def some() -> Any:
-            for k, sample in enumerate(samples):
-                if shard.index == 4 and k == 6:
-                    raise OSError(28, "No space left on device", "somewhere")
-                yield sample
+    @contextmanager
+    def full(output: Any, job: Path, index: int) -> Any:
+        count = 0
 
-        return write(folder, shard, some())
+        def some(sample: Any) -> None:
+            nonlocal count
+            if index == 4 and count == 6:
+                raise OSError(28, "No space left on device", "somewhere")
+            count += 1
+            take(sample)
 
-    monkeypatch.setattr(JobFolder, "write", full)
+        with write(output, job, index) as take:
+            yield some
+
+    monkeypatch.setattr(Archives, "shard", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path / "job")
     whole = contents(tmp_path / "unbroken")

@@ -213,7 +213,7 @@ def _seconds_a_batch(task: Task) -> float:
 
     seeds = job.seeds[: job.batch_size]
     try:
-        task.draw(seeds, job.labels_of(0, len(seeds)), look)
+        task.draw(seeds, job.labels_of(0, len(seeds)), callback=look)
     except _SeenError:
         return seconds[-1] / len(seconds) * (len(job.sampler.sigmas(task.denoiser)) - 1)
     return seconds[-1]

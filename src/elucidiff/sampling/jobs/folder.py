@@ -14,7 +14,7 @@ from typing import Any
 from elucidiff.files import remove, remove_unfinished, write_whole
 from elucidiff.plain_data import first_difference
 from elucidiff.sampling.jobs.job import Job, Shard
-from elucidiff.sampling.jobs.outputs import OUTPUTS, Drawn, file_name
+from elucidiff.sampling.jobs.outputs import OUTPUTS, SampleFile, Write, file_name
 from elucidiff.untrusted import read_json
 
 LISTING = "samples.json"
@@ -22,6 +22,34 @@ LISTING = "samples.json"
 
 _FORMAT, _VERSION = "elucidiff-samples", 1
 _SHARD = re.compile(r"\d{6,}(\.zip|\.tar)?")
+
+
+class ShardWriter:
+    """Takes the samples of one shard, and notes what a record tells of them.
+
+    Attributes:
+        nfe: network evaluations of each sample so far.
+        entries: facts of each, where they are kept.
+        record: of the shard, once all of it is written.
+    """
+
+    def __init__(self, write: Write, *, keep_entries: bool) -> None:
+        self.nfe: list[float] = []
+        self.entries: list[dict[str, Any]] = []
+        self.record: dict[str, Any] = {}
+        self._write, self._keep_entries = write, keep_entries
+
+    def write(self, samples: Iterable[SampleFile]) -> None:
+        """Write samples, in the order of their seeds.
+
+        Raises:
+            OSError: one could not be written.
+        """
+        for sample in samples:
+            self._write(sample)
+            self.nfe.append(sample.nfe)
+            if self._keep_entries:
+                self.entries.append(sample.facts())
 
 
 class JobFolder:
@@ -98,35 +126,28 @@ class JobFolder:
             return "its record is damaged"
         return None if found == record["sha256"] else "its checksum is not the recorded one"
 
-    def write(self, shard: Shard, samples: Iterable[Drawn]) -> dict[str, Any]:
-        """Write a shard while its samples are drawn, and record it; the record.
+    @contextlib.contextmanager
+    def writing(self, shard: Shard) -> Iterator[ShardWriter]:
+        """A shard to be written: what a ``with`` gives takes its samples. When the block ends, it is recorded.
 
         Raises:
             OSError: it could not be written.
         """
         self._record(shard.index).unlink(missing_ok=True)
-        evaluations: list[float] = []
-        entries: list[dict[str, Any]] = []
-
-        def noted() -> Iterator[Drawn]:
-            for sample in samples:
-                evaluations.append(sample.nfe)
-                # Archives keep the labels beside the samples.
-                entries.extend([sample.facts()] if self.job.output == "folder" else [])
-                yield sample
-
-        self._output.write(self.path, shard.index, noted())
-        record = {
+        with self._output.shard(self.path, shard.index) as write:
+            # Archives keep the labels beside the samples.
+            writer = ShardWriter(write, keep_entries=self.job.output == "folder")
+            yield writer
+        writer.record = {
             "shard": shard.index,
             "name": self._output.name(shard.index),
             "seeds": str(shard.seeds),
             "samples": len(shard.seeds),
-            "nfe": {"total": sum(evaluations), "least": min(evaluations), "most": max(evaluations)},
+            "nfe": {"total": sum(writer.nfe), "least": min(writer.nfe), "most": max(writer.nfe)},
             "sha256": self._output.checksum(self.path, shard.index, self._files(shard)),
-            **({"entries": entries} if entries else {}),
+            **({"entries": writer.entries} if writer.entries else {}),
         }
-        write_whole(self._record(shard.index), json.dumps(record) + "\n")
-        return record
+        write_whole(self._record(shard.index), json.dumps(writer.record) + "\n")
 
     def record(self, index: int) -> dict[str, Any]:
         """What is told about a shard.

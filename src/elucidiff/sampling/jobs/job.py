@@ -16,6 +16,8 @@ from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.suggest import suggestion
 
+_TOGETHER = 64
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -87,6 +89,12 @@ class Job:
     def shards(self) -> int:
         """How many there are."""
         return -(-len(self.seeds) // self.shard_size)
+
+    @property
+    def together(self) -> int:
+        """Samples that are drawn at once: several batches, since step noise and the solver's arithmetic are cheaper
+        for many samples than for few."""
+        return max(self.batch_size, _TOGETHER // self.batch_size * self.batch_size)
 
     @property
     def suffix(self) -> str:

@@ -10,7 +10,8 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -21,14 +22,14 @@ from PIL import Image
 from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
-from elucidiff.files import sha256, write_folder_whole, write_whole
+from elucidiff.files import sha256, whole_file, whole_folder, write_whole
 
 Label = int | list[float]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One sample.
+class SampleFile:
+    """One sample, as it is written.
 
     Attributes:
         name: of its file: the seed in at least eight digits, and ``.png`` or ``.npy``.
@@ -59,6 +60,10 @@ def file_name(seed: int, suffix: str) -> str:
     return f"{seed:08d}{suffix}"
 
 
+Write = Callable[[SampleFile], None]
+"""Takes the samples of a shard, one by one and in order."""
+
+
 class Output(Protocol):
     """One way to keep shards. ``files`` are the names of a shard's samples, which its seeds tell."""
 
@@ -66,8 +71,10 @@ class Output(Protocol):
         """The archive or folder of a shard, relative to the job's folder."""
         ...
 
-    def write(self, job: Path, index: int, samples: Iterable[Drawn]) -> None:
-        """Write a shard while its samples are drawn. Not before that is done is anything at its place.
+    def shard(self, job: Path, index: int) -> AbstractContextManager[Write]:
+        """A shard to be written: what a ``with`` gives takes its samples.
+
+        Not before the block has ended is anything at the shard's place; if it fails, what was there is left.
 
         Raises:
             OSError: it could not be written.
@@ -90,10 +97,14 @@ class OneFolder:
         """See :class:`Output`."""
         return "."
 
-    def write(self, job: Path, index: int, samples: Iterable[Drawn]) -> None:
+    @contextmanager
+    def shard(self, job: Path, index: int) -> Iterator[Write]:
         """See :class:`Output`."""
-        for sample in samples:
+
+        def write(sample: SampleFile) -> None:
             write_whole(job / sample.name, sample.content)
+
+        yield write
 
     def checksum(self, job: Path, index: int, files: Iterable[str]) -> str:
         """See :class:`Output`."""
@@ -107,17 +118,18 @@ class SubFolders:
         """See :class:`Output`."""
         return f"{index:06d}"
 
-    def write(self, job: Path, index: int, samples: Iterable[Drawn]) -> None:
+    @contextmanager
+    def shard(self, job: Path, index: int) -> Iterator[Write]:
         """See :class:`Output`."""
+        labels: list[tuple[str, Label]] = []
+        with whole_folder(job / self.name(index)) as folder:
 
-        def fill(folder: Path) -> None:
-            labels: list[tuple[str, Label]] = []
-            for sample in samples:
+            def write(sample: SampleFile) -> None:
                 (folder / sample.name).write_bytes(sample.content)
-                labels += [] if sample.label is None else [(sample.name, sample.label)]
-            (folder / LABELS).write_bytes(label_table(labels))
+                labels.extend([] if sample.label is None else [(sample.name, sample.label)])
 
-        write_folder_whole(job / self.name(index), fill)
+            yield write
+            (folder / LABELS).write_bytes(label_table(labels))
 
     def checksum(self, job: Path, index: int, files: Iterable[str]) -> str:
         """See :class:`Output`."""
@@ -130,19 +142,21 @@ class Archives:
 
     Args:
         suffix: of its name, with the dot.
-        fill: writes samples into a file.
+        opened: an archive at a path, while it is written.
     """
 
     suffix: str
-    fill: Callable[[Path, Iterable[Drawn]], None]
+    opened: Callable[[Path], AbstractContextManager[Write]]
 
     def name(self, index: int) -> str:
         """See :class:`Output`."""
         return f"{index:06d}{self.suffix}"
 
-    def write(self, job: Path, index: int, samples: Iterable[Drawn]) -> None:
+    @contextmanager
+    def shard(self, job: Path, index: int) -> Iterator[Write]:
         """See :class:`Output`."""
-        write_whole(job / self.name(index), lambda path: self.fill(path, samples))
+        with whole_file(job / self.name(index)) as path, self.opened(path) as write:
+            yield write
 
     def checksum(self, job: Path, index: int, files: Iterable[str]) -> str:
         """See :class:`Output`."""
@@ -168,7 +182,8 @@ def label_table(labels: Sequence[tuple[str, Label]]) -> bytes:
     return json.dumps({"labels": labels or None}).encode()
 
 
-def write_zip(path: Path, samples: Iterable[Drawn]) -> None:
+@contextmanager
+def zip_archive(path: Path) -> Iterator[Write]:
     """A file a sample, uncompressed (PNG files are already), and :data:`LABELS` at the end."""
     labels: list[tuple[str, Label]] = []
     with zipfile.ZipFile(path, "w") as archive:
@@ -178,13 +193,16 @@ def write_zip(path: Path, samples: Iterable[Drawn]) -> None:
             entry.create_system, entry.external_attr = _UNIX, _READABLE << 16
             archive.writestr(entry, content)
 
-        for sample in samples:
+        def write(sample: SampleFile) -> None:
             add(sample.name, sample.content)
-            labels += [] if sample.label is None else [(sample.name, sample.label)]
+            labels.extend([] if sample.label is None else [(sample.name, sample.label)])
+
+        yield write
         add(LABELS, label_table(labels))
 
 
-def write_tar(path: Path, samples: Iterable[Drawn]) -> None:
+@contextmanager
+def tar_archive(path: Path) -> Iterator[Write]:
     """A WebDataset: for each sample its file, and beside it ``.cls`` with the class or ``.json`` with the vector."""
     # Written block by block, since a TarFile remembers every entry, and its memory would grow with the shard.
     with path.open("wb") as file:
@@ -194,13 +212,15 @@ def write_tar(path: Path, samples: Iterable[Drawn]) -> None:
             entry.size, entry.mode = len(content), _READABLE
             file.write(entry.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE))
 
-        for sample in samples:
+        def write(sample: SampleFile) -> None:
             add(sample.name, sample.content)
             stem = PurePath(sample.name).stem
             if isinstance(sample.label, int):
                 add(f"{stem}.cls", str(sample.label).encode())
             elif sample.label is not None:
                 add(f"{stem}.json", json.dumps({"label": sample.label}).encode())
+
+        yield write
         file.write(bytes(2 * tarfile.BLOCKSIZE))
         file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
@@ -238,6 +258,6 @@ def _npy(sample: npt.NDArray[np.float32]) -> bytes:
 OUTPUTS: dict[str, Output] = {
     "folder": OneFolder(),
     "subfolders": SubFolders(),
-    "zip": Archives(".zip", write_zip),
-    "tar": Archives(".tar", write_tar),
+    "zip": Archives(".zip", zip_archive),
+    "tar": Archives(".tar", tar_archive),
 }

@@ -143,7 +143,9 @@ def _member(end: Connection, prepare: Callable[[int], Task], path: Path, index: 
 
 def _portable(error: Exception) -> Exception:
     """An error that survives the way to another process, and is told there in one line."""
-    if type(error) is ValueError or isinstance(error, OSError):
+    if isinstance(error, ValueError):
+        return ValueError(str(error))  # one of a kind of its own may not be made again from its text
+    if isinstance(error, OSError):
         return error
     return ChildProcessError(f"a sampling process failed: {type(error).__name__}: {error}")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from elucidiff.launch.coordination import NoticeBoard, notice_board
@@ -118,6 +118,39 @@ def run_job(
             not have all the same job.
         OSError: something could not be written. What was written before is intact, and the same call goes on.
     """
+    board, task, folder = _ready(prepare, Path(path), processes, overwrite)
+    callbacks = callbacks or Callbacks()
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt(echoes=board is not None))
+        stack.enter_context(task.computing())
+        if board is not None and board.rank > 0:
+            board.from_main()
+            work_launched(board, task, folder.path, lambda event: None, interrupt)
+            return None
+        stack.enter_context(held(folder.path))
+        started = time.monotonic()
+        monitor, count = _begin(board, task, folder, processes, overwrite, callbacks)
+        shards, stopped = itertools.count(), None
+        try:
+            if board is not None:
+                stopped = work_launched(board, task, folder.path, monitor, interrupt)
+            elif count > 1:
+                work_in_crew(prepare, folder.path, count, lambda: next(shards), monitor, interrupt.stop_if_asked)
+            else:
+                work(task, folder, lambda: next(shards), monitor, interrupt.stop_if_asked)
+        except StoppedError as error:
+            stopped = error.signal
+        except (ValueError, OSError) as error:
+            with contextlib.suppress(OSError):  # the disk may be full
+                folder.log(f"failed: {error}")
+            raise
+        return _end(folder, monitor.drawn, time.monotonic() - started, stopped)
+
+
+def _ready(
+    prepare: Prepare, path: Path, processes: int | None, overwrite: bool
+) -> tuple[NoticeBoard | None, Task, JobFolder]:
+    """The task, and what else is known before anything is written; everything that can be wrong is found here."""
     if processes is not None and processes < 1:
         raise ValueError(f"--processes is {processes}, but must be at least 1, or auto")
     board = notice_board()
@@ -126,37 +159,25 @@ def run_job(
         raise ValueError(f"a launcher started {board.count} processes: leave --processes out")
     several = board is not None or (processes or 1) > 1
     task = prepare(int(os.environ.get("LOCAL_RANK", "0")) if several else None)
-    folder = task.folder(Path(path))
-    main = board is None or board.rank == 0
-    if main and not overwrite:
+    folder = task.folder(path)
+    if (board is None or board.rank == 0) and not overwrite:
         folder.refuse_strangers()
     if board is not None:
         board.refuse_differences(task.job.identity())
         board.meet()  # nothing is written before all have found everything right
-    with contextlib.ExitStack() as stack:
-        interrupt = stack.enter_context(Interrupt(echoes=board is not None))
-        stack.enter_context(task.computing())
-        if not main:
-            assert board is not None
-            board.from_main()
-            work_launched(board, task, folder.path, lambda event: None, interrupt)
-            return None
-        stack.enter_context(held(folder.path))
-        return _lead(board, prepare, task, folder, processes, overwrite, callbacks or Callbacks(), interrupt)
+    return board, task, folder
 
 
-def _lead(
+def _begin(
     board: NoticeBoard | None,
-    prepare: Prepare,
     task: Task,
     folder: JobFolder,
     processes: int | None,
     overwrite: bool,
     callbacks: Callbacks,
-    interrupt: Interrupt,
-) -> Outcome:
-    """What the process does that was asked: begin, do its part or have it done, and end."""
-    begun, total = time.monotonic(), len(task.job.seeds)
+) -> tuple[Monitor, int]:
+    """Make the folder ready; who keeps count, and how many processes work."""
+    total = len(task.job.seeds)
     for note in task.notes:
         callbacks.on_note(note)
     before = folder.begin(overwrite)
@@ -164,32 +185,20 @@ def _lead(
         board.from_main()
     elif processes is None:
         processes = processes_worthwhile(task, total - before)
-    crew = board.count if board is not None else min(processes or 1, task.job.shards)
-    how = f"{'goes on' if before else 'begins'} in {crew} process{'es' if crew > 1 else ''}"
+    count = board.count if board is not None else min(processes or 1, task.job.shards)
+    how = f"{'goes on' if before else 'begins'} in {count} process{'es' if count > 1 else ''}"
     folder.log(f"{how}: {before} of {total} samples are there; seeds {task.job.seeds}")
     if before:
         callbacks.on_note(f"going on: {before:,} of {total:,} samples are there")
-    monitor = Monitor(folder, before, callbacks)
+    return Monitor(folder, before, callbacks), count
 
-    stopped: str | None = None
-    shards = count()
-    try:
-        if board is not None:
-            stopped = work_launched(board, task, folder.path, monitor, interrupt)
-        elif crew > 1:
-            work_in_crew(prepare, folder.path, crew, lambda: next(shards), monitor, interrupt.stop_if_asked)
-        else:
-            work(task, folder, lambda: next(shards), monitor, interrupt.stop_if_asked)
-    except StoppedError as error:
-        stopped = error.signal
-    except (ValueError, OSError) as error:
-        with contextlib.suppress(OSError):  # the disk may be full
-            folder.log(f"failed: {error}")
-        raise
-    seconds, done = time.monotonic() - begun, folder.recorded()
+
+def _end(folder: JobFolder, drawn: int, seconds: float, stopped: str | None) -> Outcome:
+    """Note how it ended."""
+    done, total = folder.recorded(), len(folder.job.seeds)
     if stopped is None:
         folder.finish()
         folder.log(f"finished: {total} samples")
     else:
         folder.log(f"stopped by {stopped}: {done} of {total} samples are there")
-    return Outcome(folder, done, monitor.drawn, seconds, stopped)
+    return Outcome(folder, done, drawn, seconds, stopped)

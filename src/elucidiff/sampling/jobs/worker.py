@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +16,8 @@ from torch import Tensor
 
 from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.sampling.jobs.folder import JobFolder
-from elucidiff.sampling.jobs.job import Job, Shard
-from elucidiff.sampling.jobs.outputs import Drawn, Label, encoded, file_name
-from elucidiff.sampling.loop import Step
+from elucidiff.sampling.jobs.job import Job
+from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
 from elucidiff.sampling.sampler import SampleResult
 
 
@@ -59,65 +59,17 @@ class Task:
         finally:
             torch.set_num_threads(before)
 
-    def draw(
-        self,
-        seeds: Sequence[int],
-        labels: Tensor | Literal["uniform"] | None,
-        callback: Callable[[Step], object],
-    ) -> SampleResult:
-        """Samples for some of the seeds; see :meth:`.Sampler.run`. Whoever made the job has looked at its labels."""
-        return self.job.sampler.run(
+    @property
+    def draw(self) -> Callable[..., SampleResult]:
+        """Draws the samples of some seeds with some labels; see :meth:`.Sampler.run`."""
+        return functools.partial(
+            self.job.sampler.run,
             self.denoiser,
-            seeds,
-            labels,
-            any_class=True,
+            any_class=True,  # whoever made the job has looked at its labels
             batch_size=self.job.batch_size,
-            callback=callback,
             device=self.device,
             guide=self.guide,
         )
-
-
-_TOGETHER = 64
-
-
-def drawn(task: Task, shard: Shard, pause: Callable[[], object]) -> Iterator[Drawn]:
-    """Draw the samples of a shard in order, a few at a time.
-
-    Args:
-        task: how.
-        shard: which.
-        pause: called after every step of the solver; what it raises ends the drawing.
-
-    Raises:
-        ValueError: a sample is not finite.
-    """
-    job = task.job
-    # Several chunks at a time: step noise and solver arithmetic are cheaper for many samples than for few.
-    together = max(job.batch_size, _TOGETHER // job.batch_size * job.batch_size)
-    for start in range(0, len(shard.seeds), together):
-        seeds = shard.seeds[start : start + together]
-        labels = job.labels_of(shard.start + start, shard.start + start + len(seeds))
-        result = task.draw(seeds, labels, lambda step: pause())
-        contents = encoded(result.x.cpu(), job.pictures)
-        evaluations = torch.as_tensor(result.nfe).expand(len(seeds)).tolist()
-        for row in zip(seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
-            seed, content, nfe, (label, name) = row
-            yield Drawn(file_name(seed, job.suffix), content, seed, nfe, label, name)
-
-
-def _labels(result: SampleResult, denoiser: Any) -> list[tuple[Label | None, str]]:
-    """What to write of the label of each sample, and the name of its class, if it has one."""
-    if result.labels is None:
-        return [(None, "")] * len(result.seeds)
-    rows, known = result.labels.expand(len(result.seeds), -1), known_labels(denoiser)
-    if known.kind == "vectors":
-        return [(row, "") for row in rows.tolist()]
-    numbers = known.numbers_of(rows)
-    return [(number, known.name(known.place(number)) if known.names else "") for number in numbers]
-
-
-_TELL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -158,31 +110,43 @@ def work(
         OSError: a shard could not be written.
         StoppedError: ``pause`` did. The shard at hand is dropped, those that were written remain.
     """
-    while (index := take()) < task.job.shards:
+    job = task.job
+    while (index := take()) < job.shards:
         pause()
-        shard = task.job.shard(index)
+        shard = job.shard(index)
         fault = folder.fault(shard)
         if fault is None:
             continue
         if fault != "missing":
             tell(Event("damaged", index, len(shard.seeds), fault))
         begun = time.monotonic()
-        record = folder.write(shard, _counted(task, shard, tell, pause))
-        nfe = record["nfe"]["total"] / record["samples"]
-        told = f"{nfe:g} evaluations each, {time.monotonic() - begun:.1f} s, sha256 {record['sha256']}"
+        with folder.writing(shard) as writer:
+            for start in range(0, len(shard.seeds), job.together):
+                seeds = shard.seeds[start : start + job.together]
+                labels = job.labels_of(shard.start + start, shard.start + start + len(seeds))
+                result = task.draw(seeds, labels, callback=lambda step: pause())
+                writer.write(_files(task, result))
+                tell(Event("samples", index, len(seeds)))
+        nfe = sum(writer.nfe) / len(writer.nfe)
+        told = f"{nfe:g} evaluations each, {time.monotonic() - begun:.1f} s, sha256 {writer.record['sha256']}"
         tell(Event("written", index, len(shard.seeds), told))
 
 
-def _counted(
-    task: Task, shard: Shard, tell: Callable[[Event], object], pause: Callable[[], object]
-) -> Iterator[Drawn]:
-    """The samples, and now and then word of how many there were."""
-    count, said = 0, time.monotonic()
-    for sample in drawn(task, shard, pause):
-        yield sample
-        count += 1
-        if time.monotonic() - said > _TELL_S:
-            tell(Event("samples", shard.index, count))
-            count, said = 0, time.monotonic()
-    if count:
-        tell(Event("samples", shard.index, count))
+def _files(task: Task, result: SampleResult) -> Iterator[SampleFile]:
+    """The files of samples that were drawn together."""
+    contents = encoded(result.x.cpu(), task.job.pictures)
+    evaluations = torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
+    for row in zip(result.seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
+        seed, content, nfe, (label, name) = row
+        yield SampleFile(file_name(seed, task.job.suffix), content, seed, nfe, label, name)
+
+
+def _labels(result: SampleResult, denoiser: Any) -> list[tuple[Label | None, str]]:
+    """What to write of the label of each sample, and the name of its class, if it has one."""
+    if result.labels is None:
+        return [(None, "")] * len(result.seeds)
+    rows, known = result.labels.expand(len(result.seeds), -1), known_labels(denoiser)
+    if known.kind == "vectors":
+        return [(row, "") for row in rows.tolist()]
+    numbers = known.numbers_of(rows)
+    return [(number, known.name(known.place(number)) if known.names else "") for number in numbers]

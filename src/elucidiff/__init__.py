@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elucidiff import augment, data, evaluation, interop, networks, parts, sampling, solvers, training
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
-    from elucidiff.denoisers.model_folder import load
+    from elucidiff.interop import load
     from elucidiff.denoisers.preconditioned import Denoiser
     from elucidiff.design import objectives, preconditioning, schedules, steps
     from elucidiff.parts import part
@@ -87,7 +87,7 @@ _OBJECTS = {
     "Restart": "sampling.restart",
     "Sampler": "sampling.sampler",
     "SeededNoise": "sampling.seeds",
-    "load": "denoisers.model_folder",
+    "load": "interop",
     "part": "parts",
     "sample": "sampling.loop",
     "with_backend": "denoisers.backends",

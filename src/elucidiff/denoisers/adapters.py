@@ -341,10 +341,10 @@ class AdaptedDenoiser(nn.Module):
         # Where there is nothing but noise, formulas get a level at which they are finite, and are not used.
         sigma = torch.where(noise_only, 1.0, per_sample(levels, x)).to(x.dtype)
         s = torch.where(noise_only, 1.0, per_sample(scale, x)).to(x.dtype)
-        dtype = floating_type(self.network) if self.dtype is None else self.dtype
+        dtype = self.network_dtype
         arguments = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
         if labels is not None:
-            arguments.append(self._labels(labels, x, dtype))
+            arguments.append(self.labels_for(labels, x))
         channels = x.shape[1]
         answer = self.network(*arguments).to(x.dtype)
         output, rest = answer[:, :channels], answer[:, channels:]
@@ -369,11 +369,17 @@ class AdaptedDenoiser(nn.Module):
             False,
         )
 
-    def _labels(self, labels: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    @property
+    def network_dtype(self) -> torch.dtype:
+        """The floating type that the network sees."""
+        return floating_type(self.network) if self.dtype is None else self.dtype
+
+    def labels_for(self, labels: Tensor, x: Tensor) -> Tensor:
+        """Labels as the network gets them beside ``x``: rows of its type, or, if ``any_labels``, as they are."""
         if self.any_labels:
             given = torch.as_tensor(labels, device=x.device)
-            return given.to(dtype) if given.is_floating_point() else given
-        rows = label_rows(labels, self.label_dim).to(x.device, dtype)
+            return given.to(self.network_dtype) if given.is_floating_point() else given
+        rows = label_rows(labels, self.label_dim).to(x.device, self.network_dtype)
         check_label_count(rows, x)
         return rows
 

@@ -26,6 +26,7 @@ from elucidiff.design import preconditioning
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.interop import pickle_data
 from elucidiff.interop.nvlabs_names import network_config, our_order, reference_name
+from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.attention import SelfAttention
@@ -54,6 +55,16 @@ _WRAPPERS: dict[str, tuple[type[Preconditioning], dict[str, str]]] = {
 }
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a file begins as a pickle does (protocols 2 to 5), which of all that is opened are snapshots alone."""
+    if not path.is_file():
+        return False
+    with open_regular(path) as file:
+        start = file.read(2)
+    return len(start) == 2 and start[:1] == b"\x80" and 2 <= start[1] <= 5
+
+
+@opens(is_pickle)
 def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
     """Read a network snapshot (``network-snapshot-*.pkl``, or a published ``edm-*.pkl``); nothing in it is run.
 

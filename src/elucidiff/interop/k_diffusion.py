@@ -1,0 +1,188 @@
+"""Models of k-diffusion: the averaged network as one safetensors file, with its settings beside the weights.
+
+They are preconditioned as in Karras et al. 2022 (the library began as an implementation of that paper), so only their
+network is new: :mod:`.image_v1`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.preconditioning import EDM
+from elucidiff.design.steps import karras
+from elucidiff.interop import weights
+from elucidiff.interop.home_sampling import draws, home, one_of, step_count
+from elucidiff.interop.image_v1 import ImageV1
+from elucidiff.interop.opening import opens
+from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.loop import sample
+from elucidiff.untrusted import clipped, parse_json, printable, read_json, reading
+
+_AUGMENT = 9  # numbers that describe an augmentation
+_MOST = 1 << 14
+_SOLVERS = {"heun": "heun", "euler": "euler", "dpmpp_2m": "dpmpp_2m"}
+# Names of the averaged weights in a training checkpoint there.
+_AVERAGED = "model_ema"
+
+
+def says_so(path: Path) -> bool:
+    """Whether a file is of safetensors with the entry ``config``, as the library's ``convert`` script writes it."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    return "config" in weights.metadata(path)
+
+
+@opens(says_so)
+def load(path: str | os.PathLike[str], config: Mapping[str, Any] | str | os.PathLike[str] | None = None) -> Denoiser:
+    """Read a network of k-diffusion.
+
+    Args:
+        path: a safetensors file of the averaged inner model, or a training checkpoint ``*.pth``.
+        config: the settings that it was trained with, or their JSON file; by default those in the file itself.
+
+    Returns:
+        The denoiser on the CPU, in float32 and evaluation mode; its range is sigma_min to sigma_max of the settings.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is damaged, says nothing of its settings, or they describe no network that is known or that
+            fits the weights. The message names the file.
+    """
+    stored = weights.read(path)
+    with reading(path):
+        settings = _settings(path, stored, config)
+        averaged = weights.tensors(stored.get(_AVERAGED, stored), "the checkpoint")
+        model = _entry(settings, "model", Mapping)
+        network = _network(model, len(averaged))
+        weights.fit(network, averaged)
+        levels = {name: _number(model, name, default) for name, default in _RANGE.items()}
+        denoiser = Denoiser(network, EDM(**levels))
+    denoiser.facts["home"] = {"format": "k_diffusion", "settings": dict(settings)}
+    denoiser.facts["provenance"] = {"format": "k-diffusion", "file": printable(Path(path).name)}
+    return denoiser.eval()
+
+
+_RANGE = {"sigma_data": 0.5, "sigma_min": 0.01, "sigma_max": 80.0}
+
+
+@home("k_diffusion")
+def sample_at_home(
+    denoiser: Denoiser,
+    noise: Tensor,
+    steps: int | str | None,
+    labels: Tensor | None,
+    step_noise: Tensor | None,
+    *,
+    sampler: str = "dpmpp_2m",
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+    rho: float = 7.0,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """``sample_heun``, ``sample_euler`` or ``sample_dpmpp_2m`` over ``get_sigmas_karras``."""
+    name = one_of("sampler", sampler.removeprefix("sample_"), tuple(_SOLVERS))
+    low = denoiser.sigma_min if sigma_min is None else sigma_min
+    high = denoiser.sigma_max if sigma_max is None else sigma_max
+    sigmas = karras(step_count(steps), low, high, rho)
+    churn = Churn(s_churn, s_tmin, s_tmax, s_noise) if s_churn else None
+    draw = draws(step_noise, generator, noise, len(sigmas) - 1) if churn else None
+    return sample(
+        denoiser,
+        noise,
+        sigmas,
+        solver=_SOLVERS[name],
+        churn=churn,
+        labels=labels,
+        noise=None if draw is None else lambda x, index: draw(index).to(x),
+        batch_size=None,
+    )
+
+
+def _settings(path: Any, stored: Mapping[str, Any], config: Any) -> Mapping[str, Any]:
+    if isinstance(config, Mapping):
+        return config
+    if config is not None:
+        found: Any = read_json(config)
+    elif isinstance(stored.get("config"), Mapping):
+        found = stored["config"]
+    else:
+        text = weights.metadata(path).get("config")
+        if text is None:
+            raise ValueError("it has no entry 'config': give config, the settings that the network was trained with")
+        found = parse_json(text, Path(path))
+    if not isinstance(found, Mapping):
+        raise ValueError("its 'config' is no set of settings")
+    return found
+
+
+def _network(model: Mapping[str, Any], count: int) -> ImageV1:
+    """The network that the settings mean, without values, and no larger than a file of ``count`` weights can fill."""
+    if model.get("type") != "image_v1":
+        raise ValueError(f"its model is of type {clipped(repr(model.get('type')))}: only image_v1 is known")
+    for name in ("mapping_cond_dim", "unet_cond_dim", "cross_cond_dim"):
+        if model.get(name):
+            raise ValueError(f"its model takes conditions ({name} is not 0), which are not known here")
+    if any(_entry(model, "cross_attn_depths", list, None) or []):
+        raise ValueError("its model attends to conditions (cross_attn_depths), which are not known here")
+    depths, channels = (_numbers(model, name) for name in ("depths", "channels"))
+    if sum(depths) > count or max(channels) > _MOST or len(depths) > 16:
+        raise ValueError(f"its settings ask for {sum(depths)} blocks, for which {count} weights are too few")
+    size = _numbers(model, "input_size")
+    with torch.device("meta"):
+        return ImageV1(
+            channels_in=_whole(model, "input_channels"),
+            size=size,
+            mapping_out=_whole(model, "mapping_out"),
+            depths=depths,
+            channels=channels,
+            self_attn_depths=[bool(entry) for entry in _entry(model, "self_attn_depths", list)],
+            patch_size=_whole(model, "patch_size", 1),
+            skip_stages=_whole(model, "skip_stages", 0),
+            augment=_AUGMENT if model.get("augment_wrapper", True) else 0,
+            has_variance=bool(model.get("has_variance", False)),
+        )
+
+
+_REQUIRED = object()
+
+
+def _entry(settings: Mapping[str, Any], name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    value = settings.get(name)
+    if value is None and default is not _REQUIRED:
+        return default
+    if not isinstance(value, kind):
+        raise ValueError(f"its setting {name} is {clipped(repr(value))}, but must be a {kind.__name__.lower()}")
+    return value
+
+
+def _whole(settings: Mapping[str, Any], name: str, default: Any = _REQUIRED) -> int:
+    value = _entry(settings, name, int, default)
+    if isinstance(value, bool) or not 0 <= value <= _MOST:
+        raise ValueError(f"its setting {name} is {clipped(repr(value))}, but must be a number up to {_MOST}")
+    return int(value)
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    value = settings.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"its setting {name} is {clipped(repr(value))}, but must be a number")
+    return float(value)
+
+
+def _numbers(settings: Mapping[str, Any], name: str) -> list[int]:
+    listed = _entry(settings, name, list)
+    if not 0 < len(listed) <= 16:
+        raise ValueError(f"its setting {name} has {len(listed)} entries")
+    return [_whole({name: entry}, name) for entry in listed]

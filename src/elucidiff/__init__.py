@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from elucidiff import augment, data, evaluation, interop, networks, parts, sampling, solvers, training
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
-    from elucidiff.interop import load
     from elucidiff.denoisers.preconditioned import Denoiser
     from elucidiff.design import objectives, preconditioning, schedules, steps
+    from elucidiff.interop import load
     from elucidiff.parts import part
     from elucidiff.sampling import inverse, table
     from elucidiff.sampling.churn import Churn

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from elucidiff.interop import flow_matching, k_diffusion, nvlabs, openai, physicsnemo
+from elucidiff.interop import diffusers, flow_matching, k_diffusion, nvlabs, openai, physicsnemo
 from elucidiff.interop.home_sampling import home_sample
 from elucidiff.interop.opening import load
 
-__all__ = ["flow_matching", "home_sample", "k_diffusion", "load", "nvlabs", "openai", "physicsnemo"]
+__all__ = ["diffusers", "flow_matching", "home_sample", "k_diffusion", "load", "nvlabs", "openai", "physicsnemo"]

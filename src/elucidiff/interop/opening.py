@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from elucidiff.denoisers import model_folder
 from elucidiff.untrusted import printable
 
@@ -32,21 +34,26 @@ def opens(recognises: Callable[[Path], bool]) -> Callable[[_Reader], _Reader]:
     return register
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
     """Read a model: a model folder, or what another library saved with its description.
 
     Args:
         path: a folder that :meth:`.Denoiser.save` wrote; a network snapshot of NVlabs/edm or edm2; a file or folder
             of another library that holds its own settings.
+        device: where its weights are to be; the CPU by default.
 
     Returns:
-        The denoiser on the CPU, in evaluation mode.
+        The denoiser, in evaluation mode.
 
     Raises:
         OSError: a file is missing or cannot be read.
         ValueError: it is damaged, or of a format that is not known. The message names the file.
     """
-    where = Path(path)
+    denoiser = _read(Path(path))
+    return denoiser if device is None else denoiser.to(device)
+
+
+def _read(where: Path) -> Any:
     for recognises, reader in _READERS:
         if recognises(where):
             return reader(where)

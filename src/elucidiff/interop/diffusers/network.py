@@ -1,0 +1,197 @@
+"""A network of diffusers, from its folder: built by the installed package, filled from safetensors alone."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from elucidiff.untrusted import clipped, printable, read_json, reading
+
+WEIGHTS = "diffusion_pytorch_model"
+_MOST = 1 << 16
+"""Nothing in a network's settings is larger, and no network has as many layers."""
+
+
+class DiffusersNetwork(nn.Module):
+    """A network of diffusers, called as ``network(x, t[, condition])``.
+
+    Args:
+        model: the network.
+
+    Attributes:
+        sample_shape: shape (C, *spatial) of a sample; empty if the settings do not say it.
+        label_dim: number of classes; 0 where the condition is none.
+        text: whether the condition is an encoded text (B, L, E), and not a class.
+        sign: what the output is multiplied with.
+    """
+
+    def __init__(self, model: nn.Module, sign: int = 1) -> None:
+        super().__init__()
+        self.model = model
+        self.sign = sign
+        config: Any = getattr(model, "config", {})
+        parameters = inspect.signature(model.forward).parameters
+        self._takes = frozenset(parameters)
+        # Transformers call the sample hidden_states.
+        self._sample = next(iter(parameters))
+        size = config.get("sample_size")
+        spatial = (size, size) if isinstance(size, int) else tuple(size or ())
+        self.sample_shape = (int(config.get("in_channels", 0)), *spatial) if spatial else ()
+        self.label_dim = int(config.get("num_class_embeds") or 0)
+        if "class_labels" in parameters and config.get("norm_type") == "ada_norm_zero":
+            self.label_dim = int(config.get("num_embeds_ada_norm") or 0)
+        self.text = "encoder_hidden_states" in parameters and not self.label_dim
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, _: Tensor | None = None) -> Tensor:
+        """The network's output.
+
+        Args:
+            x: scaled samples (B, C, *spatial).
+            t: times (B,) or (1,).
+            condition: class indices (B,), one-hot rows (B, label_dim), or an encoded text (B or 1, L, E).
+
+        Raises:
+            ValueError: the condition is missing, or none that the network takes.
+        """
+        arguments: dict[str, Any] = {self._sample: x, "timestep": t.expand(len(x)), "return_dict": False}
+        if self.text:
+            arguments["encoder_hidden_states"] = self._encoded(condition, x)
+        elif self.label_dim:
+            arguments["class_labels"] = self._classes(condition, x)
+        elif condition is not None:
+            raise ValueError("a condition was given to a network that takes none: leave labels out")
+        output: Tensor = self.model(**arguments)[0]
+        return output if self.sign == 1 else self.sign * output
+
+    def _encoded(self, condition: Tensor | None, x: Tensor) -> Tensor:
+        if condition is None:
+            raise ValueError("this model needs the encoded text that it draws: give labels (B, length, width)")
+        if condition.ndim != 3 or len(condition) not in (1, len(x)):
+            raise ValueError(f"labels have shape {tuple(condition.shape)}: give encoded texts (B, length, width)")
+        return condition.to(x.device, x.dtype).expand(len(x), -1, -1)
+
+    def _classes(self, condition: Tensor | None, x: Tensor) -> Tensor:
+        if condition is None or (condition.is_floating_point() and not bool((condition.sum(-1) > 0).all())):
+            raise ValueError(f"this model has {self.label_dim} classes and none for 'no class': give labels")
+        if condition.is_floating_point():
+            if condition.ndim != 2 or not bool((condition.amax(1) == condition.sum(1)).all()):
+                raise ValueError("this model takes one class a sample: label rows must be one-hot")
+            condition = condition.argmax(1)
+        return condition.to(x.device).expand(len(x))
+
+
+def is_network(folder: Path) -> bool:
+    """Whether a folder has the settings of a network of diffusers."""
+    return (folder / "config.json").is_file()
+
+
+def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
+    """The network of a folder with ``config.json`` and weights in safetensors, in float32, in evaluation mode.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: a file is damaged, the class is none of diffusers' networks, or the weights are not those of the
+            network.
+        ImportError: diffusers is not installed.
+    """
+    where = folder / "config.json"
+    config = read_json(where)
+    if not isinstance(config, dict) or not isinstance(config.get("_class_name"), str):
+        raise ValueError(f"{printable(str(where))} does not name a network (_class_name)")
+    if "quantization_config" in config:
+        raise ValueError(f"{printable(str(where))}: the weights are quantised, which is not read")
+    _check_size(config, printable(str(where)))
+    shapes, variant = _stored(folder)
+    cls = _class(config["_class_name"], printable(str(where)))
+    with reading(where), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outline = cls.from_config(config)
+        wanted = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
+    _compare(wanted, shapes, printable(str(folder)))
+    with reading(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, variant=variant, torch_dtype=torch.float32
+        )
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{printable(str(folder))}: the weights {name} are not all finite")
+    return DiffusersNetwork(model, sign).requires_grad_(False).eval()
+
+
+def diffusers_package() -> Any:
+    """The installed package.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return importlib.import_module("diffusers")
+    except ImportError:
+        raise ImportError("reading a diffusers model needs diffusers: pip install 'elucidiff[diffusers]'") from None
+
+
+def _class(name: str, where: str) -> Any:
+    package = diffusers_package()
+    cls = getattr(package, name, None) if name.isidentifier() else None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and issubclass(cls, package.ModelMixin)):
+        raise ValueError(f"{where}: {clipped(name)!r} is no network of diffusers {package.__version__}")
+    return cls
+
+
+def _check_size(config: Mapping[str, Any], where: str) -> None:
+    """Raise ValueError where a number in the settings could exhaust the memory before weights are looked at."""
+    for name, value in config.items():
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > 64 or any(isinstance(number, int | float) and abs(number) > _MOST for number in numbers):
+            raise ValueError(f"{where}: {clipped(name)} is too large for a network")
+    if any(isinstance(config.get(name), int) and config[name] > 64 for name in ("layers_per_block", "num_layers")):
+        raise ValueError(f"{where}: a network of more than 64 layers in a row is not read")
+
+
+def _stored(folder: Path) -> tuple[dict[str, tuple[int, ...]], str | None]:
+    """Shapes of the stored weights by name, and which variant of the files it is."""
+    for variant in (None, "fp16"):
+        middle = f".{variant}" if variant else ""
+        file = folder / f"{WEIGHTS}{middle}.safetensors"
+        index = folder / f"{WEIGHTS}.safetensors.index{middle}.json"
+        if file.is_file():
+            return _shapes(file), variant
+        if index.is_file():
+            named = read_json(index)
+            weights = named.get("weight_map") if isinstance(named, dict) else None
+            if not isinstance(weights, dict) or not all(isinstance(value, str) for value in weights.values()):
+                raise ValueError(f"{printable(str(index))} does not say where the weights are")
+            names = sorted(set(weights.values()))
+            if any(Path(name).name != name for name in names):
+                raise ValueError(f"{printable(str(index))} names files outside of its folder")
+            return {key: shape for name in names for key, shape in _shapes(folder / name).items()}, variant
+    if any(folder.glob("*.bin")):
+        raise ValueError(
+            f"{printable(str(folder))} has its weights as a pickle (.bin), which is not read: save the model again "
+            "with save_pretrained(..., safe_serialization=True)"
+        )
+    raise FileNotFoundError(f"{printable(str(folder))} has no weights {WEIGHTS}.safetensors")
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    with reading(file), safe_open(file, "pt") as opened:
+        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
+
+def _compare(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]], where: str) -> None:
+    for name in sorted(wanted.keys() | stored.keys()):
+        if name not in stored:
+            raise ValueError(f"{where} lacks the weights {name}")
+        if name not in wanted:
+            raise ValueError(f"{where} has the weights {clipped(name)!r}, which the network does not")
+        if wanted[name] != stored[name]:
+            raise ValueError(f"{where}: the weights {name} have shape {stored[name]}, not {wanted[name]}")

@@ -139,7 +139,7 @@ class Denoiser(nn.Module):
         dtype = floating_type(self.network)
         if isinstance(x, Tensor):  # else the next line says so
             x = x.to(torch.promote_types(dtype, torch.float32))
-        given = noise_levels(sigma, x)
+        given = noise_levels(sigma, x, looked_at=not self.training)
         # Without noise there is nothing to ask the network, and ln(0) is nothing to tell it: it is asked at a level
         # where it has an answer, which is then not used.
         clean = given == 0

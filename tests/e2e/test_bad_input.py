@@ -42,7 +42,7 @@ def refused(run: Run, *words: str | Path) -> str:
         (("sample", "no/such/model"), "no/such/model"),
         (("figure", "stesp"), "did you mean 'steps'?"),
         (("figure", "steps", "--n", "1"), "at least 2"),
-        (("figure", "steps", "--rho", "0"), "rho is 0"),
+        (("figure", "steps", "--steps", "karras:rho=0"), "rho is 0"),
     ],
 )
 def test_mistakes_that_need_no_model(elucidiff: Run, words: tuple[str, ...], says: str) -> None:

@@ -77,7 +77,7 @@ def test_figures(elucidiff: Run, trained: Path, tmp_path: Path) -> None:
     assert sampled.returncode == 0, sampled.stderr
     for words in (
         ("trajectory", trained / "model", "--n", "4", "--seeds", "0-1"),
-        ("steps", "--rho", "3", "7"),
+        ("steps", "--steps", "karras:rho=3", "log_uniform"),
         ("steps",),
         ("grid", tmp_path / "samples"),
     ):

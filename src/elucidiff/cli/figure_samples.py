@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 import elucidiff
 from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
 from elucidiff.figures.grid import read_samples
 from elucidiff.figures.style import is_picture
 from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step
+from elucidiff.sampling.sampler import parse_choice
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -67,19 +69,19 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Steps:
-    """Where samplers spend their steps: the four columns of Table 1, or karras steps by rho."""
+    """Where samplers spend their steps: the four columns of Table 1, or any others."""
 
     n: int = 18
-    """Number of steps."""
-    rho: tuple[float, ...] = ()
-    """Compare karras steps with these exponents instead of the columns of the table."""
+    """Number of steps, of those that do not say theirs."""
+    steps: tuple[str, ...] = ()
+    """Compare these instead of the columns of the table, such as karras:rho=3 karras:rho=7 log_uniform."""
     out: Path = Path("steps.png")
     """File to write; an SVG goes beside it."""
 
     def draw(self) -> Figure:
         """Compute and draw."""
-        if self.rho:
-            levels = {f"rho = {rho:g}": elucidiff.steps.karras(self.n, rho=rho) for rho in self.rho}
+        if self.steps:
+            levels = {text: parse_choice("steps", text, Karras(self.n)).within() for text in self.steps}
         else:
             titles = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM + DDIM", "edm": "EDM"}
             levels = {titles[name]: design.steps(self.n) for name, design in table.NAMES.items()}

@@ -70,7 +70,7 @@ class Optimise:
     guidance: str | None = None
     """Guidance under which samples will be drawn, as for `elucidiff sample`."""
     free_first: bool = False
-    """Let sampling start at a lower noise level than --sigma-max, with the same latents, if that is better."""
+    """Let sampling start lower than at the sigma_max of --steps, with the same latents, if that is better."""
     seeds: str = "1000000-1000031"
     """Warm-up seeds, on which the error is minimised."""
     fresh_seeds: str = "2000000-2000063"

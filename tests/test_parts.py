@@ -89,7 +89,7 @@ def test_every_part_of_ours_is_written_and_read_and_has_help() -> None:
             assert parts.summary(cls), (kind, name)
             for each in parts.settings(cls):
                 assert each.help, (kind, name, each.name)
-            if all(each.default is not MISSING for each in parts.settings(cls)):
+            if all(each.default is not MISSING or each.default_factory is not MISSING for each in fields(cls)):
                 value = cls()
                 assert parts.parse(kind, parts.to_text(value)) == value
                 assert parts.from_plain(kind, parts.to_plain(value)) == value

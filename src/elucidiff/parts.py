@@ -23,13 +23,16 @@ stranger's part, in a module that the user names with ``--plugin``, works like o
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import numbers
 import pkgutil
 import re
+import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +144,12 @@ KINDS: Mapping[str, Kind] = {
             "what is measured and drawn",
             "elucidiff.figures.measured:MeasuredFigure",
             "elucidiff.figures",
+        ),
+        Kind(
+            "format",
+            "in what other people's models are kept",
+            "elucidiff.interop.opening:Format",
+            "elucidiff.interop",
         ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
     )
@@ -289,7 +298,7 @@ def settings(cls: type) -> tuple[Setting, ...]:
 
 
 def _settings(cls: type) -> tuple[Setting, ...]:
-    hints, told = get_type_hints(cls), _helps(cls)
+    hints, told = get_type_hints(cls), helps(cls)
     return tuple(
         Setting(
             entry.name,
@@ -487,10 +496,11 @@ def _no_setting(key: str, spelled: Sequence[Setting]) -> str:
     return f"has no setting {key!r}; {suggestion(key, names)}" if names else f"has no settings, but {key!r} is set"
 
 
-def _helps(cls: type) -> dict[str, str]:
-    """The entries of the sections Args and Attributes in the docstrings of a class and its bases."""
+def helps(cls: type) -> dict[str, str]:
+    """What is said of each field of a class and its bases: the text below it, or its entry in the docstring."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
+        found.update(_texts_below(each) if dataclasses.is_dataclass(each) else {})
         lines = (inspect.getdoc(each) or "").splitlines() if each.__dict__.get("__doc__") else []
         inside, name = False, ""
         for line in lines:
@@ -504,6 +514,26 @@ def _helps(cls: type) -> dict[str, str]:
             elif inside and name and line.startswith("        "):
                 for key in (each.strip() for each in name.split(",")):
                     found[key] += f" {line.strip()}"
+    return found
+
+
+@functools.cache
+def _texts_below(cls: type) -> Mapping[str, str]:
+    """The texts that stand below the fields of a class, as its source has them."""
+    try:
+        (defined,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    found = {}
+    for entry, below in itertools.pairwise(defined.body if isinstance(defined, ast.ClassDef) else []):
+        if (
+            isinstance(entry, ast.AnnAssign)
+            and isinstance(entry.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            found[entry.target.id] = " ".join(below.value.value.split())
     return found
 
 

@@ -17,7 +17,6 @@ from elucidiff.cli.common.models import IDEAL, StudiedModel, load_guide, open_mo
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.units import range_advice
 from elucidiff.denoisers.backends import Backend
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
 from elucidiff.evaluation.ablation.cells import TRUNCATION
@@ -27,6 +26,7 @@ from elucidiff.evaluation.quality.metrics import is_metric, metric_names
 from elucidiff.evaluation.results import ResultsTable
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
+from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling.sampler import Sampler, parse_choice

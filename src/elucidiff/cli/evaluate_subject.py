@@ -18,10 +18,10 @@ from elucidiff.cli.common.labels import labels_or_uniform
 from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.units import of_8_bits, range_advice
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import BlockStore, Extractor, OfDataset, OfModel, open_images
 from elucidiff.evaluation.quality.features import Described
 from elucidiff.evaluation.quality.reference import kept_features
+from elucidiff.interop.opening import checksum
 from elucidiff.sampling import parse_seeds
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sample_folder import check_folder, write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.cli.common.units import makes_pictures, range_of
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
+from elucidiff.interop.opening import checksum
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.initial import labels_for
 from elucidiff.sampling.interpolation import mixed, path, stops

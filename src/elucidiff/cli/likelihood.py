@@ -24,11 +24,11 @@ from elucidiff.cli.common.units import range_of
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
+from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
 from elucidiff.sampling.likelihood.divergence import is_exact

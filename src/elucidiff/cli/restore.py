@@ -21,10 +21,10 @@ from elucidiff.cli.common.sample_folder import check_folder, write_account, writ
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.units import makes_pictures
 from elucidiff.data.decoding import decode
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
+from elucidiff.interop.opening import checksum
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.seeds import parse_seeds

@@ -15,8 +15,8 @@ from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.sample_job import draw
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.interop.opening import checksum
 from elucidiff.launch.coordination import failing_once
 from elucidiff.sampling.sampler import Sampler
 

@@ -15,7 +15,6 @@ from elucidiff.cli import evaluate
 from elucidiff.cli.evaluate_reference import evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.search import Options
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator, OfModel
@@ -30,6 +29,7 @@ from elucidiff.evaluation.search import (
     parse_options,
     rungs,
 )
+from elucidiff.interop.opening import checksum
 from elucidiff.sampling.optimise import solve_exactly
 from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
 from elucidiff.sampling.optimise.steps import check_seeds

@@ -18,9 +18,9 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.labels import draw_labels_from
 from elucidiff.cli.common.units import range_advice
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
+from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.lock import file_held
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly

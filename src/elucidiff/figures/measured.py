@@ -89,14 +89,7 @@ class MeasuredFigure(ABC):
 
 @dataclass(frozen=True)
 class OfModel(MeasuredFigure):
-    """A figure of a model and its data.
-
-    Args:
-        model: a model folder.
-        data: name or path of a data set; None for what the model was trained on.
-        device: cpu, cuda, mps, or auto for the best there is.
-        batch_size: images in one call of the network.
-    """
+    """A figure of a model and its data."""
 
     model: Positional[Path]
     """A model folder."""

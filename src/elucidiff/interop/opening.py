@@ -1,46 +1,87 @@
-"""A model of any format that says itself what it is: ours, or another library's, recognised by content.
-
-A reader of such a format registers itself::
-
-    @opens(lambda path: (path / "model_index.json").is_file())
-    def load(path): ...
+"""Formats that models come in, each a part that recognises its own by content: :func:`load` opens any of them.
 
 Formats whose files hold weights alone (``interop.openai``, say) are read by their own ``load``, and told the rest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from elucidiff import parts
 from elucidiff.denoisers import model_folder
+from elucidiff.files import sha256
 from elucidiff.untrusted import printable
 
 _Reader = TypeVar("_Reader", bound=Callable[..., Any])
-_READERS: list[tuple[Callable[[Path], bool], Callable[..., Any]]] = []
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """A format of other people's models; a new one is :meth:`recognises` and :meth:`load`."""
+
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether the file or folder is of this format, by what is in it; quick, and without running anything of it.
+
+        Called with whatever somebody names: False, not an error, for what is something else.
+        """
+
+    @abstractmethod
+    def load(self, path: Path) -> Any:
+        """The model as a denoiser on the CPU, in evaluation mode.
+
+        Raises:
+            ValueError: it is damaged; the message names the file.
+            OSError: it cannot be read.
+        """
 
 
 def opens(recognises: Callable[[Path], bool]) -> Callable[[_Reader], _Reader]:
-    """Register a reader of paths of which ``recognises`` is true."""
+    """Register a reader of paths, of which ``recognises`` is true, as the format that its room here is named after::
+
+    @opens(lambda path: (path / "model_index.json").is_file())
+    def load(path): ...
+    """
 
     def register(reader: _Reader) -> _Reader:
-        _READERS.append((recognises, reader))
+        methods = {
+            "recognises": lambda self, path: recognises(path),
+            "load": lambda self, path: reader(path),
+            "__doc__": (reader.__doc__ or "").strip().split("\n\n")[0],
+            "__module__": reader.__module__,
+        }
+        name = reader.__module__.removeprefix("elucidiff.interop.").partition(".")[0]
+        parts.part("format", name)(dataclass(frozen=True)(type("Reader", (Format,), methods)))
         return reader
 
     return register
 
 
-def load(path: str | os.PathLike[str], device: str | torch.device | None = None) -> Any:
+def recognised(path: str | os.PathLike[str]) -> Format | None:
+    """The format of a file or folder, plugins' included; None for our own model folders and what nobody knows."""
+    where = Path(path)
+    if not where.exists() or (where / "model.json").exists():
+        return None
+    made = (cls() for cls in parts.parts_of("format").values())
+    return next((each for each in made if each.recognises(where)), None)
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device | None = None, **options: Any) -> Any:
     """Read a model: a model folder, or what another library saved with its description.
 
     Args:
         path: a folder that :meth:`.Denoiser.save` wrote; a network snapshot of NVlabs/edm or edm2; a file or folder
-            of another library that holds its own settings.
+            of another library that holds its own settings: ``elucidiff parts format`` lists them.
         device: where its weights are to be; the CPU by default.
+        options: of a model folder, passed on to :func:`.model_folder.load`.
 
     Returns:
         The denoiser, in evaluation mode.
@@ -49,17 +90,36 @@ def load(path: str | os.PathLike[str], device: str | torch.device | None = None)
         OSError: a file is missing or cannot be read.
         ValueError: it is damaged, or of a format that is not known. The message names the file.
     """
-    denoiser = _read(Path(path))
+    denoiser = _read(Path(path), options)
     return denoiser if device is None else denoiser.to(device)
 
 
-def _read(where: Path) -> Any:
-    for recognises, reader in _READERS:
-        if recognises(where):
-            return reader(where)
+def _read(where: Path, options: Mapping[str, Any]) -> Any:
+    if (found := recognised(where)) is not None:
+        return found.load(where)
     if where.is_file():
         raise ValueError(
             f"{printable(str(where))} is no model that says what it is: weights alone are read by "
-            "elucidiff.interop.openai.load and its fellows, which are told the settings"
+            "elucidiff.interop.openai.load and its fellows, which are told the settings (a format of your own needs "
+            "its module: --plugin MODULE)"
         )
-    return model_folder.load(where)
+    return model_folder.load(where, **options)
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of all that decides what a model returns: see :func:`.model_folder.checksum`; of another format, of all
+    its files.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: a description is damaged.
+    """
+    where = Path(path)
+    if recognised(where) is None:
+        return model_folder.checksum(where)
+    if where.is_file():
+        return sha256(where)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in where.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(where)}\0{sha256(file)}\0".encode())
+    return digest.hexdigest()

@@ -16,12 +16,12 @@ from elucidiff.cli.common.progress import Progress
 from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.evaluation.ablation import open_evaluator
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.reference import holds_statistics
+from elucidiff.interop.opening import checksum
 
 
 def load_guide(guide: Path, model: Path, device: torch.device) -> Denoiser:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from elucidiff.interop import diffusers, flow_matching, k_diffusion, nvlabs, openai, physicsnemo
+from elucidiff.interop import diffusers, flow_matching, k_diffusion, nvlabs, openai, physicsnemo, score_sde
 from elucidiff.interop.home_sampling import home_sample
 from elucidiff.interop.opening import load
 
-__all__ = ["diffusers", "flow_matching", "home_sample", "k_diffusion", "load", "nvlabs", "openai", "physicsnemo"]
+__all__ = [
+    "diffusers",
+    "flow_matching",
+    "home_sample",
+    "k_diffusion",
+    "load",
+    "nvlabs",
+    "openai",
+    "physicsnemo",
+    "score_sde",
+]

@@ -168,7 +168,6 @@ def test_sub_vp_time() -> None:
         ("model", {"progressive": "output"}, "did you mean 'output_skip'"),
         ("model", {"nf": 0}, "nf is 0"),
         ("model", {"normalization": "InstanceNorm"}, "only GroupNorm is known"),
-        ("model", {"scale_by_sigma": True}, "there is no such sigma"),
         ("model", {"fir": True, "attn_resolutions": [8]}, "the weights lack|unexpectedly|where"),
         ("training", {"continuous": False}, "continuous time"),
         ("training", {"sde": "vsde"}, "did you mean 'vpsde'"),

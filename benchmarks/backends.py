@@ -39,7 +39,7 @@ def _measure(model: str, backends: list[Backend], batch: int, rounds: int) -> No
     x = torch.randn(batch, *denoiser.sample_shape)
     given = [x, torch.linspace(-1, 1, batch)]
     given += [torch.randn(batch, denoiser.label_dim)] if denoiser.label_dim else []
-    flops = forward_flops(denoiser.network.config)  # type: ignore[arg-type]
+    flops = forward_flops(denoiser.network.blueprint)  # type: ignore[arg-type]
     print(f"{model}: {flops / 1e9:.3g} GFLOP a sample, batch {batch}, {torch.get_num_threads()} threads, ", end="")
     print(f"torch {torch.__version__}")
     sides = {"as loaded": functools.partial(denoiser.network, *given)}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elucidiff.networks import UNet
+from elucidiff.networks import DDPMPPSettings, NetworkSettings, UNet
 from elucidiff.training import TrainingConfig
 
 Weights = Mapping[str, Tensor]
@@ -24,7 +24,8 @@ Weights = Mapping[str, Tensor]
 
 def with_standard_layers(config: TrainingConfig) -> TrainingConfig:
     """The settings with the paper's DDPM++ in place of magnitude-preserving layers, which this side does not have."""
-    network = dataclasses.replace(config.network, architecture="ddpmpp")
+    common = {entry.name: getattr(config.network, entry.name) for entry in dataclasses.fields(NetworkSettings)}
+    network = DDPMPPSettings(**common)
     return dataclasses.replace(config, network=network, learned_loss_weighting=False, lr=min(config.lr, 2e-3))
 
 

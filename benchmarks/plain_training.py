@@ -52,9 +52,10 @@ class PlainTraining:
             decay: factor on the learning rate.
         """
         config, count, sd = self.config, len(images), self.config.sigma_data
+        noise_levels = config.objective.noise
         level = torch.randn(count) if level is None else level
         noise = torch.randn_like(images) if noise is None else noise
-        sigma = (config.p_mean + config.p_std * level).exp().reshape(-1, 1, 1, 1)
+        sigma = noise_levels.from_base(level).reshape(-1, 1, 1, 1)
 
         self.optimiser.zero_grad()
         x = images + sigma * noise

@@ -27,8 +27,9 @@ from elucidiff.data import to_unit
 from elucidiff.evaluation import loss_per_sigma
 from elucidiff.evaluation.frechet import frechet_distance, moments
 from elucidiff.files import write_whole
+from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler
-from elucidiff.training import NetworkConfig, TrainingConfig, train
+from elucidiff.training import TrainingConfig, train
 
 RUNS = Path("runs/recommended-noise")
 SEEDS = (0, 1, 2)
@@ -133,12 +134,11 @@ def config(name: str, sigma_data: float, setting: Setting, seed: int) -> Trainin
         data=str(RUNS / f"{name}.npz"),
         validation_images=HELD_OUT,
         memorisation_samples=0,
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=24, channel_multipliers=(1, 2), blocks_per_level=1, attention_resolutions=(), dropout=0.0
         ),
-        sigma_data=sigma_data,
-        p_mean=setting.p_mean,
-        p_std=setting.p_std,
+        preconditioning=ed.preconditioning.EDM(sigma_data),
+        objective=ed.objectives.EDM(setting.p_mean, setting.p_std, sigma_data),
         duration_images=IMAGES,
         batch_size=16,
         lr=3e-3,

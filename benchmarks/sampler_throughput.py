@@ -19,8 +19,8 @@ import elucidiff as ed
 from benchmarks.plain import PlainDDPMpp, plain_heun, with_standard_layers
 from benchmarks.timing import interleaved, ratio
 from elucidiff.denoisers.shapes import label_rows
-from elucidiff.training.parts import make_network
 from elucidiff.training.presets import preset
+from elucidiff.training.state import make_network
 
 SHAPES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 

@@ -22,16 +22,17 @@ import torch
 
 import elucidiff as ed
 from benchmarks.judging_garments import BLOCK, frechet, held_out_loss, judge, spread
+from benchmarks.plain import with_standard_layers
 from benchmarks.tables import write_table
 from benchmarks.timing import interleaved
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
 from elucidiff.data import to_unit
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import write_whole
+from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, train
-from elucidiff.training.config import NetworkConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.presets import preset
@@ -44,10 +45,10 @@ PAPER = TrainingConfig(
     data="fashion-mnist",
     conditional=True,
     # DDPM++ of the paper, narrowed to the parameter count of our preset.
-    network=NetworkConfig(
+    network=DDPMPPSettings(
         base_channels=22, channel_multipliers=(2, 2, 2), blocks_per_level=4, attention_resolutions=(14,), dropout=0.13
     ),
-    augment=Options(p=0.12, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1),
+    augment=Augment.paper(0.12),
     # Batch 512 would leave 200 updates in an hour. The ramp is the same share of the run as in the paper, and its
     # ramp-up keeps the half-life of the average at 5% of the images seen.
     batch_size=64,
@@ -65,7 +66,7 @@ OURS = dataclasses.replace(
     memorisation_samples=0,
 )
 # 1.67 instead of 1.73 million parameters, and the learning rate that did best with it.
-PLAIN = dataclasses.replace(OURS.network, architecture="ddpmpp")
+PLAIN = with_standard_layers(OURS).network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,11 @@ RECIPES = {
     "fast-gains": _ours("scalar gains at the learning rate of the weights", lr_gains=1.0),
     "no-decay": _ours("constant learning rate", lr_decay="constant"),
     "fixed-weighting": _ours("the paper's loss weighting, not learned", learned_loss_weighting=False),
-    "paper-noise": _ours("noise levels and sigma_data of the paper", p_mean=-1.2, p_std=1.2, sigma_data=0.5),
+    "paper-noise": _ours(
+        "noise levels and sigma_data of the paper",
+        objective=ed.objectives.EDM(),
+        preconditioning=ed.preconditioning.EDM(),
+    ),
     "paper-augmentation": _ours("with the paper's augmentation", augment=PAPER.augment),
 }
 

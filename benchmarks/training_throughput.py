@@ -28,9 +28,8 @@ from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
-from elucidiff.training.parts import make_network
 from elucidiff.training.presets import preset
-from elucidiff.training.state import TrainingState
+from elucidiff.training.state import TrainingState, make_network
 
 CPU = torch.device("cpu")
 

@@ -60,8 +60,8 @@ def _train(end: Connection, network: str, batch: int, steps: int, rank: int, cou
     torch.set_num_threads(2 // count)
     config: TrainingConfig = preset(network)
     config = TrainingConfig(
-        data=config.data, conditional=True, network=config.network, sigma_data=config.sigma_data, batch_size=batch
-    )
+        data=config.data, conditional=True, network=config.network, batch_size=batch
+    ).with_settings({"sigma_data": config.sigma_data})
     with joined("cpu") as (processes, device):
         torch.set_num_threads(2 // count)
         state = TrainingState(config, SHAPES[network], 10, device, processes)

@@ -152,6 +152,20 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.interop",
         ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
+        Kind("network", "the network F", "elucidiff.networks.base:NetworkPart", "elucidiff.networks"),
+        Kind(
+            "learning rate schedule",
+            "the learning rate after the ramp",
+            "elucidiff.training.learning_rate:LearningRateSchedule",
+            "elucidiff.training.learning_rate",
+        ),
+        Kind(
+            "augmentation",
+            "how training images are changed",
+            "elucidiff.augment.base:Augmentation",
+            "elucidiff.augment",
+            "non_leaking",
+        ),
     )
 }
 """The kinds of parts, by name."""
@@ -403,6 +417,8 @@ def from_plain(kind: str, values: object) -> Any:
         ValueError: it is no such form, no such part or setting is known, or a value is of the wrong type or range.
     """
     known = kind_named(kind)
+    if isinstance(values, Mapping) and known.bare is not None:
+        values = {"type": known.bare, **values}
     if not isinstance(values, Mapping) or not isinstance(values.get("type"), str):
         raise ValueError(f"{values!r} does not describe a {known.name}: it has no type")
     name = values["type"]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import elucidiff as ed
 from elucidiff.augment import Augment
-from elucidiff.augment.options import Options
-from elucidiff.training import NetworkConfig, TrainingConfig, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import TrainingConfig, train
 
 SAMPLES = 64
 
@@ -30,11 +30,11 @@ def trained_and_sampled(folder: Path) -> Tensor:
     images = random.integers(0, 90, (256, 1, 8, 8))
     images[..., :4] += random.integers(80, 160, (256, 1, 1, 1))
     np.save(folder / "images.npy", images.astype(np.uint8))
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=16, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=(), dropout=0.0
     )
     config = TrainingConfig(
-        data=str(folder / "images.npy"), network=network, augment=Options(p=0.5, xflip=1e8), duration_images=12_800,
+        data=str(folder / "images.npy"), network=network, augment=Augment(p=0.5, xflip=1e8), duration_images=12_800,
         batch_size=32, lr=5e-3, lr_ramp_images=640, ema_half_life_images=1_000, checkpoint_images=12_800,
         log_images=6_400, memorisation_samples=0, device="cpu", compile="off",
     )  # fmt: skip

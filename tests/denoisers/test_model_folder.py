@@ -76,9 +76,10 @@ def test_keeps_the_type_of_the_weights(tmp_path: Path) -> None:
 
 def test_description(folder: Path) -> None:
     description = json.loads((folder / "model.json").read_text())
-    assert (description["format"], description["version"]) == ("elucidiff-model", 1)
+    assert (description["format"], description["version"]) == ("elucidiff-model", 2)
     assert description["preconditioning"]["type"] == "edm"
-    assert description["network"]["type"] == "unet"
+    assert description["network"]["part"]["type"] == "ddpmpp"
+    assert (description["network"]["sample_shape"], description["network"]["label_dim"]) == ([1, 4, 4], 2)
     assert description["data"] == {"name": "digits", "shape": [1, 4, 4]}
     assert description["provenance"] == {"images": 1000}
 
@@ -119,12 +120,21 @@ def test_descriptions_that_are_none(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "has version 2, but this program reads 1"),
-        ({"network": None}, "does not describe the network"),
+        ({"version": 3}, "has version 3, but this program reads 2"),
+        ({"version": 1, "network": {"type": "unet"}}, "has version 1, .*: train the model again"),
+        ({"network": "unet"}, "does not describe the network"),
+        ({"network": None}, r"says nothing of how its network is built.*ed\.load\(path, network=\.\.\.\)"),
         ({"preconditioning": "edm"}, "does not describe the preconditioning"),
-        ({"network": {"type": "transformer"}}, "no model that can be built: .*transformer"),
-        ({"network": {"type": "unet"}}, "no model that can be built"),
-        ({"network": {"type": "unet", "sample_shape": [1, 4, 4], "depth": 3}}, "no model that can be built"),
+        (
+            {"network": {"part": {"type": "transformer"}, "sample_shape": [1, 4, 4]}},
+            r"no model that can be built: there is no network 'transformer'; .*--plugin MODULE",
+        ),
+        ({"network": {"part": {"type": "ddpmpp"}}}, "no model that can be built"),
+        ({"network": {"type": "ddpmpp", "sample_shape": [1, 4, 4]}}, "no model that can be built"),
+        (
+            {"network": {"part": {"type": "ddpmpp", "depth": 3}, "sample_shape": [1, 4, 4]}},
+            "no model that can be built: .*depth",
+        ),
         ({"preconditioning": {"type": "edm", "sigma_data": -1}}, "no model that can be built: sigma_data"),
         ({"preconditioning": {"type": "cosine"}}, "no model that can be built: .*cosine"),
     ],
@@ -194,7 +204,8 @@ def test_absurd_networks(folder: Path, setting: str, value: object) -> None:
     """They are refused at once, and before memory is asked for: far more than there is of it would be needed."""
     file = folder / "model.json"
     description = json.loads(file.read_text())
-    description["network"][setting] = value
+    network = description["network"]
+    (network if setting in network else network["part"])[setting] = value
     file.write_text(json.dumps(description))
     refuses(folder, r"no model that can be built: .|has shape|lacks the weight|has the weight")
 
@@ -269,9 +280,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         denoiser().save(tmp_path / "file" / "model")
 
 
-def test_networks_and_facts_that_cannot_be_described(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a network of type Conv1d has no config"):
-        Denoiser(nn.Conv1d(1, 1, 1), preconditioning.EDM()).save(tmp_path / "model")
+def test_facts_that_cannot_be_described(tmp_path: Path) -> None:
     model = denoiser()
     model.facts["data"] = {"name": object()}
     with pytest.raises(ValueError, match="facts cannot be written as JSON"):
@@ -281,4 +290,4 @@ def test_networks_and_facts_that_cannot_be_described(tmp_path: Path) -> None:
 
 def test_settings_of_a_network_are_quoted_printably() -> None:
     with pytest.raises(ValueError, match=r"there is no setting a\\x1b\[2J"):
-        networks.outline({"type": "unet", "a\x1b[2J": 1}, 100)
+        networks.Blueprint.from_plain({"part": {"type": "ddpmpp", "a\x1b[2J": 1}, "sample_shape": [1, 4, 4]})

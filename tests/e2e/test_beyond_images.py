@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import elucidiff as ed
-from elucidiff.training import NetworkConfig, TrainingConfig, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import TrainingConfig, train
 from elucidiff.training.state import TrainingState
 from tests.e2e.conftest import Run
 
@@ -26,14 +27,17 @@ def settings(data: Path, images: int, **others: Any) -> TrainingConfig:
     opened = ed.data.open(data)
     spread = float(ed.data.to_unit(opened.images()).std())
     network = {"base_channels": 16, "channel_multipliers": (1,), "attention_resolutions": (), "dropout": 0.0}
-    network |= {name: others.pop(name) for name in list(others) if name in NetworkConfig.__dataclass_fields__}
+    network |= {name: others.pop(name) for name in list(others) if name in DDPMPPSettings.__dataclass_fields__}
     chosen = {
         "data": str(data), "conditional": opened.label_dim > 0, "sigma_data": spread,
-        "p_mean": float(np.log(spread / 0.5)) - 0.8, "network": NetworkConfig(blocks_per_level=1, **network),
+        "p_mean": float(np.log(spread / 0.5)) - 0.8, "network": DDPMPPSettings(blocks_per_level=1, **network),
         "duration_images": images, "batch_size": 32, "lr": 5e-3, "lr_ramp_images": 320.0, "lr_decay": "cosine",
         "ema_half_life_images": images / 10, "log_images": images // 4, "checkpoint_images": 10**9, "device": "cpu",
     }  # fmt: skip
-    return TrainingConfig(**(chosen | others))
+    noise = {name: chosen.pop(name) for name in ("sigma_data", "p_mean")}
+    return TrainingConfig(**(chosen | others)).with_settings(
+        {"sigma_data": noise["sigma_data"], "objective.p_mean": noise["p_mean"]}
+    )
 
 
 def sampler(config: TrainingConfig) -> ed.Sampler:

@@ -32,8 +32,7 @@ def test_snapshot_has_the_reference_weights_and_outputs(name):
 
     network = denoiser.network
     sums = {
-        f"model.{reference_name(ours, network.config)}": value.double().sum()
-        for ours, value in network.state_dict().items()
+        f"model.{reference_name(ours, network)}": value.double().sum() for ours, value in network.state_dict().items()
     }
     # Filters of averages are not stored; all filters sum to 1.
     checksum = torch.stack([sums.get(theirs, torch.tensor(1.0).double()) for theirs in case["state_dict_order"]])

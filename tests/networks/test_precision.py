@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elucidiff import networks
 from tests.networks.reference import inputs, reference_network
 from tests.networks.small import random, small_network
 
@@ -55,9 +54,9 @@ def test_fourier_frequencies_survive_half_precision():
 
 @pytest.mark.parametrize("kind", ["ddpmpp", "ncsnpp", "skip", "adm", "mp-unet"])
 def test_on_the_meta_device(kind):
-    config = small_network(kind, (3, 8, 8)).config
+    blueprint = small_network(kind, (3, 8, 8)).blueprint
     with torch.device("meta"):
-        network = networks.build(config)
+        network = blueprint.build()
         y = network(torch.empty(2, 3, 16, 8), torch.empty(2))
     assert all(value.is_meta for value in network.state_dict().values())
     assert y.is_meta

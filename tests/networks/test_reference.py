@@ -58,7 +58,7 @@ def check_gradients(case, tensors, network, suffix, dtype, rel):
     x, *others = inputs(tensors, dtype)
     x.requires_grad_()
     network(x, *others).square().mean().backward()
-    ours = {reference_name(name, network.config): name for name, _ in network.named_parameters()}
+    ours = {reference_name(name, network): name for name, _ in network.named_parameters()}
     parameters = dict(network.named_parameters())
     heads = {name: layer.heads for name, layer in network.named_modules() if isinstance(layer, SelfAttention)}
     for key, expected in tensors.items():
@@ -81,7 +81,7 @@ def check_gradients(case, tensors, network, suffix, dtype, rel):
 def test_number_of_heads(name):
     case, _, network = reference_network(name)
     heads = {
-        reference_name(f"{layer}.qkv.weight", network.config).removesuffix(".qkv.weight"): module.heads
+        reference_name(f"{layer}.qkv.weight", network).removesuffix(".qkv.weight"): module.heads
         for layer, module in network.named_modules()
         if isinstance(module, SelfAttention)
     }

@@ -17,7 +17,8 @@ from elucidiff import data
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.model_folder import load
-from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, checks, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import Callbacks, TrainingConfig, checks, train
 from elucidiff.training.checkpoint import CheckpointFolder
 from elucidiff.training.memorisation import Memorisation, MemorisationCheck
 from tests.training.test_loop import assert_same_run, metrics
@@ -39,7 +40,7 @@ class Notes(Callbacks):
 
 def config(path: Path, **settings: Any) -> TrainingConfig:
     """Four steps of a small network, with checks at the second and the last."""
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=(), dropout=0.0
     )
     defaults = {

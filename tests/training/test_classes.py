@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import elucidiff as ed
-from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, reconstruct, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import Callbacks, TrainingConfig, reconstruct, train
 
-NETWORK = NetworkConfig("ddpmpp", 8, (1,), 1, (), dropout=0.0)
+NETWORK = DDPMPPSettings(8, (1,), 1, (), dropout=0.0)
 
 
 def config(data: Path, **settings: Any) -> TrainingConfig:
@@ -102,7 +103,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, entry: str, value: Any
 def test_data_without_labels_are_trained_on_without_and_one_line_says_so(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", np.zeros((10, 1, 4), np.float32))
     heard = Heard()
-    network = NetworkConfig("ddpmpp", 8, (1,), 1, (), dropout=0.0, label_dropout=0.1)
+    network = DDPMPPSettings(8, (1,), 1, (), dropout=0.0, label_dropout=0.1)
     train(config(tmp_path / "plain.npy", network=network), tmp_path / "run", callbacks=heard)
     assert [note for note in heard.notes if "no labels" in note] == [
         f"{tmp_path / 'plain.npy'} has no labels, so it is trained on without labels (--no-conditional)"

@@ -12,17 +12,17 @@ import torch
 
 from elucidiff import networks
 from elucidiff.denoisers.model_folder import load
-from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, compilation, preset, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import Callbacks, TrainingConfig, compilation, preset, train
 from elucidiff.training.checkpoint import Checkpoint, CheckpointFolder
 from elucidiff.training.compilation import PAYOFF, Payoff, compile_if_wanted, eager_seconds, training_flops
-from elucidiff.training.parts import make_network
-from elucidiff.training.state import TrainingState
+from elucidiff.training.state import TrainingState, make_network
 
 CPU = torch.device("cpu")
 
 
 def config(**settings: Any) -> TrainingConfig:
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1,), blocks_per_level=0, attention_resolutions=(), dropout=0.1,
         label_dropout=0.1,
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_flops_of_a_network_by_hand() -> None:
         if isinstance(getattr(module, "weight", None), torch.Tensor) and module.weight.ndim > 1
     )
     attention = 2 * 2 * 16 * 16 * 8  # q k^T and weights times v, over 16 positions
-    assert training_flops(network.config) == 3 * (with_counts + attention)
+    assert training_flops(network.blueprint) == 3 * (with_counts + attention)
 
 
 def test_a_long_run_pays_and_a_short_one_does_not() -> None:
@@ -69,7 +69,7 @@ def test_length_of_a_run() -> None:
     one = eager_seconds(settings, 10**9, CPU)
     assert eager_seconds(dataclasses.replace(settings, duration_images=2000), 10**9, CPU) == 2 * one
     cifar10 = preset("cifar10")
-    flops = training_flops(make_network(cifar10, (3, 32, 32), 10, 9).config)
+    flops = training_flops(make_network(cifar10, (3, 32, 32), 10, 9).blueprint)
     assert 100e9 < flops < 150e9
     assert PAYOFF["cpu"].worth(eager_seconds(cifar10, flops, CPU))
 

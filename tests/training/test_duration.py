@@ -39,11 +39,11 @@ def test_a_finished_cosine_run_made_twice_as_long_leaps_to_half_of_the_peak() ->
         ({"lr_decay": "cosine", "duration_images": 1600}, 800, 400, True),  # stopped half-way: from 0.5 to 0.85
         ({"lr_decay": "cosine", "duration_images": 800}, 1600, 400, True),  # made shorter: from 0.85 to 0.5
         ({"lr_decay": "cosine", "duration_images": 800}, 800, 400, False),  # not changed
-        ({"lr_decay": "cooldown", "lr_cooldown": 0.5, "duration_images": 1600}, 800, 800, True),
-        ({"lr_decay": "cooldown", "lr_cooldown": 0.25, "duration_images": 1600}, 800, 400, False),  # still constant
+        ({"lr_decay": "cooldown:share=0.5", "duration_images": 1600}, 800, 800, True),
+        ({"lr_decay": "cooldown:share=0.25", "duration_images": 1600}, 800, 400, False),  # still constant
         ({"lr_decay": "constant", "duration_images": 1600}, 800, 800, False),
         ({"lr_decay": "constant", "duration_images": 1600, "lr_ramp_images": 16.0}, 800, 8, False),  # on the ramp
-        ({"lr_decay": "inverse-sqrt", "lr_decay_images": 100.0, "duration_images": 1600}, 800, 800, False),
+        ({"lr_decay": "inverse_sqrt:images=100", "duration_images": 1600}, 800, 800, False),
         ({"lr_decay": "cosine", "duration_images": 400}, 800, 400, False),  # that is its end: no step follows
         ({"lr_decay": "cosine", "duration_images": 801}, 800, 800, False),  # hardly longer: the rate stays low
     ],

@@ -19,12 +19,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
 from elucidiff.cli.main import main
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.lock import held
-from elucidiff.training import Callbacks, NetworkConfig, Progress, TrainingConfig, preset, train
+from elucidiff.networks import DDPMPPSettings, MPUNetSettings
+from elucidiff.training import Callbacks, Progress, TrainingConfig, preset, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.checkpoint import CheckpointFolder
 from elucidiff.training.state import TrainingState
@@ -33,13 +34,13 @@ from elucidiff.training.validation import validate
 
 def tiny(data: str, **settings: Any) -> TrainingConfig:
     """Twenty steps of everything there is: labels, dropout, augmentation, averages, held-out images."""
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=(8,), dropout=0.1,
         label_dropout=0.1,
     )  # fmt: skip
     defaults = {
         "data": data, "conditional": True, "validation_images": 8, "memorisation_samples": 4, "network": network,
-        "augment": Options(p=0.3, xflip=1e8, scale=1.0, translate_frac=1.0), "duration_images": 80,
+        "augment": Augment(p=0.3, xflip=1e8, scale=1.0, translate_frac=1.0), "duration_images": 80,
         "batch_size": 4, "device_batch_size": 2, "lr": 2e-3, "lr_ramp_images": 16.0, "lr_decay": "cosine",
         "ema_half_life_images": 20.0, "ema_widths": (0.1,), "log_images": 12, "checkpoint_images": 20,
         "keep_checkpoints": 3, "device": "cpu",
@@ -133,7 +134,7 @@ def test_interrupted_and_resumed_is_unbroken(steps: int, unbroken: Path, picture
 
 
 def test_resumed_with_learned_loss_weighting_is_unbroken(pictures: str, tmp_path: Path) -> None:
-    network = NetworkConfig("mp-unet", 8, (1,), 1, (8,), dropout=0.1, label_dropout=0.1)
+    network = MPUNetSettings(8, (1,), 1, (8,), dropout=0.1, label_dropout=0.1)
     config = tiny(
         pictures, network=network, learned_loss_weighting=True, lr_decay="cooldown", duration_images=40,
         checkpoint_images=8, log_images=8,
@@ -258,7 +259,7 @@ def test_settings_that_must_not_change(unbroken: Path, pictures: str) -> None:
             dataclasses.replace(base, network=dataclasses.replace(base.network, base_channels=16)),
             "network.base_channels 8, now it is 16",
         ),
-        (dataclasses.replace(base, augment=Options()), "augment.p 0.3, now it is 1.0"),
+        (dataclasses.replace(base, augment=Augment()), "augment.p 0.3, now it is 1.0"),
     ]:
         with pytest.raises(ValueError, match="cannot resume .* settings had " + name.replace(".", r"\.")):
             train(changed, unbroken, resume=True)
@@ -354,7 +355,7 @@ class TestRefusedBeforeWorkStarts:
 
     def test_sizes_that_do_not_fit_the_network(self, tmp_path: Path) -> None:
         np.save(tmp_path / "odd.npy", np.zeros((10, 1, 9, 9), np.uint8))
-        network = NetworkConfig(base_channels=8, channel_multipliers=(1, 1), blocks_per_level=1)
+        network = DDPMPPSettings(base_channels=8, channel_multipliers=(1, 1), blocks_per_level=1)
         with pytest.raises(ValueError, match="9x9 does not fit"):
             train(tiny(str(tmp_path / "odd.npy"), conditional=False, network=network), tmp_path / "run")
 
@@ -410,7 +411,7 @@ def test_real_digits_are_learnt(tmp_path: Path) -> None:
     """A small network, 10,000 images: the loss on held-out digits falls to less than half of the untrained one's."""
     config = dataclasses.replace(
         preset("digits"),
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=16, channel_multipliers=(1, 2), blocks_per_level=1, attention_resolutions=(), dropout=0.0
         ),
         duration_images=10_000,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
-from elucidiff.training.config import NetworkConfig
+from elucidiff.networks import MPUNetSettings
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.loss_weighting import LossWeighting, uncertainty_weighted
@@ -128,7 +128,7 @@ def test_checkpoints_hold_it() -> None:
 
 
 def test_weights_of_mp_unet_have_magnitude_1_after_every_update() -> None:
-    network = NetworkConfig("mp-unet", 8, (1, 1), 1, (4,), 0.0)
+    network = MPUNetSettings(8, (1, 1), 1, (4,), 0.0)
     config = tiny(network=network)
     state = state_after(3, network=network, lr=0.05)
     start = TrainingState(dataclasses.replace(config, learned_loss_weighting=True), (1, 8, 8), 0, CPU)

@@ -15,7 +15,8 @@ import torch
 from elucidiff import data
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
-from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, memorisation, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import Callbacks, TrainingConfig, memorisation, train
 from elucidiff.training.memorisation import MemorisationCheck
 
 
@@ -122,7 +123,7 @@ class Notes(Callbacks):
 def checked_run(tmp_path: Path, count: int, held_out: int, **settings: Any) -> tuple[list[str], list[dict[str, Any]]]:
     """What a run on blurred noise says, and its lines about checkpoints."""
     np.save(tmp_path / "images.npy", blurred(count + held_out))
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=32, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=(), dropout=0.0
     )
     defaults = {

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
+from elucidiff.networks import DDPMPPSettings
 from elucidiff.training import state as state_module
 from elucidiff.training.batches import TrainingData
-from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.state import TrainingState
@@ -24,12 +25,12 @@ CPU = torch.device("cpu")
 
 
 def _config(data: str = "-", **settings: Any) -> TrainingConfig:
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1, 1), blocks_per_level=1, attention_resolutions=(4,), dropout=0.1,
         label_dropout=0.1,
     )  # fmt: skip
     # More than pixels can be moved by: every transform of the pipeline.
-    augment = Options(
+    augment = Augment(
         p=0.5, xflip=1e8, yflip=1, rotate_int=1, translate_int=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1,
         brightness=1, contrast=1, lumaflip=1,
     )  # fmt: skip

@@ -11,8 +11,9 @@ from torch import nn
 from torch.backends import cudnn
 from torch.backends.cuda import matmul
 
+from elucidiff.networks import DDPMPPSettings
 from elucidiff.training import precision, state
-from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.precision import Arithmetic, check_precision, cpu_computes_bf16, cuda_products
@@ -23,7 +24,7 @@ START = 1024.0
 
 
 def config(**settings: Any) -> TrainingConfig:
-    network = NetworkConfig(base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=())
+    network = DDPMPPSettings(base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=())
     return TrainingConfig(
         **{"data": "-", "network": network, "precision": "fp16", "batch_size": 4, "lr_ramp_images": 0.0, **settings}
     )

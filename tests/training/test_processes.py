@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from elucidiff.augment.options import Options
-from elucidiff.training import NetworkConfig, TrainingConfig
+from elucidiff.augment import Augment
+from elucidiff.networks import DDPMPPSettings, MPUNetSettings
+from elucidiff.training import TrainingConfig
 from tests.training.launching import run
 from tests.training.test_loop import assert_same_run, last_checkpoint, metrics
 
@@ -18,13 +19,13 @@ LR = 2e-3
 
 def tiny(data: str, **settings: Any) -> TrainingConfig:
     """Ten steps of everything there is, in parts of two images."""
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=(8,), dropout=0.1,
         label_dropout=0.1,
     )  # fmt: skip
     defaults = {
         "data": data, "conditional": True, "validation_images": 10, "network": network,
-        "augment": Options(p=0.3, xflip=1e8, scale=1.0, translate_frac=1.0), "duration_images": 80,
+        "augment": Augment(p=0.3, xflip=1e8, scale=1.0, translate_frac=1.0), "duration_images": 80,
         "batch_size": 8, "device_batch_size": 2, "lr": LR, "lr_ramp_images": 16.0, "lr_decay": "cosine",
         "ema_half_life_images": 20.0, "ema_widths": (0.1,), "log_images": 24, "checkpoint_images": 40,
         "gradient_clip": 0.5, "learned_loss_weighting": True, "memorisation_samples": 0, "compile": "off",
@@ -109,8 +110,8 @@ def test_split_weights_compute_what_copies_do(together: Path, pictures: str, tmp
 @pytest.mark.slow
 def test_the_magnitude_preserving_network_is_split_too(pictures: str, tmp_path: Path) -> None:
     """Its gains are single numbers, of which one process has all and the other nothing."""
-    network = NetworkConfig(
-        architecture="mp-unet", base_channels=8, channel_multipliers=(1,), blocks_per_level=1,
+    network = MPUNetSettings(
+        base_channels=8, channel_multipliers=(1,), blocks_per_level=1,
         attention_resolutions=(8,), dropout=0.0,
     )  # fmt: skip
     config = tiny(pictures, network=network, duration_images=24)
@@ -134,7 +135,7 @@ def test_a_run_goes_on_in_another_number_of_processes(
 @pytest.mark.slow
 def test_three_processes_resume_to_the_bit(pictures: str, tmp_path: Path) -> None:
     """Three numbers can be added in orders that round differently, unlike two."""
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=32, channel_multipliers=(1, 2), blocks_per_level=1, attention_resolutions=(8,), dropout=0.1
     )
     config = tiny(pictures, batch_size=12, network=network, duration_images=60, lr_decay="constant")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from elucidiff.training import Callbacks, NetworkConfig, TrainingConfig, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import Callbacks, TrainingConfig, train
 
 
 class Heard(Callbacks):
@@ -29,7 +29,7 @@ def config(path: Path, scale: float, **settings: object) -> TrainingConfig:
     np.save(path / "x.npy", scale * np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32))
     plain = TrainingConfig(
         data=str(path / "x.npy"),
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=()
         ),
         memorisation_samples=0,
@@ -38,7 +38,7 @@ def config(path: Path, scale: float, **settings: object) -> TrainingConfig:
         compile="off",
         device="cpu",
     )
-    return dataclasses.replace(plain, **settings)
+    return plain.with_settings(settings)
 
 
 def test_a_mismatch_is_said_before_the_first_step_and_in_python_s_way_where_nobody_listens(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_mismatch_is_said_before_the_first_step_and_in_python_s_way_where_nobo
 
 @pytest.mark.parametrize(
     ("scale", "settings"),
-    [(0.5, {}), (50, {"sigma_data": 50.0}), (0.5, {"sigma_data": 50.0, "preconditioning": "vp", "objective": "vp"})],
+    [(0.5, {}), (50, {"sigma_data": 50.0}), (0.5, {"preconditioning": "vp", "objective": "vp"})],
 )
 def test_data_that_fit_are_trained_on_without_a_word(
     tmp_path: Path, scale: float, settings: dict[str, object]
@@ -65,4 +65,4 @@ def test_data_that_fit_are_trained_on_without_a_word(
 
 def test_other_objectives_are_made_for_images_of_the_paper_s_scale(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="times sigma_data"):
-        train(config(tmp_path, 50, preconditioning="ve", objective="ve", sigma_data=50.0), tmp_path / "run")
+        train(config(tmp_path, 50, preconditioning="ve", objective="ve"), tmp_path / "run")

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from elucidiff.cli import ema
-from elucidiff.training import NetworkConfig, TrainingConfig, reconstruct, snapshots, train
+from elucidiff.networks import DDPMPPSettings
+from elucidiff.training import TrainingConfig, reconstruct, snapshots, train
 from elucidiff.training.ema import WeightAverage
 from elucidiff.training.posthoc_ema import PowerFunction
 from elucidiff.training.snapshots import save_snapshot
@@ -24,7 +25,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that tracked the width 0.07 too, but left no snapshots of it."""
     folder = tmp_path_factory.mktemp("run")
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), dtype=np.uint8))
-    network = NetworkConfig(base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=())
+    network = DDPMPPSettings(base_channels=8, channel_multipliers=(1,), blocks_per_level=1, attention_resolutions=())
     config = TrainingConfig(
         data=str(folder / "images.npy"), network=network, duration_images=400, batch_size=4, lr=1e-2,
         lr_ramp_images=0.0, ema_widths=(0.05, 0.07, 0.10), checkpoint_images=40, device="cpu",

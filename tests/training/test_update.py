@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
 from elucidiff.data.order import InfiniteOrder
 from elucidiff.interop.nvlabs import from_state_dict
 from elucidiff.interop.nvlabs_names import reference_name
-from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.networks import DDPMPPSettings, MPUNetSettings
+from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import draw
 from elucidiff.training.loop import NoisyBatch, noisy_batches, update
 from elucidiff.training.metrics import LossSummary
@@ -25,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def tiny(**settings: Any) -> TrainingConfig:
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=8, channel_multipliers=(1, 1), blocks_per_level=1, attention_resolutions=(4,), dropout=0.0
     )
     return TrainingConfig(**{"data": "-", "network": network, "batch_size": 4, "lr_ramp_images": 0.0, **settings})
@@ -39,7 +40,7 @@ class ReferenceRun:
         state = _reference_state(self.case, self.golden)
         # The reference's names, in its order, to ours.
         self.ours = {
-            f"model.{reference_name(name, state.denoiser.network.config)}": name
+            f"model.{reference_name(name, state.denoiser.network)}": name
             for name, _ in state.denoiser.network.named_parameters()
         }
         self.ours = {name: self.ours[name] for name in self.case["param_order"]}
@@ -117,9 +118,7 @@ class TestAgainstTheReferenceRun:
 def test_gains_learn_at_their_own_rate() -> None:
     """And everything learns in one of the groups."""
     config = tiny(lr=1e-2, lr_gains=0.25, learned_loss_weighting=True)
-    state = trained(
-        dataclasses.replace(config, network=dataclasses.replace(config.network, architecture="mp-unet")), 2
-    )
+    state = trained(dataclasses.replace(config, network=MPUNetSettings(8, (1,), 1, (), 0.0)), 2)
     others, gains = ({id(weight) for weight in group["params"]} for group in state.optimiser.param_groups)
     named = dict(state.trained.named_parameters())
     assert gains == {
@@ -137,11 +136,11 @@ def test_parts_of_a_batch_give_the_whole_batchs_update() -> None:
 
 
 def test_update_is_a_function_of_seed_and_step() -> None:
-    config = tiny(augment=Options(p=0.5, scale=1.0), lr=1e-3)
+    config = tiny(augment=Augment(p=0.5, scale=1.0), lr=1e-3)
     first, second = trained(config, steps=3), trained(config, steps=3)
     for one, other in zip(first.denoiser.parameters(), second.denoiser.parameters(), strict=True):
         assert torch.equal(one, other)
-    other_seed = trained(tiny(augment=Options(p=0.5, scale=1.0), lr=1e-3, seed=1), steps=3)
+    other_seed = trained(tiny(augment=Augment(p=0.5, scale=1.0), lr=1e-3, seed=1), steps=3)
     assert not torch.equal(next(iter(first.denoiser.parameters())), next(iter(other_seed.denoiser.parameters())))
 
 
@@ -218,14 +217,14 @@ def _reference_state(case: dict[str, Any], golden: dict[str, Tensor]) -> Trainin
     config = TrainingConfig(
         data="-",
         conditional=True,
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=network["model_channels"],
             channel_multipliers=tuple(network["channel_mult"]),
             blocks_per_level=network["num_blocks"],
             attention_resolutions=tuple(network["attn_resolutions"]),
             dropout=network["dropout"],
         ),
-        augment=Options(**case["augment_kwargs"]),
+        augment=Augment(**case["augment_kwargs"]),
         batch_size=case["batch_size"],
         device_batch_size=case["batch_gpu"],
         lr=case["optimizer"]["lr"],

@@ -58,6 +58,7 @@ Images are two-dimensional here, in any number of channels (colour: grey or RGB)
 
 from __future__ import annotations
 
+from elucidiff.augment.base import Augmentation
 from elucidiff.augment.pipeline import Augment
 
-__all__ = ["Augment"]
+__all__ = ["Augment", "Augmentation"]

@@ -17,9 +17,10 @@ class Options:
 
     Attributes:
         p: overall probability, in [0, 1].
-        xflip, yflip, rotate_int, translate_int, scale, rotate_frac, aniso, translate_frac, brightness, contrast,
-            lumaflip, hue, saturation, imgfilter: multipliers of ``p`` for each transform; 0 switches it off, which
-            also removes its label columns. A product above 1 means always.
+        xflip, yflip, rotate_int, translate_int, scale, rotate_frac, aniso, translate_frac: multiplier of ``p`` for
+            this transform; 0 switches it off, which also removes its label columns. A product above 1 means always.
+        brightness, contrast, lumaflip, hue, saturation, imgfilter: multiplier of ``p`` for this transform; 0
+            switches it off.
         translate_int_max: largest integer shift, as a part of the width or height.
         scale_std: spread of the log2 of the magnification.
         rotate_frac_max: largest rotation, as a part of a half turn.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elucidiff.augment.base import Augmentation
 from elucidiff.augment.colour import colour_matrices, recolour
 from elucidiff.augment.draws import Generated, gated_values
 from elucidiff.augment.filters import filter_images, gains
@@ -17,10 +18,12 @@ from elucidiff.augment.options import COLOUR, SUBPIXEL, Options
 from elucidiff.augment.pixels import move_pixels
 from elucidiff.augment.placing import place
 from elucidiff.augment.resampling import resample
+from elucidiff.parts import part
 
 
+@part("augmentation", "non_leaking")
 @dataclass(frozen=True, kw_only=True)
-class Augment(Options):
+class Augment(Options, Augmentation):
     """Non-leaking augmentation: :mod:`elucidiff.augment` has the transforms, :class:`Options` the settings.
 
     Everything is off by default; :meth:`paper` gives the paper's set.
@@ -40,6 +43,11 @@ class Augment(Options):
     def label_dim(self) -> int:
         """The number of label columns: the ``augment_dim`` that a network needs."""
         return label_dim(self.active)
+
+    @property
+    def off(self) -> bool:
+        """Whether no transform is switched on."""
+        return self.p == 0 or not self.active
 
     def draw(self, n: int, generator: torch.Generator, device: torch.device | str | None = None) -> dict[str, Tensor]:
         """Draw the parameters of ``n`` images.

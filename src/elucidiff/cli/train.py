@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
+from elucidiff import parts
 from elucidiff.cli.common.arguments import listed, parse
 from elucidiff.cli.common.images import write_sheet
 from elucidiff.cli.common.progress import Progress
@@ -23,18 +24,36 @@ from elucidiff.sampling.ranges import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
+from elucidiff.training.config import PARTS
 from elucidiff.training.presets import PRESETS, preset
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train a denoiser. Every setting of the preset is a flag; what is not given keeps the preset's value."""
+    """Train a denoiser. Every setting of the preset is a flag; what is not given keeps the preset's value. Parts can
+    be exchanged whole: --network, --augment, --preconditioning, --objective and --lr-decay take NAME or
+    NAME:SETTING=VALUE,... (`elucidiff parts network` lists them), and the flags below are then those of the part."""
 
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")]
+    sigma_data: float | None = None
+    """Standard deviation of the data, in units of the noise levels, for preconditioning and objective."""
+    p_mean: float | None = None
+    """Mean of ln(sigma) in training: --objective.p-mean."""
+    p_std: float | None = None
+    """Standard deviation of ln(sigma) in training: --objective.p-std."""
     run_dir: Path | None = None
     """Run folder (runs/PRESET): config.yaml, metrics.jsonl, TensorBoard events, checkpoints/, model/, samples/."""
     resume: bool = False
     """Go on from the newest checkpoint in the run folder."""
+
+    def settings(self) -> TrainingConfig:
+        """All settings.
+
+        Raises:
+            ValueError: a flag is of no use beside the others, or its value is out of range.
+        """
+        given = {"sigma_data": self.sigma_data, "objective.p_mean": self.p_mean, "objective.p_std": self.p_std}
+        return self.config.with_settings({name: value for name, value in given.items() if value is not None})
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -56,19 +75,41 @@ def _run(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
+    config, rest = _with_parts(config, rest)
     options = parse(Options, rest, prog=f"elucidiff train {name}", default=Options(config))
-    _refuse_missing_data(name, options.config.data)
+    config = options.settings()
+    _refuse_missing_data(name, config.data)
     run_dir = options.run_dir or Path("runs") / Path(name).stem
     if not is_main_process():
-        return exit_code(train(options.config, run_dir, resume=options.resume))
-    with Progress("training", options.config.duration_images, "images") as bar:
-        result = train(options.config, run_dir, resume=options.resume, callbacks=Watch(bar))
+        return exit_code(train(config, run_dir, resume=options.resume))
+    with Progress("training", config.duration_images, "images") as bar:
+        result = train(config, run_dir, resume=options.resume, callbacks=Watch(bar))
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
     print(
         f"{result.images_seen:,} images in {result.seconds:,.0f} s{loss}; model in {run_dir / 'model'}",
         file=sys.stderr,
     )
     return stopped(result, "the same command with --resume goes on from here")
+
+
+def _with_parts(config: TrainingConfig, arguments: Sequence[str]) -> tuple[TrainingConfig, list[str]]:
+    """The settings with the parts that are spelled whole, and the arguments that are left.
+
+    They come first wherever they stand: which other flags there are depends on them.
+    """
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, text = argument.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or name not in PARTS:
+            rest.append(argument)
+            continue
+        text = text if equals else next(waiting, "")
+        if not text or text.startswith("--"):
+            raise ValueError(f"{flag} needs a part, NAME or NAME:SETTING=VALUE,...")
+        config = replace(config, **{name: parts.parse(PARTS[name], text)})
+    return config, rest
 
 
 def _refuse_missing_data(name: str, data: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff import __version__
+from elucidiff import __version__, parts
 from elucidiff.data import Dataset, to_unit
 from elucidiff.demo.measures import Evaluator
 from elucidiff.denoisers.model_folder import load
@@ -26,7 +26,7 @@ from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler, Step, to_uint8
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training.batches import TrainingData
-from elucidiff.training.parts import make_network, make_objective, make_preconditioning
+from elucidiff.training.state import make_network
 
 CLASSES = 10
 BATCH = 64  # samples in one call of the network: on 8x8 images larger batches than the usual 16 are faster
@@ -80,7 +80,7 @@ def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> Tr
             "components": evaluator.features.n_components_,
         },
         "model": {
-            "architecture": config.network.architecture,
+            "architecture": parts.name_of(config.network),
             "parameters": sum(parameter.numel() for parameter in denoiser.network.parameters()),
             "sigma_data": config.sigma_data,
         },
@@ -169,8 +169,8 @@ def _trajectory(denoiser: Denoiser) -> tuple[Any, Any, Any]:
 def _losses(config: TrainingConfig, denoiser: Denoiser, seen: Dataset, unseen: Dataset) -> dict[str, Any]:
     """Loss per noise level: the untrained network and the trained one on held-out digits, and on training digits."""
     sigmas = torch.logspace(math.log10(0.002), math.log10(80.0), 20, dtype=torch.float64)
-    objective = make_objective(config)
-    before = Denoiser(make_network(config, seen.shape, seen.label_dim, 0), make_preconditioning(config)).eval()
+    objective = config.objective
+    before = Denoiser(make_network(config, seen.shape, seen.label_dim, 0), config.preconditioning).eval()
     some_seen = seen.select(range(len(unseen)))  # as many, so that both curves are equally noisy
     sides = {
         "loss_before": (before, unseen),

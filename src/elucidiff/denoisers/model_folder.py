@@ -1,8 +1,8 @@
 """A denoiser on disk: ``model.safetensors`` with the weights and ``model.json`` with what they mean.
 
 Neither file can make the reader execute anything: weights are plain numbers, and the description is JSON that names
-one of our own network and preconditioning types. The description holds the SHA-256 of the weights, so that files of
-two different models are never taken for one.
+parts, networks and preconditionings, which are there or come from a module that the *user* names. The description
+holds the SHA-256 of the weights, so that files of two different models are never taken for one.
 """
 
 from __future__ import annotations
@@ -17,50 +17,63 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from elucidiff import networks, parts
+from elucidiff import parts
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.devices import choose_device
 from elucidiff.files import sha256, write_whole
+from elucidiff.networks import Blueprint, Network, blueprint_of
 from elucidiff.untrusted import clipped, read_json
 
 FORMAT = "elucidiff-model"
-VERSION = 1
+VERSION = 2
 
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_OURS = ("format", "version", "network", "preconditioning", "weights_sha256")
 
 
-def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
+def save(denoiser: Denoiser, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
     """Write the model folder ``path``, replacing the model there.
 
     Each of the two files appears whole or not at all, and both are written before either replaces an old one. If the
     program ends between the two replacements, the description does not match the weights, and :func:`load` says so.
 
     Args:
-        denoiser: its network must have the attribute ``config`` that :func:`elucidiff.networks.build` takes.
+        denoiser: its network must have been built by a registered part (:class:`elucidiff.networks.NetworkPart`), and
+            its preconditioning be one.
         path: the folder; made if missing.
+        weights_only: write any other network, too: of that the folder holds the weights alone, so that
+            :func:`load` has to be given the network.
 
     Raises:
         OSError: the folder cannot be written (disk full, no permission); a model that was there remains.
-        ValueError: the network cannot be described, or ``denoiser.facts`` holds something that JSON does not know.
+        ValueError: :func:`load` could not read what would be written, or ``denoiser.facts`` holds something that JSON
+            does not know. Nothing is written.
     """
     folder = Path(path)
-    config = getattr(denoiser.network, "config", None)
-    if config is None:
-        raise ValueError(f"a network of type {type(denoiser.network).__name__} has no config, so it cannot be saved")
+    network = denoiser.network
+    blueprint = blueprint_of(network)
+    if blueprint is None and not weights_only:
+        raise ValueError(
+            f"a network of type {type(network).__name__} cannot be written so that it is found again: build it by a "
+            'part, a subclass of ed.networks.NetworkPart with @ed.part("network", NAME); or write the weights alone, '
+            "save(path, weights_only=True), and give the network to ed.load(path, network=...)"
+        )
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "network": config,
+        "network": None if blueprint is None else blueprint.to_plain(),
         "preconditioning": parts.to_plain(denoiser.preconditioning),
         "weights_sha256": "",
-        **denoiser.facts,
+        **{name: value for name, value in denoiser.facts.items() if name not in _OURS},
     }
     try:
-        json.dumps(description)
+        text = json.dumps(description)
     except TypeError as error:
         raise ValueError(f"the model's facts cannot be written as JSON: {error}") from error
-    weights = {name: value.detach().cpu().contiguous() for name, value in denoiser.network.state_dict().items()}
+    weights = _on_their_own(network.state_dict())
+    _refuse_unreadable(json.loads(text), network, weights)
 
     def write_both(file: Path) -> None:
         try:
@@ -74,19 +87,23 @@ def save(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
     write_whole(folder / "model.safetensors", write_both)
 
 
-def load(path: str | os.PathLike[str]) -> Denoiser:
-    """Read a model folder into a denoiser on the CPU, in evaluation mode.
+def load(
+    path: str | os.PathLike[str], device: str | torch.device | None = None, network: nn.Module | None = None
+) -> Denoiser:
+    """Read a model folder into a denoiser, in evaluation mode.
 
-    Nothing is computed or allocated for the network before its weights are found to fit the description.
+    Nothing is computed or allocated for one of our networks before its weights are found to fit the description.
 
     Args:
         path: a folder that :func:`save` wrote.
+        device: where to put it, such as ``"cuda"`` or ``"auto"``; None: on the CPU.
+        network: the module into which the weights go, for a network that is no registered part. It is used itself.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: a file is truncated, damaged, of another format or a later version, the weights do not fit the
-            network or are not those that were saved with the description, or a weight is not finite. The message
-            names the file.
+        ValueError: a file is truncated, damaged, of another format or version, names a part that is not known, the
+            weights do not fit the network or are not those that were saved with the description, or a weight is not
+            finite. The message names the file.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -94,22 +111,28 @@ def load(path: str | os.PathLike[str]) -> Denoiser:
     description = _read_description(folder / "model.json")
     file = folder / "model.safetensors"
     weights = _read_weights(file)
-    denoiser = _build(description, len(weights), folder / "model.json")
-    _check_weights(weights, denoiser.network.state_dict(), file)
+    denoiser = _build(description, len(weights), folder / "model.json", network)
+    try:
+        _check_weights(weights, denoiser.network)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     saved = description.get("weights_sha256")
     if saved is not None and saved != sha256(file):
         raise ValueError(
             f"{file} is not what was saved with {folder / 'model.json'} (their SHA-256 differ): it is damaged, or "
             "saving was interrupted; save the model again"
         )
-    denoiser.network.load_state_dict(weights, assign=True)
-    ours = {"format", "version", "network", "preconditioning", "weights_sha256"}
-    denoiser.facts.update({key: value for key, value in description.items() if key not in ours})
+    if isinstance(denoiser.network, Network):
+        denoiser.network.load_state_dict(weights, assign=True)
+    else:  # what is tied stays tied
+        types = {weights[name].dtype for name, _ in denoiser.network.named_parameters()}
+        denoiser.network.to(*types).load_state_dict(weights)
+    denoiser.facts.update({key: value for key, value in description.items() if key not in _OURS})
     try:
         denoiser.known_labels  # noqa: B018 (for what it refuses)
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
-    return denoiser.eval()
+    return (denoiser if device is None else denoiser.to(choose_device(device))).eval()
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
@@ -133,11 +156,18 @@ def _read_description(file: Path) -> dict[str, Any]:
     description = read_json(file)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{file} is not the description of a model: it does not say format {FORMAT!r}")
-    if description.get("version") != VERSION:
-        raise ValueError(f"{file} has version {description.get('version')!r}, but this program reads {VERSION}")
-    missing = [key for key in ("network", "preconditioning") if not isinstance(description.get(key), dict)]
-    if missing:
-        raise ValueError(f"{file} does not describe the {missing[0]}")
+    version = description.get("version")
+    if version == 1:
+        raise ValueError(
+            f"{file} has version 1, in which networks were described otherwise: train the model again, or convert it "
+            "again from where it came"
+        )
+    if version != VERSION:
+        raise ValueError(f"{file} has version {version!r}, but this program reads {VERSION}")
+    if not isinstance(description.get("network", 0), dict | None):
+        raise ValueError(f"{file} does not describe the network")
+    if not isinstance(description.get("preconditioning"), dict):
+        raise ValueError(f"{file} does not describe the preconditioning")
     return description
 
 
@@ -150,34 +180,67 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file} is truncated or damaged: {_line(error)}") from error
 
 
-def _build(description: Mapping[str, Any], weights: int, file: Path) -> Denoiser:
-    """The denoiser that ``description`` means, its ``weights`` many weights left out (on the device "meta")."""
-    config = description["network"]
+def _build(description: Mapping[str, Any], weights: int, file: Path, network: nn.Module | None) -> Denoiser:
+    """The denoiser that ``description`` means; one of our networks has no values yet (device "meta")."""
+    described = description["network"]
+    if described is None and network is None:
+        raise ValueError(
+            f"{file} says nothing of how its network is built, which is no registered part: give the network, "
+            "ed.load(path, network=...)"
+        )
     try:
-        network = networks.outline(config, weights)
+        if network is None:
+            network = Blueprint.from_plain(described).outline(weights)
         return Denoiser(network, parts.from_plain("preconditioning", description["preconditioning"]))
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{file} describes no model that can be built: {_line(error)}") from error
 
 
-def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
-    """Raise ValueError unless ``weights`` can take the place of ``wanted``, in the type in which they are stored."""
-    types = {value.dtype for value in weights.values()}
+def _on_their_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights on the CPU, none sharing memory with another, as the file format wants them."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, value in state.items():
+        copied = value.detach().cpu().contiguous()
+        place = copied.untyped_storage().data_ptr()
+        found[name] = copied.clone() if place in places else copied
+        places.add(place)
+    return found
+
+
+def _refuse_unreadable(description: Mapping[str, Any], network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, before anything is written, if :func:`load` could not read it."""
+    try:
+        parts.from_plain("preconditioning", description["preconditioning"])
+        wanted = network
+        if description["network"] is not None:
+            wanted = Blueprint.from_plain(description["network"]).outline(len(weights))
+        _check_weights(weights, wanted)
+    except ValueError as error:
+        raise ValueError(f"this model could not be loaded again, so it is not written: {_line(error)}") from None
+
+
+def _check_weights(weights: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Raise ValueError unless ``weights`` can be those of ``network``, in the type in which they are stored."""
+    wanted = network.state_dict()
     for name in sorted(wanted.keys() | weights.keys()):
         if name not in weights:
-            raise ValueError(f"{file} lacks the weight {name}")
+            raise ValueError(f"it lacks the weight {name}")
         if name not in wanted:
-            raise ValueError(f"{file} has the weight {name!r}, which the network does not")
+            raise ValueError(f"it has the weight {name!r}, which the network does not")
         value = weights[name]
         if value.shape != wanted[name].shape:
-            raise ValueError(f"{file}: {name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}")
-        if value.dtype not in _WEIGHT_TYPES:
-            raise ValueError(f"{file}: the weight {name} has type {value.dtype}, which is no type for weights")
+            raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}")
+        counts = not wanted[name].is_floating_point() and value.dtype == wanted[name].dtype
+        if value.dtype not in _WEIGHT_TYPES and not counts:
+            raise ValueError(f"the weight {name} has type {value.dtype}, which is no type for weights")
         if not bool(torch.isfinite(value).all()):
             what = "NaN" if bool(torch.isnan(value).any()) else "an infinity"
-            raise ValueError(f"{file}: the weight {name} holds {what}")
+            raise ValueError(f"the weight {name} holds {what}")
+    # Frequencies and the like, which are not trained, keep their type when a network is cast.
+    types = {weights[name].dtype for name, _ in network.named_parameters()}
     if len(types) > 1:
-        raise ValueError(f"{file} mixes weights of the types {', '.join(sorted(map(str, types)))}: save them in one")
+        raise ValueError(f"it mixes weights of the types {', '.join(sorted(map(str, types)))}: save them in one")
 
 
 def _line(error: BaseException) -> str:

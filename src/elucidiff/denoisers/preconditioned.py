@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from elucidiff.denoisers.known_labels import KnownLabels
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
+from elucidiff.networks.base import blueprint_of
 
 _SOME_LEVEL = 1.0  # asked for in place of 0
 
@@ -25,11 +29,13 @@ class Denoiser(nn.Module):
     and so is D.
 
     Args:
-        network: F, called as ``network(x, noise_labels, class_labels, augment_labels)``. If it returns 2 C channels
-            (a learned variance), the first C are used.
+        network: F, called as ``network(x, c_noise[, labels[, augment_labels]])``: what it does not take it is not
+            given, so ``f(x, c_noise)`` is enough. If it returns 2 C channels (a learned variance), the first C are
+            used.
         preconditioning: c_skip, c_out, c_in and c_noise; see :mod:`elucidiff.design.preconditioning`.
 
     Attributes:
+        takes: which labels the network takes.
         facts: what is known about the model beyond its numbers, kept in ``model.json``: ``data`` (what it was trained
             on) and ``provenance`` (how it came to be). JSON-able values only.
     """
@@ -46,6 +52,7 @@ class Denoiser(nn.Module):
             )
         self.network = network
         self.preconditioning = preconditioning
+        self.takes = Takes.of(network)
         self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
 
     @property
@@ -60,13 +67,24 @@ class Denoiser(nn.Module):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape (C, *spatial) of the samples that the network was built for."""
-        return tuple(getattr(self.network, "sample_shape", ()))
+        """Shape (C, *spatial) of the samples that the network was built for, or trained on; () if nobody says."""
+        blueprint = blueprint_of(self.network)
+        built_for = blueprint.sample_shape if blueprint else self._data_facts.get("shape", ())
+        return tuple(getattr(self.network, "sample_shape", built_for))
 
     @property
     def label_dim(self) -> int:
         """Number of classes, or of numbers in a label vector; 0 if the network is unconditional."""
-        return int(getattr(self.network, "label_dim", 0))
+        if self.takes.labels is None:
+            return 0
+        blueprint = blueprint_of(self.network)
+        built_for = blueprint.label_dim if blueprint else self._data_facts.get("label_dim", 0)
+        return int(getattr(self.network, "label_dim", built_for))
+
+    @property
+    def _data_facts(self) -> dict[str, Any]:
+        data = self.facts.get("data")
+        return data if isinstance(data, dict) else {}
 
     @property
     def label_kind(self) -> LabelKind:
@@ -154,7 +172,7 @@ class Denoiser(nn.Module):
 
         p, sigma = self.preconditioning, per_sample(levels, x)
         inputs = (p.c_in(sigma) * x).to(dtype)
-        output: Tensor = self.network(inputs, p.c_noise(levels), rows, augment_labels)
+        output: Tensor = self.takes.call(self.network, inputs, p.c_noise(levels), rows, augment_labels)
         channels = x.shape[1]
         if output.shape[1] not in (channels, 2 * channels):
             raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
@@ -171,11 +189,74 @@ class Denoiser(nn.Module):
         check_label_count(rows, x)
         return rows
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
         """Write the model folder ``path``; :func:`elucidiff.load` reads it. See :func:`.model_folder.save`."""
         from elucidiff.denoisers import model_folder  # imported here, because that file imports this one
 
-        model_folder.save(self, path)
+        model_folder.save(self, path, weights_only=weights_only)
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Which labels a network takes beside ``x`` and c_noise.
+
+    Attributes:
+        labels: how it takes labels: by place (``""``), by the name of a keyword, or not (None).
+        augment_labels: likewise augmentation labels.
+    """
+
+    labels: str | None
+    augment_labels: str | None
+
+    @classmethod
+    def of(cls, network: Callable[..., Tensor]) -> Takes:
+        """Those of ``network``, by the signature of its ``forward``.
+
+        Raises:
+            TypeError: it cannot be called as ``network(x, c_noise[, labels[, augment_labels]])``.
+        """
+        function = network.forward if isinstance(network, nn.Module) else network
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):  # compiled code does not say what it takes
+            return cls("", "")
+        if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+            return cls("", "")
+        places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        keywords = {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY}
+        spare = [each.name for each in places[4:] if each.default is each.empty]
+        if len(places) < 2 or spare:
+            what = f"needs {spare[0]}, too" if spare else "takes too few arguments"
+            raise TypeError(
+                f"the network {type(network).__name__} {what}: it is called as network(x, c_noise[, labels[, "
+                "augment_labels]]), so wrap it in a module that is"
+            )
+        keyword = next((name for name in _LABELS if name in keywords), None)
+        if [each.name for each in places[2:]] == ["augment_labels"]:
+            return cls(keyword, "augment_labels")
+        labels = "" if len(places) > 2 else keyword
+        return cls(labels, "" if len(places) > 3 else "augment_labels" if "augment_labels" in keywords else None)
+
+    def call(
+        self,
+        network: Callable[..., Tensor],
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None,
+        augment_labels: Tensor | None,
+    ) -> Tensor:
+        """The output of ``network``, which is given what it takes."""
+        places: list[Tensor | None] = []
+        keywords: dict[str, Tensor | None] = {}
+        for how, value in ((self.labels, labels), (self.augment_labels, augment_labels)):
+            if how == "":
+                places.append(value)
+            elif how is not None:
+                keywords[how] = value
+        return network(x, c_noise, *places, **keywords)
+
+
+_LABELS = ("labels", "class_labels")
 
 
 def floating_type(network: object) -> torch.dtype:

@@ -180,11 +180,9 @@ def noise_use(
 def training_objective(facts: Mapping[str, Any]) -> Objective | None:
     """The objective that a model was trained with, from its ``facts``; None where they do not tell."""
     settings = facts.get("provenance", {}).get("training", {})
-    name = settings.get("objective")
-    constants = ("p_mean", "p_std", "sigma_data") if name == "edm" else ()
     try:
-        return parts.from_plain("objective", {"type": name, **{key: settings[key] for key in constants}})  # type: ignore[no-any-return]
-    except (ValueError, KeyError):
+        return parts.from_plain("objective", settings.get("objective"))  # type: ignore[no-any-return]
+    except ValueError:
         return None
 
 

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.interop import pickle_data
-from elucidiff.interop.nvlabs_names import network_config, our_order, reference_name
+from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
 from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
@@ -118,14 +118,13 @@ def from_state_dict(
         ValueError: a class or argument is unknown, names are missing or unexpected, or a weight has a wrong shape or
             is not finite.
     """
-    config = network_config(class_name, init_kwargs)
-    network = networks.outline(config, len(state_dict))
+    network = cast("networks.Network", network_blueprint(class_name, init_kwargs).outline(len(state_dict)))
     ours = network.state_dict()
-    taps = config.get("resample_filter", (1, 1))
+    taps = getattr(network.settings, "resample_filter", (1, 1))
     weights = {}
-    if config["type"] == "edm2":  # there, filters are not among the weights
+    if isinstance(network, networks.EDM2):  # there, filters are not among the weights
         weights = {name: filter_kernel(taps, network.dims) for name in ours if name.endswith("resample.kernel")}
-    names = {name: reference_name(name, network.config) for name in ours.keys() - weights.keys()}
+    names = {name: reference_name(name, network) for name in ours.keys() - weights.keys()}
     _check_names(set(names.values()), state_dict)
     _check_filters(taps, state_dict)
     attentions = SelfAttention | UnitAttention

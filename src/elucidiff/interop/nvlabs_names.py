@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from elucidiff.networks import Blueprint, DDPMPPSettings, EDM2Settings, Network
+
 _SETTINGS = {
     "out_channels": "out_channels",
     "label_dim": "label_dim",
@@ -48,7 +50,7 @@ _EDM2_SETTINGS = {
 _EDM2_WRAPPER_SETTINGS = _EDM2_SETTINGS | {"logvar_channels": "log_variance_channels"}
 _EDM2_WRAPPER_OWN = ("use_fp16", "sigma_data")
 _CLASSES = {
-    "SongUNet": ("unet", _UNET_SETTINGS),
+    "SongUNet": ("ddpmpp", _UNET_SETTINGS),
     "DhariwalUNet": ("adm", _SETTINGS),
     "UNet": ("edm2", _EDM2_SETTINGS),
     "Precond": ("edm2", _EDM2_WRAPPER_SETTINGS),
@@ -101,8 +103,8 @@ _BLOCK = {
 }
 
 
-def network_config(class_name: str, init_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings for :func:`elucidiff.networks.build` of a network with these constructor arguments there.
+def network_blueprint(class_name: str, init_kwargs: Mapping[str, Any]) -> Blueprint:
+    """What a network is with these constructor arguments there.
 
     Raises:
         ValueError: the class or an argument is unknown, or a needed argument is missing.
@@ -120,26 +122,30 @@ def network_config(class_name: str, init_kwargs: Mapping[str, Any]) -> dict[str,
         raise ValueError(f"the arguments of {class_name} lack {error.args[0]!r}") from None
     if unknown := sorted(arguments.keys() - names.keys()):
         raise ValueError(f"{class_name} has no argument {unknown[0]!r}")
-    return {
-        "type": kind,
-        "sample_shape": [channels, resolution, resolution],
-        **{names[name]: value for name, value in arguments.items()},
-    }
+    settings = {names[name]: value for name, value in arguments.items()}
+    shapes = {name: settings.pop(name, 0) for name in ("label_dim", "augment_dim")}
+    described = {"part": {"type": kind, **settings}, "sample_shape": [channels, resolution, resolution], **shapes}
+    return Blueprint.from_plain(described)
 
 
-def reference_name(name: str, config: Mapping[str, Any]) -> str:
-    """The name there of the parameter or buffer that is called ``name`` here, in a network with this ``config``.
+def reference_name(name: str, network: Network) -> str:
+    """The name there of the parameter or buffer that is called ``name`` here, in ``network``.
 
     Those of EDM2 with a log variance are named as in its wrapper, where the network is called ``unet``.
     """
-    if config["type"] == "edm2" and config["log_variance_channels"]:
-        return _EDM2_LOG_VARIANCE.get(name) or f"unet.{_name_in_network(name, config)}"
-    return _name_in_network(name, config)
+    settings = network.settings
+    if isinstance(settings, EDM2Settings) and settings.log_variance_channels:
+        return _EDM2_LOG_VARIANCE.get(name) or f"unet.{_name_in_network(name, network)}"
+    return _name_in_network(name, network)
 
 
-def _name_in_network(name: str, config: Mapping[str, Any]) -> str:
-    top, inside = (_EDM2_TOP, _EDM2_BLOCK) if config["type"] == "edm2" else (_TOP, _BLOCK)
-    resolution, levels = config["sample_shape"][1], len(config["channel_multipliers"])
+def _name_in_network(name: str, network: Network) -> str:
+    settings = network.settings
+    top, inside = (_EDM2_TOP, _EDM2_BLOCK) if isinstance(settings, EDM2Settings) else (_TOP, _BLOCK)
+    resolution, levels = network.sample_shape[1], len(settings.channel_multipliers)
+    encoder, decoder = (
+        (settings.encoder, settings.decoder) if isinstance(settings, DDPMPPSettings) else ("standard", "standard")
+    )
 
     def prefix(part: str, level: int) -> str:
         return f"{part}.{resolution >> level}x{resolution >> level}_"
@@ -152,13 +158,13 @@ def _name_in_network(name: str, config: Mapping[str, Any]) -> str:
     if name == "upsample_output.kernel":  # there, every level has its own copy
         return prefix("dec", 0) + "aux_up.resample_filter"
     if match := re.fullmatch(r"heads\.(\d+)\.(\w+)\.(\w+)", name):
-        level = levels - 1 - int(match[1]) if config["decoder"] == "skip" else 0
+        level = levels - 1 - int(match[1]) if decoder == "skip" else 0
         return f"{prefix('dec', level)}aux_{match[2]}.{match[3]}"
     if match := re.fullmatch(r"side_path\.(\d+)\.(conv|down)\.(\w+)", name):
         where = prefix("enc", int(match[1]) + 1)
         if match[2] == "conv":
-            return f"{where}aux_{config['encoder']}.{match[3]}"
-        return f"{where}aux_{'residual' if config['encoder'] == 'residual' else 'down'}.resample_filter"
+            return f"{where}aux_{encoder}.{match[3]}"
+        return f"{where}aux_{'residual' if encoder == 'residual' else 'down'}.resample_filter"
     match = re.fullmatch(r"(encoder|decoder)\.(\d+)\.(enter|blocks)\.(\d+)\.(.+)", name)
     if match is None:
         raise ValueError(f"{name} has no counterpart in the reference's networks")

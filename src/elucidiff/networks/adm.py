@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,73 +15,75 @@ from elucidiff.networks.blocks import Block, BlockStyle
 from elucidiff.networks.embedding import PositionalEmbedding
 from elucidiff.networks.layers import convolution, fan_in_uniform, linear, standard_normal, zero
 from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
-from elucidiff.networks.network import Network
+from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.networks.side_paths import Head
+from elucidiff.parts import part
+
+
+@part("network", "adm")
+@dataclass(frozen=True)
+class ADMSettings(NetworkSettings):
+    """ADM (Dhariwal and Nichol 2021): the embedding scales and shifts; attention has a head for every 64 channels.
+
+    Args:
+        embedding_multiplier: channels of the embedding over ``base_channels``.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    base_channels: int = 192
+    channel_multipliers: tuple[int, ...] = (1, 2, 3, 4)
+    blocks_per_level: int = 3
+    attention_resolutions: tuple[int, ...] = (32, 16, 8)
+    embedding_multiplier: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.base_channels % 2:
+            raise ValueError(f"base_channels must be even, but is {self.base_channels}")
+
+    def build(self, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0) -> ADM:
+        """See :meth:`.NetworkPart.build`."""
+        return ADM(sample_shape, self, label_dim=label_dim, augment_dim=augment_dim)
 
 
 class ADM(Network):
     """A U-Net whose residual branches are scaled and shifted by the embedding of noise level and labels.
 
-    Attention has one head for every 64 channels, hence none in blocks that are narrower.
+    Attention has one head for every 64 channels, hence none in blocks that are narrower. Networks that also learn the
+    variance have ``out_channels`` 2 C.
 
     Args:
         sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
             ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
-        out_channels: channels of the output; default C. (2 C for networks that also learn the variance.)
-        base_channels: channels that the multipliers multiply.
-        channel_multipliers: channels of each level, from the highest resolution to the lowest.
-        blocks_per_level: residual blocks of each encoder level.
-        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
-            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
-        dropout: probability of dropping a feature in a residual branch.
+        settings: the settings, or
+        choices: those that are not at their defaults, by name: see :class:`ADMSettings`.
         label_dim: width of the class labels, 0 for none.
-        label_dropout: probability, in training, of replacing the labels of an item with zeros.
-        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: width of the augmentation labels, 0 for none.
-        embedding_multiplier: channels of the embedding over ``base_channels``.
 
     Raises:
+        TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, the sides do not divide, or the heads do not divide the channels.
     """
 
     def __init__(
         self,
         sample_shape: Sequence[int],
+        settings: ADMSettings | None = None,
         *,
-        out_channels: int | None = None,
-        base_channels: int = 192,
-        channel_multipliers: Sequence[int] = (1, 2, 3, 4),
-        blocks_per_level: int = 3,
-        attention_resolutions: Sequence[int] = (32, 16, 8),
-        dropout: float = 0.1,
         label_dim: int = 0,
-        label_dropout: float = 0.0,
-        label_presence: bool = False,
         augment_dim: int = 0,
-        embedding_multiplier: int = 4,
+        **choices: Any,
     ) -> None:
-        super().__init__(
-            sample_shape,
-            out_channels=out_channels,
-            base_channels=base_channels,
-            channel_multipliers=channel_multipliers,
-            blocks_per_level=blocks_per_level,
-            attention_resolutions=attention_resolutions,
-            dropout=dropout,
-            label_dim=label_dim,
-            label_dropout=label_dropout,
-            label_presence=label_presence,
-            augment_dim=augment_dim,
-            embedding_multiplier=embedding_multiplier,
-        )
-        self.config |= {"type": "adm"}
-        if base_channels % 2:
-            raise ValueError(f"base_channels must be even, but is {base_channels}")
-        embedding_channels = base_channels * embedding_multiplier
+        given = settings_from(ADMSettings, settings, choices)
+        super().__init__(sample_shape, given, label_dim, augment_dim)
+        base_channels, blocks_per_level = given.base_channels, given.blocks_per_level
+        embedding_channels = base_channels * given.embedding_multiplier
         style = BlockStyle(
             dims=self.dims,
             embedding_channels=embedding_channels,
-            dropout=dropout,
+            dropout=given.dropout,
             resample_taps=(1, 1),
             scale_and_shift=True,
             project_resampled=False,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from elucidiff import networks
+from elucidiff.networks.base import Blueprint
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,14 @@ class Payoff:
         return seconds * (1 - 1 / self.gain)
 
 
-def forward_flops(network: Mapping[str, Any]) -> int:
+def forward_flops(blueprint: Blueprint) -> int:
     """Floating-point operations of a network's forward pass for one sample, counted without computing it.
 
     Args:
-        network: its settings, see :func:`elucidiff.networks.build`.
+        blueprint: how it is built.
     """
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        built = networks.build(network)
-        built(torch.empty(1, *built.sample_shape), torch.empty(1))
+        blueprint.build()(torch.empty(1, *blueprint.sample_shape), torch.empty(1))
     return int(counter.get_total_flops())
 
 

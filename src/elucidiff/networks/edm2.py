@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,65 @@ from torch.nn import functional as F
 from elucidiff.networks.edm2_layers import MPFourier, MPLayer, UnitAttention, balanced_cat, mp_silu, unit
 from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.magnitude_preserving import mp_sum
-from elucidiff.networks.network import Network
+from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.networks.resample import Resample, check_taps
+from elucidiff.parts import part
+
+
+@part("network", "edm2")
+@dataclass(frozen=True)
+class EDM2Settings(NetworkSettings):
+    """EDM2 as published (Karras et al. 2024, config G).
+
+    Args:
+        base_channels: channels that the multipliers multiply. The published sizes xxs to xxl have 64, 128, 192, 256,
+            320, 384 and 448.
+        embedding_multiplier: channels of the embedding over ``base_channels``; none: as many as the widest level has.
+        noise_multiplier: features of the noise level over ``base_channels``; none: as many as the first level has.
+        label_balance: share t of the labels in their sum with the features of the noise level.
+        concat_balance: share t of the skip connections.
+        res_balance: share t of the residual branches.
+        attn_balance: share t of the attention.
+        channels_per_head: attention has a head for so many channels, hence none in blocks that are narrower.
+        clip: blocks return values in [-clip, clip]; none for no bounds.
+        resample_filter: taps of the low-pass filter of all resampling.
+        log_variance_channels: features of :meth:`EDM2.log_variance`, 128 as published; 0: none.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    base_channels: int = 192
+    channel_multipliers: tuple[int, ...] = (1, 2, 3, 4)
+    blocks_per_level: int = 3
+    attention_resolutions: tuple[int, ...] = (16, 8)
+    dropout: float = 0.0
+    embedding_multiplier: int | None = None
+    noise_multiplier: int | None = None
+    label_balance: float = 0.5
+    concat_balance: float = 0.5
+    res_balance: float = 0.3
+    attn_balance: float = 0.3
+    channels_per_head: int = 64
+    clip: float | None = 256.0
+    resample_filter: tuple[float, ...] = (1, 1)
+    log_variance_channels: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("label_balance", "concat_balance", "res_balance", "attn_balance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share, but {getattr(self, name)} is not in [0, 1]")
+        for name, least in (("channels_per_head", 1), ("log_variance_channels", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive, or None for no bounds, but is {self.clip}")
+        check_taps(self.resample_filter)
+
+    def build(self, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0) -> EDM2:
+        """See :meth:`.NetworkPart.build`. There are no augmentation labels: ``augment_dim`` must be 0."""
+        return EDM2(sample_shape, self, label_dim=label_dim, augment_dim=augment_dim)
 
 
 class EDM2(Network):
@@ -31,109 +88,41 @@ class EDM2(Network):
     Args:
         sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
             ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
-        out_channels: channels of the output; default C.
-        base_channels: channels that the multipliers multiply. The published sizes xxs to xxl have 64, 128, 192, 256,
-            320, 384 and 448.
-        channel_multipliers: channels of each level, from the highest resolution to the lowest.
-        blocks_per_level: residual blocks of each encoder level.
-        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
-            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
-        dropout: probability of dropping a feature in a residual branch.
+        settings: the settings, or
+        choices: those that are not at their defaults, by name: see :class:`EDM2Settings`.
         label_dim: width of the class labels, 0 for none.
-        label_dropout: probability, in training, of replacing the labels of an item with zeros.
-        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: must be 0: this network has no input for augmentation labels.
-        embedding_multiplier: channels of the embedding over ``base_channels``; None: as many as the widest level has.
-        noise_multiplier: features of the noise level over ``base_channels``; None: as many as the first level has.
-        label_balance: share t of the labels in their sum with the features of the noise level.
-        concat_balance: share t of the skip connections.
-        res_balance: share t of the residual branches.
-        attn_balance: share t of the attention.
-        channels_per_head: attention has a head for so many channels, hence none in blocks that are narrower.
-        clip: blocks return values in [-clip, clip]; None for no bounds.
-        resample_filter: taps of the low-pass filter of all resampling.
-        log_variance_channels: features of :meth:`log_variance`, 128 as published; 0: none.
 
     Raises:
+        TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, the sides do not divide, or the heads do not divide the channels.
     """
 
     def __init__(
         self,
         sample_shape: Sequence[int],
+        settings: EDM2Settings | None = None,
         *,
-        out_channels: int | None = None,
-        base_channels: int = 192,
-        channel_multipliers: Sequence[int] = (1, 2, 3, 4),
-        blocks_per_level: int = 3,
-        attention_resolutions: Sequence[int] = (16, 8),
-        dropout: float = 0.0,
         label_dim: int = 0,
-        label_dropout: float = 0.0,
-        label_presence: bool = False,
         augment_dim: int = 0,
-        embedding_multiplier: int | None = None,
-        noise_multiplier: int | None = None,
-        label_balance: float = 0.5,
-        concat_balance: float = 0.5,
-        res_balance: float = 0.3,
-        attn_balance: float = 0.3,
-        channels_per_head: int = 64,
-        clip: float | None = 256.0,
-        resample_filter: Sequence[float] = (1, 1),
-        log_variance_channels: int = 0,
+        **choices: Any,
     ) -> None:
-        super().__init__(
-            sample_shape,
-            out_channels=out_channels,
-            base_channels=base_channels,
-            channel_multipliers=channel_multipliers,
-            blocks_per_level=blocks_per_level,
-            attention_resolutions=attention_resolutions,
-            dropout=dropout,
-            label_dim=label_dim,
-            label_dropout=label_dropout,
-            label_presence=label_presence,
-            augment_dim=augment_dim,
-            embedding_multiplier=1 if embedding_multiplier is None else embedding_multiplier,
-        )
+        given = settings_from(EDM2Settings, settings, choices)
+        super().__init__(sample_shape, given, label_dim, augment_dim)
         if augment_dim:
-            raise ValueError("edm2 takes no augmentation labels: switch augmentation off, or train an mp-unet")
-        del self.config["augment_dim"]
-        balances = {
-            "label_balance": label_balance,
-            "concat_balance": concat_balance,
-            "res_balance": res_balance,
-            "attn_balance": attn_balance,
-        }
-        self.config |= {
-            "type": "edm2",
-            "embedding_multiplier": embedding_multiplier,
-            "noise_multiplier": noise_multiplier,
-            **balances,
-            "channels_per_head": channels_per_head,
-            "clip": clip,
-            "resample_filter": list(resample_filter),
-            "log_variance_channels": log_variance_channels,
-        }
-        for name, value in balances.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is a share, but {value} is not in [0, 1]")
-        for name, least in (("channels_per_head", 1), ("noise_multiplier", 1), ("log_variance_channels", 0)):
-            if self.config[name] is not None and self.config[name] < least:
-                raise ValueError(f"{name} must be at least {least}, not {self.config[name]}")
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip must be positive, or None for no bounds, but is {clip}")
-        check_taps(resample_filter)
-        self.concat_balance, self.label_balance = concat_balance, label_balance
+            raise ValueError("edm2 takes no augmentation labels: switch augmentation off, or train an mp_unet")
+        base_channels, blocks_per_level = given.base_channels, given.blocks_per_level
+        embedding_multiplier, noise_multiplier = given.embedding_multiplier, given.noise_multiplier
+        log_variance_channels = given.log_variance_channels
+        self.concat_balance, self.label_balance = given.concat_balance, given.label_balance
 
         widest, first = max(self.level_channels), self.level_channels[0]
         embedding_channels = base_channels * embedding_multiplier if embedding_multiplier else widest
         noise_channels = base_channels * noise_multiplier if noise_multiplier else first
         kernel = (3,) * self.dims
         style = BlockStyle(
-            self.dims, embedding_channels, dropout, res_balance, attn_balance, channels_per_head, clip,
-            tuple(resample_filter),
+            self.dims, embedding_channels, given.dropout, given.res_balance, given.attn_balance,
+            given.channels_per_head, given.clip, given.resample_filter,
         )  # fmt: skip
 
         self.noise_features = MPFourier(noise_channels)

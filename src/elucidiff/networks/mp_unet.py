@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +16,42 @@ from elucidiff.networks.embedding import FourierEmbedding
 from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.magnitude_preserving import SILU_MAGNITUDE, UnitLayer, mp_cat, mp_sum
 from elucidiff.networks.mp_unet_block import MPUNetBlock
-from elucidiff.networks.network import Network
+from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.networks.normalise import silu
+from elucidiff.parts import part
 
 LABEL_SHARE = 0.5
 """Share t of the labels in their sum with the features of the noise level."""
+
+
+@part("network", "mp_unet")
+@dataclass(frozen=True)
+class MPUNetSettings(NetworkSettings):
+    """Our magnitude-preserving U-Net, a variant of EDM2 that takes augmentation labels, too.
+
+    Args:
+        base_channels: channels that the multipliers multiply, even.
+        embedding_multiplier: channels of the embedding over ``base_channels``.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    base_channels: int = 192
+    channel_multipliers: tuple[int, ...] = (1, 2, 3, 4)
+    blocks_per_level: int = 3
+    attention_resolutions: tuple[int, ...] = (16, 8)
+    dropout: float = 0.0
+    embedding_multiplier: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.base_channels % 2:
+            raise ValueError(f"base_channels must be even, but is {self.base_channels}")
+
+    def build(self, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0) -> MPUNet:
+        """See :meth:`.NetworkPart.build`."""
+        return MPUNet(sample_shape, self, label_dim=label_dim, augment_dim=augment_dim)
 
 
 class MPUNet(Network):
@@ -37,58 +70,30 @@ class MPUNet(Network):
     Args:
         sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
             ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
-        out_channels: channels of the output; default C.
-        base_channels: channels that the multipliers multiply, even.
-        channel_multipliers: channels of each level, from the highest resolution to the lowest.
-        blocks_per_level: residual blocks of each encoder level.
-        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
-            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
-        dropout: probability of dropping a feature in a residual branch.
+        settings: the settings, or
+        choices: those that are not at their defaults, by name: see :class:`MPUNetSettings`.
         label_dim: width of the class labels, 0 for none. Rows of other labels should have a norm of about 1, too.
-        label_dropout: probability, in training, of replacing the labels of an item with zeros.
-        label_presence: whether one more column of the labels tells that there is a label.
         augment_dim: width of the augmentation labels, 0 for none.
-        embedding_multiplier: channels of the embedding over ``base_channels``.
 
     Raises:
+        TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, or the sides do not divide.
     """
 
     def __init__(
         self,
         sample_shape: Sequence[int],
+        settings: MPUNetSettings | None = None,
         *,
-        out_channels: int | None = None,
-        base_channels: int = 192,
-        channel_multipliers: Sequence[int] = (1, 2, 3, 4),
-        blocks_per_level: int = 3,
-        attention_resolutions: Sequence[int] = (16, 8),
-        dropout: float = 0.0,
         label_dim: int = 0,
-        label_dropout: float = 0.0,
-        label_presence: bool = False,
         augment_dim: int = 0,
-        embedding_multiplier: int = 4,
+        **choices: Any,
     ) -> None:
-        super().__init__(
-            sample_shape,
-            out_channels=out_channels,
-            base_channels=base_channels,
-            channel_multipliers=channel_multipliers,
-            blocks_per_level=blocks_per_level,
-            attention_resolutions=attention_resolutions,
-            dropout=dropout,
-            label_dim=label_dim,
-            label_dropout=label_dropout,
-            label_presence=label_presence,
-            augment_dim=augment_dim,
-            embedding_multiplier=embedding_multiplier,
-        )
-        self.config |= {"type": "mp-unet"}
-        if base_channels % 2:
-            raise ValueError(f"base_channels must be even, but is {base_channels}")
-        embedding_channels = base_channels * embedding_multiplier
-        make = partial(MPUNetBlock, self.dims, embedding_channels, dropout)
+        given = settings_from(MPUNetSettings, settings, choices)
+        super().__init__(sample_shape, given, label_dim, augment_dim)
+        base_channels, blocks_per_level = given.base_channels, given.blocks_per_level
+        embedding_channels = base_channels * given.embedding_multiplier
+        make = partial(MPUNetBlock, self.dims, embedding_channels, given.dropout)
         kernel = (3,) * self.dims
 
         self.noise_features = FourierEmbedding(base_channels, scale=1.0)

@@ -1,15 +1,82 @@
-"""What every network is to the rest of the library: its attributes, its arguments and their checks."""
+"""What our networks have in common: settings, attributes, arguments and their checks."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from elucidiff.networks.base import Blueprint, NetworkPart, remember
+
+S = TypeVar("S", bound="NetworkSettings")
+
+
+@dataclass(frozen=True)
+class NetworkSettings(NetworkPart):
+    """The settings that our networks have in common.
+
+    Args:
+        base_channels: channels that the multipliers multiply.
+        channel_multipliers: channels of each level over base_channels, from the highest resolution to the lowest.
+            Every side of a sample must be a multiple of ``2^(levels - 1)``.
+        blocks_per_level: residual blocks of each encoder level.
+        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
+            the sample, halved once a level; the input's own size does not change where attention is.
+        dropout: probability of dropping a feature in a residual branch.
+        label_dropout: probability, in training, of replacing the labels of an item with zeros, for guidance.
+        label_presence: whether one more column of the labels tells that there is a label; for label vectors, which
+            may be zeros themselves. Training sets it where they are dropped.
+        out_channels: channels of the output; none: those of the samples.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    base_channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks_per_level: int = 4
+    attention_resolutions: tuple[int, ...] = (16,)
+    dropout: float = 0.1
+    label_dropout: float = 0.0
+    label_presence: bool = False
+    out_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("channel_multipliers", "attention_resolutions", "resample_filter"):
+            if hasattr(self, name):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("out_channels", "base_channels", "embedding_multiplier", "noise_multiplier"):
+            value = getattr(self, name, None)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.blocks_per_level < 0:
+            raise ValueError(f"blocks_per_level must not be negative, but is {self.blocks_per_level}")
+        for name in ("dropout", "label_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability, but {getattr(self, name)} is not in [0, 1]")
+        if not self.channel_multipliers or min(self.channel_multipliers) < 1:
+            multipliers = list(self.channel_multipliers)
+            raise ValueError(f"channel_multipliers {multipliers} must be one or more positive integers")
+
+
+def settings_from(cls: type[S], settings: S | None, choices: dict[str, Any]) -> S:
+    """The settings that a constructor was given as an object or one by one.
+
+    Raises:
+        TypeError: both were given, or a setting is unknown or of the wrong type.
+        ValueError: a setting is out of range.
+    """
+    if settings is None:
+        return cls(**choices)
+    if choices:
+        raise TypeError(f"{next(iter(choices))} is given beside settings: give one or the other")
+    return settings
 
 
 class Network(nn.Module):
@@ -29,73 +96,45 @@ class Network(nn.Module):
             may be zeros themselves.
         augment_dim: width of the augmentation labels, 0 for none.
         downsampling: every side of ``x`` must be a multiple of this.
-        config: JSON-able settings from which :func:`elucidiff.networks.build` makes the same network.
+        settings: the settings that it was built from.
         stem: the layer that the input enters, in the type in which the network computes.
     """
 
     stem: nn.Module
 
     def __init__(
-        self,
-        sample_shape: Sequence[int],
-        *,
-        out_channels: int | None,
-        base_channels: int,
-        channel_multipliers: Sequence[int],
-        blocks_per_level: int,
-        attention_resolutions: Sequence[int],
-        dropout: float,
-        label_dim: int,
-        label_dropout: float,
-        label_presence: bool,
-        augment_dim: int,
-        embedding_multiplier: int,
+        self, sample_shape: Sequence[int], settings: NetworkSettings, label_dim: int = 0, augment_dim: int = 0
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.sample_shape = tuple(int(side) for side in sample_shape)
         if not 2 <= len(self.sample_shape) <= 4 or min(self.sample_shape) < 1:
             raise ValueError(
                 f"sample_shape {self.sample_shape} is not (channels, *spatial) with 1 to 3 spatial dimensions"
             )
+        for name, width in (("label_dim", label_dim), ("augment_dim", augment_dim)):
+            if width < 0:
+                raise ValueError(f"{name} must not be negative, but is {width}")
         self.in_channels, self.dims = self.sample_shape[0], len(self.sample_shape) - 1
-        self.out_channels = self.in_channels if out_channels is None else out_channels
-        self.label_dim, self.label_dropout, self.augment_dim = label_dim, label_dropout, augment_dim
-        self.label_presence = bool(label_presence and label_dim)
+        self.out_channels = self.in_channels if settings.out_channels is None else settings.out_channels
+        self.label_dim, self.label_dropout, self.augment_dim = label_dim, settings.label_dropout, augment_dim
+        self.label_presence = bool(settings.label_presence and label_dim)
         self.label_width = label_dim + self.label_presence
-        self.config: dict[str, Any] = {
-            "sample_shape": list(self.sample_shape),
-            "out_channels": self.out_channels,
-            "base_channels": base_channels,
-            "channel_multipliers": list(channel_multipliers),
-            "blocks_per_level": blocks_per_level,
-            "attention_resolutions": list(attention_resolutions),
-            "dropout": dropout,
-            "label_dim": label_dim,
-            "label_dropout": label_dropout,
-            "label_presence": self.label_presence,
-            "augment_dim": augment_dim,
-            "embedding_multiplier": embedding_multiplier,
-        }
-        for name in ("out_channels", "base_channels", "embedding_multiplier"):
-            if self.config[name] < 1:
-                raise ValueError(f"{name} must be at least 1, not {self.config[name]}")
-        for name in ("blocks_per_level", "label_dim", "augment_dim"):
-            if self.config[name] < 0:
-                raise ValueError(f"{name} must not be negative, but is {self.config[name]}")
-        for name in ("dropout", "label_dropout"):
-            if not 0 <= self.config[name] <= 1:
-                raise ValueError(f"{name} is a probability, but {self.config[name]} is not in [0, 1]")
-        if not channel_multipliers or min(channel_multipliers) < 1:
-            raise ValueError(f"channel_multipliers {list(channel_multipliers)} must be one or more positive integers")
-        self.downsampling = 2 ** (len(channel_multipliers) - 1)
+        remember(self, self.blueprint)
+        self.downsampling = 2 ** (len(settings.channel_multipliers) - 1)
         self._check_sides(self.sample_shape[1:])
         # For samples that are not square the larger side counts: attention costs the square of all positions, and
         # this never places it at a level that is larger than the same setting would give on a square sample.
         nominal = max(self.sample_shape[1:])
         self.level_attention = [
-            nominal >> level in attention_resolutions for level in range(len(channel_multipliers))
+            nominal >> level in settings.attention_resolutions for level in range(len(settings.channel_multipliers))
         ]
-        self.level_channels = [base_channels * multiplier for multiplier in channel_multipliers]
+        self.level_channels = [settings.base_channels * multiplier for multiplier in settings.channel_multipliers]
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """How to build the same network, with new starting values."""
+        return Blueprint(self.settings, self.sample_shape, self.label_dim, self.augment_dim)
 
     def forward(
         self,

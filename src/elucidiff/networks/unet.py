@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -15,28 +16,18 @@ from elucidiff.networks.blocks import Block, BlockStyle
 from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
 from elucidiff.networks.layers import convolution, linear, xavier_uniform
 from elucidiff.networks.levels import decoder_levels, encoder_levels
-from elucidiff.networks.network import Network
+from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.networks.resample import Resample, check_taps
 from elucidiff.networks.side_paths import Head, InputResidual, InputSkip
+from elucidiff.parts import part
 
 
-class UNet(Network):
-    """A U-Net whose residual branches add the embedding of noise level and labels. The defaults are DDPM++.
+@part("network", "ddpmpp")
+@dataclass(frozen=True)
+class DDPMPPSettings(NetworkSettings):
+    """DDPM++: positional noise features, no side paths, resampling by averages and copies of neighbours.
 
     Args:
-        sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
-            ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
-        out_channels: channels of the output; default C.
-        base_channels: channels that the multipliers multiply.
-        channel_multipliers: channels of each level, from the highest resolution to the lowest.
-        blocks_per_level: residual blocks of each encoder level.
-        attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
-            ``sample_shape``, halved once a level; the input's own size does not change where attention is.
-        dropout: probability of dropping a feature in a residual branch.
-        label_dim: width of the class labels, 0 for none.
-        label_dropout: probability, in training, of replacing the labels of an item with zeros.
-        label_presence: whether one more column of the labels tells that there is a label.
-        augment_dim: width of the augmentation labels, 0 for none.
         embedding: features of the noise level: "positional" (DDPM++) or "fourier" (NCSN++).
         embedding_multiplier: channels of the embedding over ``base_channels``.
         noise_multiplier: features of the noise level over ``base_channels``.
@@ -45,72 +36,77 @@ class UNet(Network):
         resample_filter: taps of the low-pass filter of all resampling.
 
     Raises:
+        ValueError: a setting is out of range.
+    """
+
+    embedding: Literal["positional", "fourier"] = "positional"
+    embedding_multiplier: int = 4
+    noise_multiplier: int = 1
+    encoder: Literal["standard", "skip", "residual"] = "standard"
+    decoder: Literal["standard", "skip"] = "standard"
+    resample_filter: tuple[float, ...] = (1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        noise_channels = self.base_channels * self.noise_multiplier
+        if noise_channels % 2 or noise_channels < 4:
+            raise ValueError(f"base_channels * noise_multiplier must be even and at least 4, but is {noise_channels}")
+        check_taps(self.resample_filter)
+
+    def build(self, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0) -> UNet:
+        """See :meth:`.NetworkPart.build`."""
+        return UNet(sample_shape, self, label_dim=label_dim, augment_dim=augment_dim)
+
+
+@part("network", "ncsnpp")
+@dataclass(frozen=True)
+class NCSNPPSettings(DDPMPPSettings):
+    """NCSN++: Fourier noise features, a residual path from the input, resampling with the taps (1, 3, 3, 1)."""
+
+    embedding: Literal["positional", "fourier"] = "fourier"
+    noise_multiplier: int = 2
+    encoder: Literal["standard", "skip", "residual"] = "residual"
+    resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+
+
+class UNet(Network):
+    """A U-Net whose residual branches add the embedding of noise level and labels. The defaults are DDPM++.
+
+    Args:
+        sample_shape: ``(C, *spatial)``, one to three spatial dimensions; every side a multiple of
+            ``2^(levels - 1)``, where ``levels = len(channel_multipliers)``.
+        settings: the settings, or
+        choices: those that are not at their defaults, by name: see :class:`DDPMPPSettings`.
+        label_dim: width of the class labels, 0 for none.
+        augment_dim: width of the augmentation labels, 0 for none.
+
+    Raises:
+        TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, or the sides do not divide.
     """
 
     def __init__(
         self,
         sample_shape: Sequence[int],
+        settings: DDPMPPSettings | None = None,
         *,
-        out_channels: int | None = None,
-        base_channels: int = 128,
-        channel_multipliers: Sequence[int] = (1, 2, 2, 2),
-        blocks_per_level: int = 4,
-        attention_resolutions: Sequence[int] = (16,),
-        dropout: float = 0.1,
         label_dim: int = 0,
-        label_dropout: float = 0.0,
-        label_presence: bool = False,
         augment_dim: int = 0,
-        embedding: Literal["positional", "fourier"] = "positional",
-        embedding_multiplier: int = 4,
-        noise_multiplier: int = 1,
-        encoder: Literal["standard", "skip", "residual"] = "standard",
-        decoder: Literal["standard", "skip"] = "standard",
-        resample_filter: Sequence[float] = (1, 1),
+        **choices: Any,
     ) -> None:
-        super().__init__(
-            sample_shape,
-            out_channels=out_channels,
-            base_channels=base_channels,
-            channel_multipliers=channel_multipliers,
-            blocks_per_level=blocks_per_level,
-            attention_resolutions=attention_resolutions,
-            dropout=dropout,
-            label_dim=label_dim,
-            label_dropout=label_dropout,
-            label_presence=label_presence,
-            augment_dim=augment_dim,
-            embedding_multiplier=embedding_multiplier,
-        )
-        self.config |= {
-            "type": "unet",
-            "embedding": embedding,
-            "noise_multiplier": noise_multiplier,
-            "encoder": encoder,
-            "decoder": decoder,
-            "resample_filter": list(resample_filter),
-        }
-        for name, value, choices in (
-            ("embedding", embedding, ("positional", "fourier")),
-            ("encoder", encoder, ("standard", "skip", "residual")),
-            ("decoder", decoder, ("standard", "skip")),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}")
-        noise_channels, embedding_channels = (
-            base_channels * noise_multiplier,
-            base_channels * embedding_multiplier,
-        )
-        if noise_channels % 2 or noise_channels < 4:
-            raise ValueError(f"base_channels * noise_multiplier must be even and at least 4, but is {noise_channels}")
-        taps = tuple(resample_filter)
-        check_taps(taps)
+        given = settings_from(DDPMPPSettings, settings, choices)
+        super().__init__(sample_shape, given, label_dim, augment_dim)
+        base_channels, blocks_per_level, encoder, decoder = (
+            given.base_channels, given.blocks_per_level, given.encoder, given.decoder
+        )  # fmt: skip
+        noise_channels = base_channels * given.noise_multiplier
+        embedding_channels = base_channels * given.embedding_multiplier
+        taps = given.resample_filter
         initialise, nearly_zero = xavier_uniform(), xavier_uniform(gain=1e-5)
         style = BlockStyle(
             dims=self.dims,
             embedding_channels=embedding_channels,
-            dropout=dropout,
+            dropout=given.dropout,
             resample_taps=taps,
             scale_and_shift=False,
             project_resampled=True,
@@ -125,7 +121,7 @@ class UNet(Network):
 
         self.noise_features = (
             PositionalEmbedding(noise_channels, endpoint=True, sines_first=True)
-            if embedding == "positional"
+            if given.embedding == "positional"
             else FourierEmbedding(noise_channels)
         )
         self.embed_labels = linear(self.label_width, noise_channels, initialise) if label_dim else None
@@ -159,23 +155,14 @@ class UNet(Network):
         self.upsample_output = Resample("up", self.dims, taps) if adds_outputs else None
 
     @classmethod
-    def ddpmpp(cls, sample_shape: Sequence[int], **settings: Any) -> Self:
-        """DDPM++: positional noise features, no side paths, resampling by averages and copies of neighbours."""
-        return cls(sample_shape, **settings)
+    def ddpmpp(cls, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0, **choices: Any) -> Self:
+        """DDPM++ with these settings: see :class:`DDPMPPSettings`."""
+        return cls(sample_shape, DDPMPPSettings(**choices), label_dim=label_dim, augment_dim=augment_dim)
 
     @classmethod
-    def ncsnpp(cls, sample_shape: Sequence[int], **settings: Any) -> Self:
-        """NCSN++: Fourier noise features, a residual path from the input, resampling with the taps (1, 3, 3, 1)."""
-        return cls(
-            sample_shape,
-            **{
-                "embedding": "fourier",
-                "noise_multiplier": 2,
-                "encoder": "residual",
-                "resample_filter": (1, 3, 3, 1),
-                **settings,
-            },
-        )
+    def ncsnpp(cls, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0, **choices: Any) -> Self:
+        """NCSN++ with these settings: see :class:`NCSNPPSettings`."""
+        return cls(sample_shape, NCSNPPSettings(**choices), label_dim=label_dim, augment_dim=augment_dim)
 
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
         """See :meth:`.Network.compute`."""

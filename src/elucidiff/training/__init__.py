@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from elucidiff.training.callbacks import Callbacks, Progress
-from elucidiff.training.config import NetworkConfig, TrainingConfig
-from elucidiff.training.ema import ema_beta
-from elucidiff.training.learning_rate import learning_rate
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.ema import EMA, ema_beta
+from elucidiff.training.learning_rate import LearningRateSchedule, learning_rate
 from elucidiff.training.loop import TrainingResult, train
 from elucidiff.training.presets import PRESETS, Preset, preset
 from elucidiff.training.snapshots import reconstruct
 
 __all__ = [
+    "EMA",
     "PRESETS",
     "Callbacks",
-    "NetworkConfig",
+    "LearningRateSchedule",
     "Preset",
     "Progress",
     "TrainingConfig",

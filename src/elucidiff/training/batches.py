@@ -50,8 +50,8 @@ class TrainingData:
     doubts: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, config: TrainingConfig) -> TrainingData:
-        """Open what ``config.data`` names.
+    def open(cls, config: TrainingConfig, dataset: Dataset | None = None) -> TrainingData:
+        """Open what ``config.data`` names, or take ``dataset``.
 
         A set of up to 2 GiB is read into memory and checked as a whole. Of a larger one 1024 images, evenly spread,
         are checked now, and each batch when its turn comes. What is held out is the same for every seed.
@@ -61,16 +61,22 @@ class TrainingData:
             ValueError: they are damaged, not finite, lack channels, or are too few.
         """
         notes: list[str] = []
-        dataset = data.open(config.data)
+        if dataset is None:
+            if not config.data:
+                raise ValueError("there is nothing to train on: name a data set in data, or give a dataset")
+            dataset = data.open(config.data)
+            name = config.data
+        else:
+            name = dataset.name
         if len(dataset.shape) < 2:
             raise ValueError(
-                f"the samples of {config.data} have shape {dataset.shape}, but must have channels and at least one "
+                f"the samples of {name} have shape {dataset.shape}, but must have channels and at least one "
                 "spatial dimension: save signals as (N, C, length), volumes as (N, C, depth, height, width)"
             )
         if not config.conditional:
             dataset = dataset.without_labels()
         elif not dataset.label_dim:
-            notes.append(f"{config.data} has no labels, so it is trained on without labels (--no-conditional)")
+            notes.append(f"{name} has no labels, so it is trained on without labels (--no-conditional)")
         if _fits(dataset):
             sample = dataset = dataset.in_memory()
         else:
@@ -97,7 +103,7 @@ class TrainingData:
             "mean": moments.mean,
             "sigma_data": moments.sigma_data,
         }
-        doubts = moments.misfits(dataset.name, _scale(config), dataset.dtype == torch.uint8)
+        doubts = moments.misfits(dataset.name, config.sigma_data, dataset.dtype == torch.uint8)
         return cls(dataset, held_out, identity, facts, tuple(notes), doubts)
 
     @property
@@ -190,9 +196,3 @@ def _moments(dataset: Dataset) -> Moments:
     for start in range(0, len(dataset), size):
         moments.add(to_unit(dataset.images(range(start, min(start + size, len(dataset))))))
     return moments
-
-
-def _scale(config: TrainingConfig) -> float:
-    """The standard deviation of the data that preconditioning and objective are made for."""
-    # Those of VP, VE and iDDPM have noise levels for images in [-1, 1], as the paper's CIFAR-10.
-    return config.sigma_data if "edm" in (config.preconditioning, config.objective) else 0.5

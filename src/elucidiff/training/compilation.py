@@ -7,13 +7,12 @@ measurement, and is kept in the checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from elucidiff import networks
+from elucidiff.networks import Blueprint, Network
 from elucidiff.networks.computing import Payoff, forward_flops, in_one_line, try_compiler
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import seeded_layers
@@ -29,13 +28,13 @@ PAYOFF = {"cpu": Payoff(120.0, 1.2), "cuda": Payoff(60.0, 1.25)}
 """By type of device; on others auto means no."""
 
 
-def training_flops(network: Mapping[str, Any]) -> int:
+def training_flops(blueprint: Blueprint) -> int:
     """Floating-point operations to train a network on one image: forward, and twice that backward.
 
     Args:
-        network: its settings, see :func:`elucidiff.networks.build`.
+        blueprint: how it is built.
     """
-    return 3 * forward_flops(network)
+    return 3 * forward_flops(blueprint)
 
 
 def eager_seconds(config: TrainingConfig, flops: int, device: torch.device, processes: int = 1) -> float:
@@ -86,9 +85,9 @@ def compile_if_wanted(state: TrainingState, say: Callable[[str], None]) -> None:
 def _pays(state: TrainingState) -> bool:
     payoff = PAYOFF.get(state.device.type)
     network = state.denoiser.network
-    if payoff is None or not isinstance(network, networks.Network) or isinstance(network, FSDPModule):
+    if payoff is None or not isinstance(network, Network) or isinstance(network, FSDPModule):
         return False
-    flops = training_flops(network.config)
+    flops = training_flops(network.blueprint)
     return payoff.worth(eager_seconds(state.config, flops, state.device, state.processes.count))
 
 

@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import yaml
 
-from elucidiff.augment.options import Options
+from elucidiff import parts
+from elucidiff.augment import Augment, Augmentation
+from elucidiff.design import objectives, preconditioning
+from elucidiff.design.objectives import Objective
+from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.files import write_whole
+from elucidiff.networks import DDPMPPSettings, NetworkPart
 from elucidiff.plain_data import from_dict, to_dict
-from elucidiff.training.learning_rate import Decay
+from elucidiff.suggest import suggestion
+from elucidiff.training.learning_rate import Constant, LearningRateSchedule
 from elucidiff.untrusted import clipped, open_regular, printable
 
-Architecture = Literal["ddpmpp", "ncsnpp", "adm", "edm2", "mp-unet"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Switch = Literal["auto", "on", "off"]
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The network F."""
-
-    architecture: Architecture = "ddpmpp"
-    """DDPM++ or NCSN++ (Song et al. 2021), ADM (Dhariwal and Nichol 2021), EDM2 (Karras et al. 2024), or mp-unet, our
-    variant of EDM2, which takes augmentation, too."""
-    base_channels: int = 128
-    """Channels that the multipliers multiply."""
-    channel_multipliers: tuple[int, ...] = (2, 2, 2)
-    """Channels of each level over base_channels, from the highest resolution to the lowest."""
-    blocks_per_level: int = 4
-    """Residual blocks of each level."""
-    attention_resolutions: tuple[int, ...] = (16,)
-    """Resolutions at which blocks attend."""
-    dropout: float = 0.13
-    """Probability of dropping a feature."""
-    label_dropout: float = 0.0
-    """Probability of training an image without its labels, for classifier-free guidance."""
+PARTS: dict[str, str] = {
+    "network": "network",
+    "augment": "augmentation",
+    "preconditioning": "preconditioning",
+    "objective": "objective",
+    "lr_decay": "learning rate schedule",
+}
+"""The fields of :class:`TrainingConfig` that hold parts, and of what kind."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Every setting of a training run. Time is counted in training images, as in the paper, save for minutes."""
+    """Every setting of a training run. Time is counted in training images, as in the paper, save for minutes.
 
-    data: str
-    """Name or path of the data set."""
+    The network, the augmentation, preconditioning, objective and the decay of the learning rate are parts: objects,
+    or their names, text forms or plain forms, such as ``network="adm:base_channels=64"``.
+    """
+
+    data: str = ""
+    """Name or path of the data set; empty where one is given as an object."""
     conditional: bool = False
     """Whether to train with the labels of the data set, classes or vectors."""
     validation_images: int = 0
@@ -54,18 +53,14 @@ class TrainingConfig:
     memorisation_samples: int = 32
     """Samples drawn at every checkpoint and compared with the training images; 0 for none."""
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    augment: Options = field(default_factory=Options)
-    preconditioning: Literal["edm", "vp", "ve", "iddpm"] = "edm"
-    """How the network becomes a denoiser: the column of the paper's Table 1."""
-    objective: Literal["edm", "vp", "ve", "iddpm"] = "edm"
+    network: NetworkPart = field(default_factory=lambda: DDPMPPSettings(channel_multipliers=(2, 2, 2), dropout=0.13))
+    """The network F."""
+    augment: Augmentation = field(default_factory=Augment)
+    """How training images are changed: not at all unless transforms are switched on."""
+    preconditioning: Preconditioning = field(default_factory=preconditioning.EDM)
+    """How the network becomes a denoiser: a column of the paper's Table 1."""
+    objective: Objective = field(default_factory=objectives.EDM)
     """Where training looks and how hard: p_train(sigma) and lambda(sigma) of Table 1."""
-    sigma_data: float = 0.5
-    """Standard deviation of the data, in [-1, 1]; for the EDM preconditioning and objective."""
-    p_mean: float = -1.2
-    """Mean of ln(sigma) in training; for the EDM objective."""
-    p_std: float = 1.2
-    """Standard deviation of ln(sigma) in training; for the EDM objective."""
     learned_loss_weighting: bool = False
     """Learn how large the loss is at every noise level, and divide by it. What is reported stays the plain loss."""
 
@@ -81,14 +76,10 @@ class TrainingConfig:
     """Highest learning rate."""
     lr_ramp_images: float = 10e6
     """Images over which the learning rate rises from 0."""
-    lr_decay: Decay = "constant"
+    lr_decay: LearningRateSchedule = field(default_factory=Constant)
     """What follows the ramp: nothing (the paper), a half cosine or a linear cool-down to 0, or the inverse root."""
-    lr_decay_images: float = 100e6
-    """Images after which inverse-sqrt begins to fall."""
-    lr_cooldown: float = 0.3
-    """Share of the run over which cooldown falls; 1 for all of it."""
     lr_gains: float = 1.0
-    """Learning rate of the gains of edm2 and mp-unet as a share of lr. Each is one number that scales a whole block
+    """Learning rate of the gains of edm2 and mp_unet as a share of lr. Each is one number that scales a whole block
     or the output, and nothing bounds it: at a high rate a few odd batches can drive them off together."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Adam's memories of the gradient and of its square."""
@@ -130,9 +121,16 @@ class TrainingConfig:
     """Processes that read a data set too large for the memory; smaller sets are read once, at the start."""
 
     def __post_init__(self) -> None:
+        for name, kind in PARTS.items():
+            chosen = parts.resolve(kind, getattr(self, name))
+            try:
+                parts.name_of(chosen)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            object.__setattr__(self, name, chosen)
         for name in ("batch_size", "duration_images", "log_images", "checkpoint_images", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
-        for name in ("lr", "lr_gains", "sigma_data", "p_std", "adam_eps", "lr_decay_images"):
+        for name in ("lr", "lr_gains", "adam_eps"):
             _require(0 < getattr(self, name) < math.inf, self, name, "must be a positive number")
         for name in (
             "lr_ramp_images", "ema_half_life_images", "validation_images", "memorisation_samples", "data_workers",
@@ -142,9 +140,7 @@ class TrainingConfig:
         for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio", "loss_scale"):
             value = getattr(self, name)
             _require(value is None or 0 < value < math.inf, self, name, "must be a positive number, or left out")
-        _require(math.isfinite(self.p_mean), self, "p_mean", "must be a number")
         _require(all(0 <= beta < 1 for beta in self.adam_betas), self, "adam_betas", "must be in [0, 1)")
-        _require(0 < self.lr_cooldown <= 1, self, "lr_cooldown", "must be a share in (0, 1]")
         for width in self.ema_widths:
             _require(1e-6 <= width < 0.28, self, "ema_widths", "must be in (0, 0.28), sigma_rel of EDM2")
         distinct = len({f"{width:g}" for width in self.ema_widths}) == len(self.ema_widths)
@@ -152,13 +148,60 @@ class TrainingConfig:
         part = self.device_batch_size
         divides = part is None or (part >= 1 and self.batch_size % part == 0)
         _require(divides, self, "device_batch_size", f"must divide batch_size {self.batch_size}")
-        _require(0 <= self.network.label_dropout < 1, self.network, "label_dropout", "must be a share in [0, 1)")
-        droppable = self.conditional or not self.network.label_dropout
-        _require(droppable, self.network, "label_dropout", "there are no labels to drop: set conditional, too")
+        dropout = getattr(self.network, "label_dropout", 0.0)
+        if dropout:
+            _require(0 <= dropout < 1, self.network, "label_dropout", "must be a share in [0, 1)")
+            _require(self.conditional, self.network, "label_dropout", "there are no labels to drop: set conditional")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the settings as YAML."""
-        write_whole(path, yaml.safe_dump(to_dict(self), sort_keys=False))
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data for which preconditioning, or else objective, is made; 0.5 if none says.
+
+        Those of VP, VE and iDDPM have noise levels for images in [-1, 1], as the paper's CIFAR-10.
+        """
+        found = (getattr(part, "sigma_data", None) for part in (self.preconditioning, self.objective))
+        return next((float(value) for value in found if value is not None), 0.5)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> TrainingConfig:
+        """This with other values.
+
+        ::
+
+            >>> config = TrainingConfig(data="digits").with_settings({"lr": 1e-3, "objective.p_mean": -0.4})
+            >>> config.with_settings({"sigma_data": 0.7}).preconditioning
+            EDM(sigma_data=0.7, sigma_min=0.0, sigma_max=inf)
+
+        Args:
+            settings: by the name of a field, or PART.SETTING; ``sigma_data`` is that of preconditioning and
+                objective.
+
+        Raises:
+            ValueError: there is no such setting, or a value is out of range.
+        """
+        made = self
+        for name, value in settings.items():
+            owner, dot, setting = name.partition(".")
+            if name == "sigma_data":
+                having = [each for each in ("preconditioning", "objective") if hasattr(getattr(made, each), name)]
+                if not having:
+                    raise ValueError("sigma_data would have no effect: neither preconditioning nor objective has it")
+                made = made.with_settings({f"{each}.{name}": value for each in having})
+            elif not dot and name in _names(made):
+                made = replace(made, **{name: value})
+            elif dot and owner in PARTS and setting in _names(getattr(made, owner)):
+                made = replace(made, **{owner: replace(getattr(made, owner), **{setting: value})})
+            elif dot and owner in PARTS:
+                part = getattr(made, owner)
+                nearest = suggestion(setting, _names(part)) if _names(part) else "it has none"
+                raise ValueError(f"the {PARTS[owner]} {parts.name_of(part)} has no setting {setting!r}; {nearest}")
+            else:
+                raise ValueError(f"there is no setting {name!r}; {suggestion(name, _names(made))}")
+        return made
+
+    def save(self, path: str | os.PathLike[str], note: str = "") -> None:
+        """Write the settings as YAML, below a comment if there is a note."""
+        comment = f"# {note}\n" if note else ""
+        write_whole(path, comment + yaml.safe_dump(to_dict(self), sort_keys=False))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:
@@ -175,6 +218,10 @@ class TrainingConfig:
             return from_dict(cls, values)
         except ValueError as error:
             raise ValueError(f"{printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
+
+
+def _names(settings: Any) -> list[str]:
+    return [entry.name for entry in fields(settings)]
 
 
 _MOST_YAML = 1 << 20

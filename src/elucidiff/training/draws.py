@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.augment import Augment
+from elucidiff.augment import Augmentation
 from elucidiff.augment.placing import place
 from elucidiff.design.training_noise import TrainingNoise
 
@@ -44,7 +44,7 @@ def draw(
     step: int,
     shape: tuple[int, ...],
     noise_levels: TrainingNoise,
-    augment: Augment | None = None,
+    augment: Augmentation | None = None,
     device: torch.device | str = "cpu",
 ) -> Draws:
     """Draw for the whole batch of optimiser step ``step``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from elucidiff import parts
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.learning_rate import learning_rate
 
@@ -27,8 +28,6 @@ def rate_at(config: TrainingConfig, images_seen: int, progress: float) -> float:
         ramp_images=config.lr_ramp_images,
         decay=config.lr_decay,
         progress=progress,
-        decay_images=config.lr_decay_images,
-        cooldown=config.lr_cooldown,
     )
 
 
@@ -60,8 +59,9 @@ def leap_of_rate(
     times = f", {rate / last:.3g} times that" if last else ""
     return (
         f"the run was {_length(before)} long and now is {_length(config)}, so its learning rate leaps (lr_decay is "
-        f"{config.lr_decay}, which follows the length): from {last:.3g} at the last step to {rate:.3g}{times}. To "
-        "keep what the decay has won, leave the length as it was, or give the longer run a folder of its own"
+        f"{parts.to_text(config.lr_decay)}, which follows the length): from {last:.3g} at the last step to "
+        f"{rate:.3g}{times}. To keep what the decay has won, leave the length as it was, or give the longer run "
+        "a folder of its own"
     )
 
 

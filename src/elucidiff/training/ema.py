@@ -53,7 +53,7 @@ class HalfLife:
 class WeightAverage:
     """A network whose parameters are a moving average of another's.
 
-    Only parameters are averaged: buffers (filters, frequencies) are constants, and stay as they were copied.
+    Only parameters are averaged. Buffers (filters, frequencies, statistics of batches) are taken as they are.
 
     Args:
         network: the network to follow; the average starts as a copy of it.
@@ -80,6 +80,31 @@ class WeightAverage:
         self.beta = self.profile.beta(images_seen, batch_size)
         averages, followed = _values(self.network), _values(self._followed)
         torch._foreach_lerp_(averages, followed, 1.0 - self.beta)
+        for mine, theirs in zip(self.network.buffers(), self._followed.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+class EMA(WeightAverage):
+    """The paper's average, with :func:`ema_beta`: exponential, with a ramp-up.
+
+    ::
+
+        >>> network = torch.nn.Linear(2, 2)
+        >>> ema = EMA(network, half_life_images=1000)
+        >>> ema.update(images_seen=0, batch_size=64)  # after every optimiser step
+        >>> torch.equal(ema.network.weight, network.weight)
+        True
+
+    Args:
+        network: the network to follow; the average starts as a copy of it.
+        half_life_images: images after which a weight's share in the average has halved.
+        rampup_ratio: longest half-life as a share of the images seen; None for no ramp-up.
+    """
+
+    def __init__(
+        self, network: nn.Module, half_life_images: float = 500e3, rampup_ratio: float | None = 0.05
+    ) -> None:
+        super().__init__(network, HalfLife(half_life_images, rampup_ratio))
 
 
 def _values(network: nn.Module) -> list[Tensor]:

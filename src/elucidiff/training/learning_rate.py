@@ -1,11 +1,103 @@
-"""The learning rate as a function of where the training stands."""
+"""The learning rate as a function of where the training stands: a ramp, and the schedule that follows it."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
-Decay = Literal["constant", "cosine", "cooldown", "inverse-sqrt"]
+from elucidiff import parts
+from elucidiff.parts import part
+
+
+class LearningRateSchedule(ABC):
+    """What becomes of the learning rate after the ramp; a part, see :mod:`elucidiff.parts`."""
+
+    begins_at_once: ClassVar[bool] = False
+    """Whether, without a ramp, the first update has the full rate, not 0."""
+
+    @abstractmethod
+    def decay(self, rate: float, images_seen: int, progress: float) -> float:
+        """The rate of an update.
+
+        Args:
+            rate: what the ramp gives, the peak once it is over.
+            images_seen: training images before this update.
+            progress: the share of the run that is done, in [0, 1].
+        """
+
+
+@part("learning rate schedule", "constant")
+@dataclass(frozen=True)
+class Constant(LearningRateSchedule):
+    """No decay: the paper's (Karras et al. 2022, App. F)."""
+
+    def decay(self, rate: float, images_seen: int, progress: float) -> float:
+        """``rate``."""
+        return rate
+
+
+@part("learning rate schedule", "cosine")
+@dataclass(frozen=True)
+class Cosine(LearningRateSchedule):
+    """Half a cosine down to 0 at the end of the run: ``(1 + cos(pi progress)) / 2``."""
+
+    def decay(self, rate: float, images_seen: int, progress: float) -> float:
+        """``rate (1 + cos(pi progress)) / 2``."""
+        return rate * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+@part("learning rate schedule", "cooldown")
+@dataclass(frozen=True)
+class Cooldown(LearningRateSchedule):
+    """Constant, then linear down to 0: ``min((1 - progress) / share, 1)`` (Hägele et al. 2024, arXiv 2405.18392).
+
+    With a share of 1 it is linear all along (Defazio et al. 2023, arXiv 2310.07831).
+
+    Args:
+        share: share of the run over which it falls, in (0, 1].
+
+    Raises:
+        ValueError: it is no such share.
+    """
+
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, but must be a share of the run in (0, 1]")
+
+    def decay(self, rate: float, images_seen: int, progress: float) -> float:
+        """``rate min((1 - progress) / share, 1)``."""
+        return rate * min(max(1.0 - progress, 0.0) / self.share, 1.0)
+
+
+@part("learning rate schedule", "inverse_sqrt")
+@dataclass(frozen=True)
+class InverseSqrt(LearningRateSchedule):
+    """``1 / sqrt(max(images_seen / images, 1))``, as in EDM2 (Karras et al. 2024, arXiv 2312.02696).
+
+    As there, the first update of a run has rate 0 only if there is a ramp.
+
+    Args:
+        images: training images after which it begins to fall; 0 for never.
+
+    Raises:
+        ValueError: they are negative.
+    """
+
+    begins_at_once: ClassVar[bool] = True
+
+    images: float = 100e6
+
+    def __post_init__(self) -> None:
+        if not self.images >= 0:
+            raise ValueError(f"images is {self.images}, but must not be negative")
+
+    def decay(self, rate: float, images_seen: int, progress: float) -> float:
+        """``rate / sqrt(max(images_seen / images, 1))``."""
+        return rate / math.sqrt(max(images_seen / (self.images or math.inf), 1.0))
 
 
 def learning_rate(
@@ -13,35 +105,23 @@ def learning_rate(
     *,
     peak: float,
     ramp_images: float = 0.0,
-    decay: Decay = "constant",
+    decay: LearningRateSchedule | str = "constant",
     progress: float = 0.0,
-    decay_images: float = math.inf,
-    cooldown: float = 1.0,
 ) -> float:
-    """``peak * min(images_seen / ramp_images, 1)``, times a decay.
+    """``peak * min(images_seen / ramp_images, 1)``, decayed.
 
-    The ramp is the paper's (Karras et al. 2022, App. F), which has no decay. ``images_seen`` counts the images before
-    the update, so the first update of a run has learning rate 0, even without a ramp, as in the reference; with
-    ``inverse-sqrt``, as in that of EDM2, it has 0 only if there is a ramp.
+    The ramp is the paper's (Karras et al. 2022, App. F). ``images_seen`` counts the images before the update, so the
+    first update of a run has learning rate 0, even without a ramp, as in the reference; unless the schedule
+    :attr:`~LearningRateSchedule.begins_at_once`.
 
     Args:
         images_seen: training images before this update.
         peak: the highest learning rate.
         ramp_images: length of the linear ramp from 0, in images; 0 for none.
-        decay: ``constant``: 1. ``cosine``: ``(1 + cos(pi progress)) / 2``, for runs of a known length.
-            ``cooldown``: ``min((1 - progress) / cooldown, 1)``, constant and then linear down to 0 (Hägele et al.
-            2024, arXiv 2405.18392), or for a share of 1 linear all along (Defazio et al. 2023, arXiv 2310.07831).
-            ``inverse-sqrt``: ``1 / sqrt(max(images_seen / decay_images, 1))``, Karras et al. 2024 (arXiv 2312.02696).
-        progress: the share of the run that is done, in [0, 1]; for ``cosine`` and ``cooldown``.
-        decay_images: images after which ``inverse-sqrt`` begins to fall; 0 for never.
-        cooldown: share of the run over which ``cooldown`` falls, in (0, 1].
+        decay: the schedule, or its name or text form.
+        progress: the share of the run that is done, in [0, 1].
     """
-    ramp = min(images_seen / max(ramp_images, 1e-8), 1.0)
-    if decay == "cosine":
-        return peak * ramp * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-    if decay == "cooldown":
-        return peak * ramp * min(max(1.0 - progress, 0.0) / cooldown, 1.0)
-    if decay == "inverse-sqrt":
-        ramp = ramp if ramp_images > 0 else 1.0
-        return peak * ramp / math.sqrt(max(images_seen / (decay_images or math.inf), 1.0))
-    return peak * ramp
+    schedule: LearningRateSchedule = parts.resolve("learning rate schedule", decay)
+    at_once = schedule.begins_at_once and ramp_images <= 0
+    ramp = 1.0 if at_once else min(images_seen / max(ramp_images, 1e-8), 1.0)
+    return schedule.decay(peak * ramp, images_seen, progress)

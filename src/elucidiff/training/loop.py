@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from elucidiff.augment import Augmentation
+from elucidiff.data import Dataset
+from elucidiff.design.objectives import Objective
 from elucidiff.launch.coordination import failing_once
 from elucidiff.launch.interrupt import Interrupt
-from elucidiff.networks import normalise_weights
+from elucidiff.networks import NetworkPart, blueprint_of, normalise_weights
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
@@ -72,6 +76,10 @@ def train(
     config: TrainingConfig,
     run_dir: str | os.PathLike[str],
     *,
+    dataset: Dataset | None = None,
+    network: NetworkPart | nn.Module | str | None = None,
+    objective: Objective | str | None = None,
+    augment: Augmentation | str | None = None,
     resume: bool = False,
     callbacks: Callbacks | None = None,
 ) -> TrainingResult:
@@ -89,7 +97,14 @@ def train(
             ``checkpoints/`` and ``model/``, the newest averaged weights as a model folder for :func:`elucidiff.load`;
             with ``ema_widths`` also ``averages/`` for :func:`elucidiff.training.reconstruct`;
             with ``validation_images`` also ``best/``, the model with the lowest held-out loss.
-        resume: go on from the newest undamaged checkpoint in ``run_dir``; from the start if there is none yet.
+        dataset: what to train on, in place of what ``config.data`` names.
+        network: the network to train, in place of ``config.network``: a part, or a module, which is trained in place,
+            from the weights that it has. Of a module that no part has built the run keeps the weights alone:
+            ``ed.load(path, network=...)`` reads them.
+        objective: in place of ``config.objective``.
+        augment: in place of ``config.augment``.
+        resume: go on from the newest undamaged checkpoint in ``run_dir``; from the start if there is none yet. What
+            is given must be what was given before: the same data and settings, a network of the same shapes.
         callbacks: who is told about progress and checkpoints. Without, warnings are Python's.
 
     Raises:
@@ -98,8 +113,10 @@ def train(
         OSError: the data cannot be read, or the run folder cannot be written; its last good checkpoint is intact.
     """
     with failing_once(), joined(config.device) as (processes, device), cuda_products(config.tf32):
-        data = TrainingData.open(config)
-        state = TrainingState(config, data.shape, data.label_dim, device, processes, data.label_kind)
+        module = network if isinstance(network, nn.Module) else None
+        config = _with_objects(config, network=network, objective=objective, augment=augment)
+        data = TrainingData.open(config, dataset)
+        state = TrainingState(config, data.shape, data.label_dim, device, processes, data.label_kind, module)
         with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
             for note in data.notes:
                 run.say(note)
@@ -117,6 +134,14 @@ def train(
             # A signal that came too late to stop anything did not interrupt the run.
             interrupted = None if run.finished else run.stopped_by(interrupt.received)
     return TrainingResult(run.path, state.images_seen, state.step, state.seconds, run.loss, interrupted)
+
+
+def _with_objects(config: TrainingConfig, **given: Any) -> TrainingConfig:
+    """The settings with the parts that were given."""
+    if isinstance(network := given["network"], nn.Module):
+        blueprint = blueprint_of(network)
+        given["network"] = None if blueprint is None else blueprint.part
+    return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
 def noisy_batches(state: TrainingState, images: Tensor, labels: Tensor | None, draws: Draws) -> Iterator[NoisyBatch]:

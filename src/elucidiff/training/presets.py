@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elucidiff.augment.options import Options
+from elucidiff.augment import Augment
+from elucidiff.design import objectives, preconditioning
+from elucidiff.networks import ADMSettings, DDPMPPSettings, MPUNetSettings
 from elucidiff.suggest import suggestion
-from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.training.config import TrainingConfig
+from elucidiff.training.learning_rate import Cosine
 
 
 @dataclass(frozen=True)
@@ -22,30 +25,25 @@ class Preset:
     result: str
 
 
-def _paper_augmentation(p: float) -> Options:
-    """Karras et al. 2022, Table 6. The factor of xflip mirrors half of all images whatever p is."""
-    return Options(p=p, xflip=1e8, yflip=1, scale=1, rotate_frac=1, aniso=1, translate_frac=1)
-
-
 DIGITS = Preset(
     TrainingConfig(
         data="digits",
         conditional=True,
         validation_images=360,
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=32,
             channel_multipliers=(1, 2),
             blocks_per_level=1,
             attention_resolutions=(4,),
             dropout=0.0,
         ),
-        sigma_data=0.75,
-        p_mean=-0.4,
+        preconditioning=preconditioning.EDM(sigma_data=0.75),
+        objective=objectives.EDM(p_mean=-0.4, sigma_data=0.75),
         duration_images=80_000,
         batch_size=64,
         lr=3e-3,
         lr_ramp_images=3_200,
-        lr_decay="cosine",
+        lr_decay=Cosine(),
         ema_half_life_images=64_000,
         log_images=3_200,
         checkpoint_images=40_000,
@@ -58,16 +56,15 @@ FASHION_MNIST = Preset(
         data="fashion-mnist",
         conditional=True,
         validation_images=1_000,
-        network=NetworkConfig(
-            architecture="mp-unet",
+        network=MPUNetSettings(
             base_channels=24,
             channel_multipliers=(1, 2, 4),
             blocks_per_level=1,
             attention_resolutions=(7,),
             dropout=0.0,
         ),
-        sigma_data=0.71,
-        p_mean=-0.6,
+        preconditioning=preconditioning.EDM(sigma_data=0.71),
+        objective=objectives.EDM(p_mean=-0.6, sigma_data=0.71),
         learned_loss_weighting=True,
         duration_images=4_000_000,
         max_minutes=30.0,
@@ -75,7 +72,7 @@ FASHION_MNIST = Preset(
         lr=6e-2,
         lr_gains=0.1,
         lr_ramp_images=6_400,
-        lr_decay="cosine",
+        lr_decay=Cosine(),
         ema_half_life_images=64_000,
         log_images=6_400,
         checkpoint_images=32_000,
@@ -88,14 +85,14 @@ CIFAR10 = Preset(
     TrainingConfig(
         data="cifar10",
         conditional=True,
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=128,
             channel_multipliers=(2, 2, 2),
             blocks_per_level=4,
             attention_resolutions=(16,),
             dropout=0.13,
         ),
-        augment=_paper_augmentation(p=0.12),
+        augment=Augment.paper(p=0.12),
         duration_images=200_000_000,
         batch_size=512,
         lr=1e-3,
@@ -108,14 +105,14 @@ CIFAR10 = Preset(
 FFHQ64 = Preset(
     TrainingConfig(
         data="ffhq64",
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=128,
             channel_multipliers=(1, 2, 2, 2),
             blocks_per_level=4,
             attention_resolutions=(16,),
             dropout=0.05,
         ),
-        augment=_paper_augmentation(p=0.15),
+        augment=Augment.paper(p=0.15),
         duration_images=200_000_000,
         batch_size=256,
         lr=2e-4,
@@ -128,14 +125,14 @@ FFHQ64 = Preset(
 AFHQV2_64 = Preset(
     TrainingConfig(
         data="afhqv2-64",
-        network=NetworkConfig(
+        network=DDPMPPSettings(
             base_channels=128,
             channel_multipliers=(1, 2, 2, 2),
             blocks_per_level=4,
             attention_resolutions=(16,),
             dropout=0.25,
         ),
-        augment=_paper_augmentation(p=0.15),
+        augment=Augment.paper(p=0.15),
         duration_images=200_000_000,
         batch_size=256,
         lr=2e-4,
@@ -149,8 +146,7 @@ IMAGENET64 = Preset(
     TrainingConfig(
         data="imagenet64",
         conditional=True,
-        network=NetworkConfig(
-            architecture="adm",
+        network=ADMSettings(
             base_channels=192,
             channel_multipliers=(1, 2, 3, 4),
             blocks_per_level=3,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from elucidiff import networks
-from elucidiff.networks import Network
+from elucidiff.networks import blueprint_of
 from elucidiff.training.processes import Processes
 
 
@@ -93,8 +91,11 @@ def whole_network(network: nn.Module) -> nn.Module:
         return network
     state = network.state_dict()
     weights = {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in state.items()}
+    blueprint = blueprint_of(network)
+    if blueprint is None:
+        raise ValueError("sharding fsdp needs a network that a part has built: set sharding to none")
     with torch.random.fork_rng(devices=[]):
-        whole = networks.build(cast("Network", network).config)
+        whole = blueprint.build()
     whole.load_state_dict(weights)
     return whole.to(next(iter(weights.values())).device).requires_grad_(False).eval()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.lock import held
+from elucidiff.networks import blueprint_of
 from elucidiff.plain_data import first_difference, to_dict
 from elucidiff.training.agreement import Agreement
 from elucidiff.training.batches import TrainingData
@@ -102,7 +103,12 @@ class Run:
             self._saved_at is not None and self._is_checked and not has_checks(self.path, self._saved_at)
         )
         processes.refuse_differences(
-            {"data": self._data.identity, "settings": self._shared_settings(), "newest checkpoint": self._saved_at}
+            {
+                "data": self._data.identity,
+                "settings": self._shared_settings(),
+                "network": self._state.network_fingerprint,
+                "newest checkpoint": self._saved_at,
+            }
         )
         processes.meet()  # nothing is written before all have found everything right
         if processes.main:
@@ -110,7 +116,7 @@ class Run:
                 holding.enter_context(held(self.path))
                 self._refuse_others()  # another process may have been faster
             self._checkpoints.clean()
-            self._config.save(self.path / "config.yaml")
+            self._config.save(self.path / "config.yaml", self._note())
             processes.note_begun(self.path)
             self._log = MetricsLog(self.path, self._state.images_seen)
         processes.wait_for_main()
@@ -190,14 +196,27 @@ class Run:
             return
         self._finite_losses()
         model = self._model()
-        checkpoint = state.checkpoint(config=to_dict(self._config), data=self._data.identity)
+        checkpoint = state.checkpoint(
+            config=to_dict(self._config), data=self._data.identity, network=state.network_fingerprint
+        )
         if self._processes.main:
-            model.save(self.path / "model")
+            self._save_model(model, "model")
             for name, average in state.averages.items():
                 save_snapshot(self.path, average, below(name, checkpoint.tensors), state.images_seen)
             self._checkpoints.save(checkpoint)
         self._saved_at = state.images_seen
         self._look_at(model)
+
+    def _save_model(self, model: Denoiser, name: str) -> None:
+        """A network that was given as a module may be one that no part builds: then of that, the weights alone."""
+        model.save(self.path / name, weights_only=blueprint_of(model.network) is None)
+
+    def _note(self) -> str:
+        """What the settings do not say."""
+        network = self._state.denoiser.network
+        return f"network: not the one below, but a {type(network).__name__} that was given" * (
+            blueprint_of(network) is None
+        )
 
     def _model(self) -> Denoiser:
         """The denoiser with the averaged weights, and all that is known of it."""
@@ -218,7 +237,7 @@ class Run:
             values, doubts = self._checks.run(model, [] if self._log is None else self._log.lines())
             # The line comes last: it tells a resumed run that all this was done.
             if self._processes.main and values.get("validation_best_images") == self._state.images_seen:
-                model.save(self.path / "best")
+                self._save_model(model, "best")
             if values:
                 self._write({"step": self._state.step, **values})
             for doubt in doubts:
@@ -293,6 +312,7 @@ class Run:
         try:
             self._refuse_changes("data set", checkpoint.state["data"], self._data.identity)
             self._refuse_changes("settings", checkpoint.state["config"], to_dict(self._config), _MAY_CHANGE)
+            self._refuse_changes("network", checkpoint.state["network"], self._state.network_fingerprint)
             self._state.restore(checkpoint)
         except (KeyError, RuntimeError):
             raise ValueError(

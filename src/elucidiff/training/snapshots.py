@@ -11,7 +11,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from elucidiff.denoisers import model_folder
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -48,7 +48,12 @@ def save_snapshot(run_dir: Path, average: WeightAverage, weights: Mapping[str, T
 
 
 def reconstruct(
-    run_dir: str | os.PathLike[str], sigma_rel: float, images_seen: int | None = None, *, with_later: bool = False
+    run_dir: str | os.PathLike[str],
+    sigma_rel: float,
+    images_seen: int | None = None,
+    *,
+    with_later: bool = False,
+    network: nn.Module | None = None,
 ) -> Denoiser:
     """The model whose weights are averaged with relative width ``sigma_rel``, as if that had been done in training.
 
@@ -75,7 +80,7 @@ def reconstruct(
     last = max(profile.images_seen for profile in profiles)
     wanted = Profile(sigma_rel, last if images_seen is None else images_seen)
     coefficients = combination(profiles, wanted, with_later=with_later)
-    denoiser = model_folder.load(Path(run_dir) / "model")
+    denoiser = model_folder.load(Path(run_dir) / "model", network=network)
     parameters = dict(denoiser.network.named_parameters())
     totals = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
     for snapshot, coefficient in zip(snapshots, coefficients.tolist(), strict=True):

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from elucidiff.augment import Augmentation
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import LabelKind
+from elucidiff.networks import NetworkSettings
 from elucidiff.training.checkpoint import Checkpoint
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import seeded_layers
+from elucidiff.training.draws import mix, seeded_layers
 from elucidiff.training.ema import AverageProfile, HalfLife, WeightAverage
 from elucidiff.training.layout import memory_format
+from elucidiff.training.loss_weighting import LossWeighting
 from elucidiff.training.metrics import LossMeter
-from elucidiff.training.parts import (
-    make_augment,
-    make_loss_weighting,
-    make_network,
-    make_objective,
-    make_preconditioning,
-    parameter_groups,
-)
 from elucidiff.training.posthoc_ema import PowerFunction
 from elucidiff.training.precision import Arithmetic, check_precision
 from elucidiff.training.processes import Processes
@@ -51,9 +47,10 @@ class TrainingState:
         device: where to train.
         processes: who trains together; None for this process alone.
         label_kind: what the labels are.
+        network: the network to train, in place; None for a new one of ``config.network``.
 
     Raises:
-        ValueError: the settings do not fit the data or the device.
+        ValueError: the settings, or the network, do not fit the data or the device.
 
     Attributes:
         denoiser: the network in training, preconditioned.
@@ -82,6 +79,7 @@ class TrainingState:
         device: torch.device,
         processes: Processes | None = None,
         label_kind: LabelKind | None = "classes",
+        network: nn.Module | None = None,
     ) -> None:
         check_precision(config, device)
         self.config = config
@@ -89,12 +87,16 @@ class TrainingState:
         self.processes = processes or Processes()
         self.share = self.processes.share(config)
         self.images = self.share.stop - self.share.start
-        self.objective = make_objective(config)
+        self.objective = config.objective
         self.augment = make_augment(config, sample_shape)
         augment_dim = self.augment.label_dim if self.augment else 0
-        network = make_network(config, sample_shape, label_dim, augment_dim, label_kind)
+        if network is None:
+            network = make_network(config, sample_shape, label_dim, augment_dim, label_kind)
         network.to(device).to(memory_format=memory_format(config, device, len(sample_shape) - 1))
-        self.denoiser = Denoiser(network, make_preconditioning(config)).train()
+        self.denoiser = Denoiser(network, config.preconditioning).train()
+        self._facts: dict[str, Any] = {"shape": list(sample_shape), "label_dim": label_dim}
+        self.denoiser.facts["data"] = dict(self._facts)
+        _check_fit(self.denoiser, sample_shape, label_dim, augment_dim)
         self.loss_weighting: nn.Module | None = make_loss_weighting(config)
         self.trained = nn.ModuleDict({"network": network})
         if self.loss_weighting is not None:
@@ -120,7 +122,14 @@ class TrainingState:
     @property
     def model(self) -> Denoiser:
         """The denoiser with the averaged weights: what the training is for. All processes take part in making it."""
-        return Denoiser(whole_network(self.averages[MAIN_AVERAGE].network), self.denoiser.preconditioning).eval()
+        made = Denoiser(whole_network(self.averages[MAIN_AVERAGE].network), self.denoiser.preconditioning).eval()
+        made.facts["data"] = dict(self._facts)
+        return made
+
+    @property
+    def network_fingerprint(self) -> dict[str, list[int]]:
+        """The shapes of the network's parameters, by which a resumed run knows it again."""
+        return {name: list(parameter.shape) for name, parameter in self.denoiser.network.named_parameters()}
 
     def blank(self, count: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """``count`` grey images, noise levels of 1, and rows of zeros for labels and augmentation labels, or None.
@@ -204,3 +213,75 @@ class TrainingState:
 def below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors called ``name.x``, as x."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+def make_network(
+    config: TrainingConfig,
+    sample_shape: Sequence[int],
+    label_dim: int,
+    augment_dim: int,
+    label_kind: LabelKind | None = "classes",
+) -> nn.Module:
+    """The network, on the CPU, with starting values that depend on ``config.seed`` alone.
+
+    Where label vectors are dropped, ours are told in an input of its own whether there is a label: zeros are a label.
+    """
+    part = config.network
+    if isinstance(part, NetworkSettings) and label_kind == "vectors" and part.label_dropout > 0:
+        part = replace(part, label_presence=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(config.seed, "weights"))
+        return part.build(sample_shape, label_dim=label_dim, augment_dim=augment_dim)
+
+
+def make_augment(config: TrainingConfig, sample_shape: Sequence[int]) -> Augmentation | None:
+    """The augmentation, or None where it is off.
+
+    Raises:
+        ValueError: it cannot treat samples of this shape.
+    """
+    if config.augment.off:
+        return None
+    config.augment.check(sample_shape)
+    return config.augment
+
+
+def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:
+    """The learned loss weighting, on the CPU, with frequencies that depend on ``config.seed`` alone; None without."""
+    if not config.learned_loss_weighting:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(config.seed, "loss weighting"))
+        return LossWeighting()
+
+
+def parameter_groups(trained: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """What the optimiser changes, in groups by their ``share`` of the learning rate: gains, and all else."""
+    named = list(trained.named_parameters())
+    gains = [parameter for name, parameter in named if name.endswith("_gain")]
+    others = [parameter for name, parameter in named if not name.endswith("_gain")]
+    groups = [{"params": others, "share": 1.0}, {"params": gains, "share": config.lr_gains}]
+    return [group for group in groups if group["params"]]
+
+
+def _check_fit(denoiser: Denoiser, sample_shape: Sequence[int], label_dim: int, augment_dim: int) -> None:
+    """Raise ValueError unless the network takes what it is to be trained with."""
+    if not any(parameter.requires_grad for parameter in denoiser.network.parameters()):
+        raise ValueError("the network has no parameters to train")
+    if denoiser.sample_shape != tuple(sample_shape):
+        raise ValueError(
+            f"the network was made for samples of shape {denoiser.sample_shape}, but the data have "
+            f"{tuple(sample_shape)}"
+        )
+    if label_dim and denoiser.takes.labels is None:
+        raise ValueError(
+            "the network takes no labels: set conditional to False, or let it be called as "
+            "network(x, c_noise, labels)"
+        )
+    if denoiser.label_dim != label_dim:
+        raise ValueError(f"the network takes {denoiser.label_dim} labels, but the data have {label_dim}")
+    if augment_dim and denoiser.takes.augment_labels is None:
+        raise ValueError(
+            "the network is not told how images are augmented, so its samples would be, too: let it be called as "
+            "network(x, c_noise, labels, augment_labels), or switch augmentation off"
+        )

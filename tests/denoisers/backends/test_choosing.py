@@ -99,7 +99,7 @@ def test_what_it_says(small: ed.Denoiser) -> None:
 
 
 def test_little_work_is_not_even_counted(small: ed.Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
-    flops = forward_flops(small.network.config)
+    flops = forward_flops(small.network.blueprint)
     most = 2 * 64 * sum(weight.numel() for weight in small.parameters())
     assert flops < most
     monkeypatch.setattr(choosing, "forward_flops", None)

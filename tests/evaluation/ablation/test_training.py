@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from elucidiff import parts
+from elucidiff.design import objectives, preconditioning
 from elucidiff.evaluation.ablation.training import (
     RECIPES,
     TRAINING_CONFIGURATIONS,
@@ -18,10 +19,11 @@ from elucidiff.evaluation.ablation.training import (
     deepened,
     recipe,
 )
+from elucidiff.networks import DDPMPPSettings, MPUNetSettings
 from elucidiff.plain_data import to_dict
-from elucidiff.training.config import NetworkConfig, TrainingConfig
-from elucidiff.training.parts import make_network, make_objective, make_preconditioning
+from elucidiff.training.config import TrainingConfig
 from elucidiff.training.presets import CIFAR10
+from elucidiff.training.state import make_network
 
 CIFAR_SHAPE = (3, 32, 32)
 
@@ -36,8 +38,9 @@ def test_a_is_the_baseline_of_song_et_al_on_cifar10() -> None:
     assert (config.batch_size, config.lr) == (128, pytest.approx(2e-4, rel=1e-12))
     assert (config.lr_ramp_images, config.ema_half_life_images) == (pytest.approx(640_000), pytest.approx(900_000))
     assert config.network.dropout == pytest.approx(0.10)
-    assert (config.network.channel_multipliers, config.network.architecture) == ((1, 2, 2, 2), "ddpmpp")
-    assert (config.preconditioning, config.objective, config.augment.active) == ("vp", "vp", ())
+    assert (config.network.channel_multipliers, parts.name_of(config.network)) == ((1, 2, 2, 2), "ddpmpp")
+    assert (config.preconditioning, config.objective) == (preconditioning.VP(), objectives.VP())
+    assert config.augment.off
     # Norm 1 of the mean over 3072 values is norm 3072 of their sum.
     assert config.gradient_clip == 3072
 
@@ -60,9 +63,9 @@ def test_each_row_changes_what_it_says() -> None:
 
 def test_the_ve_baseline_is_ncsnpp_throughout() -> None:
     configs = [configure(each, CIFAR10.config, CIFAR_SHAPE, "ve") for each in TRAINING_CONFIGURATIONS]
-    assert {config.network.architecture for config in configs} == {"ncsnpp"}
-    chosen = [(parts.name_of(make_preconditioning(c)), parts.name_of(make_objective(c))) for c in configs]
-    assert chosen == [("ve", "ve")] * 3 + [("edm", "ve")] + [("edm", "edm")] * 2
+    assert {parts.name_of(config.network) for config in configs} == {"ncsnpp"}
+    names = [(parts.name_of(each.preconditioning), parts.name_of(each.objective)) for each in configs]
+    assert names == [("ve", "ve")] * 3 + [("edm", "ve")] + [("edm", "edm")] * 2
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
@@ -75,17 +78,17 @@ def test_redistributed_capacity_is_redistributed_not_added(name: str) -> None:
 
 
 def test_levels_move_down_by_one() -> None:
-    assert deepened(NetworkConfig(channel_multipliers=(2, 4)), (1, 8, 8)).channel_multipliers == (1, 2, 4)
+    assert deepened(DDPMPPSettings(channel_multipliers=(2, 4)), (1, 8, 8)).channel_multipliers == (1, 2, 4)
     with pytest.raises(ValueError, match=r"channel_multipliers are \(1, 2\).*even number"):
-        deepened(NetworkConfig(channel_multipliers=(1, 2)), (1, 8, 8))
+        deepened(DDPMPPSettings(channel_multipliers=(1, 2)), (1, 8, 8))
     with pytest.raises(ValueError, match=r"28 x 28 cannot be halved 3 times"):
-        deepened(NetworkConfig(channel_multipliers=(2, 2, 2)), (1, 28, 28))
+        deepened(DDPMPPSettings(channel_multipliers=(2, 2, 2)), (1, 28, 28))
 
 
 def test_recipes_that_ablations_cannot_vary_are_refused() -> None:
     good = RECIPES["digits"]
     for changes, message in (
-        ({"network": replace(good.network, architecture="mp-unet")}, "architecture is mp-unet"),
+        ({"network": MPUNetSettings(8)}, "the network is mp_unet"),
         ({"learned_loss_weighting": True}, "learned_loss_weighting"),
         ({"objective": "vp"}, "leave both at edm"),
         ({"max_minutes": 3.0}, "max_minutes"),

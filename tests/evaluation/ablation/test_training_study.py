@@ -21,9 +21,10 @@ from elucidiff.evaluation.ablation.training import (
 )
 from elucidiff.evaluation.ablation.training_study import TrainingAblation
 from elucidiff.launch.interrupt import StoppedError
+from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler
 from elucidiff.training.batches import TrainingData
-from elucidiff.training.config import NetworkConfig, TrainingConfig
+from elucidiff.training.config import TrainingConfig
 from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
 
 SHAPE = (1, 8, 8)
@@ -31,7 +32,7 @@ SHAPE = (1, 8, 8)
 
 @pytest.fixture(scope="module")
 def recipe(pictures: str) -> TrainingConfig:
-    network = NetworkConfig(
+    network = DDPMPPSettings(
         base_channels=4, channel_multipliers=(2, 2), blocks_per_level=1, attention_resolutions=(), dropout=0.0
     )
     return replace(

@@ -13,8 +13,9 @@ from elucidiff.denoisers.backends.agreement import check_agreement
 from elucidiff.denoisers.backends.compiled import compiled
 from elucidiff.denoisers.backends.eager import eager
 from elucidiff.denoisers.backends.onnx import onnx
-from elucidiff.denoisers.backends.ready import ReadyNetwork
+from elucidiff.denoisers.backends.ready import Described, ReadyNetwork
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.networks import Network
 from elucidiff.networks.computing import in_one_line
 from elucidiff.suggest import suggestion
 
@@ -48,7 +49,7 @@ def with_backend(
     """
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; {suggestion(backend, BACKENDS)}")
-    network = denoiser.network
+    network = denoiser.network if isinstance(denoiser.network, Network) else Described(denoiser)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as folder:
         if backend == "eager":

@@ -80,7 +80,7 @@ def choose(denoiser: Any, evaluations: float, device: str, threads: int = 1) -> 
     at_most = _most_flops(network) * evaluations / speed
     if not _BEST[device].worth(at_most):
         return Choice("eager", f"{_duration(at_most)} of computing at most, too little for another to pay")
-    flops = forward_flops(network.config)
+    flops = forward_flops(network.blueprint)
     seconds = flops * evaluations / speed
     work = f"about {_duration(seconds)} of computing"
     known = payoffs(device, network.dims, flops)

@@ -8,8 +8,28 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers.preconditioned import Denoiser
+
 Compute = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From ``x`` (B, C, *spatial), ``noise_labels`` (B,) or (1,), and ``class_labels`` (B or 1, label_dim) or None."""
+
+
+class Described(nn.Module):
+    """A network of any signature, called as ours are, which says of itself what its denoiser knows.
+
+    Args:
+        denoiser: whose network it is.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.network, self.takes = denoiser.network, denoiser.takes
+        self.sample_shape, self.label_dim = denoiser.sample_shape, denoiser.label_dim
+        self.label_presence, self.label_dropout = denoiser.label_presence, denoiser.label_dropout
+
+    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """The raw output F."""
+        return self.takes.call(self.network, x, noise_labels, class_labels, None)
 
 
 class ReadyNetwork(nn.Module):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from elucidiff import parts
 from elucidiff.augment import Augment
-from elucidiff.augment.options import COLOUR, Options
+from elucidiff.augment.options import COLOUR
+from elucidiff.design import objectives, preconditioning
+from elucidiff.networks import DDPMPPSettings, NCSNPPSettings, NetworkSettings
 from elucidiff.suggest import suggestion
-from elucidiff.training.config import Architecture, NetworkConfig, TrainingConfig
+from elucidiff.training.config import TrainingConfig
 from elucidiff.training.presets import CIFAR10, DIGITS, FASHION_MNIST
 
 Baseline = Literal["vp", "ve"]
 
-ARCHITECTURES: dict[Baseline, Architecture] = {"vp": "ddpmpp", "ve": "ncsnpp"}
+ARCHITECTURES: dict[Baseline, type[DDPMPPSettings]] = {"vp": DDPMPPSettings, "ve": NCSNPPSettings}
 """The network of each baseline, in all configurations: Song et al. 2021."""
 
 
@@ -94,17 +97,19 @@ def configure(
         ValueError: the recipe's network has no baseline, or the data are too small for it; see :func:`deepened`.
     """
     song = configuration.hyper_parameters
-    network = replace(
-        recipe.network if configuration.redistributed else deepened(recipe.network, shape),
-        architecture=ARCHITECTURES[baseline],
-        dropout=recipe.network.dropout * song.dropout,
-    )
+    after = _network(recipe)
+    before = after if configuration.redistributed else deepened(after, shape)
+    network = of_architecture(before, ARCHITECTURES[baseline])
     return replace(
         recipe,
-        network=network,
-        augment=recipe.augment if configuration.augmented else Options(),
-        preconditioning="edm" if configuration.preconditioning == "edm" else baseline,
-        objective="edm" if configuration.objective == "edm" else baseline,
+        network=replace(network, dropout=after.dropout * song.dropout),
+        augment=recipe.augment if configuration.augmented else Augment(),
+        preconditioning=(
+            recipe.preconditioning
+            if configuration.preconditioning == "edm"
+            else parts.parse("preconditioning", baseline)
+        ),
+        objective=recipe.objective if configuration.objective == "edm" else parts.parse("objective", baseline),
         batch_size=max(1, round(recipe.batch_size * song.batch_size)),
         lr=recipe.lr * song.lr,
         lr_ramp_images=recipe.lr_ramp_images * song.lr_ramp,
@@ -114,7 +119,18 @@ def configure(
     )
 
 
-def deepened(network: NetworkConfig, shape: Sequence[int]) -> NetworkConfig:
+def of_architecture(network: DDPMPPSettings, architecture: type[DDPMPPSettings]) -> DDPMPPSettings:
+    """The network of another architecture with what all have in common: channels, blocks, attention and dropout."""
+    common = {entry.name: getattr(network, entry.name) for entry in fields(NetworkSettings)}
+    return network if type(network) is architecture else architecture(**common)
+
+
+def _network(recipe: TrainingConfig) -> DDPMPPSettings:
+    assert isinstance(recipe.network, DDPMPPSettings)  # check_recipe said so
+    return recipe.network
+
+
+def deepened(network: DDPMPPSettings, shape: Sequence[int]) -> DDPMPPSettings:
     """The network before its capacity was redistributed: every level one lower, and half the channels at the top.
 
     From multipliers 2-2-2 this leads to 1-2-2-2: Karras et al. 2022, configuration B of Table 2.
@@ -145,7 +161,7 @@ def deepened(network: NetworkConfig, shape: Sequence[int]) -> NetworkConfig:
 # Networks of the paper's kind and proportions, (2, 2, ...) multipliers, small enough for many runs on a few cores.
 _DIGITS = replace(
     DIGITS.config,
-    network=NetworkConfig(
+    network=DDPMPPSettings(
         base_channels=16, channel_multipliers=(2, 2), blocks_per_level=1, attention_resolutions=(4,), dropout=0.0
     ),
     augment=CIFAR10.config.augment,
@@ -155,7 +171,7 @@ _DIGITS = replace(
 
 _FASHION_MNIST = replace(
     FASHION_MNIST.config,
-    network=NetworkConfig(
+    network=DDPMPPSettings(
         base_channels=16, channel_multipliers=(2, 2), blocks_per_level=1, attention_resolutions=(14,), dropout=0.0
     ),
     augment=CIFAR10.config.augment,
@@ -196,18 +212,19 @@ def check_recipe(config: TrainingConfig) -> None:
     Raises:
         ValueError: they are those of another network than the paper's configurations have, or of a run by the clock.
     """
-    if config.network.architecture not in ("ddpmpp", "ncsnpp"):
+    if not isinstance(config.network, DDPMPPSettings):
         raise ValueError(
-            f"the architecture is {config.network.architecture}, but the paper's configurations are about ddpmpp and "
+            f"the network is {parts.name_of(config.network)}, but the paper's configurations are about ddpmpp and "
             "ncsnpp: choose one of these, with settings that suit it"
         )
     if config.learned_loss_weighting:
         raise ValueError("learned_loss_weighting would replace the lambda that is to be compared: switch it off")
-    if config.preconditioning != "edm" or config.objective != "edm":
+    edm = isinstance(config.preconditioning, preconditioning.EDM) and isinstance(config.objective, objectives.EDM)
+    if not edm:
         raise ValueError("preconditioning and objective are what is compared: leave both at edm in the recipe")
     if config.max_minutes is not None:
         raise ValueError("max_minutes would give each configuration another number of images: leave it out")
-    if config.augment == Options() or not config.augment.active:
+    if config.augment.off:
         raise ValueError("augment is off, but the last configuration has it: switch transforms on, as cifar10 does")
 
 
@@ -230,7 +247,7 @@ class AugmentationConfiguration:
 
     name: str
     what: str
-    options: Options
+    options: Augment
 
     def configure(self, recipe: TrainingConfig) -> TrainingConfig:
         """The settings of one run: ``recipe`` with this augmentation."""
@@ -254,25 +271,25 @@ def augmentation_configurations(p: float, shape: Sequence[int]) -> tuple[Augment
     paper.check(shape)
     options = {name: getattr(paper, name) for name in PAPER}
     rows = [
-        AugmentationConfiguration("none", "no augmentation", Options()),
-        *(AugmentationConfiguration(name, f"{name} alone", Options(p=p, **{name: options[name]})) for name in PAPER),
-        AugmentationConfiguration("paper", "the paper's set", Options(p=p, **options)),
+        AugmentationConfiguration("none", "no augmentation", Augment()),
+        *(AugmentationConfiguration(name, f"{name} alone", Augment(p=p, **{name: options[name]})) for name in PAPER),
+        AugmentationConfiguration("paper", "the paper's set", Augment(p=p, **options)),
     ]
     if shape[0] in (1, 3):
         names, kind = (COLOUR, "colour") if shape[0] == 3 else (GREY, "grey-level")
         corruption = dict.fromkeys(names, 1.0)
         listed = ", ".join(names)
         rows += [
-            AugmentationConfiguration("corruption", f"{kind} corruption alone: {listed}", Options(p=p, **corruption)),
+            AugmentationConfiguration("corruption", f"{kind} corruption alone: {listed}", Augment(p=p, **corruption)),
             AugmentationConfiguration(
-                "paper-corruption", f"the paper's set and {kind} corruption", Options(p=p, **options, **corruption)
+                "paper-corruption", f"the paper's set and {kind} corruption", Augment(p=p, **options, **corruption)
             ),
         ]
     filtering = {"imgfilter": 1.0}
     rows += [
-        AugmentationConfiguration("filtering", "image-space filtering alone", Options(p=p, **filtering)),
+        AugmentationConfiguration("filtering", "image-space filtering alone", Augment(p=p, **filtering)),
         AugmentationConfiguration(
-            "paper-filtering", "the paper's set and image-space filtering", Options(p=p, **options, **filtering)
+            "paper-filtering", "the paper's set and image-space filtering", Augment(p=p, **options, **filtering)
         ),
     ]
     return tuple(rows)

@@ -27,7 +27,6 @@ from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.training import Callbacks, Progress, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.parts import make_objective
 
 LOSS_LEVELS = 32
 
@@ -157,7 +156,7 @@ class TrainingAblation:
         """Karras et al. 2022, Eq. 2 with the recipe's lambda, over quantiles of its p_train, on held-out images."""
         held_out = self._data.held_out
         assert held_out is not None
-        objective = make_objective(self._recipe)
+        objective = self._recipe.objective
         middles = (torch.arange(LOSS_LEVELS, dtype=torch.float64) + 0.5) / LOSS_LEVELS
         sigmas = objective.noise.from_base(torch.special.ndtri(middles))
         device = next(denoiser.parameters()).device

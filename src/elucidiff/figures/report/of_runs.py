@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from elucidiff import parts
 from elucidiff.figures import grid, loss_per_sigma, training_curves
 from elucidiff.figures.grid import read_samples
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.report.finding import CONFIG, METRICS
 from elucidiff.training import TrainingConfig
-from elucidiff.training.parts import make_objective
 from elucidiff.untrusted import parse_json
 
 _MOST_SAMPLES = 64
@@ -123,8 +123,8 @@ def _facts(config: TrainingConfig, lines: Sequence[Line]) -> Table:
     last = next(line for line in reversed(lines) if "seconds" in line)
     rows = [
         ["data", config.data],
-        ["network", f"{config.network.architecture}, {config.network.base_channels} base channels"],
-        ["preconditioning and loss", f"{config.preconditioning}, {config.objective}"],
+        ["network", parts.to_text(config.network)],
+        ["preconditioning and loss", f"{parts.to_text(config.preconditioning)}, {parts.to_text(config.objective)}"],
         ["seen", f"{last['images']:,} images in {last['seconds'] / 60:,.1f} minutes"],
     ]
     return Table(["", ""], rows)
@@ -143,7 +143,7 @@ def _losses(config: TrainingConfig, lines: Sequence[Line]) -> Any:
     curves = {
         title: np.array([found.get(level, math.nan) for level in sigma.tolist()]) for title, found in known.items()
     }
-    density = make_objective(config).noise.log_density(torch.from_numpy(sigma)).exp().numpy()
+    density = config.objective.noise.log_density(torch.from_numpy(sigma)).exp().numpy()
     return loss_per_sigma.draw(sigma, curves, density)
 
 

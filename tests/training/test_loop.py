@@ -145,7 +145,7 @@ def test_resumed_with_learned_loss_weighting_is_unbroken(pictures: str, tmp_path
     assert_same_run(tmp_path / "stopped", tmp_path / "unbroken")
     moved = last_checkpoint(tmp_path / "stopped")["loss_weighting.linear.weight"]
     assert moved.abs().max() > 1e-4
-    assert load(tmp_path / "stopped" / "model").network.config["type"] == "mp-unet"
+    assert load(tmp_path / "stopped" / "model").network.blueprint.part == network
 
 
 def test_sigterm_is_named(pictures: str, tmp_path: Path) -> None:

@@ -95,9 +95,7 @@ class Sign(ed.augment.Augmentation):
     def label_dim(self) -> int:
         return 1
 
-    def draw(
-        self, n: int, generator: torch.Generator, device: torch.device | str | None = None
-    ) -> dict[str, Tensor]:
+    def draw(self, n: int, generator: torch.Generator, device: torch.device | str | None = None) -> dict[str, Tensor]:
         return {"sign": torch.randint(2, (n,), generator=generator)}
 
     def apply(self, images: Tensor, params: object) -> tuple[Tensor, Tensor]:

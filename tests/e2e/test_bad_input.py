@@ -189,7 +189,7 @@ SHORT = (*TINY, "--validation-images=0", "--duration-images=32", "--checkpoint-i
         ((40, 9, 9), True, (), "9x9 does not fit 2 levels: pad or crop every side to a multiple of 2"),
         ((40, 8, 8), False, (), "data set had label_dim 2, now it is 0"),
         ((40, 8, 8), True, ("--no-conditional",), "data set had label_dim 2, now it is 0"),
-        (None, True, ("--network.architecture", "adm"), "settings had network.architecture ddpmpp, now it is adm"),
+        (None, True, ("--network", "adm"), "settings had network.type ddpmpp, now it is adm"),
         (None, True, ("--network.base-channels", "32"), "settings had network.base_channels 16, now it is 32"),
         (None, True, ("--device-batch-size", "5"), "device_batch_size is 5, but must divide batch_size 32"),
     ],

@@ -54,12 +54,12 @@ def test_first_update_forgets_the_start() -> None:
     assert torch.equal(average.network.weight, network.weight)
 
 
-def test_buffers_are_not_averaged() -> None:
+def test_buffers_are_taken_as_they_are() -> None:
     network = nn.BatchNorm1d(2)
     average = WeightAverage(network, HalfLife(1.0, None))
     network.running_mean = torch.full((2,), 7.0)
     average.update(1000, 1000)
-    assert torch.equal(average.network.running_mean, torch.zeros(2))
+    assert torch.equal(average.network.running_mean, torch.full((2,), 7.0))
 
 
 def _one_parameter(value: torch.Tensor) -> nn.Module:

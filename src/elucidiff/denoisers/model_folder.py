@@ -125,14 +125,14 @@ def load(
     if isinstance(denoiser.network, Network):
         denoiser.network.load_state_dict(weights, assign=True)
     else:  # what is tied stays tied
-        types = {weights[name].dtype for name, _ in denoiser.network.named_parameters()}
-        denoiser.network.to(*types).load_state_dict(weights)
+        stored = {name: weights[name].dtype for name, _ in denoiser.network.named_parameters()}
+        denoiser.network.to(next(iter(stored.values()), torch.float32)).load_state_dict(weights)
     denoiser.facts.update({key: value for key, value in description.items() if key not in _OURS})
     try:
         denoiser.known_labels  # noqa: B018 (for what it refuses)
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
-    return (denoiser if device is None else denoiser.to(choose_device(device))).eval()
+    return (denoiser if device is None else denoiser.to(choose_device(str(device)))).eval()
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from elucidiff import parts
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
 from elucidiff.files import sha256, write_whole
 from elucidiff.networks import Blueprint, Network, blueprint_of
 from elucidiff.untrusted import clipped, read_json
@@ -87,16 +86,13 @@ def save(denoiser: Denoiser, path: str | os.PathLike[str], *, weights_only: bool
     write_whole(folder / "model.safetensors", write_both)
 
 
-def load(
-    path: str | os.PathLike[str], device: str | torch.device | None = None, network: nn.Module | None = None
-) -> Denoiser:
-    """Read a model folder into a denoiser, in evaluation mode.
+def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Denoiser:
+    """Read a model folder into a denoiser on the CPU, in evaluation mode.
 
     Nothing is computed or allocated for one of our networks before its weights are found to fit the description.
 
     Args:
         path: a folder that :func:`save` wrote.
-        device: where to put it, such as ``"cuda"`` or ``"auto"``; None: on the CPU.
         network: the module into which the weights go, for a network that is no registered part. It is used itself.
 
     Raises:
@@ -132,7 +128,7 @@ def load(
         denoiser.known_labels  # noqa: B018 (for what it refuses)
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
-    return (denoiser if device is None else denoiser.to(choose_device(str(device)))).eval()
+    return denoiser.eval()
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from elucidiff import parts
 from elucidiff.denoisers import model_folder
+from elucidiff.devices import choose_device
 from elucidiff.files import sha256
 from elucidiff.untrusted import printable
 
@@ -74,28 +76,34 @@ def recognised(path: str | os.PathLike[str]) -> Format | None:
     return next((each for each in made if each.recognises(where)), None)
 
 
-def load(path: str | os.PathLike[str], device: str | torch.device | None = None, **options: Any) -> Any:
+def load(
+    path: str | os.PathLike[str], device: str | torch.device | None = None, network: nn.Module | None = None
+) -> Any:
     """Read a model: a model folder, or what another library saved with its description.
 
     Args:
         path: a folder that :meth:`.Denoiser.save` wrote; a network snapshot of NVlabs/edm or edm2; a file or folder
             of another library that holds its own settings: ``elucidiff parts format`` lists them.
-        device: where its weights are to be; the CPU by default.
-        options: of a model folder, passed on to :func:`.model_folder.load`.
+        device: where its weights are to be, such as ``"cuda"`` or ``"auto"``; the CPU by default.
+        network: for a model folder: the module into which the weights go, where no registered part builds it. The
+            denoiser holds the module itself.
 
     Returns:
         The denoiser, in evaluation mode.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: it is damaged, or of a format that is not known. The message names the file.
+        ValueError: it is damaged, of a format that is not known, or names a part that is not known. The message
+            names the file.
     """
-    denoiser = _read(Path(path), options)
-    return denoiser if device is None else denoiser.to(device)
+    denoiser = _read(Path(path), network)
+    return denoiser if device is None else denoiser.to(choose_device(str(device)))
 
 
-def _read(where: Path, options: Mapping[str, Any]) -> Any:
+def _read(where: Path, network: nn.Module | None) -> Any:
     if (found := recognised(where)) is not None:
+        if network is not None:
+            raise ValueError(f"{printable(str(where))} says itself what its network is: leave network out")
         return found.load(where)
     if where.is_file():
         raise ValueError(
@@ -103,7 +111,7 @@ def _read(where: Path, options: Mapping[str, Any]) -> Any:
             "elucidiff.interop.openai.load and its fellows, which are told the settings (a format of your own needs "
             "its module: --plugin MODULE)"
         )
-    return model_folder.load(where, **options)
+    return model_folder.load(where, network=network)
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

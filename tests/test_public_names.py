@@ -18,7 +18,8 @@ NAMES = """
     Denoiser ideal.DataPosterior ideal.GaussianMixture load sample
     solvers.Euler solvers.Heun solvers.RK2 solvers.RK45 Churn SeededNoise
     networks.UNet.ddpmpp networks.UNet.ncsnpp networks.ADM networks.EDM2 networks.NetworkPart networks.build
-    training.ema_beta training.train training.EMA training.LearningRateSchedule augment.Augmentation data.Dataset.from_arrays
+    training.ema_beta training.train training.EMA training.LearningRateSchedule
+    augment.Augmentation data.Dataset.from_arrays
     sampling.optimise_steps sampling.load_named
     evaluation.frechet_distance interop.nvlabs.load interop.nvlabs.from_state_dict data.open augment.Augment
 """

@@ -110,9 +110,9 @@ def test_little_work_is_not_even_counted(small: ed.Denoiser, monkeypatch: pytest
 
 
 def test_a_network_of_others() -> None:
-    foreign = ed.Denoiser(torch.nn.Identity(), ed.preconditioning.EDM())
+    foreign = ed.Denoiser(torch.nn.Bilinear(1, 1, 1), ed.preconditioning.EDM())
     choice = choose(foreign, 1e12, "cpu")
-    assert (choice.backend, choice.why) == ("eager", "what its Identity network costs is not known")
+    assert (choice.backend, choice.why) == ("eager", "what its Bilinear network costs is not known")
 
 
 def test_the_guide_has_these_figures() -> None:

@@ -92,7 +92,7 @@ def test_it_is_for_inference_alone(tmp_path: Path) -> None:
     assert slow.network(x, sigma, rows).requires_grad
     with pytest.raises(ValueError, match="takes no augmentation labels"):
         fast(x, sigma, rows, torch.zeros(4, 2))
-    with pytest.raises(ValueError, match="ReadyNetwork has no config, so it cannot be saved"):
+    with pytest.raises(ValueError, match="ReadyNetwork cannot be written"):
         fast.save(tmp_path / "model")
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from elucidiff.interop import diffusers, flow_matching, k_diffusion, nvlabs, openai, physicsnemo, score_sde
+from elucidiff.interop import (
+    diffusers,
+    flow_matching,
+    k_diffusion,
+    lucidrains,
+    nvlabs,
+    openai,
+    physicsnemo,
+    score_sde,
+)
 from elucidiff.interop.home_sampling import home_sample
 from elucidiff.interop.opening import load
 
@@ -12,6 +21,7 @@ __all__ = [
     "home_sample",
     "k_diffusion",
     "load",
+    "lucidrains",
     "nvlabs",
     "openai",
     "physicsnemo",

@@ -24,6 +24,7 @@ from elucidiff.untrusted import clipped, open_regular, printable, reading
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _MOST_TENSORS = 1 << 14
+_MOST_TIMES = 4
 _PART = re.compile(r"(.*?)[-_](\d+)(-of-\d+)?\.safetensors")
 
 
@@ -180,8 +181,9 @@ def _checkpoint(file: Path) -> dict[str, Any]:
             content = torch.load(opened, map_location="cpu", weights_only=True)
         if not isinstance(content, Mapping):
             raise ValueError(f"it is no checkpoint: it holds a {type(content).__name__}, not weights by name")
-        # Several views of the same few values can stand for any number of them.
-        if sum(value.numel() * value.element_size() for value in _all_tensors(content)) > size:
+        # A checkpoint may hold a model several times, once in the file; but views of few values can stand for any
+        # number of them.
+        if sum(value.numel() * value.element_size() for value in _all_tensors(content)) > _MOST_TIMES * size:
             raise ValueError("its weights are larger than the file: they share their values")
         return dict(content)
 

@@ -56,7 +56,7 @@ def test_its_own_samplers(name: str) -> None:
 
 
 def test_samplers_by_default() -> None:
-    """DDIM where fewer times are visited than there are, as the wrapper chooses; churn where there is noise for it."""
+    """DDIM where fewer times are visited than there are, and churn where there is noise for it."""
     denoiser, _, numbers = opened("x0_cosine")
     z, noise = numbers["ancestral/z"], numbers["ancestral/step_noise"]
     assert torch.equal(home_sample(denoiser, z, step_noise=noise), home_sample(denoiser, z, 40, step_noise=noise))

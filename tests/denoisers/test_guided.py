@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from elucidiff.denoisers.evaluations import evaluations_of
+from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.guided import Autoguided, ClassifierFree, Guidance
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -168,7 +168,7 @@ def test_states_what_the_model_states() -> None:
     both = Autoguided(Rounding(), narrow, 2.0)
     assert (both.sigma_min, both.sigma_max) == (0.1, 20.0)
     assert Autoguided(model(), model(base_channels=4, label_dropout=0.0), 2.0).label_dropout == 0
-    assert evaluations_of(Rounding(), torch.tensor([1.0, 2.0])).tolist() == [1, 1]
+    assert as_denoiser(Rounding()).evaluations(torch.tensor([1.0, 2.0])).tolist() == [1, 1]
 
 
 def test_a_guide_of_another_number_type() -> None:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.sampling import SeededNoise
 
 PETS = KnownLabels(3, names=("ant", "cat", "dog"), counts=(90, 0, 10))

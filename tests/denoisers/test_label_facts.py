@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from elucidiff import networks
-from elucidiff.denoisers.label_facts import label_kind
+from elucidiff.denoisers.labels import label_kind
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import label_rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -180,7 +181,7 @@ def test_calls_have_one_size_and_give_the_same_result(batch: int) -> None:
             assert recorder.calls == [((4, 1, 3), size, row_size)] * -(-batch // 4)
 
 
-def test_passes_on_what_the_denoiser_states_and_nothing_else() -> None:
+def test_passes_on_what_the_denoiser_states_and_else_no_restriction() -> None:
     inner = Denoiser(denoiser("unet").network, preconditioning.IDDPM())
     fixed = FixedBatch(inner)
     assert (fixed.sigma_min, fixed.sigma_max) == (inner.sigma_min, inner.sigma_max)
@@ -188,7 +189,7 @@ def test_passes_on_what_the_denoiser_states_and_nothing_else() -> None:
     levels = torch.tensor([0.3, 4.4], dtype=torch.float64)
     assert torch.equal(fixed.round_sigma(levels), inner.round_sigma(levels))
     bare = FixedBatch(Recorder())
-    assert not any(hasattr(bare, name) for name in ("sigma_min", "sigma_max", "sample_shape", "label_dim"))
+    assert (bare.sigma_min, bare.sigma_max, bare.sample_shape, bare.label_kind) == (0.0, math.inf, (), "conditions")
     assert torch.equal(bare.round_sigma(levels), levels)
 
 

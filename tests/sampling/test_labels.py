@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,7 +50,10 @@ def test_each_seed_draws_one_of_the_examples() -> None:
 
 @pytest.mark.parametrize("labels", [None, [[1.0, 2.0]], [[1, 2]] * 3])
 def test_the_noise_that_follows_does_not_depend_on_the_labels(labels: Any) -> None:
-    classes = SimpleNamespace(label_dim=10)
+    def classes(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        raise AssertionError("nothing is denoised here")
+
+    classes.label_dim = 10  # type: ignore[attr-defined]
     _, expected = drawn(classes, [5, 6, 7])
     assert torch.equal(drawn(Shifted(EXAMPLES), [5, 6, 7], labels)[1], expected)
     assert torch.equal(drawn(classes, [5, 6, 7], 4)[1], expected)

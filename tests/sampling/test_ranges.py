@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import elucidiff as ed
+from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.guided import Autoguided
-from elucidiff.sampling.ranges import data_std, range_for
+from elucidiff.sampling.ranges import range_for
 
 
 class Zero(nn.Module):
@@ -28,10 +29,10 @@ def model(std: float, measured: float | None = None) -> ed.Denoiser:
 
 
 def test_the_standard_deviation_that_counts() -> None:
-    assert data_std(model(0.5)) == 0.5
-    assert data_std(model(0.5, 3.0)) == 3.0
-    assert data_std(Autoguided(model(2.0), model(2.0), 2.0)) == 2.0
-    assert data_std(lambda x, sigma: x) is None
+    assert model(0.5).data_std == 0.5
+    assert model(0.5, 3.0).data_std == 3.0
+    assert Autoguided(model(2.0), model(2.0), 2.0).data_std == 2.0
+    assert as_denoiser(lambda x, sigma: x).data_std is None
     assert range_for(5.0) == (0.02, 800.0)
 
 

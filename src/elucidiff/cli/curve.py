@@ -17,6 +17,7 @@ from elucidiff.cli.common.models import IDEAL, StudiedModel, load_guide, open_mo
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.units import range_advice
 from elucidiff.denoisers.backends import Backend
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
 from elucidiff.evaluation.ablation.cells import TRUNCATION
@@ -253,7 +254,7 @@ def _configurations(
         raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
     for each in every:
         each.guided(studied.denoiser)  # refuses guidance that the model does not know
-    if not ideal and (advice := range_advice(base, studied.denoiser)):
+    if isinstance(studied.denoiser, Denoiser) and (advice := range_advice(base, studied.denoiser)):
         print(advice, file=sys.stderr)
     return every, found.left_out
 

@@ -145,7 +145,7 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     noise = SeededNoise(seeds)
     latents, _ = path(noise.latents(denoiser.sample_shape), options.frames)
     rows = labels_for(denoiser, noise, asked, any_class=True)
-    labels = None if rows is None else mixed(rows.expand(len(seeds), -1), places)
+    labels = mixed(rows.expand(len(seeds), -1), places) if isinstance(rows, Tensor) else None
     evaluations: list[Any] = []
     names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
     x = sample(

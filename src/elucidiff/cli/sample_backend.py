@@ -6,9 +6,10 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elucidiff.denoisers.backends import BACKENDS, Backend, Choice, choose, require_compiler, with_backend
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.launch.coordination import is_main_process
 from elucidiff.sampling.jobs import Task
 from elucidiff.sampling.jobs.folder import job_begun_in
@@ -75,7 +76,7 @@ class BackendSetting:
         return replace(made, notes=(*notes, *made.notes))
 
     def _with(self, backend: Backend, task: Task) -> Task:
-        def ready(denoiser: Any, name: str) -> Any:
+        def ready(denoiser: DenoiserModule, name: str) -> DenoiserModule:
             return with_backend(denoiser, backend, batch_sizes=_batch_sizes(task), file=self.scratch / f"{name}.onnx")
 
         with task.computing():  # the code is made for a number of threads

@@ -15,6 +15,7 @@ from elucidiff.cli import evaluate
 from elucidiff.cli.evaluate_reference import evaluator_for
 from elucidiff.cli.evaluate_subject import Subject, subject_of
 from elucidiff.cli.search import Options
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator, OfModel
@@ -188,6 +189,7 @@ def _judge(
 ) -> Evaluator:
     """What samples are judged by; ``count`` are the fewest that it will evaluator."""
     assert isinstance(subject.images, OfModel)
+    assert isinstance(subject.images.denoiser, Denoiser)
     if not judging.reference:
         name = data_name(subject.images.denoiser)
         if name is None:

@@ -18,6 +18,7 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.labels import draw_labels_from
 from elucidiff.cli.common.units import range_advice
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.interop.opening import checksum
@@ -117,7 +118,7 @@ class Optimise:
         self,
         plan: Mapping[str, int | None],
         solvers: Sequence[Sampler],
-        guided: Any,
+        guided: DenoiserLike,
         span: tuple[float, float],
         both: tuple[SeedRanges, SeedRanges],
         command: str,

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from elucidiff.denoisers import label_facts
-from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.base import DenoiserModule, Wrapped
+from elucidiff.denoisers.conditions import Conditions, for_network
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import floating_type
-from elucidiff.denoisers.shapes import LabelKind, check_label_count, label_rows, noise_levels
-from elucidiff.denoisers.wrapped import Wrapped
+from elucidiff.denoisers.shapes import check_label_count, label_rows, noise_levels
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import as_tensor, per_sample
 
@@ -220,7 +220,7 @@ class DynamicThreshold:
         return denoised.clamp(-bound, bound) / bound
 
 
-class AdaptedDenoiser(nn.Module):
+class AdaptedDenoiser(DenoiserModule):
     """D(x; sigma) from a network F(s x; t) that predicts something else than the clean sample x_0.
 
     With x = x_0 + sigma eps, and x_t = s x that the network sees:
@@ -250,8 +250,8 @@ class AdaptedDenoiser(nn.Module):
         label_dim: number of classes; labels then reach the network as rows (B, label_dim). 0: it takes no labels.
         dtype: floating type that the network sees; by default that of its parameters, float32 for a callable without.
         clip: applied to D where there is noise: :class:`Clamp`, :class:`DynamicThreshold`, or a function of D.
-        any_labels: whether labels reach the network as they are, whatever their shape: encoded texts, say. Floating
-            ones are cast to its type.
+        any_labels: whether labels reach the network as they are, whatever their shape: encoded texts, masks, or a
+            mapping of them. Floating ones are cast to its type.
         sample_shape: shape (C, *spatial) of the samples that the network was made for, if it is known.
 
     Attributes:
@@ -261,6 +261,9 @@ class AdaptedDenoiser(nn.Module):
     Raises:
         ValueError: ``predicts`` is none of these, or does not fit the time.
     """
+
+    sample_shape: tuple[int, ...] = ()
+    label_dim: int = 0
 
     def __init__(
         self,
@@ -292,6 +295,11 @@ class AdaptedDenoiser(nn.Module):
         self._endless = predicts not in ("epsilon", "score") and _reaches_infinity(time)
 
     @property
+    def known_labels(self) -> KnownLabels:
+        """All that is known of the labels, by ``facts["data"]``; whatever it is given, with ``any_labels``."""
+        return UNSTATED if self.any_labels else labels_by_facts(self.facts.get("data"), self.label_dim)
+
+    @property
     def sigma_min(self) -> float:
         """Smallest supported noise level."""
         return self.time.sigma_min
@@ -305,13 +313,14 @@ class AdaptedDenoiser(nn.Module):
         """The nearest supported noise level, in the type of ``sigma``."""
         return self.time.round_sigma(sigma)
 
-    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """The expected clean sample given the noisy sample ``x`` at noise level ``sigma``.
 
         Args:
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
             sigma: noise level in units of the data, a float, () or (B,); at infinity ``x`` is unit noise.
-            labels: class indices (B,), or rows (B, label_dim); None calls the network without labels.
+            labels: class indices (B,), or rows (B, label_dim), or what the network takes if :attr:`any_labels`; None
+                calls the network without labels.
 
         Returns:
             D(x; sigma) in the type of ``x``; the network sees ``dtype``.
@@ -327,7 +336,7 @@ class AdaptedDenoiser(nn.Module):
         levels = noise_levels(sigma, x, may_be_infinite=self._endless)
         return torch.where(per_sample(levels, x) == 0, x, self.clip(denoised))
 
-    def predict(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def predict(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """D(x; sigma) without clipping, and what the network returned beside its first C channels, (B, 0 or C, ...).
 
         The arguments are those of :meth:`forward`. The second half is a learned variance in the network's own terms.
@@ -342,7 +351,7 @@ class AdaptedDenoiser(nn.Module):
         sigma = torch.where(noise_only, 1.0, per_sample(levels, x)).to(x.dtype)
         s = torch.where(noise_only, 1.0, per_sample(scale, x)).to(x.dtype)
         dtype = self.network_dtype
-        arguments = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
+        arguments: list[Conditions] = [(s * x).to(dtype), t.to(dtype) if t.is_floating_point() else t]
         if labels is not None:
             arguments.append(self.labels_for(labels, x))
         channels = x.shape[1]
@@ -352,34 +361,15 @@ class AdaptedDenoiser(nn.Module):
         return torch.where(sigma == 0, x, torch.where(noise_only, from_noise, denoised)), rest
 
     @property
-    def label_kind(self) -> LabelKind:
-        """What labels are, by ``facts["data"]``; classes, unless it says otherwise."""
-        return label_facts.label_kind(self.facts.get("data"))
-
-    @property
-    def known_labels(self) -> KnownLabels:
-        """All that is known of the labels, by ``facts["data"]``."""
-        data = self.facts.get("data")
-        return KnownLabels(
-            self.label_dim,
-            self.label_kind,
-            label_facts.class_names(data, self.label_dim),
-            label_facts.class_counts(data, self.label_dim),
-            label_facts.label_examples(data, self.label_dim),
-            False,
-        )
-
-    @property
     def network_dtype(self) -> torch.dtype:
         """The floating type that the network sees."""
         return floating_type(self.network) if self.dtype is None else self.dtype
 
-    def labels_for(self, labels: Tensor, x: Tensor) -> Tensor:
+    def labels_for(self, labels: Conditions, x: Tensor) -> Conditions:
         """Labels as the network gets them beside ``x``: rows of its type, or, if ``any_labels``, as they are."""
         if self.any_labels:
-            given = torch.as_tensor(labels, device=x.device)
-            return given.to(self.network_dtype) if given.is_floating_point() else given
-        rows = label_rows(labels, self.label_dim).to(x.device, self.network_dtype)
+            return for_network(self.known_labels.resolved(labels), x, self.network_dtype)
+        rows = label_rows(labels, self.label_dim).to(x.device, self.network_dtype)  # type: ignore[arg-type]
         check_label_count(rows, x)
         return rows
 
@@ -413,7 +403,7 @@ class InUnits(Wrapped):
         offset: -1 for those.
     """
 
-    def __init__(self, denoiser: Any, factor: float, offset: float) -> None:
+    def __init__(self, denoiser: AdaptedDenoiser, factor: float, offset: float) -> None:
         super().__init__(denoiser)
         self.factor, self.offset = factor, offset
         self.facts: dict[str, Any] = denoiser.facts
@@ -428,17 +418,23 @@ class InUnits(Wrapped):
         """Largest supported noise level."""
         return self.factor * super().sigma_max
 
+    @property
+    def data_std(self) -> float | None:
+        """Standard deviation of the training data, in these units; None if unknown."""
+        std = super().data_std
+        return None if std is None else self.factor * std
+
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The noise level nearest to ``sigma`` that D supports."""
         return self.factor * super().round_sigma(as_tensor(sigma) / self.factor)
 
-    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """D' as above; for the arguments see :meth:`.AdaptedDenoiser.forward`."""
         level = torch.as_tensor(sigma)
         noise_only = per_sample(level.reshape(-1).to(x.device).isinf(), x)
         y = torch.where(noise_only, x, (x - self.offset) / self.factor)
         given = () if labels is None else (labels,)
-        denoised: Tensor = self.factor * self.denoiser(y, level / self.factor, *given) + self.offset
+        denoised = self.factor * self.denoiser(y, level / self.factor, *given) + self.offset
         # Exactly x without noise, also where going to the other units and back rounds.
         return torch.where(per_sample(level.reshape(-1).to(x.device), x) == 0, x, denoised)
 

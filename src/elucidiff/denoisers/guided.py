@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.evaluations import evaluations_of, told
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, DenoiserModule, Wrapped, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions, check_count, conditions_from, each, joined
 from elucidiff.denoisers.shapes import check_label_count
-from elucidiff.denoisers.wrapped import Wrapped
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
 from elucidiff.parts import part, setting
@@ -67,12 +66,16 @@ class Guidance:
         """Whether it changes anything."""
         return self.weight != 1
 
-    def guided(self, denoiser: Any, guide: Any | None = None) -> Any:
+    def guided(
+        self, denoiser: DenoiserLike, guide: DenoiserLike | None = None, *, negative: Conditions | None = None
+    ) -> DenoiserModule:
         """``denoiser`` under this guidance, or itself without.
 
         Args:
             denoiser: D.
             guide: G of autoguidance; None for classifier-free guidance.
+            negative: the labels or conditions to lead away from, of classifier-free guidance; see
+                :class:`ClassifierFree`.
 
         Raises:
             ValueError: as :class:`ClassifierFree` and :class:`Autoguided`, or there is a guide that would do nothing.
@@ -83,7 +86,9 @@ class Guidance:
             )
         if guide is not None:
             return Autoguided(denoiser, guide, self.weight, (self.sigma_min, self.sigma_max))
-        return ClassifierFree(denoiser, self.weight, (self.sigma_min, self.sigma_max)) if self.acts else denoiser
+        if not self.acts:
+            return as_denoiser(denoiser)
+        return ClassifierFree(denoiser, self.weight, (self.sigma_min, self.sigma_max), negative=negative)
 
 
 class Guided(Wrapped):
@@ -103,39 +108,49 @@ class Guided(Wrapped):
         interval: ``(low, high)``.
     """
 
-    def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval) -> None:
+    def __init__(self, denoiser: DenoiserLike, guide: DenoiserLike, scale: float, interval: Interval) -> None:
         super().__init__(denoiser)
         Guidance(scale, *interval)  # checks them
-        self.guide = guide
+        self.guide = self.denoiser if guide is denoiser else as_denoiser(guide)
         self.scale = scale
         self.interval = interval
 
     @property
     def sigma_min(self) -> float:
         """Smallest noise level that both denoisers support."""
-        return max(float(getattr(each, "sigma_min", 0.0)) for each in (self.denoiser, self.guide))
+        return max(self.denoiser.sigma_min, self.guide.sigma_min)
 
     @property
     def sigma_max(self) -> float:
         """Largest noise level that both denoisers support."""
-        return min(float(getattr(each, "sigma_max", math.inf)) for each in (self.denoiser, self.guide))
+        return min(self.denoiser.sigma_max, self.guide.sigma_max)
 
     @property
     def label_dropout(self) -> float | None:
         """Share of training images whose labels were dropped, of the denoiser that saw least; None if unknown."""
-        shares = [getattr(each, "label_dropout", None) for each in (self.denoiser, self.guide)]
+        shares = (self.denoiser.label_dropout, self.guide.label_dropout)
         return min((share for share in shares if share is not None), default=None)
+
+    @property
+    def decides_by_sigma(self) -> bool:
+        """It does: by whether guidance acts there."""
+        return True
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the last bits of either depend on the size of the batch."""
+        return self.denoiser.depends_on_batch or self.guide.depends_on_batch
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call at noise levels ``sigma``, () or (B,): integers of that shape.
 
         An evaluation of the guide counts as much as one of D, however small its network may be.
         """
-        alone, guide = evaluations_of(self.denoiser, sigma), evaluations_of(self.guide, sigma)
+        alone, guide = self.denoiser.evaluations(sigma), self.guide.evaluations(sigma)
         inside = guide if self.scale == 0 else alone + guide
         return torch.where(self._inside(sigma), inside, alone)
 
-    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """D_w(x; sigma).
 
         Args:
@@ -154,7 +169,7 @@ class Guided(Wrapped):
         inside = self._inside(sigma)
         self._check_labels(labels)
         if not bool(inside.any()):
-            return _call(self.denoiser, x, sigma, labels)
+            return ask(self.denoiser, x, sigma, labels)
         if self.scale == 0:
             guided = self._worse(x, sigma, labels)
         else:
@@ -164,7 +179,7 @@ class Guided(Wrapped):
             return guided
         # Some inside and some outside, as only an adaptive solver has them. D once more, alone as it would be without
         # the others: bits must not depend on who else is inside. Like padding, this is not counted.
-        alone = _call(self.denoiser, x, sigma, labels)
+        alone = ask(self.denoiser, x, sigma, labels)
         return torch.where(per_sample(onto(inside, x.device), x), guided, alone)
 
     def _inside(self, sigma: Tensor) -> Tensor:
@@ -177,14 +192,14 @@ class Guided(Wrapped):
         return (sigma > low) & (sigma <= high)
 
     @abstractmethod
-    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _both(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> tuple[Tensor, Tensor]:
         """D and G, in one type, at noise levels () or (B,) of the type of ``x``."""
 
     @abstractmethod
-    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> Tensor:
         """G alone."""
 
-    def _check_labels(self, labels: Tensor | None) -> None:
+    def _check_labels(self, labels: Conditions | None) -> None:
         """Raise ValueError if guidance cannot do without labels that are missing."""
 
 
@@ -204,35 +219,58 @@ class ClassifierFree(Guided):
         denoiser: D, which takes labels.
         scale: w >= 0. 1 is D(x; sigma, c), 0 is D(x; sigma, empty).
         interval: guidance acts where low < sigma <= high.
+        negative: labels or conditions to lead away from in place of the empty label, (1, ...) or one a sample. For a
+            denoiser of conditions it is by default what this states as ``unconditional``.
 
     Raises:
-        ValueError: a value is out of its range, or D takes no labels, or says that it was trained without dropping
-            any (``label_dropout`` is 0): then the empty label means nothing to it.
+        ValueError: a value is out of its range, or D takes no labels, or its conditions have no counterpart, or it
+            says that it was trained without dropping any labels (``label_dropout`` is 0): then the empty label means
+            nothing to it.
     """
 
-    def __init__(self, denoiser: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
-        _check_conditional(denoiser)
-        super().__init__(denoiser, denoiser, scale, interval)
+    def __init__(
+        self,
+        denoiser: DenoiserLike,
+        scale: float,
+        interval: Interval = EVERYWHERE,
+        *,
+        negative: Conditions | None = None,
+    ) -> None:
+        described = as_denoiser(denoiser)
+        self_or_given = described.unconditional if negative is None else conditions_from(negative)
+        _check_conditional(described, self_or_given)
+        super().__init__(described, described, scale, interval)
+        self.negative = self_or_given
 
-    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _both(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> tuple[Tensor, Tensor]:
         # With the column that tells presence, where there is one: a row of zeros then says that there is no label.
-        rows = self._rows(x, labels).expand(len(x), -1)
+        rows = self._rows(x, labels)
         sigmas = sigma if sigma.numel() == 1 else sigma.reshape(-1).repeat(2)
-        both = _call(self.denoiser, torch.cat([x, x]), sigmas, torch.cat([rows, torch.zeros_like(rows)]))
+        both = ask(self.denoiser, torch.cat([x, x]), sigmas, joined(rows, self._away(x, rows), len(x)))
         better, worse = both.chunk(2)
         return better, worse
 
-    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-        return _call(self.denoiser, x, sigma, torch.zeros_like(self._rows(x, labels)))
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> Tensor:
+        return ask(self.denoiser, x, sigma, self._away(x, self._rows(x, labels)))
 
-    def _rows(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        assert labels is not None  # checked in forward
+    def _rows(self, x: Tensor, labels: object) -> Conditions:
+        """Labels as rows, or conditions as they are, on the device of ``x``."""
         known = self.known_labels
-        rows = known.with_presence(known.rows(labels)).to(x.device, x.dtype)
+        if known.kind == "conditions":
+            conditions = each(known.resolved(labels), lambda value: value.to(x.device))
+            check_count(conditions, len(x))
+            return conditions
+        rows = known.with_presence(known.rows(labels)).to(x.device, x.dtype)  # type: ignore[arg-type]
         check_label_count(rows, x)
         return rows
 
-    def _check_labels(self, labels: Tensor | None) -> None:
+    def _away(self, x: Tensor, rows: Conditions) -> Conditions:
+        """What G is told: the negative labels or conditions, else that there are none."""
+        if self.negative is not None:
+            return self._rows(x, self.negative)
+        return each(rows, torch.zeros_like)  # of labels: conditions without a counterpart were refused
+
+    def _check_labels(self, labels: Conditions | None) -> None:
         if labels is None and self.scale != 1:
             raise ValueError("classifier-free guidance needs labels to guide to: give one a sample, or one for all")
 
@@ -256,57 +294,54 @@ class Autoguided(Guided):
         ValueError: a value is out of its range, or the guide is D itself, or has other samples or labels.
     """
 
-    def __init__(self, denoiser: Any, guide: Any, scale: float, interval: Interval = EVERYWHERE) -> None:
-        _check_guide(denoiser, guide)
-        super().__init__(denoiser, guide, scale, interval)
+    def __init__(
+        self, denoiser: DenoiserLike, guide: DenoiserLike, scale: float, interval: Interval = EVERYWHERE
+    ) -> None:
+        if guide is denoiser:
+            raise ValueError("the guide is the model itself, which changes nothing: give a smaller or an earlier one")
+        better, worse = as_denoiser(denoiser), as_denoiser(guide)
+        _check_guide(better, worse)
+        super().__init__(better, worse, scale, interval)
 
-    def _both(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        better = _call(self.denoiser, x, sigma, labels)
+    def _both(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> tuple[Tensor, Tensor]:
+        better = ask(self.denoiser, x, sigma, labels)
         return better, self._worse(x, sigma, labels).to(better.dtype)
 
-    def _worse(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-        takes_labels = getattr(self.guide, "label_dim", None) != 0
-        return _call(self.guide, x, sigma, labels if takes_labels else None)
+    def _worse(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> Tensor:
+        return ask(self.guide, x, sigma, labels if self.guide.known_labels.takes_any else None)
 
 
-def _call(denoiser: Any, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-    levels = told(denoiser, sigma, x)
-    denoised: Tensor = denoiser(x, levels) if labels is None else denoiser(x, levels, labels)
-    return denoised
-
-
-def _check_conditional(denoiser: Any) -> None:
+def _check_conditional(denoiser: AnyDenoiser, negative: Conditions | None) -> None:
     """Raise ValueError unless classifier-free guidance means something to ``denoiser``."""
-    if not getattr(denoiser, "label_dim", 0):
+    known = denoiser.known_labels
+    if known.kind == "conditions" and negative is None:
+        raise ValueError(
+            "classifier-free guidance needs a model with labels, or conditions that stand for none (the denoiser's "
+            "attribute unconditional, or negative): leave guidance out, or give a smaller or earlier model as guide"
+        )
+    if not known.takes_any:
         raise ValueError(
             "classifier-free guidance needs a model with labels, but this one is unconditional: "
             "leave guidance out, or give a smaller or earlier model as guide"
         )
     # None: it does not say, as a closed form or a network from elsewhere.
-    if getattr(denoiser, "label_dropout", None) == 0:
+    if denoiser.label_dropout == 0 and negative is None:
         raise ValueError(
             "the model was trained without label dropout, so its empty label means nothing and cannot guide: "
             "train with network.label_dropout 0.1, or give an unconditional, a smaller or an earlier model as guide"
         )
 
 
-def _check_guide(denoiser: Any, guide: Any) -> None:
+def _check_guide(denoiser: AnyDenoiser, guide: AnyDenoiser) -> None:
     """Raise ValueError unless ``guide`` can be asked what ``denoiser`` is asked."""
-    if guide is denoiser:
-        raise ValueError("the guide is the model itself, which changes nothing: give a smaller or an earlier one")
-    ours, theirs = (tuple(getattr(each, "sample_shape", ())) for each in (denoiser, guide))
+    ours, theirs = denoiser.sample_shape, guide.sample_shape
     if ours and theirs and ours != theirs:
         raise ValueError(f"the guide has samples of shape {theirs}, the model of {ours}: use one for the same data")
-    dims = [getattr(each, "label_dim", None) for each in (denoiser, guide)]
-    if None in dims or dims[1] == 0:
+    wants, has = denoiser.known_labels, guide.known_labels
+    if "conditions" in (wants.kind, has.kind) or not has.takes_any:
         return
-    kinds = [getattr(each, "label_kind", "classes") for each in (denoiser, guide)]
-    if dims[0] != dims[1] or kinds[0] != kinds[1]:
-        has, wants = (_described(dim, kind) for dim, kind in zip(reversed(dims), reversed(kinds), strict=True))
-        raise ValueError(f"the guide takes {has}, the model {wants}: use one with the same labels, or without any")
-
-
-def _described(dim: int, kind: str) -> str:
-    if not dim:
-        return "no labels"
-    return f"label vectors of {dim} numbers" if kind == "vectors" else f"labels of {dim} classes"
+    if (wants.dim, wants.kind) != (has.dim, has.kind):
+        raise ValueError(
+            f"the guide takes {has.described}, the model {wants.described}: use one with the same labels, or "
+            "without any"
+        )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.shapes import label_rows, noise_levels, rows_for
 
@@ -18,7 +19,7 @@ _POINTS_AT_ONCE = 1024
 _SAMPLES_AT_ONCE = 128
 
 
-class DataPosterior(nn.Module):
+class DataPosterior(DenoiserModule):
     """The denoiser that is optimal for a finite data set: Karras et al. 2022, Appendix B.3, Eq. 57.
 
         D(x; sigma) = sum_i w_i y_i,    w = softmax_i( -|x - y_i|^2 / (2 sigma^2) )
@@ -37,8 +38,8 @@ class DataPosterior(nn.Module):
         ValueError: no points, points that are not finite, or labels that do not fit them.
     """
 
-    sigma_min = 0.0
-    sigma_max = math.inf
+    sample_shape: tuple[int, ...] = ()
+    known_labels = KnownLabels(0)
     points: Tensor
     classes: Tensor | None
 
@@ -52,8 +53,8 @@ class DataPosterior(nn.Module):
             if not bool(chunk.isfinite().all()):
                 raise ValueError("points hold values that are not finite")
         self.sample_shape = tuple(points.shape[1:])
-        self.label_dim, self.empty_classes, classes = _classes(labels, len(points))
-        self.known_labels = _members(self.label_dim, self.empty_classes)
+        label_dim, self.empty_classes, classes = _classes(labels, len(points))
+        self.known_labels = _members(label_dim, self.empty_classes)
         self.register_buffer("points", points)
         self.register_buffer("classes", classes)
 
@@ -148,7 +149,7 @@ def _check_shape(x: Tensor, sample_shape: tuple[int, ...]) -> None:
         raise ValueError(f"samples have shape {tuple(x.shape[1:])}, but this denoiser knows {sample_shape}")
 
 
-class GaussianMixture(nn.Module):
+class GaussianMixture(DenoiserModule):
     """The denoiser of a mixture of Gaussians, and the noisy mixture's density and samples.
 
         p(x; sigma) = sum_k w_k N(x; mu_k, S_k + sigma^2 I)
@@ -173,8 +174,8 @@ class GaussianMixture(nn.Module):
             covariance that is not symmetric positive semi-definite.
     """
 
-    sigma_min = 0.0
-    sigma_max = math.inf
+    sample_shape: tuple[int, ...] = ()
+    known_labels = KnownLabels(0)
     means: Tensor
     covariances: Tensor
     weights: Tensor
@@ -185,7 +186,7 @@ class GaussianMixture(nn.Module):
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor, labels: Tensor | None = None) -> None:
         super().__init__()
         self.sample_shape = tuple(means.shape[1:])
-        self.label_dim, self.empty_classes, classes = _classes(labels, len(means))
+        label_dim, self.empty_classes, classes = _classes(labels, len(means))
         wide = widest_type(means.device)
         flat, covariances, weights = (
             value.to(means.device, wide) for value in (means.flatten(1), covariances, weights)
@@ -195,7 +196,7 @@ class GaussianMixture(nn.Module):
         lowest, highest = float(spectra.min()), float(spectra.max())
         if lowest < -1e-9 * max(highest, 0.0):
             raise ValueError(f"a covariance has the negative eigenvalue {lowest:g}: it is not positive semi-definite")
-        self.known_labels = _members(self.label_dim, self.empty_classes)
+        self.known_labels = _members(label_dim, self.empty_classes)
         self.register_buffer("means", flat)
         self.register_buffer("covariances", covariances)
         self.register_buffer("weights", weights / weights.sum())

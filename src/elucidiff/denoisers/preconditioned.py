@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers import label_facts
-from elucidiff.denoisers.known_labels import KnownLabels
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.conditions import Conditions, for_network
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels, label_kind, labels_by_facts
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
@@ -21,7 +23,7 @@ from elucidiff.networks.base import blueprint_of
 _SOME_LEVEL = 1.0  # asked for in place of 0
 
 
-class Denoiser(nn.Module):
+class Denoiser(DenoiserModule):
     """D(x; sigma) = c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma)), Karras et al. 2022, Eq. 7.
 
     Inputs are cast to the floating type of the network's parameters, and D is returned in that type: the solver that
@@ -87,32 +89,21 @@ class Denoiser(nn.Module):
         return data if isinstance(data, dict) else {}
 
     @property
-    def label_kind(self) -> LabelKind:
-        """What labels are: ``"classes"`` or ``"vectors"``, by ``facts["data"]["label_kind"]``."""
-        return label_facts.label_kind(self.facts.get("data"))
-
-    @property
-    def label_examples(self) -> Tensor | None:
-        """Some label vectors of the training set, float32 (K, label_dim), from which sampling draws if it is given
-        none; None for classes, or if ``facts["data"]["label_examples"]`` has none."""
-        return label_facts.label_examples(self.facts.get("data"), self.label_dim)
-
-    @property
     def known_labels(self) -> KnownLabels:
-        """All that is known of the labels, by ``facts["data"]``.
+        """All that is known of the labels, by ``facts["data"]`` and :attr:`label_kind`.
 
         Raises:
-            ValueError: the facts are not what :mod:`.label_facts` expects.
+            ValueError: the facts are not what :mod:`.labels` expects.
         """
-        data = self.facts.get("data")
-        return KnownLabels(
-            self.label_dim,
-            self.label_kind,
-            label_facts.class_names(data, self.label_dim),
-            label_facts.class_counts(data, self.label_dim),
-            self.label_examples,
-            self.label_presence,
-        )
+        if self.label_kind == "conditions":
+            return UNSTATED
+        return labels_by_facts(self.facts.get("data"), self.label_dim, self.label_presence)
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What labels are: conditions if the network has this ``label_kind``, else what ``facts["data"]`` says."""
+        stated = getattr(self.network, "label_kind", None)
+        return "conditions" if stated == "conditions" else label_kind(self.facts.get("data"))
 
     @property
     def label_presence(self) -> bool:
@@ -125,6 +116,20 @@ class Denoiser(nn.Module):
         share = getattr(self.network, "label_dropout", None) if self.label_dim else None
         return None if share is None else float(share)
 
+    @property
+    def unconditional(self) -> Conditions | None:
+        """The network's conditions (1, ...) that stand for none; None if it does not say, and for labels."""
+        conditions: Conditions | None = getattr(self.network, "unconditional", None)
+        return conditions
+
+    @property
+    def data_std(self) -> float | None:
+        """Standard deviation of the training data: measured, or what the preconditioning takes it for."""
+        for std in (self._data_facts.get("sigma_data"), getattr(self.preconditioning, "sigma_data", None)):
+            if isinstance(std, float) and 0 < std < math.inf:
+                return std
+        return None
+
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest noise level that the network was trained for, in the type of ``sigma``."""
         return self.preconditioning.round_sigma(sigma)
@@ -133,7 +138,7 @@ class Denoiser(nn.Module):
         self,
         x: Tensor,
         sigma: float | Tensor,
-        labels: Labels | None = None,
+        labels: Labels | Conditions | None = None,
         augment_labels: Tensor | None = None,
     ) -> Tensor:
         """The expected clean sample given the noisy sample ``x`` at noise level ``sigma``.
@@ -142,8 +147,8 @@ class Denoiser(nn.Module):
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
             sigma: noise level in units of the data, a float, () or (B,).
             labels: class numbers or names (B,), or rows (B, label_dim), one-hot or soft; rows alone if
-                :attr:`label_kind` is ``"vectors"``. None stands for no label: a row of zeros, or, if
-                :attr:`label_presence`, that a label is not present.
+                :attr:`label_kind` is ``"vectors"``, and what the network takes if it is ``"conditions"``. None stands
+                for no label: a row of zeros, or, if :attr:`label_presence`, that a label is not present.
             augment_labels: augmentation labels (B, augment_dim), or None.
 
         Returns:
@@ -162,9 +167,11 @@ class Denoiser(nn.Module):
         # where it has an answer, which is then not used.
         clean = given == 0
         levels = torch.where(clean, torch.full_like(given, _SOME_LEVEL), given)
-        rows = None
-        if labels is not None:
-            rows = self._rows(labels, x).to(dtype)
+        rows: Conditions | None = None
+        if labels is not None and self.label_kind == "conditions":
+            rows = for_network(self.known_labels.resolved(labels), x, dtype)
+        elif labels is not None:
+            rows = self._rows(labels, x).to(dtype)  # type: ignore[arg-type]  # a mapping is refused
         elif self.label_dim:
             rows = torch.zeros(1, self.label_dim + self.label_presence, dtype=dtype, device=x.device)
         if augment_labels is not None:
@@ -242,12 +249,12 @@ class Takes:
         network: Callable[..., Tensor],
         x: Tensor,
         c_noise: Tensor,
-        labels: Tensor | None,
+        labels: Conditions | None,
         augment_labels: Tensor | None,
     ) -> Tensor:
         """The output of ``network``, which is given what it takes."""
-        places: list[Tensor | None] = []
-        keywords: dict[str, Tensor | None] = {}
+        places: list[Conditions | None] = []
+        keywords: dict[str, Conditions | None] = {}
         for how, value in ((self.labels, labels), (self.augment_labels, augment_labels)):
             if how == "":
                 places.append(value)

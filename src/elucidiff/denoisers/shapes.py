@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-LabelKind = Literal["classes", "vectors"]
+LabelKind = Literal["classes", "vectors", "conditions"]
 Labels = Tensor | Sequence[int] | Sequence[str] | Sequence[Sequence[float]] | npt.NDArray[np.generic]
 
 
@@ -69,6 +69,8 @@ def label_rows(labels: Labels, label_dim: int, kind: LabelKind = "classes") -> T
     Raises:
         ValueError: the denoiser takes no labels, an index is out of range, or the shape fits neither form.
     """
+    if isinstance(labels, Mapping):
+        raise ValueError("labels are a mapping of conditions, but this denoiser takes classes or vectors, or none")
     labels = torch.as_tensor(labels)
     if label_dim == 0:
         raise ValueError("class labels were given to a denoiser without classes: leave labels out")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from elucidiff import parts
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.design.steps import Karras, Spaced
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.sampling.sampler import KINDS, Sampler
@@ -31,7 +32,9 @@ class Combinations:
     left_out: Mapping[str, str]
 
 
-def combinations(base: Sampler, choices: Mapping[str, Sequence[Any]], guide: Any = None) -> Combinations:
+def combinations(
+    base: Sampler, choices: Mapping[str, Sequence[Any]], guide: DenoiserLike | None = None
+) -> Combinations:
     """All combinations of some choices, each of them once.
 
     Args:
@@ -67,7 +70,7 @@ def combinations(base: Sampler, choices: Mapping[str, Sequence[Any]], guide: Any
     return Combinations(tuple(made.values()), left_out)
 
 
-def settled(name: str, sampler: Sampler, guide: Any = None) -> SamplingConfiguration:
+def settled(name: str, sampler: Sampler, guide: DenoiserLike | None = None) -> SamplingConfiguration:
     """A sampler whose steps are settled, under a name of its own; a point beside the curves.
 
     Raises:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions, selected
+
 
 @torch.no_grad()
 def loss_per_sigma(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     images: Tensor,
     sigmas: Tensor,
     *,
     weight: Callable[[Tensor], Tensor],
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     batch_size: int = 256,
 ) -> Tensor:
     """Mean over images and pixels of ``lambda(sigma) |D(y + n; sigma) - y|^2`` with ``n ~ N(0, sigma^2 I)``.
@@ -35,19 +37,20 @@ def loss_per_sigma(
         sigmas: noise levels, ``(K,)``.
         weight: lambda(sigma), for example ``ed.objectives.EDM().weight``.
         generator: source of the unit noise, on the CPU.
-        labels: conditioning, rows as the denoiser takes them, or None.
+        labels: one an image, as the denoiser takes them, or None.
         batch_size: images in one call.
 
     Returns:
         The mean weighted loss at each level, float64 ``(K,)``, on the CPU.
     """
+    described = as_denoiser(denoiser)
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
     total = torch.zeros(len(sigmas), dtype=torch.float64, device=images.device)
     for k, sigma in enumerate(sigmas.to(device=images.device, dtype=images.dtype)):
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            conditions: dict[str, Any] = {} if labels is None else {"labels": labels[part]}
-            denoised = denoiser(images[part] + sigma * noise[part], sigma, **conditions)
+            conditions = None if labels is None else selected(labels, part, len(images))
+            denoised = ask(described, images[part] + sigma * noise[part], sigma, conditions)
             total[k] += (denoised.double() - images[part].double()).square().sum()
     mean = total.cpu() / images.numel()
     return weight(sigmas.detach().cpu().double()) * mean

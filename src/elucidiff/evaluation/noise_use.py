@@ -16,6 +16,7 @@ from torch import Tensor
 from elucidiff import parts
 from elucidiff.data.recommending import NARROWEST, WIDEST
 from elucidiff.data.spectrum import Wiener, levels
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.design.objectives import Objective
 from elucidiff.design.training_noise import TrainingNoise
@@ -106,7 +107,7 @@ class NoiseUse:
 
 
 def noise_use(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     images: Tensor,
     objective: Objective,
     *,
@@ -121,8 +122,7 @@ def noise_use(
     """Measure a model at many noise levels.
 
     Args:
-        denoiser: D(x; sigma), or D(x; sigma, labels) with ``labels``; its ``sigma_min`` and ``sigma_max`` are
-            respected where it has them.
+        denoiser: D(x; sigma), or D(x; sigma, labels) with ``labels``; its range of noise levels is respected.
         images: clean images in units of the noise levels, float32 ``(B, C, *spatial)``, on the denoiser's device.
         objective: p_train and lambda of the training.
         points: the data set, float32 ``(P, C, *spatial)`` on the CPU, ``images`` among them. None: the images.
@@ -143,8 +143,8 @@ def noise_use(
     points = images.cpu() if points is None else points
     label_dim = 1 if labels is None else labels.shape[1]
     linear = Wiener.fit(points, point_classes, label_dim)
-    sigma = _supported(levels(linear.variances, level_count), denoiser)
-    denoisers: dict[str, Callable[..., Tensor]] = {
+    sigma = _supported(levels(linear.variances, level_count), as_denoiser(denoiser))
+    denoisers: dict[str, DenoiserLike] = {
         "model": denoiser,
         "linear": linear,
         "memory": DataPosterior(points, point_classes),
@@ -186,8 +186,8 @@ def training_objective(facts: Mapping[str, Any]) -> Objective | None:
         return None
 
 
-def _supported(sigma: Array, denoiser: object) -> Array:
-    low, high = float(getattr(denoiser, "sigma_min", 0.0)), float(getattr(denoiser, "sigma_max", math.inf))
+def _supported(sigma: Array, denoiser: AnyDenoiser) -> Array:
+    low, high = denoiser.sigma_min, denoiser.sigma_max
     inside = sigma[(sigma >= low) & (sigma <= high)]
     if len(inside) < 2:
         raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.spectrum import to_frequencies
+from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
 from elucidiff.design.values import check_positive, check_range
@@ -50,7 +51,7 @@ class ChurnTrace:
 
 @torch.no_grad()
 def repeated_churn(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     images: Tensor,
     *,
     sigma_min: float = 0.1,
@@ -58,7 +59,7 @@ def repeated_churn(
     noise_scale: float = 1.0,
     looks: Sequence[int] = LOOKS,
     lowest: float = 0.002,
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     seed: int = 0,
     batch_size: int = 16,
     progress: Callable[[int], object] = lambda cycles: None,
@@ -76,7 +77,7 @@ def repeated_churn(
         noise_scale: S_noise, the standard deviation of the noise that is added.
         looks: numbers of cycles after which images are finished and measured, increasing.
         lowest: noise level at which they count as finished but for the last step, to 0.
-        labels: rows ``(B, label_dim)``, or None.
+        labels: rows ``(B, label_dim)`` or other conditions, or None.
         seed: of the noise, which is the same for all denoisers.
         batch_size: images in one call of the denoiser.
         progress: called with the number of cycles done.

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from elucidiff import parts
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.files import write_whole
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.suggest import suggestion
@@ -266,7 +267,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def sampler_columns(sampler: Sampler, denoiser: Any) -> dict[str, Any]:
+def sampler_columns(sampler: Sampler, denoiser: DenoiserLike) -> dict[str, Any]:
     """The columns of a :class:`.Row` that a sampler settles; those without effect beside the others are left out.
 
     Args:

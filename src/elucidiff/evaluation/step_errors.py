@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
@@ -71,7 +72,7 @@ class StepErrors:
 
 
 def step_errors(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     seeds: Sequence[int],
     *,
     n: int = 18,
@@ -79,7 +80,7 @@ def step_errors(
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
     solver: Solver = Heun(),  # noqa: B008 (frozen)
-    labels: Labels | int | None = None,
+    labels: Labels | Conditions | int | None = None,
     shape: Sequence[int] | None = None,
     batch_size: int = 16,
     progress: Callable[[int], object] = lambda done: None,
@@ -132,7 +133,7 @@ def step_errors(
 
 
 def _exact_solution(
-    denoiser: FixedBatch, seeds: Sequence[int], latents: Tensor, labels: Tensor | None, levels: Tensor
+    denoiser: FixedBatch, seeds: Sequence[int], latents: Tensor, labels: Conditions | None, levels: Tensor
 ) -> list[Tensor]:
     """The solution at each of the noise levels ``(N + 1,)``."""
     found: list[Tensor] = []

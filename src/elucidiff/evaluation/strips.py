@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Strips:
 
 @torch.no_grad()
 def strips(
-    denoisers: Mapping[str, Callable[..., Tensor]],
+    denoisers: Mapping[str, DenoiserLike],
     images: Tensor,
     sigmas: Tensor,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
 ) -> Strips:
     """Add noise to images, and take it away again in one evaluation.
 
@@ -39,17 +42,16 @@ def strips(
         images: clean images y in units of the noise levels, ``(B, C, *spatial)``.
         sigmas: noise levels, ``(K,)``.
         generator: of the noise, on the CPU.
-        labels: rows ``(B, label_dim)``, or None.
+        labels: rows ``(B, label_dim)`` or other conditions, or None.
 
     Returns:
         Everything on the CPU, in float64.
     """
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
-    conditions = () if labels is None else (labels,)
     noisy = [images + float(sigma) * noise for sigma in sigmas]
     denoised = {
         name: torch.stack(
-            [denoiser(x, float(sigma), *conditions) for x, sigma in zip(noisy, sigmas, strict=True)]
+            [ask(as_denoiser(denoiser), x, sigma, labels) for x, sigma in zip(noisy, sigmas, strict=True)]
         ).double()
         for name, denoiser in denoisers.items()
     }

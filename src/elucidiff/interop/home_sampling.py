@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.suggest import suggestion
 
 HomeSampler = Callable[..., Tensor]
@@ -35,7 +36,7 @@ def home(name: str) -> Callable[[HomeSampler], HomeSampler]:
     return register
 
 
-def settings_of(denoiser: Any) -> Mapping[str, Any]:
+def settings_of(denoiser: AdaptedDenoiser | InUnits) -> Mapping[str, Any]:
     """The settings under their home names, with which a foreign model was read."""
     settings: Mapping[str, Any] = denoiser.facts["home"]["settings"]
     return settings
@@ -43,7 +44,7 @@ def settings_of(denoiser: Any) -> Mapping[str, Any]:
 
 @torch.no_grad()
 def home_sample(
-    denoiser: Any,
+    denoiser: AdaptedDenoiser | InUnits,
     noise: Tensor,
     steps: int | str | None = None,
     labels: Tensor | None = None,
@@ -71,7 +72,9 @@ def home_sample(
     """
     if not isinstance(noise, Tensor) or not noise.is_floating_point():
         raise TypeError("noise must be a floating-point tensor (B, C, *spatial)")
-    come_from = getattr(denoiser, "facts", {}).get("home", {}).get("format")
+    come_from = (
+        denoiser.facts.get("home", {}).get("format") if isinstance(denoiser, AdaptedDenoiser | InUnits) else None
+    )
     if come_from not in _HOMES:
         raise ValueError(
             f"a {type(denoiser).__name__} that was not read from another library's format has no home sampler: "
@@ -83,7 +86,7 @@ def home_sample(
     for name in options:
         if name not in known:
             raise ValueError(f"the sampler of {come_from} has no option {name!r}: {suggestion(name, known)}")
-    shape = tuple(getattr(denoiser, "sample_shape", ()))
+    shape = denoiser.sample_shape
     if shape and tuple(noise.shape[1:]) != shape:
         raise ValueError(f"noise has shape {tuple(noise.shape)}, but the model makes samples of {shape}")
     return sampler(denoiser, noise, steps, labels, step_noise, **options).to(noise.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import Any, TypeGuard, cast
+from typing import TypeGuard, cast
 
 import numpy as np
 import torch
@@ -98,9 +98,8 @@ def seeds_from(given: object) -> Sequence[int]:
     return cast(Sequence[int], given)
 
 
-def check_arguments(denoiser: Any, churn: object, restarts: object, noise: object, callback: object) -> None:
+def check_arguments(churn: object, restarts: object, noise: object, callback: object) -> None:
     """Raise TypeError for the first of these that is not of its kind."""
-    check_denoiser(denoiser)
     if churn is not None and not isinstance(churn, Churn):
         raise TypeError(f"churn is {churn!r}: give an object such as ed.Churn(40), or None")
     listed = isinstance(restarts, Sequence) and all(isinstance(restart, Restart) for restart in restarts)
@@ -109,12 +108,3 @@ def check_arguments(denoiser: Any, churn: object, restarts: object, noise: objec
     for name, function in (("noise", noise), ("callback", callback)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} is of type {type(function).__name__}, but must be a function, or None")
-
-
-def check_denoiser(denoiser: object) -> None:
-    """Raise TypeError unless ``denoiser`` can be asked for D(x; sigma)."""
-    if isinstance(denoiser, type) or not callable(denoiser):
-        what = (
-            f"the class {denoiser.__name__}" if isinstance(denoiser, type) else f"of type {type(denoiser).__name__}"
-        )
-        raise TypeError(f"denoiser is {what}: give a function or module that is called as denoiser(x, sigma)")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.known_labels import KnownLabels, known_labels
-from elucidiff.denoisers.shapes import LabelKind
-from elucidiff.design.values import as_tensor, check_integer
+from elucidiff.denoisers.base import DenoiserLike, Wrapped
+from elucidiff.denoisers.conditions import Conditions, rows_of
+from elucidiff.design.values import check_integer
 
 
-@dataclass(frozen=True)
-class FixedBatch:
+class FixedBatch(Wrapped):
     """A denoiser that calls another one in chunks of exactly ``size`` samples, the last chunk padded.
 
     A network's output for a sample changes in its last bits with the size of the batch, as the library underneath
@@ -35,72 +30,25 @@ class FixedBatch:
         ValueError: ``size`` is not positive.
     """
 
-    denoiser: Any
-    size: int = 16
+    depends_on_batch = False
 
-    def __post_init__(self) -> None:
-        check_integer(batch_size=self.size)
-        if self.size < 1:
-            raise ValueError(f"batch size is {self.size}, but must be at least 1")
+    def __init__(self, denoiser: DenoiserLike, size: int = 16) -> None:
+        super().__init__(denoiser)
+        check_integer(batch_size=size)
+        if size < 1:
+            raise ValueError(f"batch size is {size}, but must be at least 1")
+        self.size = size
 
-    def __call__(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
-        """D(x; sigma); see the denoiser."""
-        given = [x, sigma] if labels is None else [x, sigma, labels]
-        outputs = []
-        for start in range(0, len(x), self.size):
-            outputs.append(self.denoiser(*(_rows_of(value, start, self.size, len(x)) for value in given)))
-        return torch.cat(outputs)[: len(x)]
-
-    @property
-    def sigma_min(self) -> float:
-        """Smallest supported noise level, if the denoiser states it."""
-        return float(self.denoiser.sigma_min)
-
-    @property
-    def sigma_max(self) -> float:
-        """Largest supported noise level, if the denoiser states it."""
-        return float(self.denoiser.sigma_max)
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape (C, *spatial) of a sample, if the denoiser states it."""
-        return tuple(self.denoiser.sample_shape)
-
-    @property
-    def label_dim(self) -> int:
-        """Width of the labels, if the denoiser states it."""
-        return int(self.denoiser.label_dim)
-
-    @property
-    def label_kind(self) -> LabelKind:
-        """What the labels are: classes, unless the denoiser says otherwise."""
-        kind: LabelKind = getattr(self.denoiser, "label_kind", "classes")
-        return kind
-
-    @property
-    def known_labels(self) -> KnownLabels:
-        """All that the denoiser knows of its labels."""
-        return known_labels(self.denoiser)
-
-    @property
-    def evaluations(self) -> Callable[[Tensor], Tensor]:
-        """What a call costs, if the denoiser counts it; see :func:`.evaluations_of`. Padding is not counted."""
-        counted: Callable[[Tensor], Tensor] = self.denoiser.evaluations
-        return counted
-
-    def round_sigma(self, sigma: float | Tensor) -> Tensor:
-        """The nearest supported noise level; ``sigma`` itself if the denoiser does not say."""
-        round_sigma = getattr(self.denoiser, "round_sigma", as_tensor)
-        rounded: Tensor = round_sigma(sigma)
-        return rounded
-
-
-def _rows_of(value: float | Tensor, start: int, size: int, batch: int) -> float | Tensor:
-    """``size`` rows of samples, noise levels or labels, the last repeated as needed; one for all becomes one each.
-
-    Full chunks are copied too, so that all are laid out alike in memory.
-    """
-    if not isinstance(value, Tensor) or value.ndim == 0:
-        return value
-    rows = torch.arange(start, start + size, device=value.device).clamp_max(batch - 1)
-    return value.expand(batch, *value.shape[1:])[rows]
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
+        """D(x; sigma); see the denoiser. Padding is not counted among the evaluations."""
+        batch, outputs = len(x), []
+        for start in range(0, batch, self.size):
+            # Full chunks are copied too, so that all are laid out alike in memory; the last row fills the last one.
+            rows = torch.arange(start, start + self.size).clamp_max(batch - 1)
+            given: list[float | Conditions] = [x[rows.to(x.device)], sigma]
+            if isinstance(sigma, Tensor) and sigma.ndim > 0:
+                given[1] = rows_of(sigma, rows, batch)  # one for all becomes one each
+            if labels is not None:
+                given.append(rows_of(labels, rows, batch))
+            outputs.append(self.denoiser(*given))
+        return torch.cat(outputs)[:batch]

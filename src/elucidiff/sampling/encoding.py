@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.arguments import check_denoiser, schedule_from, solver_from, tensor_from
+from elucidiff.sampling.arguments import schedule_from, solver_from, tensor_from
 from elucidiff.sampling.finite import check_finite, numbered
 from elucidiff.sampling.grid import check_ends, noise_grid
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
@@ -36,13 +38,13 @@ class Carried(NamedTuple):
 
 @torch.no_grad()
 def encode(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     x: Tensor | npt.NDArray[np.floating],
     sigmas: Sequence[float] | Tensor,
     *,
     solver: Solver | str = RK45(),  # noqa: B008 (frozen)
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
 ) -> Carried:
@@ -59,7 +61,7 @@ def encode(
             sigma_min and then 0, which is not gone to. An adaptive solver needs only these three.
         solver: a one-step solver: RK45, or Heun, RK2, Euler, which step from level to level.
         schedule: sigma(t) and s(t), the curve that the solver follows.
-        labels: class indices (B,) or rows (B, label_dim).
+        labels: as for :func:`~elucidiff.sampling.sample`.
         batch_size: as for :func:`~elucidiff.sampling.sample`.
         dtype: floating type of the state; float64 becomes float32 on a device without it.
 
@@ -80,13 +82,13 @@ def encode(
 
 @torch.no_grad()
 def decode(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     latents: Tensor | npt.NDArray[np.floating],
     sigmas: Sequence[float] | Tensor,
     *,
     solver: Solver | str = RK45(),  # noqa: B008 (frozen)
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     batch_size: int | None = 16,
     dtype: torch.dtype = torch.float64,
 ) -> Carried:
@@ -115,7 +117,7 @@ def round_trip_error(x: Tensor, decoded: Tensor) -> Tensor:
 
 
 def times_up(
-    denoiser: Any, schedule: Schedule, sigmas: Sequence[float] | Tensor, solver: Solver, device: torch.device
+    denoiser: DenoiserLike, schedule: Schedule, sigmas: Sequence[float] | Tensor, solver: Solver, device: torch.device
 ) -> list[float]:
     """The times from sigma_min up to sigma_max at which ``solver`` is to stop.
 
@@ -145,21 +147,20 @@ def follow(ode: ProbabilityFlow, solver: Solver, x: Tensor, times: Sequence[floa
     return x
 
 
-def check_samples(denoiser: Any, x: Tensor | npt.NDArray[np.floating]) -> Tensor:
+def check_samples(denoiser: DenoiserLike, x: Tensor | npt.NDArray[np.floating]) -> Tensor:
     """``x`` as a tensor, if it is a finite floating-point batch, of the denoiser's shape if it states one.
 
     Raises:
         TypeError: it is no tensor or array, or ``denoiser`` cannot be called.
         ValueError: it is anything else.
     """
-    check_denoiser(denoiser)
     x = tensor_from(x, "samples")
     finite = x.flatten(1).isfinite().all(1)
     if not bool(finite.all()):
         raise ValueError(
             f"{numbered(int(finite.logical_not().nonzero()[0]))} holds values that are not finite: leave it out"
         )
-    shape = tuple(getattr(denoiser, "sample_shape", ()))
+    shape = as_denoiser(denoiser).sample_shape
     if shape and tuple(x.shape[1:]) != shape:
         raise ValueError(f"samples have shape {tuple(x.shape[1:])}, but the denoiser takes {shape}")
     return x

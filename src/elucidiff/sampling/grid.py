@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from elucidiff import parts
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.steps import Karras, Steps, check_levels
 from elucidiff.sampling.churn import Churn
@@ -44,7 +44,7 @@ class Level:
 
 
 def noise_grid(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     schedule: Schedule,
     sigmas: Sequence[float] | Tensor,
     churn: Churn | None,
@@ -54,7 +54,7 @@ def noise_grid(
     """The steps between ``sigmas``, each noise level rounded as the denoiser wants, and taken to time and back.
 
     Args:
-        denoiser: its ``round_sigma``, if it has one, is applied to all noise levels, raised ones included.
+        denoiser: its ``round_sigma`` is applied to all noise levels, raised ones included.
         schedule: where the times come from.
         sigmas: noise levels (N + 1,), decreasing (repeats allowed), the last 0 and the others positive. The first may
             be infinite, where a sample is unit noise; no noise is added there.
@@ -65,9 +65,10 @@ def noise_grid(
     Raises:
         ValueError: the noise levels are not as above, the schedule does not reach them, or a restart does not fit.
     """
+    denoiser = as_denoiser(denoiser)
     wanted = level_tensor(sigmas)
     check_levels(wanted)
-    highest = float(getattr(denoiser, "sigma_max", math.inf))
+    highest = denoiser.sigma_max
     if math.isinf(float(wanted[0])) and math.isfinite(highest):
         raise ValueError(f"sigmas begins at infinity, but the denoiser supports noise levels up to {highest:g}")
     asked = _rounded(denoiser, wanted[:-1], device)
@@ -109,7 +110,7 @@ def _check_reached(schedule: Schedule, asked: Tensor, sigma: Tensor, others: Ten
 
 
 def _way_down(
-    denoiser: Any, schedule: Schedule, bottom: Level, restart: Restart, device: torch.device
+    denoiser: AnyDenoiser, schedule: Schedule, bottom: Level, restart: Restart, device: torch.device
 ) -> list[Level]:
     """The steps of a restart: up from ``bottom`` by fresh noise, and down to it."""
     t = schedule.time(_rounded(denoiser, restart.levels(bottom.sigma), device))
@@ -125,12 +126,13 @@ def _way_down(
     return [up, *(Level(time, level, time, level, end, 1.0, 0.0) for time, level, end in down)]
 
 
-def range_of(denoiser: Any) -> tuple[float, float]:
-    """The lowest and the highest noise level that a denoiser supports, by its attributes of these names."""
-    return float(getattr(denoiser, "sigma_min", 0.0)), float(getattr(denoiser, "sigma_max", math.inf))
+def range_of(denoiser: DenoiserLike) -> tuple[float, float]:
+    """The lowest and the highest noise level that a denoiser supports."""
+    described = as_denoiser(denoiser)
+    return described.sigma_min, described.sigma_max
 
 
-def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+def clamp_range(denoiser: DenoiserLike, sigma_min: float, sigma_max: float) -> tuple[float, float]:
     """The part of [sigma_min, sigma_max] that the denoiser supports.
 
     Raises:
@@ -139,7 +141,7 @@ def clamp_range(denoiser: Any, sigma_min: float, sigma_max: float) -> tuple[floa
     return Karras(sigma_min=sigma_min, sigma_max=sigma_max).range_within(*range_of(denoiser))
 
 
-def levels_from(sigmas: object, denoiser: Any) -> Tensor:
+def levels_from(sigmas: object, denoiser: DenoiserLike) -> Tensor:
     """The noise levels that are meant: those given, or those of steps within the range that the denoiser supports.
 
     Args:
@@ -182,10 +184,7 @@ def check_ends(grid: Sequence[Level], why: str) -> None:
         raise ValueError(f"sigmas begins at infinity, but {why}: begin at a finite noise level")
 
 
-def _rounded(denoiser: Any, sigma: Tensor, device: torch.device) -> Tensor:
-    round_sigma = getattr(denoiser, "round_sigma", None)
-    if round_sigma is None:
-        return sigma
+def _rounded(denoiser: AnyDenoiser, sigma: Tensor, device: torch.device) -> Tensor:
     # A foreign denoiser keeps its table where its weights are; a meta tensor has no values to look up.
     there = sigma if device.type in ("mps", "meta") else sigma.to(device)
-    return torch.as_tensor(round_sigma(there), dtype=torch.float64).cpu()
+    return torch.as_tensor(denoiser.round_sigma(there), dtype=torch.float64).cpu()

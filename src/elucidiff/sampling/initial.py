@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from elucidiff.denoisers.known_labels import UNIFORM, known_labels
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.conditions import Conditions, check_count, each
+from elucidiff.denoisers.labels import UNIFORM
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.sampling.seeds import SeededNoise
 
 
 def labels_for(
-    denoiser: Any, noise: SeededNoise, labels: Labels | int | str | None, *, any_class: bool = False
-) -> Tensor | None:
+    denoiser: DenoiserLike,
+    noise: SeededNoise,
+    labels: Labels | Conditions | int | str | None,
+    *,
+    any_class: bool = False,
+) -> Conditions | None:
     """Label rows, and the seeds' generators advanced by one draw each, whether it is used or not.
 
     Args:
@@ -28,20 +33,25 @@ def labels_for(
         any_class: take classes that the training data did not have.
 
     Returns:
-        rows ``(B, label_dim)``, or ``(1, label_dim)`` for all; None for a denoiser without labels.
+        rows ``(B, label_dim)``, or ``(1, label_dim)`` for all; conditions as they were given; None for a denoiser
+        without labels, or if there are no conditions.
 
     Raises:
         ValueError: the labels do not fit the denoiser, it takes vectors and knows none to draw from, or a class was
             never trained.
     """
-    known = known_labels(denoiser)
+    known = as_denoiser(denoiser).known_labels
     if not known.dim:
-        return None if labels is None else known.rows(labels)  # type: ignore[arg-type]  # which refuses them
+        if labels is None:
+            return None
+        conditions = known.resolved(labels)  # which refuses them where there are no labels
+        check_count(conditions, len(noise.seeds))
+        return conditions
     if labels is None or (isinstance(labels, str) and labels == UNIFORM):
         return known.draw(noise.labels, uniform=labels is not None)
     # Drawn all the same, so that given labels leave the noise of the steps as it is: all draws take as many bits.
     noise.labels(known.dim)
-    if known.kind == "classes" and not isinstance(labels, str) and np.ndim(labels) == 0:
+    if known.kind == "classes" and not isinstance(labels, str | Mapping) and np.ndim(labels) == 0:
         labels = torch.as_tensor(labels).expand(len(noise.seeds))
     rows = known.rows(labels)  # type: ignore[arg-type]  # a number is a tensor by now, or refused
     if not any_class:
@@ -56,18 +66,18 @@ class Beginning:
     Attributes:
         noise: the seeds, whose latents and labels are drawn already.
         latents: unit Gaussian noise (B, C, *spatial), on the device.
-        labels: rows (B, label_dim), or (1, label_dim) for all, on the device; or None.
+        labels: rows (B, label_dim), or (1, label_dim) for all, or other conditions, on the device; or None.
     """
 
     noise: SeededNoise
     latents: Tensor
-    labels: Tensor | None
+    labels: Conditions | None
 
 
 def begin(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     seeds: Sequence[int],
-    labels: Labels | int | str | None,
+    labels: Labels | Conditions | int | str | None,
     shape: Sequence[int] | None,
     device: torch.device | str | None,
     *,
@@ -86,19 +96,12 @@ def begin(
     Raises:
         ValueError: nobody states the shape, there are no seeds, or the labels do not fit.
     """
-    shape = getattr(denoiser, "sample_shape", ()) if shape is None else shape
+    described = as_denoiser(denoiser)
+    shape = described.sample_shape if shape is None else shape
     if not shape:
         raise ValueError("the denoiser does not state the shape of its samples: give shape=(C, *spatial)")
-    place = _device_of(denoiser) if device is None else torch.device(device)
+    place = described.device if device is None else torch.device(device)
     noise = SeededNoise(seeds)
     latents = noise.latents(shape).to(place)
-    rows = labels_for(denoiser, noise, labels, any_class=any_class)
-    return Beginning(noise, latents, None if rows is None else rows.to(place))
-
-
-def _device_of(denoiser: object) -> torch.device:
-    """Where a module's first parameter or buffer is; the CPU for anything else."""
-    if isinstance(denoiser, nn.Module):
-        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
-            return tensor.device
-    return torch.device("cpu")
+    rows = labels_for(described, noise, labels, any_class=any_class)
+    return Beginning(noise, latents, None if rows is None else each(rows, lambda value: value.to(place)))

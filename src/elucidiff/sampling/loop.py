@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Steps
@@ -66,7 +68,7 @@ class Step:
 
 @torch.no_grad()
 def sample(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     latents: Tensor | npt.NDArray[np.floating] | int,
     sigmas: Steps | str | Sequence[float] | Tensor | None = None,
     *,
@@ -74,7 +76,7 @@ def sample(
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     churn: Churn | None = None,
     restarts: Sequence[Restart] = (),
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
     batch_size: int | None = 16,
@@ -101,7 +103,8 @@ def sample(
         schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows; an object, or a name such as "vp".
         churn: noise to add before each step; None for none.
         restarts: parts of the run to repeat with fresh noise.
-        labels: class indices (B,) or rows (B, label_dim).
+        labels: class indices (B,) or rows (B, label_dim); for a denoiser that takes conditions, or says nothing, any
+            tensor or mapping of tensors, (B, ...), or (1, ...) for all samples.
         noise: called as ``noise(x, index)`` once a step for unit Gaussian noise like ``x``, also at steps outside
             the churn's range, so that a generator advances evenly; never called if no step is raised. A stochastic
             solver's own noise is one more call at each step. By default each sample has its own generator, seeded by
@@ -123,7 +126,8 @@ def sample(
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite: the message says at which step.
     """
-    check_arguments(denoiser, churn, restarts, noise, callback)
+    denoiser = as_denoiser(denoiser)
+    check_arguments(churn, restarts, noise, callback)
     solver, schedule = solver_from(solver), schedule_from(schedule)
     if is_count(latents):
         beginning = begin(denoiser, range(count_from(latents)), labels, None, None)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.sampler import Prepared
 
 
-def count_evaluations(prepared: Prepared, denoiser: Any) -> int:
+def count_evaluations(prepared: Prepared, denoiser: DenoiserLike) -> int:
     """Network evaluations per sample of a run: counted, on one number instead of an image.
 
     Those of an adaptive solver depend on the samples, and are more than what is counted here.
 
     Args:
         prepared: the run.
-        denoiser: is asked what a call costs, if it says so, as under guidance.
+        denoiser: is asked what a call costs, which under guidance depends on the noise level.
     """
     counted = 0
 
@@ -41,17 +39,14 @@ def count_evaluations(prepared: Prepared, denoiser: Any) -> int:
     return counted
 
 
-@dataclass(frozen=True)
-class _CostOnly:
-    """A denoiser that answers 0, at the cost of another one."""
+class _CostOnly(DenoiserModule):
+    """A denoiser that answers 0, at the cost of another one, for samples of any shape."""
 
-    denoiser: Any
+    depends_on_batch = False
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+    def __init__(self, denoiser: DenoiserLike) -> None:
+        super().__init__()
+        self.evaluations = as_denoiser(denoiser).evaluations  # type: ignore[method-assign]
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Conditions | None = None) -> Tensor:
         return torch.zeros_like(x)
-
-    @property
-    def evaluations(self) -> Callable[[Tensor], Tensor]:
-        """See :func:`.evaluations_of`; there is none where the other has none."""
-        counted: Callable[[Tensor], Tensor] = self.denoiser.evaluations
-        return counted

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from elucidiff.denoisers.evaluations import evaluations_of, told
-from elucidiff.denoisers.known_labels import known_labels
-from elucidiff.denoisers.shapes import check_label_count
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions, check_count, each, selected
 from elucidiff.design.schedules import Schedule
-from elucidiff.devices import onto
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.solvers.base import Time, coefficient
 
@@ -51,25 +48,23 @@ class ProbabilityFlow:
     An :class:`.ODE`, as solvers see it.
 
     Args:
-        denoiser: D, called as ``denoiser(x, sigma)`` or, with labels, ``denoiser(x, sigma, labels)``.
+        denoiser: D.
         schedule: sigma(t) and s(t).
         batch: number of samples B.
-        labels: class labels, one row a sample, or None.
+        labels: label rows or other conditions, one a sample or one for all; or None.
         rows: indices (on the CPU) of the samples that this ODE is about, or None for all; see :meth:`select`.
     """
 
-    denoiser: Callable[..., Tensor]
+    denoiser: AnyDenoiser
     schedule: Schedule
     batch: int
-    labels: Tensor | None = None
+    labels: Conditions | None = None
     rows: Tensor | None = None
     evaluations: Evaluations = field(default_factory=Evaluations)
 
     def select(self, rows: Tensor) -> ProbabilityFlow:
         """The same ODE for the samples with the indices ``rows`` (on the CPU) alone; evaluations count here too."""
-        labels = self.labels
-        if labels is not None and len(labels) == self.batch:
-            labels = labels[onto(rows, labels.device)]
+        labels = None if self.labels is None else selected(self.labels, rows, self.batch)
         return replace(self, labels=labels, rows=rows)
 
     def denoise(self, x: Tensor, t: Time) -> Tensor:
@@ -88,10 +83,8 @@ class ProbabilityFlow:
     def ask(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma) for unscaled ``x`` at noise levels ``sigma``, on the CPU; see :meth:`denoise`."""
         sigma = sigma.to(x.dtype)
-        cost = evaluations_of(self.denoiser, sigma)
-        sigma = told(self.denoiser, sigma, x)
-        arguments = (x, sigma) if self.labels is None else (x, sigma, self.labels)
-        denoised = self.denoiser(*arguments)
+        cost = self.denoiser.evaluations(sigma)
+        denoised = ask(self.denoiser, x, sigma, self.labels)
         self.evaluations.count(cost, self.rows, self.batch)
         if denoised.shape != x.shape:
             raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for {tuple(x.shape)}")
@@ -111,29 +104,29 @@ class ProbabilityFlow:
 
 
 def probability_flow(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     schedule: Schedule,
     latents: Tensor,
-    labels: Any | None,
+    labels: object | None,
     batch_size: int | None,
 ) -> ProbabilityFlow:
     """The ODE for a batch, with the labels checked and made into rows once, before the work starts.
 
-    A denoiser that is a module is called on ``batch_size`` samples at a time (None: on all), since the last bits of a
-    network's output depend on the size of its batch. Other callables are called as they are.
+    A denoiser whose bits depend on the size of the batch, as those of a module may, is called on ``batch_size``
+    samples at a time (None: on all). Other callables are called as they are.
 
     Raises:
         ValueError: the labels do not fit the denoiser or the batch, or ``batch_size`` is not positive.
     """
+    described = as_denoiser(denoiser)
+    conditions = None
     if labels is not None:
-        if getattr(denoiser, "label_dim", None) is not None:
-            labels = known_labels(denoiser).rows(labels)
-        labels = torch.as_tensor(labels)
-        check_label_count(labels, latents)
-        labels = labels.to(latents.device)
-    if batch_size is not None and isinstance(denoiser, nn.Module):
-        denoiser = FixedBatch(denoiser, batch_size)
-    return ProbabilityFlow(denoiser, schedule, len(latents), labels)
+        given = described.known_labels.resolved(labels)
+        check_count(given, len(latents))
+        conditions = each(given, lambda value: value.to(latents.device))
+    if batch_size is not None and described.depends_on_batch:
+        described = FixedBatch(described, batch_size)
+    return ProbabilityFlow(described, schedule, len(latents), conditions)
 
 
 def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:

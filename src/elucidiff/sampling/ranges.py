@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
-from elucidiff.denoisers.wrapped import Wrapped
+from elucidiff.denoisers.base import AnyDenoiser
 
 
 def range_for(sigma_data: float) -> tuple[float, float]:
@@ -21,28 +18,14 @@ def range_for(sigma_data: float) -> tuple[float, float]:
     return 0.002 * units, 80 * units
 
 
-def data_std(denoiser: Any) -> float | None:
-    """The standard deviation of the training data: measured, or what the preconditioning takes it for; or None."""
-    while isinstance(denoiser, Wrapped):
-        denoiser = denoiser.denoiser
-    facts = getattr(denoiser, "facts", None)
-    data = facts.get("data") if isinstance(facts, Mapping) else None
-    measured = data.get("sigma_data") if isinstance(data, Mapping) else None
-    assumed = getattr(getattr(denoiser, "preconditioning", None), "sigma_data", None)
-    for std in (measured, assumed):
-        if isinstance(std, float) and 0 < std < math.inf:
-            return std
-    return None
-
-
-def range_advice(sigmas: Tensor, denoiser: Any) -> str | None:
+def range_advice(sigmas: Tensor, denoiser: AnyDenoiser) -> str | None:
     """What to say if the noise levels do not go from well above the standard deviation of the data to well below it.
 
     Args:
         sigmas: noise levels (N + 1,), the last 0.
         denoiser: D.
     """
-    std = data_std(denoiser)
+    std = denoiser.data_std
     if std is None:
         return None
     if suits(sigmas, std):
@@ -60,7 +43,7 @@ def suits(sigmas: Tensor, std: float) -> bool:
     return float(sigmas[0]) >= 10 * std and float(sigmas[-2]) <= std / 20
 
 
-def warn_of_range(sigmas: Tensor, denoiser: Any, frames: int = 1) -> None:
+def warn_of_range(sigmas: Tensor, denoiser: AnyDenoiser, frames: int = 1) -> None:
     """Warn if :func:`range_advice` has something to say. The command line, which says it itself, filters this.
 
     Args:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elucidiff import parts
+from elucidiff.denoisers.base import UNRESTRICTED, DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.guided import Guidance
-from elucidiff.denoisers.known_labels import known_labels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
@@ -51,14 +52,14 @@ class SampleResult:
         seeds: the seed of each sample.
         labels: the labels used, rows (B, label_dim), or (1, label_dim) for all, or None. Where the data number the
             classes otherwise than 0 to label_dim - 1, the columns are these numbers: see
-            :meth:`.KnownLabels.by_number`.
+            :meth:`.KnownLabels.by_number`. Conditions are those that were given.
         sigmas: the noise levels asked for, (N + 1,) float64, within the denoiser's range.
     """
 
     x: Tensor
     nfe: int | Tensor
     seeds: list[int]
-    labels: Tensor | None
+    labels: Conditions | None
     sigmas: Tensor
 
 
@@ -141,10 +142,10 @@ class Sampler:
         if self.guidance is not None and not self.guidance.acts:
             object.__setattr__(self, "guidance", None)
         # Everything that can be wrong without a denoiser is found here, before any work starts.
-        prepared = self.prepare(None)
+        prepared = self.prepare(UNRESTRICTED)
         check_combination(prepared.solver, prepared.churn, prepared.restarts)
         grid = noise_grid(
-            None, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
+            UNRESTRICTED, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
         )
         check_history(prepared.solver, grid)
 
@@ -269,7 +270,7 @@ class Sampler:
         """Whether it follows the ODE without added noise, so that there is an exact solution to compare with."""
         return not self.solver.stochastic and self.churn is None and self.restarts is None
 
-    def sigmas(self, denoiser: Any) -> Tensor:
+    def sigmas(self, denoiser: DenoiserLike) -> Tensor:
         """The noise levels (N + 1,) for a denoiser, its range respected.
 
         Raises:
@@ -277,7 +278,7 @@ class Sampler:
         """
         return self.prepare(denoiser).sigmas
 
-    def prepare(self, denoiser: Any) -> Prepared:
+    def prepare(self, denoiser: DenoiserLike) -> Prepared:
         """These choices as the arguments of ``sample``, within the range of noise levels that the denoiser supports.
 
         Raises:
@@ -296,7 +297,7 @@ class Sampler:
             () if self.restarts is None else (self.restarts,),
         )
 
-    def guided(self, denoiser: Any, guide: Any | None = None) -> Any:
+    def guided(self, denoiser: DenoiserLike, guide: DenoiserLike | None = None) -> DenoiserModule:
         """The denoiser that these choices sample from: ``denoiser`` under guidance, or itself without.
 
         Args:
@@ -310,16 +311,16 @@ class Sampler:
 
     def run(
         self,
-        denoiser: Callable[..., Tensor],
+        denoiser: DenoiserLike,
         seeds: Sequence[int] | int,
-        labels: Labels | int | str | None = None,
+        labels: Labels | Conditions | int | str | None = None,
         *,
         any_class: bool = False,
         shape: Sequence[int] | None = None,
         batch_size: int = 16,
         callback: Callable[[Step], object] | None = None,
         device: torch.device | str | None = None,
-        guide: Callable[..., Tensor] | None = None,
+        guide: DenoiserLike | None = None,
     ) -> SampleResult:
         """Draw one sample a seed.
 
@@ -331,8 +332,9 @@ class Sampler:
                 labels (``known_labels``, or ``label_dim``, ``label_kind`` and ``label_examples``) are respected.
             seeds: one integer a sample; or how many samples, with the seeds 0, 1, 2, ...
             labels: class numbers or names (B,), rows (B, label_dim), or one class for all; a tensor, list or NumPy
-                array. A denoiser of label vectors takes rows alone. By default each seed draws a class as often as
-                the training data had it, where that is known, or one of the denoiser's ``label_examples``;
+                array. A denoiser of label vectors takes rows alone; one of conditions, or that says nothing, any
+                tensor or mapping of tensors (B, ...), or (1, ...) for all. By default each seed draws a class as
+                often as the training data had it, where that is known, or one of the denoiser's ``label_examples``;
                 ``"uniform"`` draws the classes that were trained equally often.
             any_class: take classes that the training data did not have, which are refused otherwise.
             shape: shape (C, *spatial) of a sample; by default the denoiser's ``sample_shape``.
@@ -350,11 +352,12 @@ class Sampler:
                 cannot be guided as asked for; or (:class:`.NotFiniteError`) a sample became NaN or infinite: the
                 message names its seed, and the step.
         """
-        check_arguments(denoiser, None, (), None, callback)
+        denoiser = as_denoiser(denoiser)
+        check_arguments(None, (), None, callback)
         seeds = seeds_from(seeds)
         warn_of_range(self.sigmas(denoiser), denoiser)
         denoiser = self.guided(denoiser, guide)
-        if isinstance(denoiser, nn.Module) and device is not None:
+        if device is not None:
             denoiser.to(device)
         beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
         prepared = self.prepare(denoiser)
@@ -379,7 +382,8 @@ class Sampler:
             callback=watch,
         )
         rows = beginning.labels
-        rows = None if rows is None else known_labels(denoiser).by_number(rows)
+        if isinstance(rows, Tensor):
+            rows = denoiser.known_labels.by_number(rows)
         return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
 
 

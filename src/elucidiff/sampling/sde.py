@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.arguments import check_arguments, latents_from, schedule_from
@@ -19,13 +21,13 @@ from elucidiff.sampling.seeds import SeededNoise, noise_for
 
 @torch.no_grad()
 def sample_sde(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     latents: Tensor,
     sigmas: Sequence[float] | Tensor,
     *,
     beta: Callable[[float], float] | None = None,
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
     batch_size: int | None = 16,
@@ -47,7 +49,7 @@ def sample_sde(
         beta: beta(t) >= 0, the rate at which noise is replaced. By default sigma'(t) / sigma(t), which gives the
             reverse SDE of Song et al. 2021; 0 gives the ODE.
         schedule: sigma(t) and s(t).
-        labels: class indices (B,) or rows (B, label_dim).
+        labels: as for :func:`~elucidiff.sampling.sample`.
         noise: called as ``noise(x, index)`` at every step but the last; see :func:`~elucidiff.sampling.sample`.
         callback: called with a :class:`.Step` after each step.
         batch_size: number of samples in every call of a network; see :func:`~elucidiff.sampling.sample`.
@@ -61,7 +63,8 @@ def sample_sde(
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite.
     """
-    check_arguments(denoiser, None, (), noise, callback)
+    denoiser = as_denoiser(denoiser)
+    check_arguments(None, (), noise, callback)
     latents = latents_from(latents)
     schedule = schedule_from(schedule)
     grid = noise_grid(denoiser, schedule, sigmas, None, latents.device)
@@ -141,7 +144,8 @@ def sample_predictor_corrector(
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite.
     """
-    check_arguments(denoiser, None, (), noise, callback)
+    denoiser = as_denoiser(denoiser)
+    check_arguments(None, (), noise, callback)
     latents = latents_from(latents)
     if not 0 < snr < float("inf"):
         raise ValueError(f"snr is {snr}, but must be a finite number > 0")

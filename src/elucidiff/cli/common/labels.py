@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.cli.common.inputs import read_npy
-from elucidiff.denoisers.known_labels import UNIFORM, KnownLabels, known_labels
+from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 from elucidiff.denoisers.preconditioned import Denoiser
 
 
@@ -33,7 +33,7 @@ def labels_asked_for(text: str, denoiser: Denoiser, *, any_class: bool = False) 
         ValueError: the denoiser takes none, or others, or was trained without a class.
         OSError: the file cannot be read.
     """
-    known = known_labels(denoiser)
+    known = denoiser.known_labels
     if known.dim == 0:
         raise ValueError("--labels were given, but the model was trained without labels")
     if known.kind == "vectors":
@@ -76,7 +76,7 @@ def draw_labels_from(denoiser: Denoiser, text: str | None, *, any_class: bool = 
         ValueError: as :func:`labels_or_uniform`.
         OSError: the file cannot be read.
     """
-    labels, known = labels_or_uniform(text, denoiser, any_class=any_class), known_labels(denoiser)
+    labels, known = labels_or_uniform(text, denoiser, any_class=any_class), denoiser.known_labels
     if labels is None:
         return
     data = dict(denoiser.facts.get("data") or {})

@@ -15,6 +15,7 @@ from elucidiff.cli.common.labels import draw_labels_from
 from elucidiff.cli.common.progress import Progress
 from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.evaluation.ablation import open_evaluator
@@ -59,7 +60,7 @@ class StudiedModel:
         labels: what seeds draw their labels from, as it was asked for.
     """
 
-    denoiser: Any
+    denoiser: DenoiserModule
     name: str
     checksum: str
     data: Dataset | Path | None

@@ -1,4 +1,4 @@
-"""Which backend to draw samples with, by the amount of work.
+"""The denoiser with another backend, and which backend to draw samples with, by the amount of work.
 
 The choice is a function of the work alone and never of a measurement, since a job that is gone on with, or shared by
 processes, must compute all of its samples alike.
@@ -7,13 +7,26 @@ processes, must compute all of its samples alike.
 from __future__ import annotations
 
 import math
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Literal, get_args
 
-from elucidiff.denoisers.backends.building import Backend
-from elucidiff.denoisers.backends.onnx import is_installed
+import torch
+from torch import nn
+
+from elucidiff.denoisers.backends.compiled import compiled, eager
+from elucidiff.denoisers.backends.onnx import is_installed, onnx
+from elucidiff.denoisers.backends.ready import CalledAsOurs, ReadyNetwork, check_agreement
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import Network
-from elucidiff.networks.computing import Payoff, forward_flops
+from elucidiff.networks.computing import Payoff, forward_flops, in_one_line
+from elucidiff.suggest import suggestion
+
+Backend = Literal["eager", "compile", "onnx"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 SPEEDS = {"cpu": 60e9, "cuda": 10e12}
 """Floating-point operations a second of a CPU's thread and of an accelerator in float32: rough, and of no machine."""
@@ -24,6 +37,60 @@ SMALL, NARROW = 0.1e9, 0.5e9
 _ONNX, _ONNX_NARROW = Payoff(12.0, 1.4), Payoff(12.0, 1.1)
 _COMPILE, _COMPILE_CUDA = Payoff(90.0, 1.25), Payoff(60.0, 1.25)
 _BEST = {"cpu": _ONNX, "cuda": _COMPILE_CUDA}
+
+
+def with_backend(
+    denoiser: DenoiserModule,
+    backend: Backend,
+    *,
+    batch_sizes: Sequence[int] = (16,),
+    file: Path | None = None,
+) -> DenoiserModule:
+    """The same denoiser for sampling, faster: the network F is another program, its preconditioning stays as it is.
+
+    It takes no gradients, cannot be trained or saved, and differs from ``denoiser`` by rounding: backends other than
+    ``eager`` are compared with it on a random batch first. ``compile`` takes minutes to make it, ``onnx`` seconds;
+    on a CPU both do it for as many threads as PyTorch has meanwhile.
+
+    Args:
+        denoiser: where it is to compute; it stays as it is.
+        backend: ``eager``, PyTorch; ``compile``, machine code by ``torch.compile``; ``onnx``, ONNX Runtime.
+        batch_sizes: sizes of the batches that it will be called with, such as the ``batch_size`` of
+            :meth:`.Sampler.run`, and twice that under classifier-free guidance. Others take a while when they come.
+        file: where ``onnx`` keeps the exported network, and finds it if another process has exported it already; by
+            default nowhere.
+
+    Raises:
+        ValueError: the backend is unknown, is not installed, cannot compute the network, or gets another result; or
+            the denoiser is no :class:`.Denoiser`, which ``eager`` leaves as it is.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no backend {backend!r}; {suggestion(backend, BACKENDS)}")
+    if not isinstance(denoiser, Denoiser):
+        if backend == "eager":
+            return denoiser
+        raise ValueError(
+            f"the backend {backend} computes networks of our own format, not a {type(denoiser).__name__}: use eager"
+        )
+    network = denoiser.network if isinstance(denoiser.network, Network) else CalledAsOurs(denoiser)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with tempfile.TemporaryDirectory(prefix="elucidiff-") as folder:
+        if backend == "eager":
+            compute = eager(network, device)
+        elif backend == "compile":
+            compute = compiled(network, device)
+        else:
+            compute = onnx(network, device, torch.get_num_threads(), file or Path(folder) / "network.onnx")
+    made = Denoiser(ReadyNetwork(compute, network, device), denoiser.preconditioning).eval()
+    made.facts = denoiser.facts
+    for size in batch_sizes if backend != "eager" else ():
+        try:
+            check_agreement(made, denoiser, size, device)
+        except Exception as error:  # code that others make can fail in any way
+            raise ValueError(
+                f"the backend {backend} cannot compute this network ({in_one_line(error)}): use the backend eager"
+            ) from error
+    return made
 
 
 @dataclass(frozen=True)
@@ -60,7 +127,7 @@ def payoffs(device: str, dims: int, flops: int) -> dict[Backend, Payoff]:
     return {"onnx": _ONNX_NARROW} if flops < NARROW else {}
 
 
-def choose(denoiser: Any, evaluations: float, device: str, threads: int = 1) -> Choice:
+def choose(denoiser: AnyDenoiser, evaluations: float, device: str, threads: int = 1) -> Choice:
     """The backend that saves most time, and ``eager`` if none saves at least twice the time that it takes to make.
 
     Args:
@@ -69,9 +136,10 @@ def choose(denoiser: Any, evaluations: float, device: str, threads: int = 1) -> 
         device: type of the device.
         threads: of a CPU.
     """
-    network = getattr(denoiser, "network", None)
+    network = _network_of(denoiser)
     if not isinstance(network, Network):
-        return Choice("eager", f"what its {type(network).__name__} network costs is not known")
+        what = "this denoiser" if network is None else f"its {type(network).__name__} network"
+        return Choice("eager", f"what {what} costs is not known")
     if device not in SPEEDS:
         return Choice("eager", f"others are not tried on {device}")
     speed = SPEEDS[device] * (threads if device == "cpu" else 1)
@@ -94,6 +162,10 @@ def choose(denoiser: Any, evaluations: float, device: str, threads: int = 1) -> 
     best = max(worth, key=lambda name: worth[name].saved(seconds) - worth[name].seconds)
     gain = worth[best].gain
     return Choice(best, f"{work}, which it does {gain:g} times as fast once made{missing}")
+
+
+def _network_of(denoiser: AnyDenoiser) -> nn.Module | None:
+    return denoiser.network if isinstance(denoiser, Denoiser) else None
 
 
 def _most_flops(network: Network) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import nn
 
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser, ask
 from elucidiff.devices import choose_device, wait_for
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
@@ -23,15 +22,15 @@ _BATCH = 64
 
 
 @torch.no_grad()
-def seconds_per_evaluation(denoiser: Any, batch_size: int) -> float:
+def seconds_per_evaluation(denoiser: DenoiserLike, batch_size: int) -> float:
     """Time of one evaluation of the network for one sample, in batches of ``batch_size``."""
-    device = next((tensor.device for tensor in _tensors(denoiser)), torch.device("cpu"))
-    x = torch.zeros(batch_size, *denoiser.sample_shape, device=device)
-    width = getattr(denoiser, "label_dim", 0)
-    labels = {"labels": torch.eye(width, device=device)[torch.arange(batch_size) % width]} if width else {}
+    described = as_denoiser(denoiser)
+    device, width = described.device, described.known_labels.dim
+    x = torch.zeros(batch_size, *described.sample_shape, device=device)
+    labels = torch.eye(width, device=device)[torch.arange(batch_size) % width] if width else None
 
     def evaluate() -> None:
-        denoiser(x, torch.ones((), device=device), **labels)
+        ask(described, x, torch.ones(()), labels)
 
     return _seconds(evaluate, device) / batch_size
 
@@ -62,7 +61,3 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
         if took > _ENOUGH_S:
             break
     return took
-
-
-def _tensors(denoiser: Any) -> list[torch.Tensor]:
-    return [*denoiser.parameters(), *denoiser.buffers()] if isinstance(denoiser, nn.Module) else []

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.evaluation.ablation.cells import SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.quality import Evaluator, extractor_by_name, open_reference
@@ -39,7 +40,7 @@ class Drawn:
 
 
 def draw_images(
-    configuration: SamplingConfiguration, denoiser: Any, seeds: Sequence[int], batch_size: int = 16
+    configuration: SamplingConfiguration, denoiser: DenoiserLike, seeds: Sequence[int], batch_size: int = 16
 ) -> Iterator[Drawn]:
     """Draw one image a seed, ``batch_size`` at a time.
 
@@ -59,7 +60,9 @@ def draw_images(
         yield _draw(configuration, denoiser, seeds[start : start + batch_size], batch_size)
 
 
-def _draw(configuration: SamplingConfiguration, denoiser: Any, seeds: Sequence[int], batch_size: int) -> Drawn:
+def _draw(
+    configuration: SamplingConfiguration, denoiser: DenoiserLike, seeds: Sequence[int], batch_size: int
+) -> Drawn:
     sampler, nfe = configuration.sampler, 0
 
     def count(step: Step) -> None:
@@ -77,7 +80,7 @@ def _draw(configuration: SamplingConfiguration, denoiser: Any, seeds: Sequence[i
 
 def _baseline(
     configuration: SamplingConfiguration,
-    denoiser: Any,
+    denoiser: DenoiserLike,
     seeds: Sequence[int],
     batch_size: int,
     count: Callable[[Step], None],
@@ -94,7 +97,7 @@ def _baseline(
 def evaluate_images(
     evaluator: SampleEvaluator,
     configuration: SamplingConfiguration,
-    denoiser: Any,
+    denoiser: DenoiserLike,
     seeds: Sequence[int],
     batch_size: int,
     tick: Tick,
@@ -179,7 +182,7 @@ class TruncationErrors:
         batch_size: samples in one call of it.
     """
 
-    def __init__(self, denoiser: Any, batch_size: int = 16) -> None:
+    def __init__(self, denoiser: DenoiserLike, batch_size: int = 16) -> None:
         self._denoiser, self._batch_size = denoiser, batch_size
         self._seeds: list[int] = []
         self._solved: dict[Hashable, ExactSolutions] = {}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
 from elucidiff.design.steps import Karras
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
@@ -37,7 +38,7 @@ class SamplingConfiguration:
     what: str
     sampler: Sampler
     method: Method = "sampler"
-    guide: Any = None
+    guide: DenoiserLike | None = None
     settled: bool = False
 
     @property
@@ -45,7 +46,7 @@ class SamplingConfiguration:
         """Whether it follows the ODE, so that there is an exact solution to compare with."""
         return self.method == "sampler" and self.sampler.deterministic
 
-    def guided(self, denoiser: Any) -> Any:
+    def guided(self, denoiser: DenoiserLike) -> DenoiserModule:
         """The denoiser that it samples from: ``denoiser``, under guidance if it asks for that.
 
         Raises:
@@ -53,12 +54,12 @@ class SamplingConfiguration:
         """
         return self.sampler.guided(denoiser, self.guide)
 
-    def cost(self, denoiser: Any) -> int:
+    def cost(self, denoiser: DenoiserLike) -> int:
         """Network evaluations per sample that it takes from ``denoiser``, if its sampler takes the steps."""
         target = self.guided(denoiser)
         return count_evaluations(self.sampler.prepare(target), target)
 
-    def within(self, budget: int, denoiser: Any) -> SamplingConfiguration:
+    def within(self, budget: int, denoiser: DenoiserLike) -> SamplingConfiguration:
         """The same with as many steps as ``budget`` network evaluations per sample pay for.
 
         Raises:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured, SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.cost import seconds_per_evaluation
 from elucidiff.evaluation.ablation.measure import TruncationErrors, evaluate_images
@@ -42,7 +43,7 @@ class SamplingAblation:
 
     def __init__(
         self,
-        denoiser: Any,
+        denoiser: DenoiserLike,
         configurations: Sequence[SamplingConfiguration],
         budgets: Sequence[int],
         *,

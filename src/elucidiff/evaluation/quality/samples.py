@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges
 
@@ -36,12 +37,12 @@ class OfModel:
         between: called before each batch; may raise to end the work.
     """
 
-    denoiser: Any
+    denoiser: DenoiserLike
     sampler: Sampler
     seeds: Sequence[int]
     labels: Tensor | Literal["uniform"] | None = None
     batch_size: int = 16
-    guide: Any = None
+    guide: DenoiserLike | None = None
     rounded: bool = True
     between: Callable[[], object] = lambda: None
 

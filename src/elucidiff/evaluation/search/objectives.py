@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.conditions import selected
 from elucidiff.evaluation.quality import OfModel
 from elucidiff.evaluation.quality.features import IMAGES_IN_A_BLOCK
 from elucidiff.sampling.optimise.choices import check_deterministic
@@ -115,7 +116,7 @@ class TruncationError:
             self.exact,
             seeds=list(seeds),
             latents=self.exact.latents[rows],
-            labels=labels if labels is None or len(labels) == 1 else labels[rows],
+            labels=None if labels is None else selected(labels, rows, len(self.exact.latents)),
             x=self.exact.x[rows],
         )
         prepared = sampler.prepare(self.exact.denoiser)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.evaluations import evaluations_of, told
-from elucidiff.denoisers.wrapped import Wrapped
+from elucidiff.denoisers.base import DenoiserLike, Wrapped, ask
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
 from elucidiff.sampling.inverse.krylov import solve
@@ -28,7 +27,8 @@ class Posterior(Wrapped):
     which is exact for Gaussian data. V is known by vector-Jacobian products only, and the system is solved
     iteratively: see :func:`.krylov.solve`.
 
-    A call costs one evaluation of D with its graph kept, and ``iterations`` + 1 backward passes.
+    A call costs one evaluation of D with its graph kept, and ``iterations`` + 1 backward passes, which do not count
+    as evaluations.
 
     Args:
         denoiser: D, differentiable.
@@ -48,7 +48,7 @@ class Posterior(Wrapped):
 
     def __init__(
         self,
-        denoiser: Any,
+        denoiser: DenoiserLike,
         measure: Measurement,
         y: Tensor,
         noise: float,
@@ -88,11 +88,7 @@ class Posterior(Wrapped):
         """Backward passes of each sample in a call."""
         return self.iterations + 1
 
-    def evaluations(self, sigma: Tensor) -> Tensor:
-        """Network evaluations of each sample in a call, backward passes not counted."""
-        return evaluations_of(self.denoiser, sigma)
-
-    def forward(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """E[x | x_t, y].
 
         Args:
@@ -103,10 +99,9 @@ class Posterior(Wrapped):
         Raises:
             ValueError: what the denoiser raises, or it has no gradient.
         """
-        levels = told(self.denoiser, sigma, x)
-        given = (levels,) if labels is None else (levels, labels)
-        at = linearise(lambda noisy: self.denoiser(noisy, *given).to(x.dtype), x)
-        variance = per_sample(onto(torch.as_tensor(sigma, dtype=x.dtype), x.device), x).square()
+        levels = torch.as_tensor(sigma, dtype=x.dtype)
+        at = linearise(lambda noisy: ask(self.denoiser, noisy, levels, labels).to(x.dtype), x)
+        variance = per_sample(onto(levels, x.device), x).square()
         transposed = adjoint(self.measure, x)
 
         def covariance(v: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 
-from elucidiff.denoisers.evaluations import evaluations_of
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM
 from elucidiff.devices import wait_for
@@ -115,7 +114,7 @@ def _caller(task: Task) -> Callable[[int], None]:
     denoiser = job.sampler.guided(task.denoiser, task.guide)
     sigmas = job.sampler.sigmas(denoiser)[:-1].float()
     # Where guidance evaluates most networks.
-    sigma = float(sigmas[int(evaluations_of(denoiser, sigmas).argmax())])
+    sigma = float(sigmas[int(denoiser.evaluations(sigmas).argmax())])
     beginning = begin(denoiser, job.seeds[:1], job.labels_of(0, 1), None, task.device, any_class=True)
     x = beginning.latents.to(widest_type(task.device))
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.known_labels import known_labels
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.sampling.jobs.folder import JobFolder
 from elucidiff.sampling.jobs.job import Job
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
@@ -35,11 +35,11 @@ class Task:
     """
 
     job: Job
-    denoiser: Callable[..., Tensor]
+    denoiser: DenoiserModule
     device: torch.device
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    guide: Callable[..., Tensor] | None = None
+    guide: DenoiserModule | None = None
 
     def folder(self, path: Path) -> JobFolder:
         """Where the samples of this job go."""
@@ -141,11 +141,12 @@ def _files(task: Task, result: SampleResult) -> Iterator[SampleFile]:
         yield SampleFile(file_name(seed, task.job.suffix), content, seed, nfe, label, name)
 
 
-def _labels(result: SampleResult, denoiser: Any) -> list[tuple[Label | None, str]]:
+def _labels(result: SampleResult, denoiser: DenoiserModule) -> list[tuple[Label | None, str]]:
     """What to write of the label of each sample, and the name of its class, if it has one."""
-    if result.labels is None:
+    known = denoiser.known_labels
+    if not isinstance(result.labels, Tensor) or known.kind == "conditions":
         return [(None, "")] * len(result.seeds)
-    rows, known = result.labels.expand(len(result.seeds), -1), known_labels(denoiser)
+    rows = result.labels.expand(len(result.seeds), -1)
     if known.kind == "vectors":
         return [(row, "") for row in rows.tolist()]
     numbers = known.numbers_of(rows)

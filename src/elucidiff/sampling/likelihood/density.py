@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling.arguments import schedule_from, solver_from
@@ -41,13 +43,13 @@ class LogLikelihood:
 
 @torch.no_grad()
 def log_likelihood(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     x: Tensor,
     sigmas: Sequence[float] | Tensor,
     *,
     solver: Solver = RK45(),  # noqa: B008 (frozen)
     schedule: Schedule = EDM(),  # noqa: B008 (frozen)
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     divergence: str = "auto",
     probe: str = "rademacher",
     probes: int = 1,
@@ -75,7 +77,7 @@ def log_likelihood(
         solver: a one-step solver. With RK45 the log-density is under error control like the samples: an error of atol
             in log p / n weighs as much as one of atol in all values of a sample.
         schedule: sigma(t) and s(t), the curve that the solver follows.
-        labels: class indices (B,) or rows (B, label_dim).
+        labels: as for :func:`~elucidiff.sampling.sample`.
         divergence: ``"exact"``, ``"hutchinson"`` or ``"auto"``; see :func:`.divergence_of`.
         probe: ``"rademacher"`` or ``"gaussian"``, for Hutchinson's estimate.
         probes: number of probes.

@@ -14,6 +14,8 @@ from torch import Tensor
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
+from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.conditions import Conditions, each, selected
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Karras, Steps
@@ -71,7 +73,7 @@ class Likelihood:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
         check_both_ways(self.solver)
 
-    def sigmas(self, denoiser: Any) -> Tensor:
+    def sigmas(self, denoiser: DenoiserLike) -> Tensor:
         """The noise levels, within the denoiser's range.
 
         Raises:
@@ -110,12 +112,12 @@ class ImageBits:
 
 
 def measure(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     dataset: Dataset,
     images: Sequence[int],
     choices: Likelihood,
     *,
-    labels: Tensor | None = None,
+    labels: Conditions | None = None,
     device: torch.device = torch.device("cpu"),  # noqa: B008 (a constant)
 ) -> Iterator[list[ImageBits]]:
     """Measure images, some at a time.
@@ -127,7 +129,8 @@ def measure(
         dataset: uint8 images, which are dequantised, or floating-point ones, which are taken as they are.
         images: which ones.
         choices: how.
-        labels: for the denoiser, one row (or class) for each of ``images``; None for a denoiser without labels.
+        labels: for the denoiser, one row (or class, or condition) for each of ``images``, or one for all; None for a
+            denoiser without labels.
         device: where to compute.
 
     Raises:
@@ -137,7 +140,7 @@ def measure(
     group = max(1, _BATCHES_AT_ONCE * choices.batch_size // choices.repeats)
     for start in range(0, len(images), group):
         part = images[start : start + group]
-        rows = None if labels is None else labels[start : start + group]
+        rows = None if labels is None else selected(labels, slice(start, start + group), len(images))
         yield _measure_or_name(denoiser, dataset, part, choices, rows, device)
 
 
@@ -163,11 +166,11 @@ def repeat_error(measured: ImageBits) -> float | None:
 
 
 def _measure_or_name(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     dataset: Dataset,
     images: Sequence[int],
     choices: Likelihood,
-    labels: Tensor | None,
+    labels: Conditions | None,
     device: torch.device,
 ) -> list[ImageBits]:
     """:func:`_measure`, and if that fails each image by itself, so that the one that it fails for can be named."""
@@ -176,24 +179,25 @@ def _measure_or_name(
     except ValueError as error:
         if len(images) == 1:
             raise ValueError(f"image {images[0]} of {dataset.name}: {error}") from None
-    rows: list[Tensor | None] = [None] * len(images) if labels is None else [row[None] for row in labels]
+    rows = (None if labels is None else selected(labels, slice(k, k + 1), len(images)) for k in range(len(images)))
     parts = zip(images, rows, strict=True)
     return [_measure_or_name(denoiser, dataset, [image], choices, row, device)[0] for image, row in parts]
 
 
 def _measure(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     dataset: Dataset,
     images: Sequence[int],
     choices: Likelihood,
-    labels: Tensor | None,
+    labels: Conditions | None,
     device: torch.device,
 ) -> list[ImageBits]:
     stored = dataset.images(images)
     eight_bits = stored.dtype == torch.uint8
     # All repeats of an image follow each other.
     stored = stored.repeat_interleave(choices.repeats, 0)
-    labels = None if labels is None else labels.repeat_interleave(choices.repeats, 0).to(device)
+    if labels is not None:
+        labels = each(labels, lambda value: value if len(value) == 1 else value.repeat_interleave(choices.repeats, 0))
     seeds = [_seeds(choices.seed, image, repeat) for image in images for repeat in range(choices.repeats)]
     x = dequantise(stored, [seed for seed, _ in seeds]) if eight_bits else to_unit(stored).double()
     found = log_likelihood(

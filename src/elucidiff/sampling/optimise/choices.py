@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
 from elucidiff import parts
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
 from elucidiff.design import steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.steps import Levels
@@ -21,7 +21,7 @@ from elucidiff.solvers import Solver
 
 
 def steps_within(
-    budget: int, solver: Solver, schedule: Schedule, denoiser: Any, sigma_min: float, sigma_max: float
+    budget: int, solver: Solver, schedule: Schedule, denoiser: DenoiserLike, sigma_min: float, sigma_max: float
 ) -> int:
     """The largest number of karras steps that cost at most ``budget`` evaluations per sample.
 
@@ -31,7 +31,7 @@ def steps_within(
         budget: evaluations per sample.
         solver: takes the steps; not adaptive.
         schedule: the curve that it follows.
-        denoiser: is asked what a call costs, if it says so, as under guidance.
+        denoiser: is asked what a call costs, which under guidance depends on the noise level.
         sigma_min, sigma_max: range of the steps.
 
     Raises:
@@ -62,7 +62,7 @@ CANDIDATES = (
 )
 
 
-def guided_alike(solvers: Sequence[Sampler], denoiser: Any) -> Any:
+def guided_alike(solvers: Sequence[Sampler], denoiser: DenoiserLike) -> DenoiserModule:
     """The denoiser under the guidance that all candidates ask for.
 
     Raises:
@@ -75,7 +75,7 @@ def guided_alike(solvers: Sequence[Sampler], denoiser: Any) -> Any:
     return solvers[0].guided(denoiser)
 
 
-def check_choices(solvers: Sequence[Sampler], denoiser: Any, nfe: int) -> tuple[float, float]:
+def check_choices(solvers: Sequence[Sampler], denoiser: DenoiserLike, nfe: int) -> tuple[float, float]:
     """The range of noise levels of all candidates.
 
     Args:
@@ -108,7 +108,7 @@ def check_deterministic(sampler: Sampler) -> None:
         raise ValueError(f"{what} adds noise, so the samples have no exact solution to come close to: leave it out")
 
 
-def exact_range(sampler: Sampler, denoiser: Any) -> tuple[float, float]:
+def exact_range(sampler: Sampler, denoiser: DenoiserLike) -> tuple[float, float]:
     """The lowest and the highest noise level between which a sampler may choose, within the denoiser's range."""
     return sampler.steps.range_within(*range_of(denoiser))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.conditions import Conditions, selected
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
 from elucidiff.sampling.chunks import FixedBatch
@@ -50,7 +51,7 @@ class ExactSolutions:
         denoiser: D, called on batches of one size.
         seeds: one a sample.
         latents: unit Gaussian noise (B, C, *spatial).
-        labels: rows (B, label_dim) or (1, label_dim), or None.
+        labels: rows (B, label_dim) or (1, label_dim), or other conditions, or None.
         sigma_min, sigma_max: range of noise levels between which a sampler may choose.
         x: the solutions at sigma = 0, (B, C, *spatial).
         path: waypoints of the first few seeds, from sigma_max to 0.
@@ -60,7 +61,7 @@ class ExactSolutions:
     denoiser: FixedBatch
     seeds: Sequence[int]
     latents: Tensor
-    labels: Tensor | None
+    labels: Conditions | None
     sigma_min: float
     sigma_max: float
     x: Tensor
@@ -74,12 +75,12 @@ class ExactSolutions:
 
 
 def solve_exactly(
-    denoiser: Any,
+    denoiser: DenoiserLike,
     seeds: Sequence[int],
     sigma_min: float,
     sigma_max: float,
     *,
-    labels: Labels | int | str | None = None,
+    labels: Labels | Conditions | int | str | None = None,
     any_class: bool = False,
     shape: Sequence[int] | None = None,
     batch_size: int = 16,
@@ -115,7 +116,9 @@ def solve_exactly(
         if step.index % PATH_EVERY == 0:
             path.append(Waypoint(step.sigma, step.x[:PATH_ROWS], step.denoised[:PATH_ROWS]))
 
-    def solve(latents: Tensor, rows: Tensor | None, n: int, callback: Callable[[Step], None] | None = None) -> Tensor:
+    def solve(
+        latents: Tensor, rows: Conditions | None, n: int, callback: Callable[[Step], None] | None = None
+    ) -> Tensor:
         levels = steps.karras(n, sigma_min, sigma_max)
         return sample(
             batches, latents, levels, solver=_SOLVER, labels=rows, callback=callback, names=seed_names(seeds)
@@ -123,7 +126,7 @@ def solve_exactly(
 
     x = solve(latents, rows, fine_steps, keep)
     path.append(Waypoint(0.0, x[:PATH_ROWS], x[:PATH_ROWS]))
-    some = rows if rows is None or len(rows) == 1 else rows[:_CHECKED]
+    some = None if rows is None else selected(rows, slice(_CHECKED), len(latents))
     coarse = solve(latents[:_CHECKED], some, fine_steps // 2)
     error = float((x[:_CHECKED] - coarse).square().mean().sqrt())
     return ExactSolutions(batches, seeds, latents, rows, sigma_min, sigma_max, x, tuple(path), error)

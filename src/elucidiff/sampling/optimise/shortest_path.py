@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.conditions import selected
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
 from elucidiff.sampling.optimise.exact import ExactSolutions, Waypoint
@@ -38,7 +39,7 @@ def step_costs(exact: ExactSolutions, solver: Solver, schedule: Schedule) -> Ten
         schedule: the curve that it follows.
     """
     path, rows = exact.path, len(exact.path[0].x)
-    labels = exact.labels if exact.labels is None or len(exact.labels) == 1 else exact.labels[:rows]
+    labels = None if exact.labels is None else selected(exact.labels, slice(rows), len(exact.latents))
     ode = probability_flow(exact.denoiser, schedule, exact.latents[:rows], labels, None)
     times = [float(schedule.time(point.sigma)) for point in path[:-1]] + [0.0]
     scales = [float(schedule.scale(t)) for t in times]

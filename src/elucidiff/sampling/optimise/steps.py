@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.sampling.optimise.candidate import Candidate
 from elucidiff.sampling.optimise.choices import CANDIDATES, check_choices, guided_alike, with_levels
@@ -56,7 +57,7 @@ class OptimisedSteps:
 
 
 def optimise_steps(
-    denoiser: Callable[..., Tensor],
+    denoiser: DenoiserLike,
     nfe: int,
     solvers: Sequence[Sampler] = CANDIDATES,
     *,

@@ -1,18 +1,22 @@
-"""The labels that a denoiser takes: how many, what they are called, and how often its training data had each."""
+"""The labels that a denoiser takes: how many, what they are called, and how often its training data had each.
+
+A model keeps what it knows of them among its facts, so in ``model.json``.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.conditions import Conditions, conditions_from
 from elucidiff.denoisers.shapes import LabelKind, Labels, label_rows
 from elucidiff.suggest import suggestion
 
@@ -36,7 +40,8 @@ class KnownLabels:
 
     Attributes:
         dim: number of classes, or of numbers in a label vector; 0 if the denoiser takes no labels.
-        kind: whether labels are classes or vectors.
+        kind: whether labels are classes, vectors, or conditions: any tensor, or a mapping of tensors, whose first
+            dimension is the batch, as :mod:`.conditions` has them. A denoiser that says nothing takes those.
         names: of the classes; empty where they have none.
         counts: how many training images each class had; empty where that is not known.
         examples: some label vectors of the training data, float32 ``(K, dim)``; None if there are none.
@@ -116,6 +121,8 @@ class KnownLabels:
             labels = torch.tensor([self.numbers[self.place(label)] for label in labels])
         if isinstance(labels, np.ndarray) and labels.dtype.kind in "US":
             return self.rows([str(label) for label in labels.reshape(-1)])
+        if isinstance(labels, Mapping):
+            raise ValueError(f"labels are a mapping of conditions, but this denoiser takes {self.described}")
         given = torch.as_tensor(labels)
         if given.ndim == 2 and self.presence and given.shape[1] == self.width:
             return given
@@ -128,6 +135,30 @@ class KnownLabels:
         if whole and self.kind == "classes" and self.dim and not isinstance(self.numbers, range):
             given = torch.tensor([self.place(int(number)) for number in given.tolist()], dtype=torch.int64)
         return label_rows(given, self.dim, self.kind)
+
+    def resolved(self, labels: object) -> Conditions:
+        """Labels as the denoiser is given them: :meth:`rows`, or conditions as they are.
+
+        Raises:
+            ValueError: they are not of this kind.
+        """
+        if self.kind == "conditions":
+            return conditions_from(labels)
+        return self.rows(labels)  # type: ignore[arg-type]  # which refuses what is none
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether there is something that it can be given."""
+        return self.kind == "conditions" or self.dim > 0
+
+    @property
+    def described(self) -> str:
+        """What the denoiser takes, in a few words."""
+        if self.kind == "conditions":
+            return "any conditions"
+        if not self.dim:
+            return "no labels"
+        return f"label vectors of {self.dim} numbers" if self.kind == "vectors" else f"labels of {self.dim} classes"
 
     def with_presence(self, rows: Tensor) -> Tensor:
         """Rows ``(B, width)`` that say that there is a label, unless they say otherwise already."""
@@ -194,7 +225,7 @@ class KnownLabels:
 
     def refuse_untrained(self, rows: Tensor) -> None:
         """Raise ValueError if rows stand for a class that the training data did not have."""
-        if self.kind == "vectors" or not self.counts:
+        if self.kind != "classes" or not self.counts:
             return
         for place in sorted(set(range(self.dim)) - set(self.trained)):
             if bool((rows[:, place] != 0).any()):
@@ -225,18 +256,113 @@ class KnownLabels:
         return {number: place for place, number in enumerate(self.numbers)}
 
 
-def known_labels(denoiser: Any) -> KnownLabels:
-    """What a denoiser says of its labels; one that says nothing takes none."""
-    known: KnownLabels | None = getattr(denoiser, "known_labels", None)
-    if known is not None:
-        return known
-    return KnownLabels(
-        int(getattr(denoiser, "label_dim", 0)),
-        getattr(denoiser, "label_kind", "classes"),
-        examples=getattr(denoiser, "label_examples", None),
-    )
+UNSTATED = KnownLabels(0, "conditions")
+"""Of a denoiser that says nothing of its labels: it is given them as they are."""
+
+
+def label_kind(data: Any) -> LabelKind:
+    """What labels mean: ``"classes"``, of which a sample has one, ``"vectors"`` of numbers, or ``"conditions"``.
+
+    Args:
+        data: ``denoiser.facts["data"]``, as somebody's file may have it; classes, where it does not tell.
+
+    Raises:
+        ValueError: it tells of another kind.
+    """
+    kind = _entry(data, "label_kind")
+    if kind in (None, "classes"):
+        return "classes"
+    if kind not in get_args(LabelKind):
+        raise ValueError(f"label_kind is {kind!r}, but must be one of {', '.join(get_args(LabelKind))}")
+    return cast(LabelKind, kind)
+
+
+def label_examples(data: Any, label_dim: int) -> Tensor | None:
+    """Some label vectors of the training set, float32 ``(K, label_dim)``.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+
+    Returns:
+        None for classes, and where nobody wrote any down.
+
+    Raises:
+        ValueError: an unknown kind, or examples that are not finite rows of ``label_dim`` numbers.
+    """
+    rows = _entry(data, "label_examples")
+    if label_kind(data) != "vectors" or rows is None:
+        return None
+    if not (isinstance(rows, list) and rows and all(_is_row(row, label_dim) for row in rows)):
+        raise ValueError(f"label_examples must be rows of {label_dim} finite numbers")
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def class_names(data: Any, label_dim: int) -> tuple[str, ...]:
+    """Names of the classes; empty where nobody wrote them down, and for label vectors.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+
+    Raises:
+        ValueError: an unknown kind, or names that are not ``label_dim`` different texts.
+    """
+    names = _entry(data, "class_names")
+    if label_kind(data) != "classes" or not label_dim or names in (None, [], ()):
+        return ()
+    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not whole or len(names) != label_dim or len(set(names)) != label_dim:
+        raise ValueError(f"class_names must be {label_dim} different texts")
+    return tuple(names)
+
+
+def class_counts(data: Any, label_dim: int) -> tuple[int, ...]:
+    """How many training images each class had; empty where nobody wrote it down, and for label vectors.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+
+    Raises:
+        ValueError: an unknown kind, or counts that are not ``label_dim`` integers of which some are more than 0.
+    """
+    counts = _entry(data, "class_counts")
+    if label_kind(data) != "classes" or not label_dim or counts in (None, [], ()):
+        return ()
+    whole = isinstance(counts, list | tuple) and all(type(count) is int and count >= 0 for count in counts)
+    if not whole or len(counts) != label_dim or not 0 < sum(counts) < 2**62:
+        raise ValueError(f"class_counts must be {label_dim} numbers of images, not all of them 0")
+    return tuple(counts)
 
 
 def _is_integer(name: str) -> bool:
     digits = name.removeprefix("-")
     return digits.isascii() and digits.isdecimal()
+
+
+def labels_by_facts(data: Any, label_dim: int, presence: bool = False) -> KnownLabels:
+    """All that is known of a model's labels.
+
+    Args:
+        data: ``denoiser.facts["data"]``.
+        label_dim: of the denoiser.
+        presence: see :class:`KnownLabels`.
+
+    Raises:
+        ValueError: a fact is not what the functions above expect.
+    """
+    if (kind := label_kind(data)) == "conditions":
+        return UNSTATED
+    names, counts = class_names(data, label_dim), class_counts(data, label_dim)
+    return KnownLabels(label_dim, kind, names, counts, label_examples(data, label_dim), presence)
+
+
+def _entry(data: Any, name: str) -> Any:
+    return data.get(name) if isinstance(data, Mapping) else None
+
+
+def _is_row(row: Any, label_dim: int) -> bool:
+    numbers = isinstance(row, list) and all(type(value) in (int, float) for value in row)
+    # Finite in float32, which the network sees.
+    return numbers and len(row) == label_dim and all(abs(value) < 3e38 and math.isfinite(value) for value in row)

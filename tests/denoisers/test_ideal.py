@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
+from elucidiff.denoisers.labels import KnownLabels
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -164,7 +165,7 @@ class TestGaussianMixture:
         """grad log p(x; sigma) = (D(x; sigma) - x) / sigma^2, Karras et al. 2022, Eq. 3."""
         target, x = tilted(), normal(5, 1, 2, 2, seed=3).requires_grad_()
         for labels in (None, torch.tensor([[0.1, 0.0, 0.9]])):
-            target.label_dim, target.classes = 3, torch.arange(3)
+            target.known_labels, target.classes = KnownLabels(3), torch.arange(3)
             (score,) = torch.autograd.grad(target.log_prob(x, sigma, labels).sum(), x)
             torch.testing.assert_close(target(x, sigma, labels), x + sigma**2 * score, rtol=1e-9, atol=1e-9)
 

@@ -55,7 +55,7 @@ def test_a_range_that_does_not_suit_the_data_is_warned_of(
         ed.sample(denoiser, 1, sigmas)
     assert [str(each.message)[:15] for each in found] == ["sigma goes from"] * warns
     assert all(each.filename == __file__ for each in found)
-    levels = {} if sigmas is None else {"steps": "levels", "levels": sigmas}
+    levels = {} if sigmas is None else {"steps": ed.steps.Levels(tuple(sigmas.tolist()))}
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         ed.Sampler(**levels).run(denoiser, 1)

@@ -173,10 +173,6 @@ class DenoiserModule(nn.Module):
         return torch.device("cpu")
 
 
-UNRESTRICTED = DenoiserModule()
-"""Stands for any denoiser where none is there yet: it states what is no restriction, and cannot be called."""
-
-
 class Wrapped(DenoiserModule):
     """The base of denoisers that ask another one, and say of themselves what that says.
 
@@ -257,12 +253,13 @@ class Described(DenoiserModule):
             :class:`AnyDenoiser`, and ``label_dim``, ``label_kind`` and ``label_examples``, are respected.
     """
 
-    def __init__(self, function: DenoiserLike) -> None:
+    def __init__(self, function: DenoiserLike | None) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """What the function returns; it is given labels where there are some."""
+        assert self.function is not None  # see as_denoiser
         return self.function(x, sigma) if labels is None else self.function(x, sigma, labels)
 
     @property
@@ -333,18 +330,29 @@ class Described(DenoiserModule):
         return getattr(self.function, name, default)
 
 
-def as_denoiser(given: DenoiserLike) -> DenoiserModule:
+def as_denoiser(given: DenoiserLike | None, *, called: bool = True) -> DenoiserModule:
     """``given`` as a denoiser that states everything; itself if it does already.
 
+    Args:
+        given: a function, a module, or an object that states some of it.
+        called: False for functions that only ask what it states. They may be given None for a denoiser without
+            restrictions.
+
     Raises:
-        TypeError: it cannot be called.
+        TypeError: it cannot be called, although it will be.
     """
     if isinstance(given, DenoiserModule):
         return given
-    if isinstance(given, type) or not callable(given):
+    if called and (isinstance(given, type) or not callable(given)):
         what = f"the class {given.__name__}" if isinstance(given, type) else f"of type {type(given).__name__}"
         raise TypeError(f"denoiser is {what}: give a function or module that is called as denoiser(x, sigma)")
     return Described(given)
+
+
+def same_denoiser(one: DenoiserModule, other: DenoiserModule) -> bool:
+    """Whether both are the one that somebody handed in."""
+    given = [each.function if isinstance(each, Described) else each for each in (one, other)]
+    return given[0] is given[1]
 
 
 def levels_for(denoiser: AnyDenoiser, sigma: float | Tensor, x: Tensor) -> Tensor:

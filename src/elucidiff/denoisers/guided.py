@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, DenoiserModule, Wrapped, as_denoiser, ask
+from elucidiff.denoisers.base import (
+    AnyDenoiser,
+    DenoiserLike,
+    DenoiserModule,
+    Wrapped,
+    as_denoiser,
+    ask,
+    same_denoiser,
+)
 from elucidiff.denoisers.conditions import Conditions, check_count, conditions_from, each, joined
 from elucidiff.denoisers.shapes import check_label_count
 from elucidiff.design.values import per_sample
@@ -297,9 +305,9 @@ class Autoguided(Guided):
     def __init__(
         self, denoiser: DenoiserLike, guide: DenoiserLike, scale: float, interval: Interval = EVERYWHERE
     ) -> None:
-        if guide is denoiser:
-            raise ValueError("the guide is the model itself, which changes nothing: give a smaller or an earlier one")
         better, worse = as_denoiser(denoiser), as_denoiser(guide)
+        if same_denoiser(better, worse):
+            raise ValueError("the guide is the model itself, which changes nothing: give a smaller or an earlier one")
         _check_guide(better, worse)
         super().__init__(better, worse, scale, interval)
 

@@ -267,12 +267,12 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def sampler_columns(sampler: Sampler, denoiser: DenoiserLike) -> dict[str, Any]:
+def sampler_columns(sampler: Sampler, denoiser: DenoiserLike | None) -> dict[str, Any]:
     """The columns of a :class:`.Row` that a sampler settles; those without effect beside the others are left out.
 
     Args:
         sampler: all sampling choices.
-        denoiser: D, guided already; its range is respected.
+        denoiser: D, guided already, whose range is respected; None for one without a range.
 
     Raises:
         ValueError: the denoiser supports none of the noise levels.

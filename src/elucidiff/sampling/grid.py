@@ -44,7 +44,7 @@ class Level:
 
 
 def noise_grid(
-    denoiser: DenoiserLike,
+    denoiser: DenoiserLike | None,
     schedule: Schedule,
     sigmas: Sequence[float] | Tensor,
     churn: Churn | None,
@@ -65,7 +65,7 @@ def noise_grid(
     Raises:
         ValueError: the noise levels are not as above, the schedule does not reach them, or a restart does not fit.
     """
-    denoiser = as_denoiser(denoiser)
+    denoiser = as_denoiser(denoiser, called=False)
     wanted = level_tensor(sigmas)
     check_levels(wanted)
     highest = denoiser.sigma_max
@@ -126,9 +126,9 @@ def _way_down(
     return [up, *(Level(time, level, time, level, end, 1.0, 0.0) for time, level, end in down)]
 
 
-def range_of(denoiser: DenoiserLike) -> tuple[float, float]:
+def range_of(denoiser: DenoiserLike | None) -> tuple[float, float]:
     """The lowest and the highest noise level that a denoiser supports."""
-    described = as_denoiser(denoiser)
+    described = as_denoiser(denoiser, called=False)
     return described.sigma_min, described.sigma_max
 
 

@@ -44,6 +44,8 @@ def labels_for(
     if not known.dim:
         if labels is None:
             return None
+        if isinstance(labels, int | str):
+            raise ValueError("class labels were given to a denoiser without classes: leave labels out")
         conditions = known.resolved(labels)  # which refuses them where there are no labels
         check_count(conditions, len(noise.seeds))
         return conditions

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elucidiff import parts
-from elucidiff.denoisers.base import UNRESTRICTED, DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.shapes import Labels
@@ -142,10 +142,10 @@ class Sampler:
         if self.guidance is not None and not self.guidance.acts:
             object.__setattr__(self, "guidance", None)
         # Everything that can be wrong without a denoiser is found here, before any work starts.
-        prepared = self.prepare(UNRESTRICTED)
+        prepared = self.prepare()
         check_combination(prepared.solver, prepared.churn, prepared.restarts)
         grid = noise_grid(
-            UNRESTRICTED, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
+            None, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
         )
         check_history(prepared.solver, grid)
 
@@ -270,15 +270,15 @@ class Sampler:
         """Whether it follows the ODE without added noise, so that there is an exact solution to compare with."""
         return not self.solver.stochastic and self.churn is None and self.restarts is None
 
-    def sigmas(self, denoiser: DenoiserLike) -> Tensor:
-        """The noise levels (N + 1,) for a denoiser, its range respected.
+    def sigmas(self, denoiser: DenoiserLike | None = None) -> Tensor:
+        """The noise levels (N + 1,) for a denoiser, its range respected; None for one without a range.
 
         Raises:
             ValueError: nothing of the range is left.
         """
         return self.prepare(denoiser).sigmas
 
-    def prepare(self, denoiser: DenoiserLike) -> Prepared:
+    def prepare(self, denoiser: DenoiserLike | None = None) -> Prepared:
         """These choices as the arguments of ``sample``, within the range of noise levels that the denoiser supports.
 
         Raises:

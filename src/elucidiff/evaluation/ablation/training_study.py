@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from elucidiff.data import to_unit
-from elucidiff.denoisers.base import UNRESTRICTED
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
@@ -96,7 +95,7 @@ class TrainingAblation:
 
     def columns(self, cell: Cell, metric: str) -> dict[str, Any]:
         """See :class:`.Ablation`. The model is the run folder, for each cell has one of its own."""
-        columns = sampler_columns(self._sampling.sampler, UNRESTRICTED) | {"model": self.run_folder(cell).name}
+        columns = sampler_columns(self._sampling.sampler, None) | {"model": self.run_folder(cell).name}
         if metric == LOSS or self._judge is None:
             return columns | {"images": len(self._data.held_out or ())}
         seeds = str(self._seeds_of(cell))

@@ -77,7 +77,8 @@ class BackendSetting:
 
     def _with(self, backend: Backend, task: Task) -> Task:
         def ready(denoiser: DenoiserModule, name: str) -> DenoiserModule:
-            return with_backend(denoiser, backend, batch_sizes=_batch_sizes(task), file=self.scratch / f"{name}.onnx")
+            file = self.scratch / f"{name}.onnx"
+            return with_backend(denoiser, backend, batch_sizes=_batch_sizes(task), file=file)
 
         with task.computing():  # the code is made for a number of threads
             denoiser = ready(task.denoiser, "model")

@@ -19,7 +19,11 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.suggest import suggestion
+
+ForeignModel = AdaptedDenoiser | Denoiser | InUnits
+"""What readers make; each says in its facts where it came from."""
 
 HomeSampler = Callable[..., Tensor]
 Draw = Callable[[int], Tensor]
@@ -36,7 +40,7 @@ def home(name: str) -> Callable[[HomeSampler], HomeSampler]:
     return register
 
 
-def settings_of(denoiser: AdaptedDenoiser | InUnits) -> Mapping[str, Any]:
+def settings_of(denoiser: ForeignModel) -> Mapping[str, Any]:
     """The settings under their home names, with which a foreign model was read."""
     settings: Mapping[str, Any] = denoiser.facts["home"]["settings"]
     return settings
@@ -44,7 +48,7 @@ def settings_of(denoiser: AdaptedDenoiser | InUnits) -> Mapping[str, Any]:
 
 @torch.no_grad()
 def home_sample(
-    denoiser: AdaptedDenoiser | InUnits,
+    denoiser: ForeignModel,
     noise: Tensor,
     steps: int | str | None = None,
     labels: Tensor | None = None,
@@ -72,9 +76,7 @@ def home_sample(
     """
     if not isinstance(noise, Tensor) or not noise.is_floating_point():
         raise TypeError("noise must be a floating-point tensor (B, C, *spatial)")
-    come_from = (
-        denoiser.facts.get("home", {}).get("format") if isinstance(denoiser, AdaptedDenoiser | InUnits) else None
-    )
+    come_from = denoiser.facts.get("home", {}).get("format") if isinstance(denoiser, ForeignModel) else None
     if come_from not in _HOMES:
         raise ValueError(
             f"a {type(denoiser).__name__} that was not read from another library's format has no home sampler: "

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.base import DenoiserModule, as_denoiser
 from elucidiff.sampling.jobs.folder import JobFolder
 from elucidiff.sampling.jobs.job import Job
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
@@ -40,6 +40,11 @@ class Task:
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     guide: DenoiserModule | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "denoiser", as_denoiser(self.denoiser))
+        if self.guide is not None:
+            object.__setattr__(self, "guide", as_denoiser(self.guide))
 
     def folder(self, path: Path) -> JobFolder:
         """Where the samples of this job go."""

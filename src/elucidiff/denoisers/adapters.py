@@ -403,6 +403,8 @@ class InUnits(Wrapped):
         offset: -1 for those.
     """
 
+    denoiser: AdaptedDenoiser
+
     def __init__(self, denoiser: AdaptedDenoiser, factor: float, offset: float) -> None:
         super().__init__(denoiser)
         self.factor, self.offset = factor, offset

@@ -28,7 +28,6 @@ class Mine(ed.solvers.Heun):
 def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Leave no plugin, path or part behind."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(parts, "_PARTS", {kind: dict(found) for kind, found in parts._PARTS.items()})
     monkeypatch.delenv(plugins.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     modules = set(sys.modules)
@@ -38,6 +37,9 @@ def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     for name in set(sys.modules) - modules:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+            for found in parts._PARTS.values():
+                for key in [key for key, cls in found.items() if cls.__module__ == name]:
+                    del found[key]
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,8 @@ SNAPSHOT = GOLDEN / "m_edm2/cond_latent.pkl"
 
 
 @pytest.fixture
-def two_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_numbers() -> Iterator[None]:
     """A format of a line of text: mean and standard deviation."""
-    monkeypatch.setattr(parts, "_PARTS", {kind: dict(found) for kind, found in parts._PARTS.items()})
 
     @parts.part("format", "two_numbers")
     @dataclass(frozen=True)
@@ -38,6 +38,9 @@ def two_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
                     return torch.zeros_like(x)
 
             return ed.Denoiser(Zero(), ed.preconditioning.EDM(sigma_data=std))
+
+    yield
+    del parts._PARTS["format"]["two_numbers"]
 
 
 def test_a_snapshot_is_recognised_by_content(tmp_path: Path) -> None:

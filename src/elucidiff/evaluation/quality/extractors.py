@@ -261,7 +261,10 @@ def open_extractor(
         return _ready(network, path.stem, sha256(path)[:8], device, batch_size)
     if known not in registry or known == "torchscript":
         names = [*ALIASES, *(key for key in registry if key not in (*ALIASES.values(), "torchscript"))]
-        raise ValueError(f"extractor {asked!r} is unknown; {suggestion(asked, [*names, *_of_our_own()])}")
+        raise ValueError(
+            f"extractor {asked!r} is unknown; {suggestion(asked, [*names, *_of_our_own()])} "
+            "(one of your own needs its module: --plugin MODULE)"
+        )
     network = _built(registry[known], known, asked, None if weights is None else Path(weights).expanduser())
     return _ready(network, asked, _checksum(network)[:8], device, batch_size)
 

@@ -186,7 +186,7 @@ def test_folder_without_scheduler_or_network(tmp_path):
 def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
     folder = pipeline(tmp_path, "eps", "ddim_default")
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(ImportError, match=r"pip install 'elucidiff\[diffusers\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'elucidiff\[diffusers\]'"):
         ed.load(folder)
 
 

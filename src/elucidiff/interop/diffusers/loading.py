@@ -46,8 +46,7 @@ def load(path: str | os.PathLike[str]) -> AdaptedDenoiser | Denoiser:
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: a file is damaged, or the network or scheduler is none that is known.
-        ImportError: diffusers is not installed.
+        ValueError: a file is damaged, the network or scheduler is none that is known, or diffusers is not installed.
     """
     folder = Path(path)
     parts = _parts(folder)

@@ -98,9 +98,8 @@ def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: a file is damaged, the class is none of diffusers' networks, or the weights are not those of the
-            network.
-        ImportError: diffusers is not installed.
+        ValueError: a file is damaged, the class is none of diffusers' networks, the weights are not those of the
+            network, or diffusers is not installed.
     """
     where = folder / "config.json"
     config = read_json(where)
@@ -131,12 +130,12 @@ def diffusers_package() -> Any:
     """The installed package.
 
     Raises:
-        ImportError: it is not installed.
+        ValueError: it is not installed.
     """
     try:
         return importlib.import_module("diffusers")
     except ImportError:
-        raise ImportError("reading a diffusers model needs diffusers: pip install 'elucidiff[diffusers]'") from None
+        raise ValueError("reading a diffusers model needs diffusers: pip install 'elucidiff[diffusers]'") from None
 
 
 def _class(name: str, where: str) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime
+from elucidiff.denoisers.conditions import Conditions, conditions_from, for_network
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.schedules import Flow
@@ -100,12 +101,12 @@ def sample_at_home(
     denoiser: AdaptedDenoiser | Denoiser,
     noise: Tensor,
     steps: int | str | None,
-    labels: Tensor | None,
+    labels: Conditions | None,
     step_noise: Tensor | None,
     *,
     scheduler: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     guidance_scale: float | None = None,
-    negative: Tensor | None = None,
+    negative: Conditions | None = None,
     eta: float | None = None,
     use_clipped_model_output: bool | None = None,
     s_churn: float | None = None,
@@ -157,8 +158,10 @@ def sample_at_home(
     }
     if (guidance_scale is None) != (negative is None):
         raise ValueError("guidance needs both guidance_scale and negative, the condition that it leads away from")
-    conditions = [None if given is None else torch.as_tensor(given) for given in (labels, negative)]
     dtype = next(network.parameters()).dtype
+    conditions = [
+        None if given is None else for_network(conditions_from(given), noise, dtype) for given in (labels, negative)
+    ]
 
     def raw(x: Tensor, time: float) -> Tensor:
         t = torch.tensor([time], dtype=dtype, device=x.device)

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from elucidiff.denoisers.conditions import Conditions, is_named, rows_of
 from elucidiff.untrusted import clipped, printable, read_json, reading
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -39,7 +40,7 @@ class DiffusersNetwork(nn.Module):
         self.sign = sign
         config: Any = getattr(model, "config", {})
         parameters = inspect.signature(model.forward).parameters
-        self._takes = frozenset(parameters)
+        self._takes = tuple(parameters)
         # Transformers call the sample hidden_states.
         self._sample = next(iter(parameters))
         size = config.get("sample_size")
@@ -50,19 +51,23 @@ class DiffusersNetwork(nn.Module):
             self.label_dim = int(config.get("num_embeds_ada_norm") or 0)
         self.text = "encoder_hidden_states" in parameters and not self.label_dim
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, _: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Conditions | None = None, _: Tensor | None = None) -> Tensor:
         """The network's output.
 
         Args:
             x: scaled samples (B, C, *spatial).
             t: times (B,) or (1,).
-            condition: class indices (B,), one-hot rows (B, label_dim), or an encoded text (B or 1, L, E).
+            condition: class indices (B,), one-hot rows (B, label_dim), or an encoded text (B or 1, L, E); or several
+                tensors under the names that the network has for them, such as ``encoder_hidden_states`` and
+                ``pooled_projections``. Those that it does not name are its ``added_cond_kwargs``.
 
         Raises:
             ValueError: the condition is missing, or none that the network takes.
         """
         arguments: dict[str, Any] = {self._sample: x, "timestep": t.expand(len(x)), "return_dict": False}
-        if self.text:
+        if condition is not None and is_named(condition):
+            arguments |= self._named(condition, x)
+        elif self.text:
             arguments["encoder_hidden_states"] = self._encoded(condition, x)
         elif self.label_dim:
             arguments["class_labels"] = self._classes(condition, x)
@@ -71,21 +76,37 @@ class DiffusersNetwork(nn.Module):
         output: Tensor = self.model(**arguments)[0]
         return output if self.sign == 1 else self.sign * output
 
-    def _encoded(self, condition: Tensor | None, x: Tensor) -> Tensor:
+    def _named(self, condition: Mapping[str, Tensor], x: Tensor) -> dict[str, Any]:
+        """Keyword arguments of the network."""
+        rows = rows_of(condition, slice(None), len(x))
+        assert is_named(rows)
+        own = {name: value for name, value in rows.items() if name in self._takes}
+        added = {name: value for name, value in rows.items() if name not in self._takes}
+        if added and "added_cond_kwargs" not in self._takes:
+            raise ValueError(
+                f"the network takes no {clipped(next(iter(added)))!r}: it takes {', '.join(self._takes)}"
+            )
+        if self.text and "encoder_hidden_states" not in own:
+            raise ValueError("the network needs encoder_hidden_states among its conditions")
+        return {**own, "added_cond_kwargs": added} if added else own
+
+    def _encoded(self, condition: Any, x: Tensor) -> Tensor:
         if condition is None:
             raise ValueError("this model needs the encoded text that it draws: give labels (B, length, width)")
         if condition.ndim != 3 or len(condition) not in (1, len(x)):
             raise ValueError(f"labels have shape {tuple(condition.shape)}: give encoded texts (B, length, width)")
-        return condition.to(x.device, x.dtype).expand(len(x), -1, -1)
+        encoded: Tensor = condition.to(x.device, x.dtype).expand(len(x), -1, -1)
+        return encoded
 
-    def _classes(self, condition: Tensor | None, x: Tensor) -> Tensor:
+    def _classes(self, condition: Any, x: Tensor) -> Tensor:
         if condition is None or (condition.is_floating_point() and not bool((condition.sum(-1) > 0).all())):
             raise ValueError(f"this model has {self.label_dim} classes and none for 'no class': give labels")
         if condition.is_floating_point():
             if condition.ndim != 2 or not bool((condition.amax(1) == condition.sum(1)).all()):
                 raise ValueError("this model takes one class a sample: label rows must be one-hot")
             condition = condition.argmax(1)
-        return condition.to(x.device).expand(len(x))
+        classes: Tensor = condition.to(x.device).expand(len(x))
+        return classes
 
 
 def is_network(folder: Path) -> bool:

@@ -98,6 +98,7 @@ def test_visited_times() -> None:
         ("ddim600", "no stride visits exactly 600"),
         ("20", "cannot be divided into 20"),
         ("a", "give 'ddimN'"),
+        ("3,0", "give 'ddimN'"),
     ):
         with pytest.raises(ValueError, match=message):
             openai.visited_times(wrong, 10 if wrong == "20" else 1000)

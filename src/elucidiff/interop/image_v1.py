@@ -25,7 +25,8 @@ class AdaptiveNorm(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W), as it came in."""
         weight, bias = self.mapper(condition)[..., None, None].chunk(2, dim=1)
-        return F.group_norm(x, self.groups) * (1 + weight) + bias
+        out: Tensor = F.group_norm(x, self.groups) * (1 + weight) + bias
+        return out
 
 
 class Convolutions(nn.Module):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class LinearAttention(nn.Module):
         q = q.softmax(dim=-2) / math.sqrt(self.width)
         context = torch.einsum("bhdn,bhen->bhde", k.softmax(dim=-1), v)
         looked = torch.einsum("bhde,bhdn->bhen", context, q)
-        out: Tensor = self.to_out(looked.flatten(1, 2).unflatten(2, x.shape[2:]))
+        out: Tensor = self.to_out(looked.reshape(len(x), -1, *x.shape[2:]))
         return out
 
 
@@ -107,7 +107,7 @@ class Attention(nn.Module):
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         k, v = _with_memory(self.mem_kv, k, v, dim=-2)
         h = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.to_out(h.transpose(-1, -2).flatten(1, 2).unflatten(2, x.shape[2:]))
+        out: Tensor = self.to_out(h.transpose(-1, -2).reshape(len(x), -1, *x.shape[2:]))
         return out
 
 
@@ -181,7 +181,7 @@ class LucidUnet(nn.Module):
         dropout: float = 0.0,
         attn_dim_head: int | Sequence[int] = 32,
         attn_heads: int | Sequence[int] = 4,
-        full_attn: bool | Sequence[bool] | None = None,
+        full_attn: Any = None,
     ) -> None:
         super().__init__()
         count = len(dim_mults)
@@ -189,7 +189,9 @@ class LucidUnet(nn.Module):
         self.sample_shape = (channels, *sides)
         stem = dim if init_dim is None else init_dim
         widths = [stem, *(dim * multiplier for multiplier in dim_mults)]
-        full = [False] * (count - 1) + [True] if not full_attn else _a_level("full_attn", full_attn, count)
+        full: list[bool] = [False] * (count - 1) + [True]
+        if full_attn:
+            full = _a_level("full_attn", full_attn, count)
         heads, head_widths = (
             _a_level("attn_heads", attn_heads, count),
             _a_level("attn_dim_head", attn_dim_head, count),
@@ -240,7 +242,8 @@ class LucidUnet(nn.Module):
         time = self.time_mlp[1:](self.time_mlp[0](t).to(x.dtype))
         x = self.init_conv(x)
         stem, skips = x, []
-        for first, second, attend, down in self.downs:
+        for level in self.downs:
+            first, second, attend, down = level.children()
             x = first(x, time)
             skips.append(x)
             x = second(x, time)
@@ -249,7 +252,8 @@ class LucidUnet(nn.Module):
             x = down(x)
         x = self.mid_block1(x, time)
         x = self.mid_block2(x + self.mid_attn(x), time)
-        for first, second, attend, up in self.ups:
+        for level in self.ups:
+            first, second, attend, up = level.children()
             x = first(torch.cat([x, skips.pop()], dim=1), time)
             x = second(torch.cat([x, skips.pop()], dim=1), time)
             x = up(x + attend(x))

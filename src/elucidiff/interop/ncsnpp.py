@@ -170,7 +170,8 @@ class NCSNpp(nn.Module):
         if c.scale_by_sigma:
             sigma = label if c.embedding_type == "fourier" else self.sigmas[label.long()]
             h = h / sigma.to(h.dtype)[:, None, None, None]
-        return h
+        result: Tensor = h
+        return result
 
     def _embedding(self, label: Tensor, layers: Iterator[nn.Module], dtype: torch.dtype) -> Tensor | None:
         c = self.settings
@@ -250,7 +251,8 @@ class Residual(nn.Module):
             x = self.Conv_2(x)
         elif hasattr(self, "NIN_0"):
             x = self.NIN_0(x)
-        return (x + h) * self.settings.rescale
+        out: Tensor = (x + h) * self.settings.rescale
+        return out
 
 
 class Attention(nn.Module):
@@ -267,7 +269,8 @@ class Attention(nn.Module):
         h = self.GroupNorm_0(x)
         tokens = (layer(h).flatten(2).transpose(1, 2) for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
         h = F.scaled_dot_product_attention(*tokens).transpose(1, 2).reshape(x.shape)
-        return (x + self.NIN_3(h)) * self.rescale
+        out: Tensor = (x + self.NIN_3(h)) * self.rescale
+        return out
 
 
 class Combine(nn.Module):

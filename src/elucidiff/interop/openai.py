@@ -128,16 +128,18 @@ def visited_times(respacing: str, count: int) -> list[int]:
                 return list(range(0, count, stride))
         raise ValueError(f"no stride visits exactly {wanted} of {count} times: choose another number of steps")
     sections = [_number(part, wrong) for part in respacing.split(",")]
+    if min(sections) < 1:
+        raise ValueError(wrong)
     times: list[int] = []
     start = 0
     for index, wanted in enumerate(sections):
         size = count // len(sections) + (index < count % len(sections))
         if size < wanted:
             raise ValueError(f"a section of {size} times cannot be divided into {wanted}: choose fewer steps")
-        stride, at = 1.0 if wanted == 1 else (size - 1) / (wanted - 1), 0.0
+        apart, at = 1.0 if wanted == 1 else (size - 1) / (wanted - 1), 0.0
         for _ in range(wanted):  # added up, as it is done there: a product could round to another time
             times.append(start + round(at))
-            at += stride
+            at += apart
         start += size
     return times
 

@@ -165,7 +165,8 @@ def drift(inner: AdaptedDenoiser, settings: Mapping[str, Any], x: Tensor, t: flo
         f, g_squared = -beta / 2, beta if preserving else -beta * math.expm1(-2 * grown)
     denoised, _ = inner.predict(x / m, std / m)
     score = (m * denoised - x) / std**2
-    return f * x - g_squared / 2 * score
+    flow: Tensor = f * x - g_squared / 2 * score
+    return flow
 
 
 def _section(config: Any, name: str) -> Mapping[str, Any]:

@@ -44,6 +44,8 @@ def test_names_counts_and_arrays_mean_the_objects() -> None:
     assert ed.steps.Karras(np.int64(7), rho=np.float32(3)) == ed.steps.Karras(7, rho=3.0)
     assert torch.equal(ed.sample(gaussian(), 3, "karras:n=5"), ed.sample(gaussian(), 3, ed.steps.karras(5)))
     assert torch.equal(ed.sample(gaussian(), 3, ed.steps.Karras(5)), ed.sample(gaussian(), 3, ed.steps.karras(5)))
+    short = Sampler(n=5, sigma_min=0.01, sigma_max=50.0, rho=3.0)
+    assert short == Sampler(ed.steps.Karras(5, 0.01, 50.0, 3.0))
     levels = Sampler(ed.steps.Levels(tuple(SIGMAS.tolist())))
     assert torch.equal(levels.sigmas(None), SIGMAS)
     assert torch.equal(encode(gaussian(), latents().numpy(), SIGMAS, solver="heun").x[:1], encode(
@@ -102,7 +104,9 @@ def test_misuse_of_sample(change: dict[str, Any], error: type[Exception], messag
         (lambda: ed.steps.Karras("18"), TypeError, "n of steps karras is '18', but must be a whole number"),
         (lambda: ed.steps.Karras(18.0), TypeError, "n of steps karras is 18.0, but must be a whole number"),
         (lambda: ed.steps.Karras(True), TypeError, "n of steps karras is True"),
-        (lambda: Sampler(n="18"), TypeError, "unexpected keyword argument 'n'"),
+        (lambda: Sampler(n="18"), TypeError, "n of steps karras is '18', but must be a whole number"),
+        (lambda: Sampler("ve", rho=3), ValueError, "steps ve have no setting 'rho'"),
+        (lambda: Sampler(order=3), TypeError, "unexpected keyword argument 'order'"),
         (lambda: ed.steps.Karras(rho="7"), TypeError, "rho of steps karras is '7', but must be a number"),
         (
             lambda: ed.steps.Levels("80,0"),

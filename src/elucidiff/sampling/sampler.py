@@ -95,6 +95,10 @@ class Sampler:
         churn: noise added at every step (Algorithm 2); a number is S_churn. None for none.
         restarts: a part of the run to repeat with fresh noise; None for none.
         guidance: how far samples are led away from a worse model; a number is the weight. None for not at all.
+        n: shorthand for the setting of ``steps`` of that name, as are the next three.
+        sigma_min: likewise.
+        sigma_max: likewise.
+        rho: likewise.
 
     Raises:
         ValueError: a name is unknown, a value is out of its range, or two choices do not go together.
@@ -123,7 +127,13 @@ class Sampler:
         churn: Churn | str | float | None = None,
         restarts: Restart | str | None = None,
         guidance: Guidance | str | float | None = None,
+        *,
+        n: int | None = None,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        rho: float | None = None,
     ) -> None:
+        short = {"n": n, "sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
         given = {
             "steps": steps,
             "schedule": schedule,
@@ -134,6 +144,8 @@ class Sampler:
         }
         for name, value in given.items():
             object.__setattr__(self, name, None if value is None else parts.resolve(KINDS[name], value))
+        if settings := {name: value for name, value in short.items() if value is not None}:
+            object.__setattr__(self, "steps", _with_settings(self.steps, settings))
         # Parts that do nothing are none, so that equal runs are equal samplers.
         if self.churn is not None and self.churn.amount == 0:
             object.__setattr__(self, "churn", None)
@@ -414,6 +426,19 @@ def parse_choice(name: str, text: str, like: object | None = None) -> Any:
             f"{unused[0]} would have no effect in {name} {text!r}, as {first.name} is {amount:g}: leave it out"
         )
     return part
+
+
+def _with_settings(steps: Steps, settings: Mapping[str, Any]) -> Steps:
+    """``steps`` with some settings changed.
+
+    Raises:
+        TypeError: a value is of the wrong type.
+        ValueError: there is no such setting.
+    """
+    known = {each.name for each in parts.settings(type(steps))}
+    if unknown := [name for name in settings if name not in known]:
+        raise ValueError(f"steps {parts.name_of(steps)} have no setting {unknown[0]!r}: leave it out")
+    return replace(steps, **settings)
 
 
 def _choice(name: str) -> str:

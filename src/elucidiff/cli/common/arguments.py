@@ -31,6 +31,8 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
         if not argument.strip():
             where = f"after {clipped(before)} " if before else ""
             raise ValueError(f"the argument {where}is empty: give it a value")
+    # The choices of sampling are the verb's own flags: --sampling.n is --n.
+    arguments = [re.sub(r"^--sampling\.(?=\w)", "--", argument) for argument in arguments]
     said = io.StringIO()
     try:
         with _terminal(help_asked=not {"-h", "--help"}.isdisjoint(arguments)), contextlib.redirect_stderr(said):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from elucidiff import parts
 from elucidiff.augment import Augment
 from elucidiff.design.objectives import EDM
 from elucidiff.networks import ADMSettings, DDPMPPSettings
 from elucidiff.plain_data import first_difference, from_dict, to_dict
-from elucidiff.training.config import TrainingConfig
+from elucidiff.training.config import NetworkConfig, TrainingConfig
 from elucidiff.training.presets import PRESETS
 
 
@@ -120,3 +121,14 @@ def test_first_difference_names_the_field() -> None:
 def test_plain_data_are_plain() -> None:
     plain = to_dict(PRESETS["imagenet64"].config)
     assert from_dict(TrainingConfig, yaml.safe_load(yaml.safe_dump(plain))) == PRESETS["imagenet64"].config
+
+
+def test_settings_of_parts_are_shorthand() -> None:
+    config = TrainingConfig(network=NetworkConfig(base_channels=8, dropout=0.0), sigma_data=0.7, p_mean=-0.4)
+    assert (config.preconditioning.sigma_data, config.objective.sigma_data, config.objective.p_mean) == (
+        0.7,
+        0.7,
+        -0.4,
+    )
+    assert (parts.name_of(config.network), config.network.base_channels) == ("ddpmpp", 8)
+    assert dataclasses.replace(config, lr=2e-3).sigma_data == 0.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ class TrainingConfig:
     """Every setting of a training run. Time is counted in training images, as in the paper, save for minutes.
 
     The network, the augmentation, preconditioning, objective and the decay of the learning rate are parts: objects,
-    or their names, text forms or plain forms, such as ``network="adm:base_channels=64"``.
+    or their names, text forms or plain forms, such as ``network="adm:base_channels=64"``. The constructor also takes
+    ``sigma_data``, ``p_mean`` and ``p_std``, the settings of preconditioning and objective.
     """
 
     data: str = ""
@@ -218,6 +220,43 @@ class TrainingConfig:
             return from_dict(cls, values)
         except ValueError as error:
             raise ValueError(f"{printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
+
+
+def NetworkConfig(architecture: str = "ddpmpp", **settings: Any) -> NetworkPart:
+    """The settings of a network by the name of its part, such as ``NetworkConfig(base_channels=64, dropout=0.1)``.
+
+    Raises:
+        ValueError: there is no such network, or setting.
+    """
+    part: NetworkPart = parts.from_plain("network", {"type": architecture, **settings})
+    return part
+
+
+def _take_shorthand(cls: type[TrainingConfig]) -> None:
+    """Let the constructor take ``sigma_data``, ``p_mean`` and ``p_std``, which preconditioning and objective have."""
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def constructed(
+        self: TrainingConfig,
+        *args: Any,
+        sigma_data: float | None = None,
+        p_mean: float | None = None,
+        p_std: float | None = None,
+        **given: Any,
+    ) -> None:
+        construct(self, *args, **given)
+        short = {"sigma_data": sigma_data, "objective.p_mean": p_mean, "objective.p_std": p_std}
+        chosen = {name: value for name, value in short.items() if value is not None}
+        if chosen:
+            made = self.with_settings(chosen)
+            for name in PARTS:
+                object.__setattr__(self, name, getattr(made, name))
+
+    cls.__init__ = constructed  # type: ignore[method-assign]
+
+
+_take_shorthand(TrainingConfig)
 
 
 def _names(settings: Any) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, label_kind, labels_by_facts
@@ -197,10 +198,8 @@ class Denoiser(DenoiserModule):
         return rows
 
     def save(self, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
-        """Write the model folder ``path``; :func:`elucidiff.load` reads it. See :func:`.model_folder.save`."""
-        from elucidiff.denoisers import model_folder  # imported here, because that file imports this one
-
-        model_folder.save(self, path, weights_only=weights_only)
+        """Write the model folder ``path``; :func:`elucidiff.load` reads it. See :func:`.model_files.save`."""
+        model_files.save(self, path, weights_only=weights_only)
 
 
 @dataclass(frozen=True)

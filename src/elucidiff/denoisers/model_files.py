@@ -1,0 +1,142 @@
+"""The two files of a model folder, written: ``model.safetensors`` with the weights, ``model.json`` with what they mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from elucidiff import parts
+from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.files import sha256, write_whole
+from elucidiff.networks import Blueprint, blueprint_of
+from elucidiff.untrusted import clipped
+
+FORMAT = "elucidiff-model"
+VERSION = 2
+
+OURS = ("format", "version", "network", "preconditioning", "weights_sha256")
+"""What ``model.json`` says beside the model's facts."""
+
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class Model(Protocol):
+    """What is written of a :class:`.Denoiser`."""
+
+    network: nn.Module
+    preconditioning: Preconditioning
+    facts: dict[str, Any]
+
+
+def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
+    """Write the model folder ``path``, replacing the model there.
+
+    Each of the two files appears whole or not at all, and both are written before either replaces an old one. If the
+    program ends between the two replacements, the description does not match the weights, and :func:`elucidiff.load` says so.
+
+    Args:
+        denoiser: its network must have been built by a registered part (:class:`elucidiff.networks.NetworkPart`), and
+            its preconditioning be one.
+        path: the folder; made if missing.
+        weights_only: write any other network, too: of that the folder holds the weights alone, so that
+            :func:`elucidiff.load` has to be given the network.
+
+    Raises:
+        OSError: the folder cannot be written (disk full, no permission); a model that was there remains.
+        ValueError: :func:`elucidiff.load` could not read what would be written, or ``denoiser.facts`` holds something that JSON
+            does not know. Nothing is written.
+    """
+    folder = Path(path)
+    network = denoiser.network
+    blueprint = blueprint_of(network)
+    if blueprint is None and not weights_only:
+        raise ValueError(
+            f"a network of type {type(network).__name__} cannot be written so that it is found again: build it by a "
+            'part, a subclass of ed.networks.NetworkPart with @ed.part("network", NAME); or write the weights alone, '
+            "save(path, weights_only=True), and give the network to ed.load(path, network=...)"
+        )
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": None if blueprint is None else blueprint.to_plain(),
+        "preconditioning": parts.to_plain(denoiser.preconditioning),
+        "weights_sha256": "",
+        **{name: value for name, value in denoiser.facts.items() if name not in OURS},
+    }
+    try:
+        text = json.dumps(description)
+    except TypeError as error:
+        raise ValueError(f"the model's facts cannot be written as JSON: {error}") from error
+    weights = _on_their_own(network.state_dict())
+    _refuse_unreadable(json.loads(text), network, weights)
+
+    def write_both(file: Path) -> None:
+        try:
+            save_file(weights, file)
+        except SafetensorError as error:  # not an OSError, even where the disk is full
+            raise OSError(f"cannot write {folder / 'model.safetensors'}: {error}") from error
+        # Within the writing of the weights: a description that cannot be written leaves the old weights, too.
+        whole = {**description, "weights_sha256": sha256(file)}
+        write_whole(folder / "model.json", json.dumps(whole, indent=2) + "\n")
+
+    write_whole(folder / "model.safetensors", write_both)
+
+
+def _on_their_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights on the CPU, none sharing memory with another, as the file format wants them."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, value in state.items():
+        copied = value.detach().cpu().contiguous()
+        place = copied.untyped_storage().data_ptr()
+        found[name] = copied.clone() if place in places else copied
+        places.add(place)
+    return found
+
+
+def _refuse_unreadable(description: Mapping[str, Any], network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, before anything is written, if :func:`elucidiff.load` could not read it."""
+    try:
+        parts.from_plain("preconditioning", description["preconditioning"])
+        wanted = network
+        if description["network"] is not None:
+            wanted = Blueprint.from_plain(description["network"]).outline(len(weights))
+        check_weights(weights, wanted)
+    except ValueError as error:
+        raise ValueError(f"this model could not be loaded again, so it is not written: {first_line(error)}") from None
+
+
+def check_weights(weights: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Raise ValueError unless ``weights`` can be those of ``network``, in the type in which they are stored."""
+    wanted = network.state_dict()
+    for name in sorted(wanted.keys() | weights.keys()):
+        if name not in weights:
+            raise ValueError(f"it lacks the weight {name}")
+        if name not in wanted:
+            raise ValueError(f"it has the weight {name!r}, which the network does not")
+        value = weights[name]
+        if value.shape != wanted[name].shape:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}, not {tuple(wanted[name].shape)}")
+        counts = not wanted[name].is_floating_point() and value.dtype == wanted[name].dtype
+        if value.dtype not in _WEIGHT_TYPES and not counts:
+            raise ValueError(f"the weight {name} has type {value.dtype}, which is no type for weights")
+        if not bool(torch.isfinite(value).all()):
+            what = "NaN" if bool(torch.isnan(value).any()) else "an infinity"
+            raise ValueError(f"the weight {name} holds {what}")
+    # Frequencies and the like, which are not trained, keep their type when a network is cast.
+    types = {weights[name].dtype for name, _ in network.named_parameters()}
+    if len(types) > 1:
+        raise ValueError(f"it mixes weights of the types {', '.join(sorted(map(str, types)))}: save them in one")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says: those of PyTorch go on with where it arose."""
+    return clipped((str(error) or type(error).__name__).splitlines()[0], 500)

@@ -1,4 +1,4 @@
-"""The two files of a model folder, written: ``model.safetensors`` with the weights, ``model.json`` with what they mean."""
+"""Writing the two files of a model folder: ``model.safetensors`` and ``model.json``; see :mod:`.model_folder`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = 
     """Write the model folder ``path``, replacing the model there.
 
     Each of the two files appears whole or not at all, and both are written before either replaces an old one. If the
-    program ends between the two replacements, the description does not match the weights, and :func:`elucidiff.load` says so.
+    program ends between the two replacements, the description does not match the weights, and
+    :func:`elucidiff.load` says so.
 
     Args:
         denoiser: its network must have been built by a registered part (:class:`elucidiff.networks.NetworkPart`), and
@@ -51,8 +52,8 @@ def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = 
 
     Raises:
         OSError: the folder cannot be written (disk full, no permission); a model that was there remains.
-        ValueError: :func:`elucidiff.load` could not read what would be written, or ``denoiser.facts`` holds something that JSON
-            does not know. Nothing is written.
+        ValueError: :func:`elucidiff.load` could not read what would be written, or ``denoiser.facts`` holds something
+            that JSON does not know. Nothing is written.
     """
     folder = Path(path)
     network = denoiser.network

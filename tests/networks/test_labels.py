@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from elucidiff.networks.embedding import FourierEmbedding, PositionalEmbedding
+from elucidiff.networks.layers import FourierEmbedding, PositionalEmbedding
 from tests.networks.small import random, small_network
 
 

@@ -13,9 +13,9 @@ from elucidiff import networks
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.networks.attention import SelfAttention
+from elucidiff.networks.layers import SelfAttention
 from elucidiff.networks.magnitude_preserving import UnitLayer, unit_magnitude
-from elucidiff.networks.mp_unet_block import CosineAttention, MPUNetBlock
+from elucidiff.networks.mp_unet import CosineAttention, MPUNetBlock
 from elucidiff.training.ema import HalfLife, WeightAverage
 from tests.networks.small import COMMON, random, small_network
 from tests.networks.test_magnitude_preserving import magnitude

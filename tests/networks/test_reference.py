@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elucidiff.interop.nvlabs_names import our_order, reference_name
-from elucidiff.networks.attention import SelfAttention
+from elucidiff.networks.layers import SelfAttention
 from tests.golden_files import cases
 from tests.networks.reference import inputs, reference_network
 

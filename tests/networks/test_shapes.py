@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from elucidiff import networks
-from elucidiff.networks.attention import SelfAttention
+from elucidiff.networks.layers import SelfAttention
 from tests.networks.small import random, small_network
 
 KINDS = ["ddpmpp", "ncsnpp", "skip", "adm", "mp-unet"]

@@ -28,8 +28,8 @@ from elucidiff.networks import DDPMPPSettings, MPUNetSettings
 from elucidiff.training import Callbacks, Progress, TrainingConfig, preset, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.checkpoint import CheckpointFolder
+from elucidiff.training.overfitting import validate
 from elucidiff.training.state import TrainingState
-from elucidiff.training.validation import validate
 
 
 def tiny(data: str, **settings: Any) -> TrainingConfig:

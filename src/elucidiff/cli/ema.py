@@ -10,8 +10,7 @@ from pathlib import Path
 import tyro
 
 from elucidiff.cli.common.arguments import parse
-from elucidiff.training.posthoc_ema import WELL_FITTED
-from elucidiff.training.snapshots import reconstruct
+from elucidiff.training.posthoc_ema import WELL_FITTED, reconstruct
 
 
 @dataclass(frozen=True)

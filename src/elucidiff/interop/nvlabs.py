@@ -29,8 +29,8 @@ from elucidiff.interop.nvlabs_names import network_blueprint, our_order, referen
 from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
-from elucidiff.networks.attention import SelfAttention
 from elucidiff.networks.edm2_layers import UnitAttention
+from elucidiff.networks.layers import SelfAttention
 from elucidiff.networks.resample import filter_kernel
 from elucidiff.untrusted import clipped, open_regular, printable
 

@@ -15,7 +15,7 @@ from elucidiff.design.steps import karras
 from elucidiff.interop import nvlabs, weights
 from elucidiff.interop.home_sampling import draws, home, one_of, step_count
 from elucidiff.networks import Network
-from elucidiff.networks.normalise import GroupNorm
+from elucidiff.networks.layers import GroupNorm
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.loop import sample
 

@@ -6,6 +6,7 @@ outputs of magnitude 1, so nothing grows or shrinks along the network and no gro
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -126,3 +127,22 @@ def _of_length(weight: Tensor, length: float) -> Tensor:
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` in evaluation mode that need not normalise its weights at every call.
+
+    It is the same function of the same inputs, to the bit, and can be neither trained nor told from its outputs. Only
+    magnitude-preserving layers change; a network without them is merely copied.
+
+    Args:
+        network: any module; it stays as it is.
+    """
+    if isinstance(network, UnitLayer):
+        return FoldedLayer(network)
+    made = copy.deepcopy(network).eval().requires_grad_(False)
+    for parent in list(made.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, UnitLayer):
+                setattr(parent, name, FoldedLayer(child))
+    return made

@@ -7,8 +7,8 @@ from elucidiff.training.config import TrainingConfig
 from elucidiff.training.ema import EMA, ema_beta
 from elucidiff.training.learning_rate import LearningRateSchedule, learning_rate
 from elucidiff.training.loop import TrainingResult, train
+from elucidiff.training.posthoc_ema import reconstruct
 from elucidiff.training.presets import PRESETS, Preset, preset
-from elucidiff.training.snapshots import reconstruct
 
 __all__ = [
     "EMA",

@@ -10,9 +10,8 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.memorisation import MemorisationCheck
 from elucidiff.training.metrics import metrics_until
-from elucidiff.training.overfitting import held_out_trend
+from elucidiff.training.overfitting import held_out_trend, validate
 from elucidiff.training.state import TrainingState
-from elucidiff.training.validation import validate
 
 
 class Checks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from elucidiff.networks.embedding import FourierEmbedding
+from elucidiff.networks.layers import FourierEmbedding
 
 
 def uncertainty_weighted(loss: Tensor, log_variance: Tensor) -> Tensor:

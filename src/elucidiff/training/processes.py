@@ -1,4 +1,4 @@
-"""The processes that train together: which one this is, what it computes, and how it finds the others.
+"""The processes that train together: which one this is, what it computes, how it finds the others and agrees with them.
 
 torchrun or ``accelerate launch`` starts them. A process that was started alone belongs to no group and computes
 exactly what it would without this file.
@@ -148,3 +148,41 @@ def _share_cores() -> None:
         threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         os.environ["OMP_NUM_THREADS"] = str(threads)  # or accelerate warns, and takes another number
         torch.set_num_threads(threads)
+
+
+_SIGNALS = (None, "SIGINT", "SIGTERM")
+
+
+class Agreement:
+    """What all processes go by: a signal that any of them has received, and the longest time.
+
+    They tell each other after every step, on the CPU and while the next step is computed, so nobody waits: what one
+    of them knows after a step counts for all after the next. A process that is alone agrees with itself at once.
+
+    Args:
+        processes: who has to agree.
+        seconds: time spent when they begin.
+    """
+
+    def __init__(self, processes: Processes, seconds: float) -> None:
+        self._processes = processes
+        self._signal, self._seconds = 0, seconds
+        self._exchange: tuple[dist.Work, torch.Tensor] | None = None
+
+    def exchange(self, received: str | None, seconds: float) -> float:
+        """Tell the others what signal this process has received and how late it is; the time that all go by."""
+        if self._processes.count == 1:
+            return seconds
+        if self._exchange is not None:
+            work, latest = self._exchange
+            work.wait()
+            signal, self._seconds = latest.tolist()
+            self._signal = int(signal)
+        mine = torch.tensor([_SIGNALS.index(received), seconds], dtype=torch.float64)
+        work = dist.all_reduce(mine, dist.ReduceOp.MAX, group=self._processes.group, async_op=True)
+        self._exchange = (work, mine)
+        return self._seconds
+
+    def stopped_by(self, received: str | None) -> str | None:
+        """The signal that ends the run after this step, if any, given what this process has received."""
+        return received if self._processes.count == 1 else _SIGNALS[self._signal]

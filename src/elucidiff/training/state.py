@@ -18,11 +18,10 @@ from elucidiff.training.checkpoint import Checkpoint
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import mix, seeded_layers
 from elucidiff.training.ema import AverageProfile, HalfLife, WeightAverage
-from elucidiff.training.layout import memory_format
 from elucidiff.training.loss_weighting import LossWeighting
 from elucidiff.training.metrics import LossMeter
 from elucidiff.training.posthoc_ema import PowerFunction
-from elucidiff.training.precision import Arithmetic, check_precision
+from elucidiff.training.precision import Arithmetic, check_precision, memory_format
 from elucidiff.training.processes import Processes
 from elucidiff.training.replicas import (
     gathered,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers.backends.ready import Compute, one_a_sample
 from elucidiff.networks import Network
 from elucidiff.networks.computing import in_one_line, try_compiler
-from elucidiff.networks.folding import folded
+from elucidiff.networks.magnitude_preserving import folded
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 

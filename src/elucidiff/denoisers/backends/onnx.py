@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers.backends.ready import Compute, one_a_sample
 from elucidiff.denoisers.preconditioned import floating_type
 from elucidiff.networks.computing import in_one_line
-from elucidiff.networks.folding import folded
+from elucidiff.networks.magnitude_preserving import folded
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

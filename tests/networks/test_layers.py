@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from elucidiff.networks import normalise
-from elucidiff.networks.normalise import GroupNorm, silu
+from elucidiff.networks import layers
+from elucidiff.networks.layers import GroupNorm, silu
 from tests.networks.small import random
 
 
@@ -25,9 +25,9 @@ def test_short_cut_equals_the_definition(shape, offset):
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     x = (random(*shape) + offset).float().to(memory_format=torch.channels_last)
-    assert not normalise._torch_is_slow(x, norm.num_groups), "gradients are needed"
+    assert not layers._torch_is_slow(x, norm.num_groups), "gradients are needed"
     with torch.no_grad():
-        assert normalise._torch_is_slow(x, norm.num_groups)
+        assert layers._torch_is_slow(x, norm.num_groups)
         expected = F.group_norm(x.double(), norm.num_groups, norm.weight.double(), norm.bias.double(), norm.eps)
         torch.testing.assert_close(norm(x).double(), expected, rtol=0, atol=1e-5)
         assert norm(x).is_contiguous(memory_format=torch.channels_last)
@@ -37,7 +37,7 @@ def test_constant_input_stays_finite():
     norm = GroupNorm(32, 1e-6)
     x = torch.full((1, 32, 8, 8), 1234.5).to(memory_format=torch.channels_last)
     with torch.no_grad():
-        assert normalise._torch_is_slow(x, norm.num_groups)
+        assert layers._torch_is_slow(x, norm.num_groups)
         assert torch.isfinite(norm(x)).all()
 
 

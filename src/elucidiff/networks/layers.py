@@ -1,4 +1,4 @@
-"""Layers in one, two and three spatial dimensions with their starting values; normalisation, attention, noise features."""
+"""Layers in one, two and three spatial dimensions: convolution, normalisation, attention, features of the noise."""
 
 from __future__ import annotations
 

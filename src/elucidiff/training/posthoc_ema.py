@@ -1,4 +1,6 @@
-"""Averages of any width, chosen after the training, from snapshots that a run leaves: Karras et al. 2024 (arXiv 2312.02696), Sec. 3.
+"""Averages of any width, chosen after the training, from snapshots that a run leaves.
+
+After Karras et al. 2024 (arXiv 2312.02696), Sec. 3.
 
 The power-function average of weights theta at time t (any unit; here images) is
 
@@ -191,7 +193,7 @@ def reconstruct(
 
     It is the best that the snapshots give. How good that is, ``facts["provenance"]["ema_fit_error"]`` of the model
     tells, the relative distance of the profile that was reached from the wanted one
-    (:func:`.posthoc_ema.fit_error`): above about 0.1, more snapshots or other widths are needed.
+    (:func:`fit_error`): above about 0.1, more snapshots or other widths are needed.
 
     Args:
         run_dir: a run folder, trained with ``ema_widths``.

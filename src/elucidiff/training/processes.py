@@ -1,4 +1,4 @@
-"""The processes that train together: which one this is, what it computes, how it finds the others and agrees with them.
+"""The processes that train together: which one this is, what it computes, how it finds the others.
 
 torchrun or ``accelerate launch`` starts them. A process that was started alone belongs to no group and computes
 exactly what it would without this file.

@@ -9,7 +9,7 @@ import torch
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning, steps
-from elucidiff.interop import nvlabs
+from elucidiff.interop import home_sample, nvlabs
 from elucidiff.interop.nvlabs_names import reference_name
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.loop import sample
@@ -79,6 +79,18 @@ def test_samples_of_preconditioned_networks(name):
     )
     assert x.dtype == torch.float64
     torch.testing.assert_close(x, tensors["sampler/x_final"], rtol=0, atol=1e-4)
+
+
+def test_sampling_as_at_home():
+    denoiser = nvlabs.load(GOLDEN / f"{SNAPSHOTS[0]}.pkl")
+    noise = torch.randn(2, *denoiser.sample_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draws = torch.randn(4, *noise.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = home_sample(denoiser, noise, 4, step_noise=draws, S_churn=10.0, S_min=0.1, S_max=30.0, S_noise=1.01)
+    churn = Churn(10.0, 0.1, 30.0, 1.01)
+    low, high = max(0.002, denoiser.sigma_min), min(80.0, denoiser.sigma_max)
+    sigmas = steps.karras(4, low, high)
+    expected = sample(denoiser, noise, sigmas, churn=churn, noise=lambda x, index: draws[index], batch_size=None)
+    torch.testing.assert_close(x, expected)
 
 
 def wrapped(case):

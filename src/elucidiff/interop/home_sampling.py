@@ -20,6 +20,8 @@ from torch import Tensor
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.loop import sample
 from elucidiff.suggest import suggestion
 
 ForeignModel = AdaptedDenoiser | Denoiser | InUnits
@@ -92,6 +94,34 @@ def home_sample(
     if shape and tuple(noise.shape[1:]) != shape:
         raise ValueError(f"noise has shape {tuple(noise.shape)}, but the model makes samples of {shape}")
     return sampler(denoiser, noise, steps, labels, step_noise, **options).to(noise.dtype)
+
+
+def along(
+    denoiser: Callable[..., Tensor],
+    noise: Tensor,
+    sigmas: Tensor,
+    solver: str,
+    labels: Tensor | None,
+    churn: Churn | None = None,
+    step_noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Our own loop over the noise levels of another library, for those that sample as Karras et al. 2022 do.
+
+    Raises:
+        ValueError: there is churn, and no noise for it; see :func:`draws`.
+    """
+    draw = draws(step_noise, generator, noise, len(sigmas) - 1) if churn else None
+    return sample(
+        denoiser,
+        noise,
+        sigmas,
+        solver=solver,
+        churn=churn,
+        labels=labels,
+        noise=None if draw is None else lambda x, index: draw(index).to(x),
+        batch_size=None,
+    )
 
 
 def step_count(steps: Any, what: str = "steps") -> int:

@@ -19,16 +19,15 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import EDM
 from elucidiff.design.steps import karras
 from elucidiff.interop import weights
-from elucidiff.interop.home_sampling import draws, home, one_of, step_count
+from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.image_v1 import ImageV1
 from elucidiff.interop.opening import opens
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.loop import sample
 from elucidiff.untrusted import clipped, parse_json, printable, read_json, reading
 
 _AUGMENT = 9  # numbers that describe an augmentation
 _MOST = 1 << 14
-_SOLVERS = {"heun": "heun", "euler": "euler", "dpmpp_2m": "dpmpp_2m"}
+_SOLVERS = ("heun", "euler", "dpmpp_2m")  # their names there and here
 # Names of the averaged weights in a training checkpoint there.
 _AVERAGED = "model_ema"
 
@@ -59,7 +58,7 @@ def load(path: str | os.PathLike[str], config: Mapping[str, Any] | str | os.Path
     stored = weights.read(path)
     with reading(path):
         settings = _settings(path, stored, config)
-        averaged = weights.tensors(stored.get(_AVERAGED, stored), "the checkpoint")
+        averaged = weights.tensors(stored.get(_AVERAGED, stored), "it")
         model = _entry(settings, "model", Mapping)
         network = _network(model, len(averaged))
         weights.fit(network, averaged)
@@ -92,22 +91,12 @@ def sample_at_home(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """``sample_heun``, ``sample_euler`` or ``sample_dpmpp_2m`` over ``get_sigmas_karras``."""
-    name = one_of("sampler", sampler.removeprefix("sample_"), tuple(_SOLVERS))
+    name = one_of("sampler", sampler.removeprefix("sample_"), _SOLVERS)
     low = denoiser.sigma_min if sigma_min is None else sigma_min
     high = denoiser.sigma_max if sigma_max is None else sigma_max
     sigmas = karras(step_count(steps), low, high, rho)
     churn = Churn(s_churn, s_tmin, s_tmax, s_noise) if s_churn else None
-    draw = draws(step_noise, generator, noise, len(sigmas) - 1) if churn else None
-    return sample(
-        denoiser,
-        noise,
-        sigmas,
-        solver=_SOLVERS[name],
-        churn=churn,
-        labels=labels,
-        noise=None if draw is None else lambda x, index: draw(index).to(x),
-        batch_size=None,
-    )
+    return along(denoiser, noise, sigmas, name, labels, churn, step_noise, generator)
 
 
 def _settings(path: Any, stored: Mapping[str, Any], config: Any) -> Mapping[str, Any]:

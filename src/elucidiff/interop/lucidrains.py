@@ -30,10 +30,9 @@ from elucidiff.interop.gaussian_diffusion import (
     sigmoid_bar,
     small_variance,
 )
-from elucidiff.interop.home_sampling import draws, home, one_of, settings_of, step_count
+from elucidiff.interop.home_sampling import along, draws, home, one_of, settings_of, step_count
 from elucidiff.interop.lucidrains_unet import LucidUnet
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.loop import sample
 from elucidiff.suggest import suggestion
 
 _GAUSSIAN: dict[str, Any] = {
@@ -95,9 +94,11 @@ def load(path: weights.Source, wrapper: str, unet: Mapping[str, Any], **settings
     chosen = _chosen(wrapper, _ELUCIDATED if elucidated else _GAUSSIAN, settings)
     if chosen["image_size"] is None:
         raise ValueError(f"the setting image_size is missing: give what {wrapper} was made with")
-    stored = _state(weights.read(path))
+    content = weights.read(path)
     network = _network(unet, chosen["image_size"])
-    weights.fit(network, stored)
+    with weights.naming(path):
+        stored = _state(content)
+        weights.fit(network, stored)
     denoiser: AdaptedDenoiser | Denoiser
     if elucidated:
         denoiser = Denoiser(network, EDM(chosen["sigma_data"]))
@@ -196,8 +197,7 @@ def sample_elucidated(
     count = step_count(settings["num_sample_steps"] if steps is None else steps)
     sigmas = karras(count, settings["sigma_min"], settings["sigma_max"], settings["rho"])
     if sampler == "dpmpp":
-        x = sample(denoiser, noise, sigmas, solver="dpmpp_2m", labels=labels, batch_size=None)
-        return x.clamp(-1, 1)
+        return along(denoiser, noise, sigmas, "dpmpp_2m", labels).clamp(-1, 1)
     if S_churn is None:
         S_churn = settings["S_churn"] if step_noise is not None or generator is not None else 0.0
     low, high, scale = (
@@ -205,22 +205,12 @@ def sample_elucidated(
         for name, given in (("S_tmin", S_tmin), ("S_tmax", S_tmax), ("S_noise", S_noise))
     )
     churn = Churn(S_churn, low, high, scale) if S_churn else None
-    draw = draws(step_noise, generator, noise, count) if churn else None
 
     def clamped(x: Tensor, sigma: Tensor, *given: Tensor) -> Tensor:
         denoised: Tensor = denoiser(x, sigma, *given)
         return denoised.clamp(-1, 1) if clamp else denoised
 
-    x = sample(
-        clamped,
-        noise,
-        sigmas,
-        churn=churn,
-        labels=labels,
-        noise=None if draw is None else lambda x, index: draw(index).to(x),
-        batch_size=None,
-    )
-    return x.clamp(-1, 1)
+    return along(clamped, noise, sigmas, "heun", labels, churn, step_noise, generator).clamp(-1, 1)
 
 
 def _chosen(wrapper: str, defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,9 +246,9 @@ def _network(unet: Mapping[str, Any], image_size: Any) -> LucidUnet:
 def _state(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict of the wrapper; of a Trainer's checkpoint, that of the averaged one."""
     if isinstance(stored.get("ema"), Mapping):
-        averaged = weights.tensors(stored["ema"], "the checkpoint's ema")
+        averaged = weights.tensors(stored["ema"], "its ema")
         return {name: value for name, value in averaged.items() if name.startswith("ema_model.")}
-    return weights.tensors(stored.get("model", stored), "the checkpoint's model")
+    return weights.tensors(stored.get("model", stored), "its model")
 
 
 def _check_table(table: Tensor, stored: Mapping[str, Tensor]) -> None:

@@ -24,7 +24,9 @@ from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.design.steps import karras
 from elucidiff.interop import pickle_data
+from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
 from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
@@ -32,6 +34,7 @@ from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.edm2_layers import UnitAttention
 from elucidiff.networks.layers import SelfAttention
 from elucidiff.networks.resample import filter_kernel
+from elucidiff.sampling.churn import Churn
 from elucidiff.untrusted import clipped, open_regular, printable
 
 _MOST_NUMBER = 1 << 31
@@ -93,7 +96,35 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
     denoiser.facts["provenance"] = {"format": _format(denoiser), "file": Path(path).name, "network": key}
+    denoiser.facts["home"] = {"format": "nvlabs", "settings": {}}
     return denoiser.eval()
+
+
+@home("nvlabs")
+def sample_at_home(
+    denoiser: Denoiser,
+    noise: Tensor,
+    steps: int | str | None,
+    labels: Tensor | None,
+    step_noise: Tensor | None,
+    *,
+    num_steps: int = 18,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    rho: float = 7.0,
+    solver: str = "heun",
+    S_churn: float = 0.0,
+    S_min: float = 0.0,
+    S_max: float = math.inf,
+    S_noise: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """``edm_sampler``: Algorithm 2 of Karras et al. 2022 on its own steps, within the range of the network."""
+    low, high = max(sigma_min, denoiser.sigma_min), min(sigma_max, denoiser.sigma_max)
+    sigmas = karras(step_count(num_steps if steps is None else steps), low, high, rho)
+    churn = Churn(S_churn, S_min, S_max, S_noise) if S_churn else None
+    name = one_of("solver", solver, ("heun", "euler"))
+    return along(denoiser, noise, sigmas, name, labels, churn, step_noise, generator)
 
 
 def _format(denoiser: Denoiser) -> str:

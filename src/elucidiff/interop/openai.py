@@ -82,11 +82,14 @@ def load(path: weights.Source, **flags: Any) -> AdaptedDenoiser:
         ValueError: a flag is unknown or has no such value, or the file is damaged or does not fit the flags.
     """
     settings = _settings(flags)
-    stored = weights.tensors(weights.read(path), "the checkpoint")
-    channels = _channels(stored)
+    content = weights.read(path)
+    with weights.naming(path):
+        stored = weights.tensors(content, "it")
+        channels = _channels(stored)
     with torch.device("meta"):
         network = _network(settings, channels)
-    weights.fit(network, stored)
+    with weights.naming(path):
+        weights.fit(network, stored)
     time = DiscreteTime(
         alpha_bars(settings),
         factor=1000 / settings["diffusion_steps"] if settings["rescale_timesteps"] else None,
@@ -232,7 +235,7 @@ def _channels(stored: dict[str, Tensor]) -> int:
     for name, value in stored.items():
         if name.endswith("input_blocks.0.0.weight") and value.ndim == 4:
             return value.shape[1]
-    raise ValueError("the checkpoint is not one of guided-diffusion: it has no weights input_blocks.0.0.weight")
+    raise ValueError("it is no checkpoint of guided-diffusion: there are no weights input_blocks.0.0.weight")
 
 
 def _settings(flags: dict[str, Any]) -> dict[str, Any]:

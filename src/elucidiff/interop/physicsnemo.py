@@ -11,13 +11,10 @@ from torch import Tensor
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import EDM
-from elucidiff.design.steps import karras
 from elucidiff.interop import nvlabs, weights
-from elucidiff.interop.home_sampling import draws, home, one_of, step_count
+from elucidiff.interop.home_sampling import home, one_of
 from elucidiff.networks import Network
 from elucidiff.networks.layers import GroupNorm
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.loop import sample
 
 _OWN = {"img_resolution", "img_channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "model_type"}
 # How the network is computed there; what it returns does not depend on these.
@@ -50,11 +47,13 @@ def load(path: weights.Source, **settings: Any) -> Denoiser:
     arguments = {name: value for name, value in settings.items() if name not in _OWN | _COMPUTING}
     arguments |= {"img_resolution": settings["img_resolution"], "in_channels": channels, "out_channels": channels}
     arguments["label_dim"] = settings.get("label_dim", 0)
-    stored = weights.tensors(weights.read(path), "the checkpoint")
-    named = _reference_names(stored)
+    content = weights.read(path)
+    with weights.naming(path):
+        named = _reference_names(weights.tensors(content, "it"))
     if kind == "DhariwalUNet" or arguments.get("embedding_type", "positional") == "positional":
         named.pop("map_noise.freqs", None)  # which follow from their number, and are stored in newer versions
-    network = nvlabs.from_state_dict(kind, arguments, named)
+    with weights.naming(path):
+        network = nvlabs.from_state_dict(kind, arguments, named)
     _normalise_as_there(network)
     levels = {name: settings[name] for name in ("sigma_data", "sigma_min", "sigma_max") if name in settings}
     denoiser = Denoiser(network, EDM(**levels))
@@ -73,7 +72,7 @@ def _reference_names(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
             rest = rest.replace(theirs, ours)
         renamed[rest] = value.float() if value.itemsize < 2 else value
     if not renamed:
-        raise ValueError("the checkpoint holds no weights under 'model.', where EDMPrecond keeps its network")
+        raise ValueError("it holds no weights under 'model.', where EDMPrecond keeps its network")
     return renamed
 
 
@@ -108,7 +107,7 @@ def sample_at_home(
     step_noise: Tensor | None,
     *,
     sampler: str = "deterministic",
-    num_steps: int | None = None,
+    num_steps: int = 18,
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
     rho: float = 7.0,
@@ -119,19 +118,22 @@ def sample_at_home(
     S_noise: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """``deterministic_sampler`` or ``stochastic_sampler``: Algorithm 2 of Karras et al. 2022 on its own steps."""
+    """``deterministic_sampler`` or ``stochastic_sampler``: that of NVlabs/edm, without or with its churn."""
     one_of("sampler", sampler, ("deterministic", "stochastic"))
-    one_of("solver", solver, ("heun", "euler"))
-    sigmas = karras(step_count(steps if num_steps is None else num_steps), sigma_min, sigma_max, rho)
-    churn = Churn(S_churn, S_min, S_max, S_noise) if S_churn and sampler == "stochastic" else None
-    draw = draws(step_noise, generator, noise, len(sigmas) - 1) if churn else None
-    return sample(
+    return nvlabs.sample_at_home(
         denoiser,
         noise,
-        sigmas,
+        steps,
+        labels,
+        step_noise,
+        num_steps=num_steps,
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
+        rho=rho,
         solver=solver,
-        churn=churn,
-        labels=labels,
-        noise=None if draw is None else lambda x, index: draw(index).to(x),
-        batch_size=None,
+        S_churn=S_churn if sampler == "stochastic" else 0.0,
+        S_min=S_min,
+        S_max=S_max,
+        S_noise=S_noise,
+        generator=generator,
     )

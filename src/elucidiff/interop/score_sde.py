@@ -62,12 +62,13 @@ def load(path: weights.Source, config: Any, *, averaged: bool = True) -> Adapted
     stored = weights.read(path)
     with torch.device("meta"):
         network = NCSNpp(settings)
-    shadows = _shadows(stored)
-    raw = stored["model"] if isinstance(stored.get("model"), Mapping) else stored
-    named = weights.tensors(raw, "the checkpoint's model")
-    weights.fit(network, {name: value for name, value in named.items() if not _FLATTENED.fullmatch(name)})
-    if averaged and shadows:
-        _take(network, shadows)
+    with weights.naming(path):
+        shadows = _shadows(stored)
+        raw = stored["model"] if isinstance(stored.get("model"), Mapping) else stored
+        named = weights.tensors(raw, "its model")
+        weights.fit(network, {name: value for name, value in named.items() if not _FLATTENED.fullmatch(name)})
+        if averaged and shadows:
+            _take(network, shadows)
     beta_min, beta_max = (float(model.get(name, value)) for name, value in (("beta_min", 0.1), ("beta_max", 20.0)))
     low, high = (float(model.get(name, value)) for name, value in (("sigma_min", 0.01), ("sigma_max", 50.0)))
     time: ContinuousTime | SubVPTime
@@ -214,7 +215,7 @@ def _shadows(stored: Mapping[str, Any]) -> list[Tensor]:
         return []
     shadows = average.get("shadow_params")
     if not isinstance(shadows, list | tuple) or not all(isinstance(value, Tensor) for value in shadows):
-        raise ValueError("the checkpoint's ema has no list of weights shadow_params")
+        raise ValueError("its ema has no list of weights shadow_params")
     return list(shadows)
 
 
@@ -223,7 +224,7 @@ def _take(network: NCSNpp, shadows: list[Tensor]) -> None:
     """Replace the parameters by their averages, which are listed in order and without names."""
     parameters = dict(network.named_parameters())
     if len(shadows) != len(parameters):
-        raise ValueError(f"the checkpoint has {len(shadows)} averaged weights for {len(parameters)} of the network")
+        raise ValueError(f"it has {len(shadows)} averaged weights for {len(parameters)} of the network")
     for (name, parameter), shadow in zip(parameters.items(), shadows, strict=True):
         if shadow.shape != parameter.shape:
             shapes = f"{tuple(shadow.shape)}, where {tuple(parameter.shape)}"

@@ -99,6 +99,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("transparent pixels", hidden))
     if counts:
         rows.append(("classes", f"{len(counts)}, with {min(counts):,} to {max(counts):,} images"))
+        if report.class_names:
+            named = [f"{name}: {count:,}" for name, count in zip(report.class_names, counts, strict=True)]
+            rows.append(("images of each", ", ".join(named[:_LISTED]) + (", ..." if len(named) > _LISTED else "")))
     elif report.label_dim:
         length = report.label_length
         scale = "" if 0.5 < length < 2 else ": divide them by it, networks start out for a length of 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ import torch
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.evaluate_subject import Subject
 from elucidiff.data import Dataset
+from elucidiff.evaluation.class_frequencies import frequencies_advice
 from elucidiff.evaluation.quality import (
     Evaluator,
+    OfModel,
     extractor_by_name,
     open_images,
     open_reference,
@@ -69,6 +72,8 @@ def evaluator_for(
     check_metrics(metrics, extractor, name, not statistics)
     if isinstance(source, Dataset):
         check_images(extractor, metrics, subject.shape, subject.dtype, count, source, len(source))
+        if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
+            print(advice, file=sys.stderr)
     else:
         extractor.check(subject.shape, subject.dtype)
     total = len(source) if isinstance(source, Dataset) else 1

@@ -18,6 +18,7 @@ from elucidiff.cli.common.labels import labels_or_uniform
 from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.units import of_8_bits, range_advice
 from elucidiff.data.subsets import evenly_spread
+from elucidiff.evaluation.class_frequencies import told_classes
 from elucidiff.evaluation.quality import BlockStore, Extractor, OfDataset, OfModel, open_images
 from elucidiff.evaluation.quality.features import Described
 from elucidiff.evaluation.quality.reference import kept_features
@@ -78,7 +79,9 @@ class Subject:
         """A line for the report."""
         if isinstance(self.images, OfModel):
             evaluations = described.cost.mean()
-            return f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
+            classes = told_classes(self.images)
+            told = f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
+            return f"{told}, {classes}" if classes else told
         return f"{len(self.images):,} pictures, sha256 {self.facts['sha256'][:16]}"
 
     def cost(self, described: Described) -> dict[str, Any]:

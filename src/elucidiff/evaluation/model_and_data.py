@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from elucidiff import data as data_sets
 from elucidiff.data import Dataset, to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.ideal import DataPosterior
+from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.figures.style import is_picture
@@ -89,7 +91,7 @@ def open_pictures(model: Path, data: str | None, device: str, part: Part, count:
     shown = known if part == "training" else part_of(dataset, denoiser, part)[0]
     chosen = torch.from_numpy(evenly_spread(shown.numpy(), count))
     labels = labels_of(dataset, denoiser, chosen, dataset.name)
-    classes = None if labels is None or dataset.classes is None else dataset.classes[known]
+    classes = None if labels is None else labels_of(dataset, denoiser, known, dataset.name)
     place = next(denoiser.parameters()).device
     return Opened(
         denoiser,
@@ -161,15 +163,35 @@ def labels_of(dataset: Dataset, denoiser: Denoiser, places: Tensor, name: str) -
     Raises:
         ValueError: the model takes labels that the data set does not have.
     """
-    if not denoiser.label_dim:
+    known = denoiser.known_labels
+    if not known.dim:
         return None
-    if dataset.label_dim != denoiser.label_dim or dataset.label_kind != denoiser.label_kind:
+    alike = dataset.label_kind == known.kind and (known.kind == "classes" or dataset.label_dim == known.dim)
+    if not alike:
         have = f"{dataset.label_kind} of width {dataset.label_dim}" if dataset.label_dim else "no labels"
-        raise ValueError(
-            f"the model takes {denoiser.label_kind} of width {denoiser.label_dim}, but {name} has {have}: "
-            "give --labels"
-        )
-    return dataset.labels(places)
+        raise ValueError(f"the model takes {known.kind} of width {known.dim}, but {name} has {have}: give --labels")
+    if dataset.classes is None:
+        return dataset.labels(places)
+    place_of, classes = places_of_classes(dataset, known), dataset.classes[places]
+    for index in sorted(set(classes.tolist())):
+        if index not in place_of:
+            called = dataset.class_names[index] if dataset.class_names else index
+            raise ValueError(
+                f"{name} has images of class {called}, but the model knows {known.listed}: give --labels"
+            )
+    of_model = torch.tensor([place_of.get(index, 0) for index in range(dataset.label_dim)])
+    return torch.nn.functional.one_hot(of_model[classes], known.dim).float()
+
+
+def places_of_classes(dataset: Dataset, known: KnownLabels) -> dict[int, int]:
+    """For each class of a data set that a model knows, too, its place there: by name, or else by number."""
+    found: dict[int, int] = {}
+    unnamed = not known.names and dataset.label_dim == known.dim
+    for index in range(dataset.label_dim):
+        label = index if unnamed or not dataset.class_names else dataset.class_names[index]
+        with contextlib.suppress(ValueError):
+            found[index] = known.place(label)
+    return found
 
 
 def _held_out(dataset: Dataset, denoiser: Denoiser) -> Tensor | None:

@@ -83,7 +83,7 @@ def open_archive(path: Path) -> Tree:
 
 
 def open_images(source: str | os.PathLike[str]) -> Dataset:
-    """Open images, without labels.
+    """Open images, with the labels of data sets that have some, and without those of samples.
 
     Of a folder of samples those in its list are taken, and the sheet that shows them all is not. A ``.tar`` and a
     folder of ``.tar`` or ``.zip`` shards are opened, too. All else goes to :func:`elucidiff.data.open`.
@@ -103,7 +103,7 @@ def open_images(source: str | os.PathLike[str]) -> Dataset:
         if shards:
             joined = Shards(path, shards)
             return _dataset(path, joined, pictures_of(joined)[0])
-    return data.open(source, labels=False)
+    return data.open(source)
 
 
 def _dataset(path: Path, tree: Tree, names: list[str]) -> Dataset:

@@ -14,6 +14,7 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.help import Names
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.evaluate_reference import chosen_metrics, evaluator_for
@@ -43,13 +44,13 @@ class Options:
     reference: tyro.conf.Positional[str]
     """What to compare with: a data set, such as fashion-mnist:test or a path; or a .npz of statistics (mu and sigma),
     as NVlabs publishes them."""
-    extractor: str = "inception-v3"
+    extractor: Annotated[str, Names("feature extractor")] = "inception-v3"
     """What describes pictures: inception-v3 for the FID of papers; dinov2; efficientnet-lite0, which needs no
     download; clip-vit-b-32 and other networks of torch-fidelity; pca-20, with any number, for data of any kind; or
     the path of a TorchScript file, which is a program: take only what you trust."""
     weights: Path | None = None
     """File with the weights of the extractor, where they are not to be fetched."""
-    metrics: str | None = None
+    metrics: Annotated[str | None, Names("metric")] = None
     """Some of fid, fid_infinity (extrapolated to infinitely many images), kid, precision, recall and is (inception
     score), with commas between them (fid,kid; for a .npz of statistics fid alone)."""
     repeats: int = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import tyro
@@ -27,6 +27,8 @@ class Options:
 
     What was begun and stopped or killed goes on with the same command.
     """
+
+    HELP_TITLE: ClassVar[str] = "what to draw"
 
     model: tyro.conf.Positional[Path]
     """A model folder: runs/.../model, as training writes it."""

@@ -35,7 +35,7 @@ def test_fields_and_defaults() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--batch-siez", "4"], r"Unrecognized options: --batch-siez.*did you mean --batch-size\?"),
+        (["--batch-siez", "4"], r"there is no option --batch-siez; did you mean --batch-size\? \("),
         (["--batch-size", "four"], r"--batch-size: invalid literal for int.*'four'"),
         (["--solver", "dpm++2m"], r"--solver 'dpm\+\+2m' is unknown; did you mean 'dpmpp_2m'\?"),
         (["--solver", "zzz"], r"--solver 'zzz' is unknown; known: dpmpp_2m, dpmpp_3m, heun \("),
@@ -70,9 +70,9 @@ def test_the_width_of_a_terminal_changes_no_mistake_and_breaks_no_help(
     columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    with pytest.raises(ValueError, match=r"Unrecognized options: --batch-siez, 4 did you mean --batch-size\?"):
+    with pytest.raises(ValueError, match=r"there is no option --batch-siez; did you mean --batch-size\?"):
         parse(Options, ["--batch-siez", "4"], prog="elucidiff test")
     with pytest.raises(SystemExit):
         parse(Options, ["--help"], prog="elucidiff test")
-    assert "The model folder." in capsys.readouterr().out
+    assert "The model folder." in " ".join(capsys.readouterr().out.split())
     assert os.environ["COLUMNS"] == columns

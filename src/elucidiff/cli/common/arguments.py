@@ -7,13 +7,13 @@ import io
 import itertools
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
 import tyro
 
+from elucidiff.cli.common.help import flags_of, help_page
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped
 
@@ -33,9 +33,13 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
             raise ValueError(f"the argument {where}is empty: give it a value")
     # The choices of sampling are the verb's own flags: --sampling.n is --n.
     arguments = [re.sub(r"^--sampling\.(?=\w)", "--", argument) for argument in arguments]
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        print(help_page(options, prog, default))
+        raise SystemExit(0)
+    _refuse_unknown(options, default, arguments, prog)
     said = io.StringIO()
     try:
-        with _terminal(help_asked=not {"-h", "--help"}.isdisjoint(arguments)), contextlib.redirect_stderr(said):
+        with _wide(), contextlib.redirect_stderr(said):
             if default is None:
                 parsed = tyro.cli(options, args=list(arguments), prog=prog, config=_STYLE)
             else:
@@ -52,7 +56,19 @@ def parse(options: type[T], arguments: Sequence[str], *, prog: str, default: T |
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
 
 
-_NARROWEST, _WIDE = 40, 200
+_WIDE = 10_000
+
+
+def _refuse_unknown(options: type, default: object, arguments: Sequence[str], prog: str) -> None:
+    """Raise ValueError if there is no such flag; the nearest is suggested."""
+    known = [flag.name for flag in flags_of(options, default) if flag.name]
+    for argument in itertools.takewhile("--".__ne__, arguments):
+        name = argument.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in known and not name.startswith("--tyro-"):
+            near = suggestion(name, known)
+            hint = f"; {near.replace(chr(39), '')}" if near.startswith("did you mean") else ""
+            raise ValueError(f"there is no option {clipped(name)}{hint} (`{prog} --help` lists every option)")
+
 
 # Beyond these, a number is a slip of the finger that would only cost memory, processes or time.
 _MOST = {
@@ -82,14 +98,10 @@ def _refuse_absurd(options: object) -> None:
 
 
 @contextlib.contextmanager
-def _terminal(help_asked: bool) -> Iterator[None]:
-    """Keep tyro from wrapping its messages, which become one line, and from squeezing its help into no room."""
+def _wide() -> Iterator[None]:
+    """Keep tyro from wrapping its messages, which become one line."""
     before = os.environ.get("COLUMNS")
-    asked = int(before) if before and before.isascii() and before.isdigit() and len(before) < 6 else None
-    if not help_asked:
-        os.environ["COLUMNS"] = str(_WIDE)
-    elif asked is not None or before is not None or not sys.stdout.isatty():
-        os.environ["COLUMNS"] = str(max(_NARROWEST, asked or _WIDE))
+    os.environ["COLUMNS"] = str(_WIDE)
     try:
         yield
     finally:
@@ -114,16 +126,10 @@ def _one_line(box: str) -> str:
     for row in rows:
         if row.startswith(("╭", "╰")):
             continue
-        if row.startswith(("Argument helptext", "For full helptext")):
+        if row.startswith(("Argument helptext", "For full helptext", "Perhaps you meant", "Arguments similar to")):
             break
         if row and not set(row) <= _RULES:
             parts.append(row)
-    # Candidates follow with their help: the first flag is what helps.
-    for at, part in enumerate(parts):
-        if part.startswith(("Perhaps you meant", "Arguments similar to")):
-            flag = next((row.split()[0].rstrip(",") for row in parts[at + 1 :] if row.startswith("--")), "")
-            parts = [*parts[:at], *([f"did you mean {flag}?"] if flag else [])]
-            break
     text = " ".join(parts).replace(" ,", ",")
     if choice := re.search(r"invalid choice '(.*)' for argument '(\S+)'. Expected one of \((.*)\)", text):
         known = sorted(set(re.findall(r"'([^']*)'", choice[3])) - {"None"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from elucidiff.cli.common.help import Names
 from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice
 from elucidiff.sampling.saved_samplers import load_named, names_beside
@@ -24,11 +25,11 @@ class SamplingChoices:
     """A column of Table 1 of Karras et al. 2022 for what is left out below (edm)."""
     n: int | None = None
     """Number of steps (18)."""
-    steps: str | None = None
+    steps: Annotated[str | None, Names("steps")] = None
     """How noise levels are spaced, such as karras:rho=5, or their range: karras:sigma_min=0.01,sigma_max=50."""
-    schedule: str | None = None
+    schedule: Annotated[str | None, Names("schedule")] = None
     """sigma(t) and s(t), the curve that the solver follows, such as vp."""
-    solver: str | None = None
+    solver: Annotated[str | None, Names("solver")] = None
     """How a step is taken, such as heun, dpmpp_2m or ipndm:order=3."""
     churn: str | None = None
     """S_churn, and where noise is added: 30,sigma_min=0.01,sigma_max=1,noise_scale=1.007."""

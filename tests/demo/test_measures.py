@@ -18,7 +18,7 @@ def digits() -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def judge(digits: tuple[Any, Any]) -> Evaluator:
+def evaluator(digits: tuple[Any, Any]) -> Evaluator:
     images, labels = digits
     return Evaluator.fit(images[360:], labels[360:], images[:360], labels[:360])
 

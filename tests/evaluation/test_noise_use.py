@@ -241,10 +241,14 @@ def test_the_range_of_the_model_is_kept() -> None:
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
-        ({"objective": "edm", "p_mean": -0.5, "p_std": 1.0, "sigma_data": 0.7, "lr": 1}, EDM(-0.5, 1.0, 0.7)),
-        ({"objective": "ve", "p_mean": -0.5}, VE()),
-        ({"objective": "edm", "p_mean": -0.5}, None),
-        ({"objective": "edm", "p_mean": "x", "p_std": 1.0, "sigma_data": 0.7}, None),
+        (
+            {"objective": {"type": "edm", "p_mean": -0.5, "p_std": 1.0, "sigma_data": 0.7}, "lr": 1},
+            EDM(-0.5, 1.0, 0.7),
+        ),
+        ({"objective": {"type": "ve"}}, VE()),
+        ({"objective": {"type": "unheard_of"}}, None),
+        ({"objective": {"type": "edm", "p_mean": "x"}}, None),
+        ({"objective": "edm"}, None),
         ({}, None),
     ],
 )

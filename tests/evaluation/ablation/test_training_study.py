@@ -99,7 +99,7 @@ def test_held_out_losses_are_weighed_alike(
     images, labels = ed.data.to_unit(held_out.images()), held_out.labels()
     assert labels is not None
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).repeat(200, 1, 1, 1)
-    objective = ed.objectives.EDM(p_mean=recipe.p_mean, p_std=recipe.p_std, sigma_data=recipe.sigma_data)
+    objective = recipe.objective
     sigma = objective.noise.from_base(torch.randn(len(noise), generator=torch.Generator().manual_seed(7)))
     with torch.no_grad():
         loss: Tensor = objective.loss(denoiser, images.repeat(200, 1, 1, 1), sigma, noise, labels.repeat(200, 1))

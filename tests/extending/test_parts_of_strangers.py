@@ -21,6 +21,8 @@ KINDS = {
     "my_steps.py": ("steps", "sigmoid"),
     "my_preconditioning.py": ("preconditioning", "velocity"),
     "my_objective.py": ("objective", "min_snr"),
+    "my_network.py": ("network", "plain"),
+    "my_lr_schedule.py": ("learning rate schedule", "halving"),
     "my_metric.py": ("metric", "mean_shift"),
     "my_extractor.py": ("feature extractor", "moments"),
     "my_figure.py": ("figure", "brightness"),
@@ -184,6 +186,31 @@ def test_an_objective_has_its_weight_and_its_loss() -> None:
     )
     sigma = objective.noise.sample((3,), torch.Generator().manual_seed(0))
     torch.testing.assert_close(loss[:, 0, 0, 0], objective.weight(sigma))
+
+
+def test_a_network_with_their_objective_and_schedule_is_trained_saved_and_sampled(run: Run) -> None:
+    flags = [word for name in ("network", "objective", "lr_schedule") for word in ("--plugin", f"my_{name}.py")]
+    words = (
+        "train", "digits", "--no-conditional", "--run-dir", "run", "--duration-images=64", "--batch-size=32",
+        "--validation-images=0", "--memorisation-samples=0", "--log-images=32", "--device=cpu", "--compile=off",
+        "--lr-ramp-images=32", "--lr=0.01",
+    )  # fmt: skip
+    chosen = ("--network", "plain:width=5", "--objective", "min_snr:gamma=4", "--lr-decay", "halving:images=32")
+    run(*words, *chosen, *flags)
+    training = ed.load("run/model").facts["provenance"]["training"]
+    assert training["network"] == {"type": "plain", "width": 5}
+    assert training["objective"] == {"type": "min_snr", "gamma": 4.0, "p_mean": -1.2, "p_std": 1.2}
+    rates = [json.loads(line)["lr"] for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert rates == [0.0, 0.005]  # on the ramp, and once halved
+    assert sum(weight.numel() for weight in ed.load("run/model").network.parameters()) == 5 * 18 + 5 + 45 + 1
+    few = ("--seeds", "0", "--n", "3", "--out")
+    forget("my_network.py")
+    refused = run("sample", "run/model", *few, "no", code=2)
+    assert "there is no network 'plain'" in refused
+    assert "--plugin MODULE" in refused
+    assert refused.count("\n") == 1
+    run("sample", "run/model", *few, "yes", "--plugin", "my_network.py")
+    assert json.loads(Path("yes/samples.json").read_text())
 
 
 def test_a_metric_and_an_extractor_judge_images(run: Run) -> None:

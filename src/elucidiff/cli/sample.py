@@ -82,7 +82,8 @@ class Options:
             ValueError: the model is damaged.
             OSError: it cannot be read.
         """
-        return elucidiff.load(self.model).eval().to(device)
+        denoiser: Denoiser = elucidiff.load(self.model).eval().to(device)
+        return denoiser
 
     def guide_model(self, device: torch.device) -> Denoiser | None:
         """The model of --guide, likewise; None without."""

@@ -292,7 +292,7 @@ def _keep(model: Path, named: NamedSampler, measured: Measurement) -> None:
 
 
 def _load(action: Optimise | Measure) -> Denoiser:
-    denoiser = elucidiff.load(action.model).eval().to(choose_device(action.device))
+    denoiser: Denoiser = elucidiff.load(action.model).eval().to(choose_device(action.device))
     draw_labels_from(denoiser, action.labels, any_class=action.any_class)
     return denoiser
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset
+from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.evaluation.model_and_data import places_of_classes
 from elucidiff.evaluation.quality.samples import OfModel
@@ -17,7 +18,7 @@ _SHARE, _TIMES = 0.02, 3.0
 
 def told_classes(images: OfModel) -> str:
     """How the classes of a model's samples are chosen, in a few words; empty where nothing is known of them."""
-    known: KnownLabels = images.denoiser.known_labels
+    known: KnownLabels = as_denoiser(images.denoiser).known_labels
     if not known.dim or known.kind == "vectors":
         return ""
     if isinstance(images.labels, Tensor):
@@ -30,7 +31,7 @@ def told_classes(images: OfModel) -> str:
 
 def frequencies_advice(images: OfModel, reference: Dataset) -> str | None:
     """A line if the samples are of other classes than the reference, or of the same in other numbers; else None."""
-    known: KnownLabels = images.denoiser.known_labels
+    known: KnownLabels = as_denoiser(images.denoiser).known_labels
     if not known.dim or known.kind == "vectors" or reference.classes is None:
         return None
     drawn = _drawn(images, known)

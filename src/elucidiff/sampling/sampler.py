@@ -438,7 +438,8 @@ def _with_settings(steps: Steps, settings: Mapping[str, Any]) -> Steps:
     known = {each.name for each in parts.settings(type(steps))}
     if unknown := [name for name in settings if name not in known]:
         raise ValueError(f"steps {parts.name_of(steps)} have no setting {unknown[0]!r}: leave it out")
-    return replace(steps, **settings)
+    changed: Steps = replace(steps, **settings)  # type: ignore[type-var]  # a part is a dataclass
+    return changed
 
 
 def _choice(name: str) -> str:

@@ -41,7 +41,8 @@ def load_guide(guide: Path, model: Path, device: torch.device) -> Denoiser:
         raise ValueError(
             f"--guide {guide} is the same model as {model}, which changes nothing: give a smaller or an earlier one"
         )
-    return elucidiff.load(guide).eval().to(device)
+    model_of_guide: Denoiser = elucidiff.load(guide).eval().to(device)
+    return model_of_guide
 
 
 IDEAL = "ideal"

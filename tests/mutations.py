@@ -15,8 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Messages and the guessing of encodings need these; else they would be imported while somebody watches.
-for _name in ("unicode_escape", "utf_8_sig", "utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be", "utf_16", "utf_32"):
+# Messages, the guessing of encodings and zip archives need these; else they would be imported while somebody watches.
+for _name in (
+    "unicode_escape",
+    "utf_8_sig",
+    "utf_16_le",
+    "utf_16_be",
+    "utf_32_le",
+    "utf_32_be",
+    "utf_16",
+    "utf_32",
+    "cp437",
+):
     importlib.import_module(f"encodings.{_name}")
 
 NUMBERS = (0, 1, -1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**62, 2**63, 2**64 - 1)

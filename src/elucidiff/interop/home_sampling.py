@@ -12,8 +12,9 @@ The function gets the denoiser, unit noise, and options under the names that the
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -130,9 +131,9 @@ def step_count(steps: Any, what: str = "steps") -> int:
     Raises:
         ValueError: it is no whole number of at least 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if isinstance(steps, bool) or not isinstance(steps, SupportsIndex) or operator.index(steps) < 1:
         raise ValueError(f"{what} is {steps!r}, but this sampler takes a whole number of steps, at least 1")
-    return steps
+    return operator.index(steps)
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> str:

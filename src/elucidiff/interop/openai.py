@@ -25,7 +25,7 @@ from elucidiff.interop.gaussian_diffusion import (
     linear_betas,
     small_variance,
 )
-from elucidiff.interop.home_sampling import draws, home, one_of, settings_of
+from elucidiff.interop.home_sampling import draws, home, one_of, settings_of, step_count
 from elucidiff.interop.openai_unet import OpenAIUNet, Style
 from elucidiff.suggest import suggestion
 
@@ -158,7 +158,7 @@ def sample_at_home(
     sampler: str = "ddim",
     timestep_respacing: str | None = None,
     clip_denoised: bool = True,
-    eta: float = 0.0,
+    eta: float | None = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """``ddim_sample_loop`` or ``p_sample_loop`` ("ancestral") over the times of ``timestep_respacing``.
@@ -168,13 +168,14 @@ def sample_at_home(
     settings = settings_of(denoiser)
     one_of("sampler", sampler, ("ddim", "ancestral"))
     respacing = timestep_respacing if timestep_respacing is not None else settings["timestep_respacing"]
+    count = None if steps is None or isinstance(steps, str) else step_count(steps)
     if timestep_respacing is None and steps is not None:
-        respacing = steps if isinstance(steps, str) else f"{'ddim' if sampler == 'ddim' else ''}{steps}"
+        respacing = steps if isinstance(steps, str) else f"{'ddim' if sampler == 'ddim' else ''}{count}"
     table = denoiser.time
     assert isinstance(table, DiscreteTime)
     times = visited_times(respacing, len(table.alpha_bars))[::-1]
-    if isinstance(steps, int) and steps != len(times):
-        raise ValueError(f"timestep_respacing {respacing!r} makes {len(times)} steps, but steps is {steps}")
+    if count is not None and count != len(times):
+        raise ValueError(f"timestep_respacing {respacing!r} makes {len(times)} steps, but steps is {count}")
     bars = torch.as_tensor(table.alpha_bars, dtype=torch.float64)[times]
     sigmas = table.sigmas[times]
 
@@ -183,6 +184,7 @@ def sample_at_home(
         return x0.clamp(-1, 1) if clip_denoised else x0, learned
 
     x = noise.double()
+    eta = eta or 0.0  # None, as where a run has no such choice
     noisy = sampler == "ancestral" or eta > 0
     draw = draws(step_noise, generator, x, len(times)) if noisy else None
     if draw is None or sampler == "ddim":

@@ -1,0 +1,59 @@
+"""The guide to other people's models does what it says: its code is run in order, on small models of each library."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.interop.foreign import FOREIGN, golden, state_dict
+from tests.interop.test_flow_matching import field
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "your-model.md").read_text(encoding="utf-8")
+CODE = re.compile(r"^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def stored(library: str, name: str) -> dict[str, torch.Tensor]:
+    return state_dict(*sorted((FOREIGN / library / name).glob("weights*.safetensors")))
+
+
+def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kd, openai, sde, lucid, nemo = (
+        golden(library, name)[1]
+        for library, name in (
+            ("k_diffusion", "plain"),
+            ("openai", "legacy_heads"),
+            ("score_sde", "ddpmpp_vp"),
+            ("lucidrains", "x0_cosine"),
+            ("physicsnemo", "ddpmpp"),
+        )
+    )
+    config = {"config": json.dumps(kd["config"])}
+    save_file(stored("k_diffusion", "plain"), "k_diffusion.safetensors", metadata=config)
+    torch.save(stored("openai", "legacy_heads"), "openai.pt")
+    model = {f"module.{name}": value for name, value in stored("score_sde", "ddpmpp_vp").items()}
+    torch.save({"model": model, "step": 1}, "checkpoint.pth")
+    torch.save(stored("lucidrains", "x0_cosine"), "lucidrains.pt")
+    torch.save(stored("physicsnemo", "ddpmpp"), "physicsnemo.pt")
+    names: dict[str, Any] = {
+        "flags": openai["flags"],
+        "config": sde["config"],
+        "unet": lucid["unet"],
+        "settings": lucid["wrapper_settings"],
+        "precond": nemo["settings"],
+        "field": field,
+        "network": lambda x, t: field(x, t / 1000),
+    }
+    blocks = [block["code"] for block in CODE.finditer(GUIDE)]
+    assert len(blocks) == 8
+    for code in blocks:
+        exec(code, names)
+        shown = names.get("theirs", names["images"])
+        assert bool(shown.isfinite().all())
+    assert names["images"].shape == (4, 2, 8, 8)

@@ -6,7 +6,30 @@ built by the installed package (the extra ``diffusers``) from their settings, an
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from elucidiff.interop.diffusers.loading import is_pipeline, load, sample_at_home
+from elucidiff.interop.diffusers.network import diffusers_package
 from elucidiff.interop.diffusers.schedulers import from_config
 
-__all__ = ["from_config", "is_pipeline", "load", "sample_at_home"]
+if TYPE_CHECKING:
+    from elucidiff.interop.diffusers.pipelines import ElucidiffScheduler, ElucidiffUNet, export
+
+__all__ = [
+    "ElucidiffScheduler",
+    "ElucidiffUNet",
+    "export",
+    "from_config",
+    "is_pipeline",
+    "load",
+    "sample_at_home",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs diffusers is imported on first use (PEP 562)."""
+    if name in ("ElucidiffScheduler", "ElucidiffUNet", "export"):
+        diffusers_package()
+        return getattr(importlib.import_module("elucidiff.interop.diffusers.pipelines"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

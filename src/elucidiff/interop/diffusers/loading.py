@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers import model_folder
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime
 from elucidiff.denoisers.conditions import Conditions, conditions_from, for_network
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -57,6 +58,8 @@ def load(path: str | os.PathLike[str]) -> AdaptedDenoiser | Denoiser:
             f"config.json) and scheduler/{SCHEDULER}"
         )
     network_folder, file = parts
+    if (network_folder / "model.json").is_file():
+        return model_folder.load(network_folder)  # one of ours, which pipelines.export wrote
     config = read_json(file)
     if not isinstance(config, dict):
         raise ValueError(f"{printable(str(file))} holds no settings")

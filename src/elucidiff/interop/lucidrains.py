@@ -105,7 +105,8 @@ def load(path: weights.Source, wrapper: str, unet: Mapping[str, Any], **settings
     else:
         objective = one_of("objective", chosen["objective"], tuple(_PREDICTIONS))
         table = alpha_bars(chosen)
-        _check_table(table, stored)
+        with weights.naming(path):
+            _check_table(table, stored)
         denoiser = AdaptedDenoiser(
             network, _PREDICTIONS[objective], DiscreteTime(table), sample_shape=network.sample_shape
         )
@@ -255,9 +256,9 @@ def _check_table(table: Tensor, stored: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless the table is the one that the file keeps, if it does."""
     for name, value in stored.items():
         if name.endswith("alphas_cumprod") and "log" not in name and "sqrt" not in name:
-            if len(value) != len(table) or not torch.allclose(value.double(), table, rtol=1e-3, atol=1e-6):
+            if value.shape != table.shape or not torch.allclose(value.double(), table, rtol=1e-3, atol=1e-6):
                 raise ValueError(
-                    "beta_schedule, timesteps and schedule_fn_kwargs are not those of the checkpoint, whose table of "
-                    f"{len(value)} times they do not make"
+                    f"its table of {value.numel()} times is not what beta_schedule, timesteps and schedule_fn_kwargs "
+                    "make: they are not those of the checkpoint"
                 )
             return

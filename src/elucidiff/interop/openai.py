@@ -210,6 +210,9 @@ def _network(settings: dict[str, Any], channels: int) -> OpenAIUNet:
     else:
         raise ValueError(f"image_size {size} has no usual channel_mult: give it, such as channel_mult='1,2,2'")
     given = settings["attention_resolutions"]
+    sides = [_number(part, "attention_resolutions must be numbers") for part in given.split(",") if part]
+    if any(side < 1 for side in sides):
+        raise ValueError(f"attention_resolutions is {given!r}, but must be sides of images, such as '16,8'")
     heads, upsample = settings["num_heads"], settings["num_heads_upsample"]
     return OpenAIUNet(
         image_size=size,
@@ -217,7 +220,7 @@ def _network(settings: dict[str, Any], channels: int) -> OpenAIUNet:
         out_channels=2 * channels if settings["learn_sigma"] else channels,
         widths=[int(multiplier * base) for multiplier in multipliers],
         blocks=settings["num_res_blocks"],
-        attention=[int(_number(part, "attention_resolutions must be numbers")) for part in given.split(",") if part],
+        attention=[size // side for side in sides],
         heads=(heads, heads if upsample == -1 else upsample),
         head_channels=None if settings["num_head_channels"] == -1 else settings["num_head_channels"],
         classes=settings["NUM_CLASSES"] if settings["class_cond"] else 0,

@@ -134,7 +134,7 @@ class OpenAIUNet(nn.Module):
         out_channels: C, or 2 C where the variance is learned.
         widths: channels of each level.
         blocks: residual blocks of each encoder level.
-        attention: sides of the images at whose levels blocks attend.
+        attention: how many times smaller the image is at levels whose blocks attend.
         heads: heads of the encoder and the middle, and of the decoder; not used where ``head_channels`` is given.
         head_channels: channels of a head, or None.
         classes: number of classes, 0 for none.
@@ -179,7 +179,7 @@ class OpenAIUNet(nn.Module):
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(channels, width, 3, padding=1)])])
         skips = [width]
         for level, wide in enumerate(widths):
-            attends = image_size // 2**level in attention
+            attends = 2**level in attention
             for _ in range(blocks):
                 layers: list[nn.Module] = [Residual(style, width, wide)]
                 width = wide
@@ -195,7 +195,7 @@ class OpenAIUNet(nn.Module):
         )
         self.output_blocks = nn.ModuleList()
         for level, wide in reversed(list(enumerate(widths))):
-            attends = image_size // 2**level in attention
+            attends = 2**level in attention
             for index in range(blocks + 1):
                 layers = [Residual(style, width + skips.pop(), wide)]
                 width = wide

@@ -62,7 +62,7 @@ def test_a_vector_of_zeros_is_told_from_no_label(tmp_path: Path) -> None:
 
 
 def test_vectors_are_guided_away_from_no_label_and_not_from_zeros() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     network = networks.UNet(
         (1, 4), base_channels=8, channel_multipliers=(1,), blocks_per_level=1, label_dim=2, label_dropout=0.1,
         label_presence=True,

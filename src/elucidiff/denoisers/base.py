@@ -77,6 +77,10 @@ class AnyDenoiser(Protocol):
         """Whether the last bits of a sample may depend on the size of the batch, as those of a network do."""
 
     @property
+    def any_batch_size(self) -> bool:
+        """Whether it may be called on any number of samples, without being made anew for it."""
+
+    @property
     def device(self) -> torch.device:
         """Where it computes: where its first parameter or buffer is, else the CPU."""
 
@@ -166,6 +170,11 @@ class DenoiserModule(nn.Module):
         return True
 
     @property
+    def any_batch_size(self) -> bool:
+        """See :attr:`AnyDenoiser.any_batch_size`."""
+        return True
+
+    @property
     def device(self) -> torch.device:
         """See :attr:`AnyDenoiser.device`."""
         for tensor in (*self.parameters(), *self.buffers()):
@@ -236,6 +245,11 @@ class Wrapped(DenoiserModule):
     def depends_on_batch(self) -> bool:
         """Whether the last bits of D depend on the size of the batch."""
         return self.denoiser.depends_on_batch
+
+    @property
+    def any_batch_size(self) -> bool:
+        """Whether D may be called on any number of samples."""
+        return self.denoiser.any_batch_size
 
     @property
     def device(self) -> torch.device:

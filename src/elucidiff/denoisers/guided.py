@@ -145,6 +145,11 @@ class Guided(Wrapped):
         return True
 
     @property
+    def any_batch_size(self) -> bool:
+        """Whether both may be called on any number of samples."""
+        return self.denoiser.any_batch_size and self.guide.any_batch_size
+
+    @property
     def depends_on_batch(self) -> bool:
         """Whether the last bits of either depend on the size of the batch."""
         return self.denoiser.depends_on_batch or self.guide.depends_on_batch

@@ -124,6 +124,11 @@ class Denoiser(DenoiserModule):
         return conditions
 
     @property
+    def any_batch_size(self) -> bool:
+        """Whether the network may be called on any number of samples: not if it is compiled for each."""
+        return bool(getattr(self.network, "any_batch_size", True))
+
+    @property
     def data_std(self) -> float | None:
         """Standard deviation of the training data: measured, or what the preconditioning takes it for."""
         for std in (self._data_facts.get("sigma_data"), getattr(self.preconditioning, "sigma_data", None)):

@@ -81,7 +81,9 @@ def with_backend(
             compute = compiled(network, device)
         else:
             compute = onnx(network, device, torch.get_num_threads(), file or Path(folder) / "network.onnx")
-    made = Denoiser(ReadyNetwork(compute, network, device), denoiser.preconditioning).eval()
+    made = Denoiser(
+        ReadyNetwork(compute, network, device, any_batch_size=backend != "compile"), denoiser.preconditioning
+    ).eval()
     made.facts = denoiser.facts
     for size in batch_sizes if backend != "eager" else ():
         try:

@@ -44,10 +44,14 @@ class ReadyNetwork(nn.Module):
         compute: what a backend has made of ``network``.
         network: what it says of itself, this one says too.
         device: where it computes.
+        any_batch_size: whether it takes batches of any size at once; else each size takes its time to be made.
     """
 
-    def __init__(self, compute: Compute, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, compute: Compute, network: nn.Module, device: torch.device, *, any_batch_size: bool = True
+    ) -> None:
         super().__init__()
+        self.any_batch_size = any_batch_size
         self.compute = compute
         self.sample_shape = tuple(getattr(network, "sample_shape", ()))
         self.label_dim = int(getattr(network, "label_dim", 0))

@@ -1,0 +1,163 @@
+"""A network called on few samples, with the bits that they have in a batch of a fixed size.
+
+Most layers give a sample the same bits in a batch of 2 as in one of 16, many even alone; some do not, because the
+library picks other loops for small products. So a call on few samples pads the inputs of these layers, and of no
+others. Which they are is found at run time, once per network: during one call on a full batch, each layer is asked
+again for the first few of its inputs. What comes out is used only if the whole network then gives equal bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from elucidiff.denoisers.base import DenoiserModule, Wrapped
+
+Call = Callable[[int], Tensor]
+"""D of the first so many rows of a full batch, whose last real row fills it up."""
+
+
+@dataclass(frozen=True)
+class FewSamples:
+    """A way to call a network on ``count`` samples.
+
+    Attributes:
+        count: rows of the call.
+        size: rows of a full batch.
+        needs: how many rows each layer needs that must not have ``count``.
+    """
+
+    count: int
+    size: int
+    needs: Sequence[tuple[nn.Module, int]]
+
+    @contextlib.contextmanager
+    def padding(self) -> Iterator[None]:
+        """Pad the inputs of these layers, and cut their outputs."""
+        handles = []
+        for layer, need in self.needs:
+            pad, cut = self._hooks(need)
+            handles += [layer.register_forward_pre_hook(pad), layer.register_forward_hook(cut)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks(self, need: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        rows = 0
+
+        def pad(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            nonlocal rows
+            rows = len(inputs[0])
+            if rows % self.count:
+                return None  # one row for all
+            more = rows // self.count * need - rows
+            return (torch.cat([inputs[0], inputs[0][-1:].expand(more, *inputs[0].shape[1:])]), *inputs[1:])
+
+        def cut(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            return output[:rows]
+
+        return pad, cut
+
+
+_FOUND: WeakKeyDictionary[nn.Module, dict[Hashable, FewSamples | None]] = WeakKeyDictionary()
+
+
+def can_be_few(denoiser: DenoiserModule, x: Tensor) -> bool:
+    """Whether calls on few samples are tried: of networks on a CPU that take any batch, without gradients."""
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and denoiser.depends_on_batch
+        and denoiser.any_batch_size
+        and any(True for _ in denoiser.parameters())
+    )
+
+
+def known_way(denoiser: DenoiserModule, key: Hashable) -> FewSamples | bool | None:
+    """The way that was found for calls of this kind; None if there is none, and False if nobody has looked."""
+    return _FOUND.get(_inner(denoiser), {}).get(key, False)
+
+
+def look_for_way(denoiser: DenoiserModule, key: Hashable, call: Call, count: int, size: int) -> Tensor:
+    """Call the denoiser on a full batch, and find the fewest rows, from ``count`` on, that have the same bits.
+
+    Args:
+        denoiser: a network.
+        key: what decides how it is called.
+        call: calls it on some rows of the batch.
+        count: samples that are wanted.
+        size: rows of a full batch.
+
+    Returns:
+        D of the full batch.
+    """
+    counts = [1 << k for k in range(size.bit_length()) if count <= 1 << k < size]
+    layers = _Layers(denoiser, size, counts)
+    with layers.watched():
+        whole = call(size)
+    found = None
+    for few in counts:
+        way = FewSamples(few, size, layers.needs(few))
+        with way.padding():
+            same = torch.equal(call(few), whole[:few])
+        if same:
+            found = way
+            break
+    _FOUND.setdefault(_inner(denoiser), {})[key] = found
+    return whole
+
+
+class _Layers:
+    """The layers of a network that see the batch, and how many rows each needs for the bits of a full one."""
+
+    def __init__(self, denoiser: nn.Module, size: int, counts: Sequence[int]) -> None:
+        self._size, self._counts = size, counts
+        self._leaves = [
+            each for each in denoiser.modules() if not any(each.children()) and any(True for _ in each.parameters())
+        ]
+        self._same: dict[nn.Module, set[int]] = {}
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        handles = [leaf.register_forward_hook(self._compare) for leaf in self._leaves]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _compare(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
+            return
+        x = inputs[0]
+        if x.ndim < 2 or len(x) % self._size or len(output) != len(x):
+            return  # one row for all
+        # Rows are cheap to pad, and may be whole numbers for which all sums are exact, so that nothing would show.
+        tried = self._counts if x.ndim > 2 else ()
+        shares = len(x) // self._size
+        same = {
+            few for few in tried if torch.equal(layer.forward(x[: shares * few], *inputs[1:]), output[: shares * few])
+        }
+        self._same[layer] = same & self._same.get(layer, same)
+
+    def needs(self, count: int) -> list[tuple[nn.Module, int]]:
+        """The layers that need more than ``count`` rows, and how many."""
+        least = {
+            layer: min((few for few in same if few >= count), default=self._size)
+            for layer, same in self._same.items()
+        }
+        return [(layer, need) for layer, need in least.items() if need > count]
+
+
+def _inner(denoiser: nn.Module) -> nn.Module:
+    while isinstance(denoiser, Wrapped):
+        denoiser = denoiser.denoiser
+    return denoiser

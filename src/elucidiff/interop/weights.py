@@ -105,7 +105,7 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], *, spare: Sequence[st
         if names:
             first, more = sorted(names)[:3], f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise ValueError(
-                f"the weights {what} {', '.join(map(clipped, first))}{more}: other settings, or a network"
+                f"the weights {what} {', '.join(map(clipped, first))}{more}: they belong to other settings"
             )
     double = all(given[name].dtype == torch.float64 for name in wanted)
     ready = {}

@@ -17,6 +17,7 @@ from tests.interop.diffusers.folders import NETWORKS, pipeline
 
 pytest.importorskip("diffusers")
 
+DRAWS = torch.Generator().manual_seed(0)
 NOISE = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -122,6 +123,10 @@ def refused(folder, message):
         ({"trained_betas": [0.1, 0.2]}, "trained_betas has 2 values for 1000 times"),
         ({"timestep_spacing": "wide"}, "timestep_spacing"),
         ({"steps_offset": -1}, "steps_offset"),
+        ({"beta_start": 1e308}, "beta_start"),
+        ({"_class_name": "UniPCMultistepScheduler", "sigma_min": 0}, "sigma_min and sigma_max must be positive"),
+        ({"_class_name": "EDMEulerScheduler", "rho": 1e-300}, "rho"),
+        ({"_class_name": "EDMDPMSolverMultistepScheduler", "solver_order": -1}, "solver_order is -1"),
     ],
 )
 def test_settings_of_a_scheduler_that_are_none(tmp_path, settings, message):
@@ -139,6 +144,10 @@ def test_settings_of_a_scheduler_that_are_none(tmp_path, settings, message):
         ({"layers_per_block": 5000}, "more than 64 layers"),
         ({"down_block_types": ["NoBlock", "DownBlock2D"]}, "NoBlock"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised"),
+        ({"sample_size": -0.5}, "sample_size"),
+        ({"norm_eps": "x"}, "norm_eps|eps"),
+        ({"attn_norm_num_groups": -1}, "num groups"),
+        ({"downsample_padding": [1, 2]}, "Sizes of tensors"),
         ({"num_class_embeds": 10}, "lacks the weights class_embedding.weight"),
     ],
 )
@@ -195,6 +204,10 @@ def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
     [
         ({"steps": 0}, "steps is 0"),
         ({"steps": 1001}, "from 1 to 1000"),
+        (
+            {"scheduler": {"_class_name": "DDPMScheduler", "num_train_timesteps": 10**6}, "generator": DRAWS},
+            "not-a-num",
+        ),
         ({"s_churn": 3.0}, "DDIM has no option 's_churn'"),
         ({"etta": 3.0}, "no option 'etta'.*did you mean 'eta'"),
         ({"eta": "much"}, "eta"),

@@ -61,8 +61,7 @@ class SigmaScheduler(TableScheduler):
         super().check()
         if self.use_karras_sigmas + self.use_exponential_sigmas + self.use_beta_sigmas > 1:
             raise ValueError("only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true")
-        if any(level is not None and not 0 < level < math.inf for level in (self.sigma_min, self.sigma_max)):
-            raise ValueError("sigma_min and sigma_max must be positive")
+        tables.check_range(self.sigma_min, self.sigma_max)
 
     def start(self, sigmas: Array) -> float:
         """By how much unit noise is multiplied to begin with."""
@@ -199,6 +198,7 @@ class FlowEuler(Scheduler):
             raise ValueError(f"num_train_timesteps is {self.num_train_timesteps}, but must be from 2 to 1,000,000")
         if not 0 < self.shift < math.inf:
             raise ValueError(f"shift is {self.shift:g}, but must be positive")
+        tables.check_terminal(self.shift_terminal)
         if self.use_karras_sigmas + self.use_exponential_sigmas + self.use_beta_sigmas > 1:
             raise ValueError("only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true")
 
@@ -261,8 +261,9 @@ class EDMScheduler(Scheduler):
 
     def check(self) -> None:
         """Raise ValueError unless the settings go together."""
-        if not 0 < self.sigma_min < self.sigma_max < math.inf or not self.sigma_data > 0 or not self.rho > 0:
-            raise ValueError("sigma_min < sigma_max, sigma_data and rho must be positive")
+        tables.check_range(self.sigma_min, self.sigma_max)
+        if not self.sigma_min < self.sigma_max or not 0 < self.sigma_data < 1e8 or not 0.1 <= self.rho <= 1000:
+            raise ValueError("sigma_min must be below sigma_max, sigma_data positive, and rho from 0.1 to 1000")
 
     @property
     def sign(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,7 +178,11 @@ def sample_at_home(
     start = noise.double()
 
     given = {name: value for name, value in options.items() if value is not None}
-    x = plan.sample(start, count, Run(raw, lambda index: draws(step_noise, generator, start, count)(index), given))
+    run = Run(raw, lambda index: draws(step_noise, generator, start, count)(index), given)
+    try:
+        x = plan.sample(start, count, run)
+    except ArithmeticError:
+        x = torch.full_like(start, math.nan)
     if not bool(x.isfinite().all()):
         raise ValueError("the home sampler gives not-a-number with these settings and this number of steps")
     return x

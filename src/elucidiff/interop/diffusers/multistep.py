@@ -91,6 +91,12 @@ class DPMSettings:
         return self.algorithm_type.startswith("sde")
 
 
+def check_order(order: int) -> None:
+    """Raise ValueError unless there is a method of this order."""
+    if not 1 <= order <= 3:
+        raise ValueError(f"solver_order is {order}, but must be 1, 2 or 3")
+
+
 def dpm_step(
     settings: DPMSettings,
     x: Tensor,
@@ -183,8 +189,7 @@ class MultistepScheduler(TableScheduler, Thresholding):
         super().check()
         if self.use_karras_sigmas + self.use_exponential_sigmas + self.use_beta_sigmas > 1:
             raise ValueError("only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true")
-        if not 1 <= self.solver_order <= 3:
-            raise ValueError(f"solver_order is {self.solver_order}, but must be 1, 2 or 3")
+        check_order(self.solver_order)
         if not 0 < self.flow_shift < math.inf:
             raise ValueError(f"flow_shift is {self.flow_shift:g}, but must be positive")
 
@@ -284,6 +289,11 @@ class EDMDPMSolver(EDMScheduler, DPMSettings, Thresholding):
 
     algorithm_type: Literal["dpmsolver++", "sde-dpmsolver++"] = "dpmsolver++"
 
+    def check(self) -> None:
+        """Raise ValueError unless the settings go together."""
+        super().check()
+        check_order(self.solver_order)
+
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
         """See :meth:`.Scheduler.sample`."""
         run.finish("EDMDPMSolverMultistep", self.OPTIONS)
@@ -313,6 +323,12 @@ class UniPC(MultistepScheduler):
     sigma_min: float | None = None
     sigma_max: float | None = None
     shift_terminal: float | None = None
+
+    def check(self) -> None:
+        """Raise ValueError unless the settings go together."""
+        super().check()
+        tables.check_range(self.sigma_min, self.sigma_max)
+        tables.check_terminal(self.shift_terminal)
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
         """See :meth:`.Scheduler.sample`."""

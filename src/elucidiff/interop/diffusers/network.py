@@ -44,7 +44,10 @@ class DiffusersNetwork(nn.Module):
         # Transformers call the sample hidden_states.
         self._sample = next(iter(parameters))
         size = config.get("sample_size")
-        spatial = (size, size) if isinstance(size, int) else tuple(size or ())
+        sides = [size, size] if isinstance(size, int) else [] if size is None else size
+        if not isinstance(sides, list | tuple) or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise ValueError(f"sample_size is {size!r:.50}, but must be a number of pixels, or one for each side")
+        spatial = tuple(sides)
         self.sample_shape = (int(config.get("in_channels", 0)), *spatial) if spatial else ()
         self.label_dim = int(config.get("num_class_embeds") or 0)
         if "class_labels" in parameters and config.get("norm_type") == "ada_norm_zero":
@@ -135,6 +138,7 @@ def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
         warnings.simplefilter("ignore")
         outline = cls.from_config(config)
         wanted = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
+        _try_out(DiffusersNetwork(outline))
     _compare(wanted, shapes, printable(str(folder)))
     with reading(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -145,6 +149,27 @@ def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{printable(str(folder))}: the weights {name} are not all finite")
     return DiffusersNetwork(model, sign).requires_grad_(False).eval()
+
+
+def _try_out(network: DiffusersNetwork) -> None:
+    """Raise whatever a network without values (on the device "meta") raises for an input of its shape.
+
+    Settings of the wrong kind are noticed only there. Networks with conditions of their own are left alone.
+    """
+    config: Any = network.model.config
+    if config.get("_class_name", type(network.model).__name__) not in ("UNet2DModel", "UNet2DConditionModel"):
+        return
+    if any(config.get(name) for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")):
+        return
+    x = torch.empty(1, *(network.sample_shape or (int(config["in_channels"]), 64, 64)))
+    condition = None
+    if network.text:
+        condition = torch.empty(1, 1, int(config["cross_attention_dim"]))
+    elif network.label_dim:
+        condition = torch.zeros(1, dtype=torch.long)
+    shape = network(x, torch.ones(1), condition).shape
+    if shape[2:] != x.shape[2:]:
+        raise ValueError(f"the network makes {tuple(shape)} of {tuple(x.shape)}")
 
 
 def diffusers_package() -> Any:

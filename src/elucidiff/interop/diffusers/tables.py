@@ -47,6 +47,8 @@ def alpha_bars(
     Raises:
         ValueError: an unknown schedule, or betas that make no noise table.
     """
+    if not (0 <= start <= 1 and 0 <= end <= 1):
+        raise ValueError(f"beta_start and beta_end are {start:g} and {end:g}, but must lie between 0 and 1")
     if trained is not None:
         betas = torch.tensor(list(trained), dtype=torch.float32)
     elif schedule == "linear":
@@ -107,6 +109,18 @@ def spaced_times(spacing: Spacing, last: int, total: int, steps: int, offset: in
         times = np.arange(float(last), 0.0, -total / steps, dtype=np.float64).round() - 1.0
     # Rounding may make one more, which would stand before the first time of the table.
     return np.ascontiguousarray(times[:steps], dtype=np.float64)
+
+
+def check_range(low: float | None, high: float | None) -> None:
+    """Raise ValueError unless ends of a range of noise levels, where they are given, are possible ones."""
+    if any(level is not None and not 1e-8 < level < 1e8 for level in (low, high)):
+        raise ValueError("sigma_min and sigma_max must be positive, and no larger than 1e8")
+
+
+def check_terminal(level: float | None) -> None:
+    """Raise ValueError unless the last level of a flow, where it is given, is possible."""
+    if level is not None and not 0 <= level <= 0.99:
+        raise ValueError(f"shift_terminal is {level:g}, but must be from 0 to 0.99")
 
 
 def karras(low: float, high: float, steps: int, rho: float = 7.0) -> Array:

@@ -159,7 +159,7 @@ def test_other_results_are_not_written_over(evaluate: Run, model: Path) -> None:
     assert evaluate(model, "digits", *words, "--seeds", "0-29")[0] == 0
     code, _, err = evaluate(model, "digits", *words, "--seeds", "0-39")
     assert code == 2
-    assert "holds the results of another evaluation (seeds was 0-29, now 0-39): choose another --out" in err
+    assert "holds the results of another evaluation, whose seeds is 0-29, not 0-39: choose another --out" in err
     assert evaluate(model, "digits", *words, "--seeds", "0-39", "--overwrite")[0] == 0
     Path("evaluation/results.json").write_text("{")
     assert "is damaged: delete it" in evaluate(model, "digits", *words, "--seeds", "0-39")[2]

@@ -10,11 +10,11 @@ import torch
 
 from elucidiff.data.inspecting import Report
 from elucidiff.data.inspection import Subject
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import is_picture, to_unit
 from elucidiff.data.subsets import Places, evenly_spread, of_each_class
 from elucidiff.figures import numbers as arrays
 from elucidiff.figures.contact_sheet import COLUMNS, Pixels, Section, draw
-from elucidiff.figures.style import is_picture, save
+from elucidiff.figures.style import save
 
 _ROWS = 10
 _MOST_CLASSES = 20

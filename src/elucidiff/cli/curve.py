@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
-from elucidiff.cli.ablate_table import Report, carry_out, words
+from elucidiff.cli.ablate.printing import finished
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.models import IDEAL, StudiedModel, load_guide, open_model
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.units import range_advice
+from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.denoisers.backends import Backend
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
-from elucidiff.evaluation.ablation import SamplingAblation, SamplingConfiguration
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.curve import CURVE, combinations, settled
-from elucidiff.evaluation.quality import Evaluator
-from elucidiff.evaluation.quality.metrics import is_metric, metric_names
-from elucidiff.evaluation.results import ResultsTable
+from elucidiff.evaluation.curve import measure_curve
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
-from elucidiff.interop.opening import checksum
-from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.launch.interrupt import StoppedError
 from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling.sampler import Sampler, parse_choice
-from elucidiff.suggest import suggestion
 
 
 @dataclass(frozen=True)
@@ -115,101 +105,46 @@ LISTS: Mapping[str, str] = {
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure what is missing, and print a table of each figure. Ctrl-C and SIGTERM keep what is measured, and exit
+    """Measure what is missing, and print a table of each metric. Ctrl-C and SIGTERM keep what is measured, and exit
     with 130 and 0."""
     options = parse(Options, arguments, prog="elucidiff curve")
-    quality = _quality(options.metrics)
-    budgets = _once("nfe", numbers_from_text("nfe", options.nfe, int))
-    base = Sampler.parse(options.base)
-    choices = _choices(options, base)
-    place = choose_device(options.device)
-    studied = open_model(
-        options.model,
-        options.data,
-        place,
-        judged=bool(quality),
-        backend=options.backend,
-        batch_size=options.batch_size,
-        labels=options.labels,
-        any_class=options.any_class,
-    )
-    configurations, left_out = _configurations(options, base, choices, studied, place)
-    with Interrupt() as interrupt:
+    base, model = Sampler.parse(options.base), Path(options.model)
+    with Watching() as watch:
         try:
-            evaluator = _judge(options, quality, studied, place, interrupt.stop_if_asked)
+            filled = measure_curve(
+                options.model,
+                options.data,
+                nfe=_once("nfe", numbers_from_text("nfe", options.nfe, int)),
+                base=base,
+                choices=_choices(options, base),
+                samplers={text: SamplingChoices(text).chosen(model) for text in options.samplers},
+                guide=options.guide,
+                metrics=options.metrics,
+                extractor=options.extractor,
+                weights=options.weights,
+                cache=options.cache,
+                labels=options.labels,
+                any_class=options.any_class,
+                blocks=options.blocks,
+                images=options.images,
+                exact_images=options.exact_images,
+                first_seed=options.first_seed,
+                batch_size=options.batch_size,
+                backend=options.backend,
+                device=options.device,
+                out=options.out,
+                plan=options.plan,
+                watch=watch,
+            )
         except StoppedError as stopped:
             print("stopped, what was described so far is kept; the same command goes on", file=sys.stderr)
-            return 130 if stopped.signal == "SIGINT" else 0
-    study = SamplingAblation(
-        studied.denoiser,
-        configurations,
-        budgets,
-        blocks=options.blocks,
-        images=options.images,
-        exact_images=options.exact_images if TRUNCATION in words(options.metrics) else 0,
-        evaluator=evaluator,
-        first_seed=options.first_seed,
-        batch_size=options.batch_size,
-        strict=False,
-    )
-    _tell_left_out(left_out, study)
-    report = _report(options, configurations, studied, evaluator)
-    code = carry_out(study, report, only_plan=options.plan)
-    if not options.plan:
-        _draw(report.folder)
+            return code_after(stopped.signal)
+    if options.plan:
+        return 0
+    code = finished(filled)
+    for metric in dict.fromkeys(row.metric for row in filled.rows):
+        save(quality_against_nfe.draw(filled.rows, metric), filled.folder / metric)
     return code
-
-
-def _draw(folder: Path) -> None:
-    """A figure for each metric that has been measured so far, named after it."""
-    rows = ResultsTable(folder).rows
-    for metric in dict.fromkeys(row.metric for row in rows):
-        save(quality_against_nfe.draw(rows, metric), folder / metric)
-
-
-def _report(
-    options: Options,
-    configurations: Sequence[SamplingConfiguration],
-    studied: StudiedModel,
-    evaluator: Evaluator | None,
-) -> Report:
-    """What is made of the measurements."""
-    facts = {
-        "kind": CURVE,
-        # What samples are compared with is told by the judge; the exact denoiser is made of it.
-        **{name: value for name, value in studied.facts.items() if name != "data" or studied.checksum == IDEAL},
-        "guide": None if options.guide is None else checksum(options.guide),
-        **{name: getattr(options, name) for name in ("images", "exact_images", "first_seed", "batch_size")},
-    }
-    return Report(
-        f"Quality against network evaluations: {studied.name}, {options.images} samples a seed",
-        {each.name: each.what for each in configurations},
-        {},
-        evaluator,
-        facts,
-        CURVE,
-        studied.id,
-        {each.name: each.sampler.to_plain() for each in configurations},
-        Sampler().to_plain(),
-        options.out or Path("curves") / studied.name,
-        CURVE,
-        CURVE,
-    )
-
-
-def _quality(metrics: str) -> list[str]:
-    """The figures that need data to compare with.
-
-    Raises:
-        ValueError: one is unknown; the nearest is suggested.
-    """
-    names, known = words(metrics), [*metric_names(), TRUNCATION]
-    for name in names:
-        if name != TRUNCATION and not is_metric(name):
-            raise ValueError(f"--metrics {metrics}: {name!r} is unknown; {suggestion(name, known)}")
-    if not names:
-        raise ValueError(f"--metrics {metrics!r} names no figure: choose some of {', '.join(known)}")
-    return [name for name in names if name != TRUNCATION]
 
 
 def _choices(options: Options, base: Sampler) -> dict[str, list[Any]]:
@@ -228,70 +163,3 @@ def _once(option: str, values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"--{option} has a value twice: give each once")
     return values
-
-
-def _configurations(
-    options: Options, base: Sampler, choices: Mapping[str, Sequence[Any]], studied: StudiedModel, device: torch.device
-) -> tuple[list[SamplingConfiguration], Mapping[str, str]]:
-    """All that is measured; and why combinations that make no sense are left out, by name.
-
-    Raises:
-        ValueError: a value is out of its range, none of the combinations makes sense, or something has no effect.
-        OSError: a sampler or the guide cannot be read.
-    """
-    ideal = studied.checksum == IDEAL
-    if ideal and (options.samplers or options.guide):
-        raise ValueError(f"--samplers and --guide are for a model folder, not for {IDEAL}: leave them out")
-    guide = None if options.guide is None else load_guide(options.guide, Path(options.model), device)
-    if base.n != Sampler().n:
-        raise ValueError("n of --base would have no effect: --nfe says how many evaluations samples may take")
-    found = combinations(base, choices, guide)
-    named = [settled(text, SamplingChoices(text).chosen(Path(options.model)), guide) for text in options.samplers]
-    every = [*found.made, *named]
-    if not every:
-        raise ValueError(f"none of these combinations makes sense: {next(iter(found.left_out.values()))}")
-    if guide is not None and all(each.sampler.guidance is None for each in every):
-        raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
-    for each in every:
-        each.guided(studied.denoiser)  # refuses guidance that the model does not know
-    if isinstance(studied.denoiser, Denoiser) and (advice := range_advice(base, studied.denoiser)):
-        print(advice, file=sys.stderr)
-    return every, found.left_out
-
-
-def _judge(
-    options: Options,
-    quality: Sequence[str],
-    studied: StudiedModel,
-    device: torch.device,
-    between: Callable[[], object],
-) -> Evaluator | None:
-    if not quality:
-        return None
-    return studied.judge(
-        options.extractor,
-        quality,
-        options.images,
-        device,
-        options.batch_size,
-        weights=options.weights,
-        cache=options.cache,
-        between=between,
-    )
-
-
-def _tell_left_out(left_out: Mapping[str, str], study: SamplingAblation) -> None:
-    """Say which combinations make no sense, and which cannot be had within a budget.
-
-    Raises:
-        ValueError: nothing can.
-    """
-    reasons: dict[str, dict[int, str]] = {}
-    for (name, budget), reason in study.left_out.items():
-        reasons.setdefault(name, {})[budget] = reason
-    if not study.cells():
-        raise ValueError(f"nothing can be had within these budgets: {next(iter(study.left_out.values()))}")
-    for name, reason in left_out.items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
-    for name, found in reasons.items():
-        print(f"left out: {name} @ {', '.join(map(str, found))}: {next(iter(found.values()))}", file=sys.stderr)

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.dispatch import Actions
 from elucidiff.cli.common.progress import Progress
 from elucidiff.data.reading import Reading
-from elucidiff.suggest import suggestion
+from elucidiff.parts import summary
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,10 @@ ACTIONS: dict[str, type[Import] | type[Inspect]] = {"import": Import, "inspect":
 
 def run(arguments: Sequence[str]) -> int:
     """Run one of the two actions."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            f"usage: elucidiff data {{{','.join(ACTIONS)}}} SOURCE [options]\n\n"
-            "`elucidiff data ACTION --help` explains each."
-        )
-        return 0 if arguments else 2
-    name = arguments[0]
-    if name not in ACTIONS:
-        raise ValueError(f"unknown action {name!r}; {suggestion(name, ACTIONS)}")
+    actions = Actions("elucidiff data", "action", {name: summary(action) for name, action in ACTIONS.items()})
+    name, rest = actions.choose(arguments)
     kind: type[Any] = ACTIONS[name]
-    parse(kind, arguments[1:], prog=f"elucidiff data {name}")()
+    actions.parse(kind, name, rest)()
     return 0
 
 

@@ -1,34 +1,22 @@
-"""``elucidiff evaluate MODEL|IMAGES REFERENCE``: figures of quality, each with its error."""
+"""``elucidiff evaluate MODEL|IMAGES REFERENCE``: metrics of quality, each with its error."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import tyro
 
-import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.help import Names
-from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.evaluate_reference import chosen_metrics, evaluator_for
-from elucidiff.cli.evaluate_subject import Subject, subject_of
-from elucidiff.devices import choose_device
-from elucidiff.evaluation.quality import Evaluator, Quality, describe, markdown, repeated
-from elucidiff.evaluation.quality.features import Described
-from elucidiff.files import remove_unfinished, write_whole
-from elucidiff.launch.interrupt import Interrupt, StoppedError
-from elucidiff.launch.lock import held
-from elucidiff.plain_data import first_difference
-from elucidiff.untrusted import read_json
-
-RESULTS, TABLE, FEATURES = "results.json", "results.md", "features"
+from elucidiff.cli.common.watching import Watching, code_after
+from elucidiff.evaluation.quality.evaluation import evaluate
+from elucidiff.evaluation.quality.subject import is_model
+from elucidiff.launch.interrupt import StoppedError
 
 
 @dataclass(frozen=True)
@@ -82,109 +70,42 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Evaluator, print the table, and write it; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0."""
+    """Evaluate, print the table, and write it; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0."""
     options = parse(Options, arguments, prog="elucidiff evaluate")
-    device = choose_device(options.device)
-    subject = subject_of(options, device)
-    metrics = chosen_metrics(options.metrics, options.reference)
-    count = _count_of_each(len(subject.images), options.repeats)
-    with Interrupt() as interrupt, held(options.out):
-        stop_if_asked = interrupt.stop_if_asked
+    sampler = None
+    if is_model(options.what):
+        sampler = options.sampling.chosen(Path(options.what).expanduser())
+    elif given := options.sampling.given:
+        flag = given[0].replace("_", "-")
+        raise ValueError(f"--{flag} is about a model's samples, but {options.what} is no model folder: leave it out")
+    with Watching() as watch:
         try:
-            evaluator = evaluator_for(options, metrics, subject, count, device, stop_if_asked)
-            facts = _facts(options, subject, evaluator)
-            _refuse_others(options, facts)
-            described = _describe(options, subject, evaluator, stop_if_asked)
-            quality = _judge(evaluator, described, count, stop_if_asked)
+            found = evaluate(
+                options.what,
+                options.reference,
+                metrics=options.metrics,
+                extractor=options.extractor,
+                weights=options.weights,
+                repeats=options.repeats,
+                count=options.images,
+                sampler=sampler,
+                seeds=options.seeds,
+                labels=options.labels,
+                any_class=options.any_class,
+                guide=options.sampling.guide,
+                batch_size=options.batch_size,
+                device=options.device,
+                extractor_batch_size=options.extractor_batch_size,
+                out=options.out,
+                overwrite=options.overwrite,
+                cache=options.cache,
+                watch=watch,
+            )
         except StoppedError as stopped:
             print(
                 f"stopped by {stopped.signal}, the features so far are kept; the same command goes on from here",
                 file=sys.stderr,
             )
-            return 130 if stopped.signal == "SIGINT" else 0
-        text = _report(subject, quality, described)
-        results = {**quality.to_dict(), **subject.cost(described), "facts": facts}
-        write_whole(options.out / TABLE, text)
-        write_whole(options.out / RESULTS, json.dumps(results, indent=1) + "\n")
-    print(text, end="")
+            return code_after(stopped.signal)
+    print(found.to_markdown(), end="")
     return 0
-
-
-def _count_of_each(total: int, repeats: int) -> int:
-    if repeats < 1:
-        raise ValueError(f"--repeats is {repeats}, but must be at least 1")
-    if total % repeats:
-        raise ValueError(f"{total} images cannot be split into {repeats} equal blocks: choose another --repeats")
-    return total // repeats
-
-
-def _facts(options: Options, subject: Subject, evaluator: Evaluator) -> dict[str, Any]:
-    """What decides the results, as JSON-able values."""
-    facts = {
-        "elucidiff": elucidiff.__version__,
-        "torch": torch.__version__,
-        **subject.facts,
-        "reference": evaluator.reference.sha256,
-        "extractor": evaluator.extractor.id,
-        "extractor_batch_size": evaluator.extractor.batch_size,
-        "metrics": list(evaluator.metrics),
-        "repeats": options.repeats,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(facts))
-    return plain
-
-
-def _refuse_others(options: Options, facts: dict[str, Any]) -> None:
-    path = options.out / RESULTS
-    if options.overwrite or not path.exists():
-        return
-    try:
-        before = read_json(path)["facts"]
-        found = first_difference(before, facts)
-    except (ValueError, LookupError, AttributeError, TypeError):
-        raise ValueError(f"{path} is damaged: delete it, or add --overwrite") from None
-    if found is not None:
-        name, old, new = found
-        raise ValueError(
-            f"{options.out} holds the results of another evaluation ({name} was {old}, now {new}): choose another "
-            "--out, or add --overwrite"
-        )
-
-
-def _describe(
-    options: Options, subject: Subject, evaluator: Evaluator, stop_if_asked: Callable[[], object]
-) -> Described:
-    """Features of all images, those of a model in the folder of results, others where those of references are."""
-    store = subject.store(options.out / FEATURES, evaluator.extractor, options.cache)
-    with Progress(subject.doing, len(subject.images), "images") as bar:
-
-        def tick(images: int) -> None:
-            bar.advance(images)
-            stop_if_asked()
-
-        if subject.is_model and store.folder.is_dir():
-            remove_unfinished(store.folder)
-        return describe(subject.ready(stop_if_asked), evaluator.extractor, store, tick)
-
-
-def _judge(evaluator: Evaluator, described: Described, count: int, stop_if_asked: Callable[[], object]) -> Quality:
-    rows = described.rows
-    starts = range(0, len(rows), count)
-    alone = len(starts) == 1  # else errors are found from the repeats
-    with Progress("judging", evaluator.steps if alone else len(starts), "steps") as bar:
-
-        def tick() -> None:
-            bar.advance(1)
-            stop_if_asked()
-
-        found = []
-        for start in starts:
-            found.append(evaluator.quality(rows[start : start + count], tick, errors=alone))
-            if not alone:
-                tick()
-    return repeated(found)
-
-
-def _report(subject: Subject, quality: Quality, described: Described) -> str:
-    """The table and what it is of, the same each time."""
-    return f"# {subject.title}\n\n{subject.about(described)}\n\n{markdown(quality)}"

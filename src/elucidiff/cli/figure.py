@@ -14,13 +14,12 @@ import tyro
 from matplotlib.figure import Figure
 
 from elucidiff.cli import figure_results, figure_samples
-from elucidiff.cli.common.arguments import listed, parse
+from elucidiff.cli.common.dispatch import Actions
 from elucidiff.cli.common.progress import Progress
 from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
 from elucidiff.figures.measured import figures, redraw
 from elucidiff.figures.numbers import read_numbers
 from elucidiff.figures.style import save
-from elucidiff.suggest import suggestion
 
 
 class Drawn(Protocol):
@@ -73,21 +72,14 @@ def shown() -> dict[str, str]:
 
 def run(arguments: Sequence[str]) -> int:
     """Draw one figure and name the files."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        usage = f"usage: elucidiff figure NAME [options]\n\n{listed(shown())}"
-        print(f"{usage}\n\n`elucidiff figure NAME --help` explains each.")
-        return 0 if arguments else 2
-    name = arguments[0]
-    if name not in (known := shown()):
-        raise ValueError(
-            f"unknown figure {name!r}; {suggestion(name, known)} (one of your own needs its module: --plugin MODULE)"
-        )
-    prog = f"elucidiff figure {name}"
+    hint = "one of your own needs its module: --plugin MODULE"
+    actions = Actions("elucidiff figure", "figure", shown(), hint=hint)
+    name, rest = actions.choose(arguments)
     if name in DRAWN:
-        options = parse(DRAWN[name], arguments[1:], prog=prog)
+        options = actions.parse(DRAWN[name], name, rest)
         files = save(options.draw(), options.out)
     else:
-        asked = parse(_with_out(name), arguments[1:], prog=prog)
+        asked = actions.parse(_with_out(name), name, rest)
         kept = asked.figure.measure(shlex.join(["elucidiff", "figure", *arguments]), Progress)
         files = [*save(redraw(kept), asked.out), kept.save(asked.out.with_suffix(".npz"))]
     for path in files:

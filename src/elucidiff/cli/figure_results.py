@@ -8,10 +8,9 @@ from pathlib import Path
 import tyro
 from matplotlib.figure import Figure
 
-from elucidiff.cli.ablate_table import words
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
-from elucidiff.suggest import suggestion
+from elucidiff.suggest import names_in, suggestion
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class ChurnHeatMap(OfResults):
         """Read and draw."""
         pair = None
         if self.axes is not None:
-            names = words(self.axes)
+            names = names_in(self.axes)
             if len(names) != 2:
                 raise ValueError(
                     f"--axes {self.axes} names {len(names)} columns: name two, with a comma between them"

@@ -12,13 +12,13 @@ import tyro
 from matplotlib.figure import Figure
 
 import elucidiff
-from elucidiff.cli.common.models import load_guide
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.data.scaling import is_picture
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.figures import grid, steps, trajectory
 from elucidiff.figures.grid import read_samples
-from elucidiff.figures.style import is_picture
+from elucidiff.interop.opening import load_guide
 from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.sampler import parse_choice

@@ -14,22 +14,22 @@ from torch import Tensor
 import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.inputs import read_given
-from elucidiff.cli.common.labels import labels_or_uniform
-from elucidiff.cli.common.models import load_guide
-from elucidiff.cli.common.sample_folder import check_folder, write_account, write_samples
+from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.cli.common.units import makes_pictures, range_of
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
-from elucidiff.interop.opening import checksum
+from elucidiff.interop.opening import checksum, load_guide
+from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.initial import labels_for
 from elucidiff.sampling.interpolation import mixed, path, stops
+from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds
+from elucidiff.sampling.units import makes_pictures, range_of
 from elucidiff.solvers import RK45
 
 
@@ -96,7 +96,8 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"--batch-size is {options.batch_size}, but must be at least 1")
     device = choose_device(options.device)
     denoiser = elucidiff.load(options.model).eval().to(device)
-    check_folder(options.out, options.overwrite)
+    if not options.overwrite:
+        check_empty(options.out)
     way = (
         _between_pictures(options, denoiser, device) if options.images else _between_seeds(options, denoiser, device)
     )

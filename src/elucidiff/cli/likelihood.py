@@ -17,10 +17,8 @@ import elucidiff
 from elucidiff import data
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.inputs import check_range_of_values
-from elucidiff.cli.common.labels import labels_asked_for
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.cli.common.units import range_of
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
@@ -31,10 +29,12 @@ from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.lock import file_held
+from elucidiff.sampling.label_choice import labels_asked_for
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
 from elucidiff.sampling.likelihood.progress_file import read_record, write_record
 from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.units import range_of
 from elucidiff.solvers import RK45
 
 

@@ -10,16 +10,15 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from elucidiff import __version__
-from elucidiff.cli.common.arguments import listed
+from elucidiff.cli.common.dispatch import Actions
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
 from elucidiff.launch.memory import keep_freed_memory
 from elucidiff.parts import find, parts_of, summary
 from elucidiff.plugins import use_plugins
-from elucidiff.suggest import suggestion
-from elucidiff.untrusted import clipped, printable
+from elucidiff.untrusted import printable
 
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
@@ -74,48 +73,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], signals: Signals | None) -> int:
+    name = "elucidiff"
     verb = next((word for word in words if not word.startswith("-")), "")
+    starting = contextlib.nullcontext if signals is None else signals.ending_at_once
     with _warnings_in_one_line(verb):
         # What the library warns of in Python, verbs say in words of their own, once.
         warnings.filterwarnings("ignore", message="sigma goes from")
-        return _run_verb(words, signals)
-
-
-def _run_verb(words: list[str], signals: Signals | None) -> int:
-    name = "elucidiff"
-    try:
-        modules, words = _plugins(words)
-        with contextlib.nullcontext() if signals is None else signals.ending_at_once():
-            use_plugins(modules)
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(_usage())
-            return 0 if words else 2
-        if words[0] == "--version":
-            print(f"elucidiff {__version__}")
-            return 0
-        verb, rest = words[0], words[1:]
-        if verb not in VERBS:
-            return _run_plugin(verb, rest)
-        name = f"elucidiff {verb}"
-        if verb in COMPUTING:
-            keep_freed_memory()
-        with contextlib.nullcontext() if signals is None else signals.ending_at_once():
-            module = importlib.import_module(f"elucidiff.cli.{verb}")
-        return int(module.run(rest) or 0)
-    except SystemExit as exit_:  # --help of a verb
-        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except KeyboardInterrupt:
-        _say(f"{name}: interrupted")
-        return INTERRUPTED
-    except Exception as error:
-        if signals is not None and signals.received and not isinstance(error, (ValueError, OSError)):
-            _say(f"{name}: interrupted")  # what was being done made something else of it
+        try:
+            modules, words = _plugins(words)
+            with starting():
+                use_plugins(modules)
+            if words[:1] == ["--version"]:
+                print(f"elucidiff {__version__}")
+                return 0
+            verb, rest = _verbs().choose(words)
+            name = f"elucidiff {verb}"
+            if verb in COMPUTING or verb not in VERBS:
+                keep_freed_memory()
+            with starting():
+                run = _verb(verb)
+            return int(run(rest) or 0)
+        except SystemExit as exit_:  # --help
+            return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        except KeyboardInterrupt:
+            _say(f"{name}: interrupted")
             return INTERRUPTED
-        if os.environ.get("ELUCIDIFF_TRACEBACK"):
-            raise
-        text, code = _told(error)
-        _say(f"{name}: {text}")
-        return code
+        except Exception as error:
+            if signals is not None and signals.received and not isinstance(error, (ValueError, OSError)):
+                _say(f"{name}: interrupted")  # what was being done made something else of it
+                return INTERRUPTED
+            if os.environ.get("ELUCIDIFF_TRACEBACK"):
+                raise
+            text, code = _told(error)
+            _say(f"{name}: {text}")
+            return code
+
+
+def _verbs() -> Actions:
+    """All verbs, those of plugins included."""
+    plugins = {name: summary(verb) for name, verb in parts_of("verb").items()}
+    footer = (
+        "`elucidiff VERB --help` explains each. --plugin MODULE, anywhere, adds parts of your own to any of them.\n"
+        "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
+    )
+    hint = "one of your own needs its module: --plugin MODULE"
+    return Actions("elucidiff", "verb", {**VERBS, **plugins}, footer=footer, hint=hint)
+
+
+def _verb(name: str) -> Callable[[list[str]], int | None]:
+    """What runs a verb, given the words after it."""
+    if name in VERBS:
+        run: Callable[[list[str]], int | None] = importlib.import_module(f"elucidiff.cli.{name}").run
+        return run
+    from elucidiff.cli.common.arguments import parse
+
+    return lambda rest: parse(find("verb", name), rest, prog=f"elucidiff {name}").run()
 
 
 def _plugins(words: list[str]) -> tuple[list[str], list[str]]:
@@ -132,20 +144,6 @@ def _plugins(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             others.append(word)
     return modules, others
-
-
-def _run_plugin(verb: str, rest: list[str]) -> int:
-    """Run a verb that a plugin brings."""
-    known = parts_of("verb")
-    if verb not in known:
-        raise ValueError(
-            f"unknown verb '{clipped(verb)}'; {suggestion(verb[:100], [*VERBS, *known])} "
-            "(one of your own needs its module: --plugin MODULE)"
-        )
-    from elucidiff.cli.common.arguments import parse
-
-    keep_freed_memory()
-    return int(parse(find("verb", verb), rest, prog=f"elucidiff {verb}").run() or 0)
 
 
 @contextlib.contextmanager
@@ -193,15 +191,6 @@ def _one_line(text: str) -> str:
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
-
-
-def _usage() -> str:
-    plugins = {name: summary(verb) for name, verb in parts_of("verb").items()}
-    return (
-        f"usage: elucidiff VERB [options]\n\n{listed({**VERBS, **plugins})}\n\n"
-        "`elucidiff VERB --help` explains each. --plugin MODULE, anywhere, adds parts of your own to any of them.\n"
-        "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
-    )
 
 
 if __name__ == "__main__":

@@ -14,20 +14,21 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.inputs import read_given, read_npy
-from elucidiff.cli.common.labels import labels_or_uniform
-from elucidiff.cli.common.models import load_guide
-from elucidiff.cli.common.sample_folder import check_folder, write_account, write_samples
+from elucidiff.cli.common.inputs import read_given
+from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.units import makes_pictures
 from elucidiff.data.decoding import decode
+from elucidiff.data.npy import read_npy
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
-from elucidiff.interop.opening import checksum
+from elucidiff.interop.opening import checksum, load_guide
+from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name
+from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.seeds import parse_seeds
+from elucidiff.sampling.units import makes_pictures
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def run(arguments: Sequence[str]) -> int:
     posterior = Posterior(
         guided, measure, y.to(device, widest_type(device)), options.noise, iterations=options.iterations
     )
-    check_folder(options.out, options.overwrite)
+    if not options.overwrite:
+        check_empty(options.out)
 
     # What is known of the picture is added to the guided denoiser, not guided itself.
     unguided = replace(sampler, guidance=None)

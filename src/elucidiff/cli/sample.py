@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from types import TracebackType
+from typing import Annotated, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 import tyro
+from PIL import Image
+from torch import Tensor
 
-import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.models import load_guide
+from elucidiff.cli.common.images import write_sheet
+from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.sample_job import draw
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.interop.opening import checksum
-from elucidiff.launch.coordination import failing_once
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.cli.common.watching import code_after
+from elucidiff.data.npy import read_npy
+from elucidiff.data.scaling import to_unit
+from elucidiff.launch.coordination import failing_once, is_main_process
+from elucidiff.sampling.jobs import Callbacks, Job, Outcome, draw_samples
+from elucidiff.sampling.jobs.outputs import file_name
 
 
 @dataclass(frozen=True)
@@ -71,29 +77,6 @@ class Options:
 
     sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 
-    def sampler(self) -> Sampler:
-        """The sampler that was asked for; see :meth:`.SamplingChoices.chosen`."""
-        return self.sampling.chosen(self.model)
-
-    def denoiser(self, device: torch.device) -> Denoiser:
-        """The denoiser to sample from, ready on its device. Every process of a job calls this for itself.
-
-        Raises:
-            ValueError: the model is damaged.
-            OSError: it cannot be read.
-        """
-        denoiser: Denoiser = elucidiff.load(self.model).eval().to(device)
-        return denoiser
-
-    def guide_model(self, device: torch.device) -> Denoiser | None:
-        """The model of --guide, likewise; None without."""
-        return None if self.sampling.guide is None else load_guide(self.sampling.guide, self.model, device)
-
-    def facts(self) -> dict[str, Any]:
-        """What decides the samples beside sampler, seeds and labels; a job with other facts is another job."""
-        models = {"model": self.model, "guide": self.sampling.guide}
-        return {name: checksum(path) for name, path in models.items() if path is not None}
-
 
 def run(arguments: Sequence[str]) -> int:
     """Draw the samples; see ``Options``. Ctrl-C and SIGTERM end it soon, with 130 and 0; the same command goes on.
@@ -103,6 +86,117 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         with failing_once():
-            return draw(parse(Options, arguments, prog="elucidiff sample"))
+            options = parse(Options, arguments, prog="elucidiff sample")
+            if options.grid and options.format != "folder":
+                raise ValueError(
+                    f"--grid shows the files of --format folder: leave it out, or --format {options.format}"
+                )
+            with _Shown(options.grid) as shown:
+                outcome = draw_samples(
+                    options.model,
+                    options.out,
+                    options.seeds,
+                    sampler=options.sampling.chosen(options.model),
+                    labels=options.labels,
+                    any_class=options.any_class,
+                    guide=options.sampling.guide,
+                    output=options.format,
+                    shard_size=options.shard_size,
+                    processes=_number("processes", options.processes),
+                    threads=options.threads,
+                    batch_size=_number("batch-size", options.batch_size) or "auto",
+                    device=options.device,
+                    backend=options.backend,
+                    overwrite=options.overwrite,
+                    callbacks=shown if is_main_process() else None,
+                )
+            return 0 if outcome is None else _tell(options, outcome)
     except ConnectionAbortedError:
         return 2
+
+
+def _number(flag: str, text: str) -> int | None:
+    """The number that was given; None for auto."""
+    if text == "auto":
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError(f"--{flag} is {text!r}, but must be a number, or auto") from None
+    if number < 1:
+        raise ValueError(f"--{flag} is {number}, but must be at least 1, or auto")
+    return number
+
+
+def _tell(options: Options, outcome: Outcome) -> int:
+    """Say what there is, and return the exit code."""
+    job = outcome.folder.job
+    if outcome.interrupted:
+        print(
+            f"stopped by {outcome.interrupted}, {outcome.done:,} of {len(job.seeds):,} samples are in {options.out}; "
+            f"the same command{' without --overwrite' if options.overwrite else ''} goes on from here",
+            file=sys.stderr,
+        )
+        return code_after(outcome.interrupted)
+    if outcome.drawn:
+        how = f"{outcome.drawn / max(outcome.seconds, 1e-9):.1f} a second, {outcome.nfe:g} evaluations each"
+    else:
+        how = f"all were there, {outcome.nfe:g} evaluations each"
+    print(f"{len(job.seeds)} samples in {options.out} ({how})")
+    if not job.pictures:
+        print(f"each a {outcome.folder.about['values']}")
+    return 0
+
+
+def _write_grid(out: Path, job: Job) -> None:
+    """All samples in one image, from their files: some may have been drawn by others, or earlier."""
+    files = [out / file_name(seed, job.suffix) for seed in job.seeds]
+    if job.pictures:
+        x = torch.stack([to_unit(_read_picture(file)) for file in files])
+    else:
+        x = torch.stack([torch.from_numpy(read_npy(file, str(file))) for file in files])
+    asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
+    columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
+    write_sheet(out / "grid.png", x, columns, pictures=job.pictures)
+
+
+def _read_picture(file: Path) -> Tensor:
+    """(C, H, W), uint8."""
+    with Image.open(file) as image:
+        pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+class _Shown(Callbacks):
+    """Shows how a job goes, from the first word about it on."""
+
+    def __init__(self, grid: bool) -> None:
+        self._grid = grid
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def on_note(self, text: str) -> None:
+        """See :class:`Callbacks`."""
+        if self._bar is not None:
+            self._bar.say(text)
+        else:
+            print(text, file=sys.stderr)
+
+    def on_progress(self, done: int, total: int) -> None:
+        """See :class:`Callbacks`."""
+        if self._bar is None:
+            self._bar = Progress("sampling", total, "images").__enter__()
+        self._bar.reach(done)
+
+    def on_drawn(self, outcome: Outcome) -> None:
+        """See :class:`Callbacks`."""
+        if self._grid:
+            _write_grid(outcome.folder.path, outcome.folder.job)

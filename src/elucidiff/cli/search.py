@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ import tyro
 
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.cli.common.watching import Watching, code_after
+from elucidiff.launch.interrupt import StoppedError
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,36 @@ def run(arguments: Sequence[str]) -> int:
         importlib.import_module("optuna")
     except ModuleNotFoundError:
         raise ValueError("a search needs Optuna: pip install 'elucidiff[search]'") from None
-    # What follows imports it.
-    search_trials = importlib.import_module("elucidiff.cli.search_trials")
-    return int(search_trials.carry_out(options, arguments))
+    search = importlib.import_module("elucidiff.evaluation.search")  # imports it
+    with Watching() as watch:
+        try:
+            search.search_samplers(
+                options.model,
+                options.over,
+                sampler=options.sampling.chosen(options.model),
+                metric=options.metric,
+                reference=options.reference,
+                extractor=options.extractor,
+                weights=options.weights,
+                front=options.front,
+                method=options.method,
+                trials=options.trials,
+                first_images=options.first_images,
+                seeds=options.seeds,
+                fresh_seeds=options.fresh_seeds,
+                choice_seed=options.choice_seed,
+                labels=options.labels,
+                any_class=options.any_class,
+                guide=options.sampling.guide,
+                name=options.name,
+                out=options.out,
+                storage=options.storage,
+                batch_size=options.batch_size,
+                device=options.device,
+                overwrite=options.overwrite,
+                command=shlex.join(["elucidiff", "search", *arguments]),
+                watch=watch,
+            )
+        except StoppedError:
+            print("what was found so far is kept; the same command goes on", file=sys.stderr)
+        return code_after(watch.received)

@@ -15,15 +15,15 @@ from typing import Any
 import tyro
 
 import elucidiff
-from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.labels import draw_labels_from
-from elucidiff.cli.common.units import range_advice
+from elucidiff.cli.common.dispatch import Actions
 from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.lock import file_held
+from elucidiff.parts import summary
+from elucidiff.sampling.label_choice import draw_labels_from
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.choices import (
     CANDIDATES,
@@ -34,11 +34,12 @@ from elucidiff.sampling.optimise.choices import (
     name_of,
 )
 from elucidiff.sampling.optimise.steps import check_seeds
+from elucidiff.sampling.ranges import range_advice
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import NamedSampler, describe, load_named, names_beside, path_of, save_named
 from elucidiff.sampling.seeds import SeedRanges, parse_seeds
 from elucidiff.solvers import Heun
-from elucidiff.suggest import suggestion
+from elucidiff.suggest import names_in, suggestion
 
 STANDARD = {"fast": 10, "default": None, "best": 35}
 """Evaluations of the samplers that every model can carry; None: the paper's own, which is only measured."""
@@ -102,8 +103,8 @@ class Optimise:
         guided = guided_alike(solvers, denoiser)
         for budget in plan.values():
             low, high = check_choices(solvers, guided, 35 if budget is None else budget)
-        if advice := range_advice(solvers[0], denoiser):
-            print(advice, file=sys.stderr)
+        if advice := range_advice(solvers[0].sigmas(denoiser), denoiser):
+            _say(f"warning: {advice}")
 
         with _names_held(self.model, plan):
             self._refuse_existing(plan)  # another process may have been faster
@@ -157,7 +158,7 @@ class Optimise:
             return {self.name or f"nfe-{self.nfe}": self.nfe}
         if self.name is not None:
             raise ValueError("--name goes with --nfe; --named has names already")
-        names = _split(self.named or "")
+        names = names_in(self.named or "")
         for name in names:
             if name not in STANDARD:
                 raise ValueError(f"--named {self.named}: {name!r} is none of them; {suggestion(name, STANDARD)}")
@@ -196,7 +197,7 @@ class Measure:
 
     def __call__(self, command: str) -> int:
         """Measure, keep and tell."""
-        names = names_beside(self.model) if self.samplers is None else _split(self.samplers)
+        names = names_beside(self.model) if self.samplers is None else names_in(self.samplers)
         if not names:
             raise ValueError(f"{self.model} has no samplers: make some with `elucidiff steps optimise {self.model}`")
         chosen = [load_named(self.model, name, any_model=True) for name in names]
@@ -243,18 +244,10 @@ ACTIONS: dict[str, type[Optimise] | type[Measure]] = {"optimise": Optimise, "mea
 
 def run(arguments: Sequence[str]) -> int:
     """Run one of the two actions."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            f"usage: elucidiff steps {{{','.join(ACTIONS)}}} MODEL [options]\n\n"
-            "`elucidiff steps ACTION --help` explains each."
-        )
-        return 0 if arguments else 2
-    name = arguments[0]
-    if name not in ACTIONS:
-        raise ValueError(f"unknown action {name!r}; {suggestion(name, ACTIONS)}")
+    actions = Actions("elucidiff steps", "action", {name: summary(action) for name, action in ACTIONS.items()})
+    name, rest = actions.choose(arguments)
     kind: type[Any] = ACTIONS[name]
-    action = parse(kind, arguments[1:], prog=f"elucidiff steps {name}")
-    return int(action(f"elucidiff steps {shlex.join(arguments)}"))
+    return int(actions.parse(kind, name, rest)(f"elucidiff steps {shlex.join(arguments)}"))
 
 
 @contextlib.contextmanager
@@ -295,11 +288,6 @@ def _load(action: Optimise | Measure) -> Denoiser:
     denoiser: Denoiser = elucidiff.load(action.model).eval().to(choose_device(action.device))
     draw_labels_from(denoiser, action.labels, any_class=action.any_class)
     return denoiser
-
-
-def _split(names: str) -> list[str]:
-    """Names with commas between them, each once."""
-    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
 
 
 def _say(line: str) -> None:

@@ -12,16 +12,17 @@ import torch
 import tyro
 
 from elucidiff import parts
-from elucidiff.cli.common.arguments import listed, parse
+from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.dispatch import listed
 from elucidiff.cli.common.images import write_sheet
 from elucidiff.cli.common.progress import Progress
-from elucidiff.cli.common.units import makes_pictures
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.launch.coordination import failing_once, is_main_process
 from elucidiff.sampling.ranges import range_for
 from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.units import makes_pictures
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.config import PARTS

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -242,3 +242,22 @@ def _check_sum(path: Path, member: zipfile.ZipInfo, start: int) -> None:
             found, left = zlib.crc32(block, found), left - len(block)
     if left or found != member.CRC:
         raise ValueError(f"cannot read {member_name(path, member)}: it is damaged (checksums differ)")
+
+
+def read_npy(path: Path, called: str, mmap_mode: Literal["c"] | None = None) -> Any:
+    """Read ``path``, an array unless it is something else that NumPy writes. Nothing is unpickled.
+
+    Args:
+        path: the file.
+        called: what to call it in an error.
+        mmap_mode: "c" to map it rather than read it; nobody then writes to the file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or holds Python objects.
+    """
+    with open_regular(path) as file:
+        layout = read_layout(file, printable(called), os.fstat(file.fileno()).st_size)
+        if mmap_mode is None or not layout.nbytes:
+            return read_values(file, layout, printable(called))
+    return np.memmap(path, layout.dtype, mmap_mode, layout.offset, layout.shape, "F" if layout.fortran else "C")

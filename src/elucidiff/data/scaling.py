@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 
 def to_unit(images: Tensor) -> Tensor:

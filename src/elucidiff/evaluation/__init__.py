@@ -1,4 +1,17 @@
-"""How good is it? Fidelity metrics, losses per noise level, and distances to the training set."""
+"""How good is it? Metrics, curves, ablations and searches; losses per noise level, and distances to the training set.
+
+::
+
+    ed.evaluation.evaluate("runs/demo/model", "digits", extractor="pca-20")["fid"].value
+    ed.evaluation.curve.measure_curve("runs/demo/model", choices={"solver": ["heun", "ipndm:order=3"]})
+    ed.evaluation.ablation.ablate_sampling("runs/demo/model", nfe=[11, 35])
+    ed.evaluation.search.search_samplers("runs/demo/model", ["n=6:18"], trials=20)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from elucidiff.evaluation.frechet import frechet_distance, moments
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
@@ -19,6 +32,7 @@ __all__ = [
     "NoiseUse",
     "Quality",
     "Reference",
+    "evaluate",
     "frechet_distance",
     "loss_per_sigma",
     "moments",
@@ -29,3 +43,14 @@ __all__ = [
     "principal_components",
     "repeated",
 ]
+
+_ROOMS = ("ablation", "curve", "search")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what takes longer on first use (PEP 562): whole evaluations, curves, ablations and searches."""
+    if name == "evaluate":
+        return importlib.import_module("elucidiff.evaluation.quality.evaluation").evaluate
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

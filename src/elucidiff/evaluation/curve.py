@@ -1,17 +1,31 @@
-"""Which ways to sample a curve compares: all combinations of some choices, and what each of them is called."""
+"""Quality and truncation error against network evaluations, for all combinations of some choices."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from elucidiff import parts
+from elucidiff.denoisers.backends import Backend
 from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras, Spaced
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.ablation.report import Filled, Report, fill_tables
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
+from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.quality.metrics import is_metric, metric_names
+from elucidiff.evaluation.studied_model import IDEAL, StudiedModel, open_model
+from elucidiff.interop.opening import checksum, load_guide
+from elucidiff.launch.watch import Watch
+from elucidiff.sampling.ranges import range_advice
 from elucidiff.sampling.sampler import KINDS, Sampler
+from elucidiff.suggest import known_names, names_in
 
 CURVE = "curve"
 """The experiment, in a table of results."""
@@ -134,3 +148,180 @@ def _text(part: object) -> str:
     if not rest or name not in {kind.bare for kind in parts.KINDS.values()}:
         return text
     return rest.removeprefix(f"{parts.settings(type(part))[0].name}=")
+
+
+def measure_curve(
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    *,
+    nfe: Sequence[int] = (5, 8, 10, 15, 20, 35, 79),
+    base: Sampler | str = "",
+    choices: Mapping[str, Sequence[Any]] | None = None,
+    samplers: Mapping[str, Sampler] | None = None,
+    guide: str | os.PathLike[str] | None = None,
+    metrics: str | Sequence[str] = f"fid,{TRUNCATION}",
+    extractor: str = "pca-20",
+    weights: Path | None = None,
+    cache: Path | None = None,
+    labels: str | None = None,
+    any_class: bool = False,
+    blocks: int = 3,
+    images: int = 512,
+    exact_images: int = 64,
+    first_seed: int = 0,
+    batch_size: int = 64,
+    backend: Backend = "eager",
+    device: str = "auto",
+    out: str | os.PathLike[str] | None = None,
+    plan: bool = False,
+    watch: Watch | None = None,
+) -> Filled:
+    """Measure quality and truncation error against network evaluations (Karras et al. 2022, Figs. 2 to 4).
+
+    Example::
+
+        from elucidiff.evaluation.curve import measure_curve
+
+        curve = measure_curve("runs/demo/model", choices={"solver": ["heun", "ipndm:order=3"]}, nfe=[8, 12, 18])
+        print(curve.to_markdown())
+        [(row.configuration, row.nfe, row.value) for row in curve.rows if row.metric == "fid"]
+
+    Args:
+        model: a model folder; or "ideal", for the exact denoiser of ``data``.
+        data: what samples are compared with; None for what the model was trained on.
+        nfe: network evaluations per sample, at most.
+        base: all choices that are not listed, an object or a text.
+        choices: lists of parts, objects or texts, by the choice of a :class:`.Sampler`; all combinations are
+            measured.
+        samplers: points beside the curves, by name.
+        guide: folder of a worse model of the same data, for combinations with guidance.
+        metrics: some of fid, fid_infinity, kid, precision, recall and is; and truncation_error.
+        extractor: see :func:`.extractor_by_name`.
+        weights: of it, where they are not to be fetched.
+        cache: folder for features of data sets.
+        labels: what seeds draw their labels from; see :func:`.draw_labels_from`.
+        any_class: likewise.
+        blocks: of images, each with seeds of its own.
+        images: in each block.
+        exact_images: so many of them are compared with exact solutions.
+        first_seed: of the first image.
+        batch_size: images in one call of the network.
+        backend: what computes the network; see :func:`.with_backend`.
+        device: where to compute.
+        out: folder of the tables (curves/MODEL); what is there is not measured again.
+        plan: only say what there is to do.
+        watch: is told how it goes, and may end it.
+
+    Raises:
+        ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
+        OSError: something cannot be read or written.
+        StoppedError: ``watch`` ended it before anything was measured.
+    """
+    watch = watch or Watch()
+    wanted = [name for name in names_in(metrics) if name == TRUNCATION or is_metric(name)]
+    known_names(metrics, [*metric_names(), TRUNCATION, *wanted], "metrics")
+    quality = [name for name in wanted if name != TRUNCATION]
+    base = Sampler.parse(base) if isinstance(base, str) else base
+    place = choose_device(device)
+    studied = open_model(
+        os.fspath(model), data, place, judged=bool(quality),
+        backend=backend, batch_size=batch_size, labels=labels, any_class=any_class, watch=watch,
+    )  # fmt: skip
+    if studied.checksum == IDEAL and (samplers or guide):
+        raise ValueError(f"--samplers and --guide are for a model folder, not for {IDEAL}: leave them out")
+    guided_by = None if guide is None else load_guide(Path(guide), Path(model), place)
+    found, points = _configurations(base, choices or {}, samplers or {}, guided_by, studied, watch)
+    evaluator = None
+    if quality:
+        evaluator = studied.evaluator(
+            extractor, quality, images, place, batch_size, weights=weights, cache=cache, watch=watch
+        )
+    study = SamplingAblation(
+        studied.denoiser,
+        [*found.made, *points],
+        nfe,
+        blocks=blocks,
+        images=images,
+        exact_images=exact_images if TRUNCATION in wanted else 0,
+        evaluator=evaluator,
+        first_seed=first_seed,
+        batch_size=batch_size,
+        strict=False,
+    )
+    _note_left_out(found.left_out, study, watch)
+    facts = {
+        "kind": CURVE,
+        # What samples are compared with is told by the evaluator; the exact denoiser is made of it.
+        **{name: value for name, value in studied.facts.items() if name != "data" or studied.checksum == IDEAL},
+        "guide": None if guide is None else checksum(guide),
+        "images": images,
+        "exact_images": exact_images,
+        "first_seed": first_seed,
+        "batch_size": batch_size,
+    }
+    report = Report(
+        f"Quality against network evaluations: {studied.name}, {images} samples a seed",
+        {each.name: each.what for each in (*found.made, *points)},
+        {},
+        evaluator,
+        facts,
+        CURVE,
+        studied.id,
+        {each.name: each.sampler.to_plain() for each in (*found.made, *points)},
+        Sampler().to_plain(),
+        Path("curves") / studied.name if out is None else Path(out),
+        CURVE,
+        CURVE,
+    )
+    return fill_tables(study, report, only_plan=plan, watch=watch)
+
+
+def _configurations(
+    base: Sampler,
+    choices: Mapping[str, Sequence[Any]],
+    samplers: Mapping[str, Sampler],
+    guide: DenoiserLike | None,
+    studied: StudiedModel,
+    watch: Watch,
+) -> tuple[Combinations, list[SamplingConfiguration]]:
+    """All that is measured: combinations, and points beside them.
+
+    Raises:
+        ValueError: a value is out of its range, none of the combinations makes sense, or something has no effect.
+    """
+    for name, values in choices.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{name} has a value twice: give each once")
+    if base.n != Sampler().n:
+        raise ValueError("n of --base would have no effect: --nfe says how many evaluations samples may take")
+    found = combinations(base, choices, guide)
+    points = [settled(name, sampler, guide) for name, sampler in samplers.items()]
+    every = [*found.made, *points]
+    if not every:
+        raise ValueError(f"none of these combinations makes sense: {next(iter(found.left_out.values()))}")
+    if guide is not None and all(each.sampler.guidance is None for each in every):
+        raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
+    for each in every:
+        each.guided(studied.denoiser)  # refuses guidance that the model does not know
+    if isinstance(studied.denoiser, Denoiser) and (
+        advice := range_advice(base.sigmas(studied.denoiser), studied.denoiser)
+    ):
+        watch.note(f"warning: {advice}")
+    return found, points
+
+
+def _note_left_out(left_out: Mapping[str, str], study: SamplingAblation, watch: Watch) -> None:
+    """Say which combinations make no sense, and which cannot be had within a budget.
+
+    Raises:
+        ValueError: nothing can.
+    """
+    reasons: dict[str, dict[int, str]] = {}
+    for (name, budget), reason in study.left_out.items():
+        reasons.setdefault(name, {})[budget] = reason
+    if not study.cells():
+        raise ValueError(f"nothing can be had within these budgets: {next(iter(study.left_out.values()))}")
+    for name, reason in left_out.items():
+        watch.note(f"left out: {name}: {reason}")
+    for name, found in reasons.items():
+        watch.note(f"left out: {name} @ {', '.join(map(str, found))}: {next(iter(found.values()))}")

@@ -15,12 +15,12 @@ from torch import Tensor
 import elucidiff
 from elucidiff import data as data_sets
 from elucidiff.data import Dataset, to_unit
+from elucidiff.data.scaling import is_picture
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
-from elucidiff.figures.style import is_picture
 
 Part = Literal["auto", "held-out", "training", "all"]
 IDEAL, TRAINED = "exact denoiser", "trained network"

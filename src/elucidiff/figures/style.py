@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from elucidiff.data.scaling import to_uint8
+from elucidiff.data.scaling import is_picture, to_uint8
 from elucidiff.files import write_whole
 
 # Okabe and Ito's palette (2008), in the order in which the figures use it.
@@ -72,11 +72,6 @@ def level_text(sigma: float) -> str:
     if sigma >= 10 or sigma == 0:
         return f"{sigma:.0f}"
     return f"{sigma:.2g}" if sigma >= 0.1 else f"{sigma:.1g}"
-
-
-def is_picture(shape: Sequence[int]) -> bool:
-    """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
-    return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 
 def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: int = 1) -> npt.NDArray[np.uint8]:

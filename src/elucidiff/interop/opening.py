@@ -131,3 +131,24 @@ def checksum(path: str | os.PathLike[str]) -> str:
     for file in sorted(file for file in where.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(where)}\0{sha256(file)}\0".encode())
     return digest.hexdigest()
+
+
+def load_guide(
+    guide: str | os.PathLike[str], model: str | os.PathLike[str] | None, device: str | torch.device | None = None
+) -> Any:
+    """The worse model of autoguidance, ready on its device; see :func:`load`.
+
+    Args:
+        guide: where it is.
+        model: where the model that is guided is, if it has a place.
+        device: where its weights are to be.
+
+    Raises:
+        ValueError: both are the same model, or the guide is damaged.
+        OSError: it cannot be read.
+    """
+    if model is not None and checksum(guide) == checksum(model):
+        raise ValueError(
+            f"--guide {guide} is the same model as {model}, which changes nothing: give a smaller or an earlier one"
+        )
+    return load(guide, device)

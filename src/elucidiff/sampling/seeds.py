@@ -165,6 +165,17 @@ def noise_for(latents: Tensor) -> SeededNoise:
     return SeededNoise(zlib.crc32(row.numpy().tobytes()) for row in latents.detach().cpu().double())
 
 
+def seed_ranges(seeds: str | Sequence[int]) -> SeedRanges:
+    """Seeds as ranges: from a text, see :func:`parse_seeds`, or from numbers such as ``range(64)``.
+
+    Raises:
+        ValueError: as :func:`parse_seeds`.
+    """
+    if isinstance(seeds, SeedRanges):
+        return seeds
+    return parse_seeds(seeds if isinstance(seeds, str) else str(SeedRanges(range(seed, seed + 1) for seed in seeds)))
+
+
 def parse_seeds(text: str) -> SeedRanges:
     """Read a list such as ``"0-63,70"``: numbers and ranges with both ends, in the given order, repeats kept.
 

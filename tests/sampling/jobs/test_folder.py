@@ -53,14 +53,14 @@ def test_what_is_wrong_with_a_shard(done: Path, spoil: Callable[[Path], object],
 
 def test_another_job_is_refused_by_its_first_difference(done: Path) -> None:
     before = contents(done)
-    task("0-29").folder(done).refuse_strangers()
+    task("0-29").folder(done).check()
     for other, says in (
         (task("0-28"), "whose seeds is 0-29, not 0-28"),
         (task("0-29", sampler=Sampler(steps="karras:n=3")), "whose sampler.solver.type is euler, not heun"),
         (task("0-29", facts={"model": "x"}), "whose model is None, not x"),
     ):
         with pytest.raises(ValueError, match=says):
-            other.folder(done).refuse_strangers()
+            other.folder(done).check()
         with pytest.raises(ValueError, match=says):
             run_job(lambda index, other=other: other, done)  # type: ignore[misc]
     assert contents(done) == before

@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
@@ -135,9 +135,3 @@ def _one_line(box: str) -> str:
         known = sorted(set(re.findall(r"'([^']*)'", choice[3])) - {"None"})
         return f"{choice[2]} {choice[1]!r} is unknown; {suggestion(choice[1], known)}"
     return text or "the arguments could not be read"
-
-
-def listed(entries: Mapping[str, str]) -> str:
-    """A line for each name, with what it is in a column beside it."""
-    width = max(map(len, entries))
-    return "\n".join(f"  {name:<{width}}  {what}" for name, what in entries.items())

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from elucidiff.launch.watch import Bar as LibraryBar
 
-class Progress:
+
+class Progress(LibraryBar):
     """A context manager that shows how far work has come.
 
     Args:

@@ -14,14 +14,6 @@ from elucidiff.files import write_whole
 from elucidiff.sampling.jobs.outputs import encoded
 
 
-def check_folder(out: Path, overwrite: bool) -> None:
-    """Raise ValueError if there are files in ``out`` that nobody allowed to write over."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: choose another --out")
-    if out.is_dir() and any(not file.name.startswith(".") for file in out.iterdir()) and not overwrite:
-        raise ValueError(f"{out} already holds files: choose another --out, or add --overwrite")
-
-
 def write_samples(out: Path, names: Sequence[str], x: Tensor, *, pictures: bool) -> list[str]:
     """Write each sample to a file of its own.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -129,14 +129,23 @@ def payoffs(device: str, dims: int, flops: int) -> dict[Backend, Payoff]:
     return {"onnx": _ONNX_NARROW} if flops < NARROW else {}
 
 
-def choose(denoiser: AnyDenoiser, evaluations: float, device: str, threads: int = 1) -> Choice:
+def choose(
+    denoiser: AnyDenoiser,
+    evaluations: float | Callable[[], float],
+    device: str,
+    threads: int = 1,
+    *,
+    at_most: float = math.inf,
+) -> Choice:
     """The backend that saves most time, and ``eager`` if none saves at least twice the time that it takes to make.
 
     Args:
         denoiser: whose network is to be computed.
-        evaluations: of the network in the whole of the work: samples times network evaluations of each.
+        evaluations: of the network in the whole of the work: samples times network evaluations of each. Or what
+            counts them, called only if their number decides.
         device: type of the device.
         threads: of a CPU.
+        at_most: what they cannot exceed, known without counting.
     """
     network = _network_of(denoiser)
     if not isinstance(network, Network):
@@ -147,11 +156,13 @@ def choose(denoiser: AnyDenoiser, evaluations: float, device: str, threads: int 
     speed = SPEEDS[device] * (threads if device == "cpu" else 1)
     # Counting takes a second, for what the counter imports. So first what it cannot exceed but by attention: all
     # weights at every position.
-    at_most = _most_flops(network) * evaluations / speed
-    if not _BEST[device].worth(at_most):
-        return Choice("eager", f"{_duration(at_most)} of computing at most, too little for another to pay")
+    most = _most_flops(network) / speed
+    if _BEST[device].worth(most * at_most):
+        at_most = float(evaluations() if callable(evaluations) else evaluations)
+    if not _BEST[device].worth(most * at_most):
+        return Choice("eager", f"{_duration(most * at_most)} of computing at most, too little for another to pay")
     flops = forward_flops(network.blueprint)
-    seconds = flops * evaluations / speed
+    seconds = flops * at_most / speed
     work = f"about {_duration(seconds)} of computing"
     known = payoffs(device, network.dims, flops)
     if not known:

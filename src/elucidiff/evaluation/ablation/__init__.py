@@ -1,5 +1,16 @@
 """One choice at a time: what each part of a design is worth (Karras et al. 2022, Tables 2 to 6, and App. D.2)."""
 
+from elucidiff.evaluation.ablation.ablating import (
+    SamplingTable,
+    TrainingTable,
+    ablate_sampling,
+    ablate_training,
+    alpha_table,
+    augmentation_table,
+    churn_table,
+    deterministic_table,
+    training_table,
+)
 from elucidiff.evaluation.ablation.cells import (
     Ablation,
     Cell,
@@ -10,6 +21,7 @@ from elucidiff.evaluation.ablation.cells import (
     missing_cells,
 )
 from elucidiff.evaluation.ablation.measure import open_evaluator
+from elucidiff.evaluation.ablation.report import Filled, Report, fill_tables
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
     alpha_configurations,
@@ -38,23 +50,35 @@ __all__ = [
     "Baseline",
     "Cell",
     "Column",
+    "Filled",
     "Measured",
+    "Report",
     "ResultsLedger",
     "SampleEvaluator",
     "SamplingAblation",
     "SamplingConfiguration",
+    "SamplingTable",
     "Table",
     "TrainingAblation",
     "TrainingConfiguration",
+    "TrainingTable",
+    "ablate_sampling",
+    "ablate_training",
     "alpha_configurations",
+    "alpha_table",
     "augmentation_configurations",
+    "augmentation_table",
     "churn_configurations",
+    "churn_table",
     "configure",
+    "deterministic_table",
     "fill",
+    "fill_tables",
     "markdown",
     "missing_cells",
     "open_evaluator",
     "recipe",
     "sampling_configurations",
     "to_csv",
+    "training_table",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elucidiff.sampling.jobs.batch_size import BatchSize, fastest_batch_size, shard_size_for
+from elucidiff.sampling.jobs.drawing import draw_samples
 from elucidiff.sampling.jobs.job import Job, Shard
 from elucidiff.sampling.jobs.outputs import OUTPUTS
 from elucidiff.sampling.jobs.running import Callbacks, Outcome, run_job
@@ -16,6 +17,7 @@ __all__ = [
     "Outcome",
     "Shard",
     "Task",
+    "draw_samples",
     "fastest_batch_size",
     "run_job",
     "shard_size_for",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from elucidiff.files import remove, remove_unfinished, write_whole
-from elucidiff.plain_data import first_difference
+from elucidiff.launch.output_folder import check_empty, check_same_work
 from elucidiff.sampling.jobs.job import Job, Shard
 from elucidiff.sampling.jobs.outputs import OUTPUTS, SampleFile, Write, file_name
 from elucidiff.untrusted import read_json
@@ -68,7 +68,7 @@ class JobFolder:
         self.path, self.job, self.about = path, job, about
         self._output = OUTPUTS[job.output]
 
-    def refuse_strangers(self) -> None:
+    def check(self) -> None:
         """Make sure that the folder is empty, or holds the beginning of this very job.
 
         Raises:
@@ -77,17 +77,9 @@ class JobFolder:
         """
         description = self.path / "job.json"
         if not description.exists():
-            # What is hidden is the rest of something that was killed.
-            if self.path.is_dir() and any(not file.name.startswith(".") for file in self.path.iterdir()):
-                raise ValueError(f"{self.path} already holds files: choose another --out, or add --overwrite")
+            check_empty(self.path)
             return
-        before = _described(description)["job"]
-        if difference := first_difference(before, self.job.identity()):
-            name, old, new = difference
-            raise ValueError(
-                f"{self.path} holds another job, whose {name} is {old}, not {new}: choose another --out, or add "
-                "--overwrite"
-            )
+        check_same_work(self.path, "another job", _described(description)["job"], self.job.identity())
 
     def begin(self, overwrite: bool) -> int:
         """Make the folder ready, and count the samples in it by its records, which :meth:`fault` has yet to check.

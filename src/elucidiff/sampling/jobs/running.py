@@ -28,6 +28,9 @@ class Callbacks:
     def on_note(self, text: str) -> None:
         """Something is worth a line."""
 
+    def on_drawn(self, outcome: Outcome) -> None:
+        """All samples are there; what is written now belongs to the job, which is not finished if this fails."""
+
 
 class Monitor:
     """Keeps count of a job, its log, and its listeners.
@@ -77,6 +80,7 @@ class Outcome:
         drawn: samples drawn in this session.
         seconds: time that this session took.
         interrupted: ``"SIGINT"`` or ``"SIGTERM"`` if that ended it before all was done.
+        nfe: network evaluations of a sample, on average; NaN if it was ended early.
     """
 
     folder: JobFolder
@@ -84,6 +88,7 @@ class Outcome:
     drawn: int
     seconds: float
     interrupted: str | None
+    nfe: float = float("nan")
 
 
 def run_job(
@@ -161,7 +166,7 @@ def _ready(
     task = prepare(int(os.environ.get("LOCAL_RANK", "0")) if several else None)
     folder = task.folder(path)
     if (board is None or board.rank == 0) and not overwrite:
-        folder.refuse_strangers()
+        folder.check()
     if board is not None:
         board.refuse_differences(task.job.identity())
         board.meet()  # nothing is written before all have found everything right
@@ -201,4 +206,5 @@ def _end(folder: JobFolder, drawn: int, seconds: float, stopped: str | None) -> 
         folder.log(f"finished: {total} samples")
     else:
         folder.log(f"stopped by {stopped}: {done} of {total} samples are there")
-    return Outcome(folder, done, drawn, seconds, stopped)
+    nfe = folder.evaluations() / total if stopped is None else float("nan")
+    return Outcome(folder, done, drawn, seconds, stopped, nfe)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import tyro
 
-from elucidiff.cli.ablate_table import Report, carry_out, chosen_from, words
-from elucidiff.cli.common.models import IDEAL, open_model
+from elucidiff.cli.ablate.printing import finished
+from elucidiff.cli.common.watching import Watching
 from elucidiff.denoisers.backends import Backend
-from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation import (
-    SamplingAblation,
-    SamplingConfiguration,
-    alpha_configurations,
-    churn_configurations,
-    sampling_configurations,
+    SamplingTable,
+    ablate_sampling,
+    alpha_table,
+    churn_table,
+    deterministic_table,
 )
+from elucidiff.evaluation.studied_model import IDEAL
 from elucidiff.plain_data import numbers_from_text
-from elucidiff.sampling import Churn, Sampler, load_named
+from elucidiff.sampling import Churn, load_named
 from elucidiff.sampling.sampler import parse_choice
 
 
 @dataclass(frozen=True)
-class OfSampling:
+class OfSampling(ABC):
     model: tyro.conf.Positional[str]
     """A model folder; or ideal, for the exact denoiser of --data: the posterior mean over all of its images."""
     data: str | None = None
@@ -69,70 +69,53 @@ class OfSampling:
     plan: bool = False
     """Say what there is to do and about how long it takes, and do nothing."""
 
-    kind: ClassVar[str]
     title: ClassVar[str]
 
-    def run(self, rows: Sequence[SamplingConfiguration], reference: str) -> int:
+    @abstractmethod
+    def table(self) -> SamplingTable:
+        """What is compared."""
+
+    def __call__(self) -> int:
         """Measure what is missing, and print the table."""
-        names = chosen_from({each.name: each.what for each in rows}, self.only)
-        chosen, budgets = [each for each in rows if each.name in names], numbers_from_text("nfe", self.nfe, int)
-        place = choose_device(self.device)
-        studied = open_model(
-            self.model,
-            self.data,
-            place,
-            backend=self.backend,
-            batch_size=self.batch_size,
-            labels=self.labels,
-            any_class=self.any_class,
-        )
-        evaluator = studied.judge(self.extractor, words(self.metrics), self.images, place, self.batch_size)
-        ablation = SamplingAblation(
-            studied.denoiser,
-            chosen,
-            budgets,
-            blocks=self.seeds,
-            images=self.images,
-            exact_images=self.exact_images,
-            evaluator=evaluator,
-            first_seed=self.first_seed,
-            batch_size=self.batch_size,
-        )
-        facts = {
-            "kind": self.kind,
-            **studied.facts,
-            **{field: getattr(self, field) for field in ("images", "exact_images", "first_seed", "batch_size")},
-        }
-        report = Report(
-            f"{self.title}: {studied.name}, {self.images} samples a seed",
-            names,
-            {each.name: reference for each in rows if each.name != reference},
-            evaluator,
-            facts,
-            self.kind,
-            studied.id,
-            {each.name: {"method": each.method, **each.sampler.to_plain()} for each in chosen},
-            Sampler().to_plain(),
-            self.out or Path("ablations") / f"{self.kind}-{studied.name}",
-        )
-        return carry_out(ablation, report, only_plan=self.plan)
+        with Watching() as watch:
+            filled = ablate_sampling(
+                self.model,
+                self.data,
+                self.table(),
+                nfe=numbers_from_text("nfe", self.nfe, int),
+                blocks=self.seeds,
+                images=self.images,
+                exact_images=self.exact_images,
+                extractor=self.extractor,
+                metrics=self.metrics,
+                labels=self.labels,
+                any_class=self.any_class,
+                only=self.only,
+                first_seed=self.first_seed,
+                batch_size=self.batch_size,
+                backend=self.backend,
+                device=self.device,
+                out=self.out,
+                plan=self.plan,
+                watch=watch,
+            )
+        return finished(filled)
 
 
 @dataclass(frozen=True)
-class SamplingTable(OfSampling):
+class SamplingOptions(OfSampling):
     """Deterministic sampling (Karras et al. 2022, Table 3): VP, VE and DDIM as they were, then with Heun and the
     paper's steps, then with sigma = t and s = 1, at the same numbers of network evaluations."""
 
-    kind: ClassVar[str] = "sampling"
     title: ClassVar[str] = "Deterministic sampling (Table 3)"
 
-    def __call__(self) -> int:
+    def table(self) -> SamplingTable:
         """See the class."""
-        return self.run(sampling_configurations(self.sigma_min, self.sigma_max), "edm")
+        return deterministic_table(self.sigma_min, self.sigma_max)
 
 
 @dataclass(frozen=True)
-class ChurnTable(OfSampling):
+class ChurnOptions(OfSampling):
     """Stochastic sampling (Karras et al. 2022, Tables 4 and 5): what S_churn, S_tmin and S_tmax, and S_noise add to
     the deterministic sampler, beside the samplers of Song et al. `elucidiff search` finds settings for a model."""
 
@@ -141,21 +124,20 @@ class ChurnTable(OfSampling):
     sampler: str | None = None
     """Take these four from a sampler beside the model, by its name or path, instead."""
 
-    kind: ClassVar[str] = "churn"
     title: ClassVar[str] = "Stochastic sampling (Tables 4 and 5)"
 
-    def __call__(self) -> int:
+    def table(self) -> SamplingTable:
         """See the class."""
         churn = parse_choice("churn", self.churn) or Churn()
         if self.sampler is not None:
             if self.model == IDEAL:
                 raise ValueError("--sampler is for a model folder: the exact denoiser has no samplers beside it")
             churn = load_named(self.model, self.sampler).sampler.churn or Churn()
-        return self.run(churn_configurations(churn, self.sigma_min, self.sigma_max), "deterministic")
+        return churn_table(churn, self.sigma_min, self.sigma_max)
 
 
 @dataclass(frozen=True)
-class AlphaTable(OfSampling):
+class AlphaOptions(OfSampling):
     """Second-order methods (Karras et al. 2022, App. D.2) by where their second evaluation lies: 0.5 is the midpoint
     method, 1 Heun's, 1.1 the paper's best."""
 
@@ -163,11 +145,8 @@ class AlphaTable(OfSampling):
     """The values of alpha, with commas between them. Beyond 1 the second evaluation lies past the end of the step,
     and at the last steps past noise level 0, where the ODE goes on as an odd function."""
 
-    kind: ClassVar[str] = "alpha"
     title: ClassVar[str] = "Second-order methods (App. D.2)"
 
-    def __call__(self) -> int:
+    def table(self) -> SamplingTable:
         """See the class."""
-        rows = alpha_configurations(numbers_from_text("alphas", self.alphas, float), self.sigma_min, self.sigma_max)
-        names = [row.name for row in rows]
-        return self.run(rows, "alpha-1" if "alpha-1" in names else names[-1])
+        return alpha_table(numbers_from_text("alphas", self.alphas, float), self.sigma_min, self.sigma_max)

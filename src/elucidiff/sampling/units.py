@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from elucidiff.data.scaling import is_picture
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.figures.style import is_picture
-from elucidiff.sampling.ranges import range_for, suits
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.ranges import range_for
 
 
 def makes_pictures(denoiser: Denoiser) -> bool:
@@ -23,27 +22,6 @@ def units(denoiser: Denoiser) -> str:
     if of_8_bits(denoiser):
         return "in [-1, 1]: 127.5 x + 127.5 brings them back to 0..255"
     return "in the units of the training data"
-
-
-def range_advice(sampler: Sampler, denoiser: Denoiser) -> str | None:
-    """A warning if the noise levels do not go from well above the spread of the training data to well below it."""
-    spread = _data_facts(denoiser).get("sigma_data")
-    if not isinstance(spread, float) or not 0 < spread < float("inf"):
-        return None
-    sigmas = sampler.sigmas(denoiser)
-    if suits(sigmas, spread):
-        return None
-    high, low = float(sigmas[0]), float(sigmas[-2])
-    least, most = range_for(spread)
-    return (
-        f"warning: sigma goes from {high:g} to {low:g}, but the training data have a standard deviation of "
-        f"{spread:.3g}: the paper's range in their units is --steps "
-        f"karras:sigma_min={_rounded(least)},sigma_max={_rounded(most)}"
-    )
-
-
-def _rounded(value: float) -> str:
-    return f"{float(f'{value:.2g}'):g}"
 
 
 def range_of(denoiser: Denoiser) -> tuple[float, float]:

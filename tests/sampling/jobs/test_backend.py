@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from elucidiff.cli import sample_backend
-from elucidiff.cli.sample import Options
-from elucidiff.cli.sample_backend import BackendSetting
 from elucidiff.denoisers.backends import Choice
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import Task
+from elucidiff.sampling.jobs import backend as backend_module
+from elucidiff.sampling.jobs.backend import BackendSetting
 from tests.sampling.jobs.tiny import Shrink, task
 
 MISSING = "the backend onnx needs packages that are not installed: pip install 'elucidiff[onnx]'"
@@ -32,8 +31,11 @@ class Made:
     asked: list[float] = dataclasses.field(default_factory=list)
     built: list[tuple[str, tuple[int, ...], str]] = dataclasses.field(default_factory=list)
 
-    def choose(self, denoiser: Any, evaluations: float, device: str, threads: int) -> Choice:
-        self.asked.append(evaluations)
+    def choose(
+        self, denoiser: Any, evaluations: Callable[[], float], device: str, threads: int, *, at_most: float
+    ) -> Choice:
+        self.asked.append(evaluations())
+        assert self.asked[-1] <= at_most
         return Choice(self.choice, "of the moon")  # type: ignore[arg-type]
 
     def with_backend(self, denoiser: Any, backend: str, *, batch_sizes: Sequence[int], file: Path) -> Any:
@@ -46,13 +48,9 @@ class Made:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     made = Made()
-    monkeypatch.setattr(sample_backend, "choose", made.choose)
-    monkeypatch.setattr(sample_backend, "with_backend", made.with_backend)
+    monkeypatch.setattr(backend_module, "choose", made.choose)
+    monkeypatch.setattr(backend_module, "with_backend", made.with_backend)
     return made
-
-
-def options(out: Path, backend: Any = "auto", overwrite: bool = False) -> Options:
-    return Options(Path("model"), out=out, backend=backend, overwrite=overwrite)
 
 
 def begin(out: Path, backend: str, of: Task | None = None) -> None:
@@ -67,14 +65,14 @@ def begin(out: Path, backend: str, of: Task | None = None) -> None:
 def test_auto_chooses_by_the_whole_job_and_says_so(made: Made, tmp_path: Path) -> None:
     setting = BackendSetting(tmp_path)
     of = task("0-99", sampler=Sampler(steps="karras:n=5"))
-    found = setting.apply(options(tmp_path / "out"), of)
+    found = setting.apply("auto", of, tmp_path / "out")
     assert found.notes == ("backend onnx: of the moon",)
     assert made.asked == [100 * 9]  # Heun, but Euler at the last step
     assert found.job.facts == {"backend": "onnx"}
     assert found.job.identity()["backend"] == "onnx"
     # The processes that it starts go by it.
     made.choice = "eager"
-    again = pickle.loads(pickle.dumps(setting)).apply(options(tmp_path / "out"), of)
+    again = pickle.loads(pickle.dumps(setting)).apply("auto", of, tmp_path / "out")
     assert again.job.identity() == found.job.identity()
     assert [backend for backend, _, _ in made.built] == ["onnx", "onnx"]
     assert again.notes == ()
@@ -84,16 +82,16 @@ def test_auto_chooses_by_the_whole_job_and_says_so(made: Made, tmp_path: Path) -
 def test_a_job_keeps_what_it_was_begun_with(begun: str, now: str, made: Made, tmp_path: Path) -> None:
     begin(tmp_path / "out", begun)
     made.choice = now
-    assert BackendSetting(tmp_path).apply(options(tmp_path / "out"), task()).job.facts["backend"] == begun
+    assert BackendSetting(tmp_path).apply("auto", task(), tmp_path / "out").job.facts["backend"] == begun
     assert made.asked == []
-    other = BackendSetting(tmp_path).apply(options(tmp_path / "out", overwrite=True), task())
+    other = BackendSetting(tmp_path).apply("auto", task(), tmp_path / "out", overwrite=True)
     assert other.job.facts["backend"] == now
 
 
 def test_another_backend_is_another_job(made: Made, tmp_path: Path) -> None:
     begin(tmp_path / "out", "onnx")
     with pytest.raises(ValueError, match="holds another job, whose backend is onnx, not eager: choose"):
-        BackendSetting(tmp_path).apply(options(tmp_path / "out", "eager"), task())
+        BackendSetting(tmp_path).apply("eager", task(), tmp_path / "out")
     assert made.built == []  # found before minutes are spent
 
 
@@ -102,18 +100,18 @@ def test_what_it_was_begun_with_is_not_here(made: Made, tmp_path: Path) -> None:
     begin(tmp_path / "out", "onnx")
     made.missing = "onnx"
     with pytest.raises(ValueError, match=r"out was begun with the backend onnx: .* pip install 'elucidiff\[onnx\]'$"):
-        BackendSetting(tmp_path).apply(options(tmp_path / "out"), task())
+        BackendSetting(tmp_path).apply("auto", task(), tmp_path / "out")
 
 
 def test_auto_falls_back(made: Made, tmp_path: Path) -> None:
     made.missing = "onnx"
     setting = BackendSetting(tmp_path)
-    found = setting.apply(options(tmp_path / "out"), task())
+    found = setting.apply("auto", task(), tmp_path / "out")
     assert found.job.facts["backend"] == "eager"
     assert found.notes == ("backend onnx: of the moon", f"backend eager instead: {MISSING}")
     assert setting.backend == "eager"
     with pytest.raises(ValueError, match="pip install"):
-        BackendSetting(tmp_path).apply(options(tmp_path / "out", "onnx"), task())
+        BackendSetting(tmp_path).apply("onnx", task(), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -127,13 +125,13 @@ def test_batches_under_guidance(
     guidance: float, low: float, high: float, sizes: tuple[int, ...], made: Made, tmp_path: Path
 ) -> None:
     sampler = Sampler(steps="karras:n=3", guidance=Guidance(weight=guidance, sigma_min=low, sigma_max=high))
-    BackendSetting(tmp_path).apply(options(tmp_path / "out"), task(sampler=sampler))
+    BackendSetting(tmp_path).apply("auto", task(sampler=sampler), tmp_path / "out")
     assert made.built == [("onnx", sizes, "model.onnx")]
 
 
 def test_a_guide_is_made_too(made: Made, tmp_path: Path) -> None:
     of = dataclasses.replace(task(sampler=Sampler(steps="karras:n=3", guidance=2.0)), guide=Shrink())
-    found = BackendSetting(tmp_path).apply(options(tmp_path / "out"), of)
+    found = BackendSetting(tmp_path).apply("auto", of, tmp_path / "out")
     assert made.built == [("onnx", (4,), "model.onnx"), ("onnx", (4,), "guide.onnx")]
     assert found.guide is of.guide
     assert made.asked == [100 * 2 * 5]

@@ -1,8 +1,9 @@
-"""The labels that ``--labels`` asks for."""
+"""Labels that somebody asks for: names, numbers and ranges of classes, vectors, or a file of them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.cli.common.inputs import read_npy
+from elucidiff.data.npy import read_npy
 from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 from elucidiff.denoisers.preconditioned import Denoiser
 
@@ -47,21 +48,43 @@ def labels_asked_for(text: str, denoiser: Denoiser, *, any_class: bool = False) 
 
 
 def labels_or_uniform(
-    text: str | None, denoiser: Denoiser, *, any_class: bool = False
+    asked: str | Tensor | Sequence[Any] | None, denoiser: Denoiser, *, any_class: bool = False
 ) -> Tensor | Literal["uniform"] | None:
-    """:func:`labels_asked_for`, or how each seed is to draw its own: None as often as in training, or ``uniform``.
+    """The labels asked for, or how each seed is to draw its own: None as often as in training, or ``uniform``.
+
+    Args:
+        asked: a text as for :func:`labels_asked_for`; or class numbers or names (K,), or rows (K, label_dim).
+        denoiser: whose labels they are.
+        any_class: take classes that the training data did not have.
 
     Raises:
         ValueError: as :func:`labels_asked_for`; or nothing is asked for that ``any_class`` would change.
         OSError: the file cannot be read.
     """
-    if any_class and text in (None, UNIFORM):
+    text = asked if isinstance(asked, str) else None
+    if any_class and (asked is None or text == UNIFORM):
         raise ValueError("--any-class would have no effect without --labels that name classes")
-    if text is None:
+    if asked is None:
         return None
     if text == UNIFORM and denoiser.label_dim and denoiser.label_kind == "classes":
         return "uniform"
-    return labels_asked_for(text, denoiser, any_class=any_class)
+    if text is not None:
+        return labels_asked_for(text, denoiser, any_class=any_class)
+    return _given(asked, denoiser, any_class)
+
+
+def _given(asked: Tensor | Sequence[Any], denoiser: Denoiser, any_class: bool) -> Tensor:
+    """Labels that are not a text, checked in the same way."""
+    known = denoiser.known_labels
+    if known.dim == 0:
+        raise ValueError("--labels were given, but the model was trained without labels")
+    values = asked.tolist() if isinstance(asked, Tensor) else list(asked)
+    if known.kind == "vectors" or (values and isinstance(values[0], (list, tuple))):
+        return _checked_vectors("(given)", np.asarray(values, dtype=np.float64), known)
+    places = np.array([known.place(value) for value in values], dtype=np.int64)
+    if not any_class:
+        _refuse_untrained(", ".join(map(str, values[:5])), places, known)
+    return torch.from_numpy(np.asarray(known.numbers, dtype=np.int64)[places])
 
 
 def draw_labels_from(denoiser: Denoiser, text: str | None, *, any_class: bool = False) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from elucidiff.cli.common.models import model_id, model_name
-from elucidiff.cli.search_plan import ERROR, Plan
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.evaluation.results import Row, sampler_columns, write_results
-from elucidiff.evaluation.search import Objective, best_samplers, measure_afresh, rows
-from elucidiff.evaluation.search.results import Measured
-from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
+from elucidiff.evaluation.search.objectives import Objective
+from elucidiff.evaluation.search.results import Measured, best_samplers, measure_afresh, rows
+from elucidiff.evaluation.search.running import IMAGES, NFE, Search, Worked
+from elucidiff.evaluation.studied_model import model_id, model_name
 from elucidiff.files import write_whole
+from elucidiff.launch.watch import Watch
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly
 from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
 from elucidiff.sampling.sampler import Sampler
@@ -29,7 +30,46 @@ from elucidiff.sampling.seeds import SeedRanges
 # A view of the study: unlike the table of results it has every option that was searched, and how each trial ended.
 TABLE = "trials.csv"
 SEARCH = "search"
+ERROR = "error"
 _SEEDS_FOR_ERROR = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search, its parts opened.
+
+    Attributes:
+        search: what is searched.
+        blocks: fresh seeds, in blocks of as many as a trial has.
+        images: the model, on its device, and how it is sampled from.
+        objective: makes the figure; the work that this takes is done when it is called.
+        study: name of the study.
+        where: its storage.
+        out: folder of the table.
+    """
+
+    search: Search
+    blocks: tuple[SeedRanges, ...]
+    images: OfModel
+    objective: Callable[[], Objective]
+    study: str
+    where: str
+    out: Path
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search.
+
+    Attributes:
+        folder: of the tables.
+        before: the sampler that the search began with, on fresh seeds; None if another worker writes the result.
+        samplers: the best, by name, each with what was measured of it on fresh seeds.
+    """
+
+    folder: Path
+    before: Measured | None
+    samplers: Mapping[str, tuple[Sampler, Measured]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +80,10 @@ class Result:
     worked: Worked
     objective: Objective
     command: str
+    watch: Watch
     _exact: dict[tuple[Guidance | None, float, float], ExactSolutions] = field(default_factory=dict)
 
-    def keep(self, model: Path) -> None:
+    def keep(self, model: Path) -> SearchResult:
         """Write the table, measure the best on fresh seeds beside the base, tell, and keep what is better.
 
         Raises:
@@ -57,22 +98,25 @@ class Result:
         writer = csv.DictWriter(sheet, list(table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
-        print(f"{len(table)} trials: {write_whole(plan.out / TABLE, sheet.getvalue())}")
+        self.watch.result(f"{len(table)} trials: {write_whole(plan.out / TABLE, sheet.getvalue())}")
         base = measure_afresh(self.objective, search.space.base, plan.blocks)
         measured += self._afresh(model, "before", search.space.base, base)
-        print(f"before: {self._told(base)}")
+        self.watch.result(f"before: {self._told(base)}")
+        best: dict[str, tuple[Sampler, Measured]] = {}
         for trial, sampler in best_samplers(study, search, self.worked.trials):
             found = measure_afresh(self.objective, sampler, plan.blocks)
             name = f"{plan.study}-{round(found.nfe)}" if search.with_nfe else plan.study
             measured += self._afresh(model, name, sampler, found)
-            print(f"{name}: {self._told(found)}, trial {trial.number} ({told_choice(trial)})")
+            best[name] = (sampler, found)
+            self.watch.result(f"{name}: {self._told(found)}, trial {trial.number} ({told_choice(trial)})")
             if search.with_nfe or (
                 found.mean < base.mean if search.direction == "minimize" else found.mean > base.mean
             ):
-                print(f"{name}: kept as {save_named(model, self._named(name, sampler, found, base))}")
+                self.watch.result(f"{name}: kept as {save_named(model, self._named(name, sampler, found, base))}")
             else:
-                print(f"{name}: not kept, since the sampler before is as good")
+                self.watch.result(f"{name}: not kept, since the sampler before is as good")
         write_results(plan.out, measured)
+        return SearchResult(plan.out, base, best)
 
     def _trials(self, model: Path) -> list[Row]:
         """A row for each trial that has a figure; one that was ended early, of the images it had."""

@@ -1,42 +1,36 @@
-"""Filling and printing the tables of ``elucidiff ablate`` and ``elucidiff curve``."""
+"""Tables of an ablation or a curve: what is measured is kept, what is missing is measured, and a report is made."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from elucidiff import parts
-from elucidiff.cli.common.progress import Progress
-from elucidiff.evaluation.ablation import (
+from elucidiff.evaluation.ablation.cells import (
     Ablation,
     Cell,
-    Column,
     Measured,
     ResultsLedger,
-    Table,
     fill,
-    markdown,
     missing_cells,
-    to_csv,
 )
-from elucidiff.evaluation.ablation.tables import resolution_of
+from elucidiff.evaluation.ablation.tables import Column, Table, markdown, resolution_of, to_csv
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.metrics import title_for
-from elucidiff.evaluation.results import ResultsTable
+from elucidiff.evaluation.results import ResultsTable, Row
 from elucidiff.files import write_whole
-from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.launch.interrupt import StoppedError
 from elucidiff.launch.lock import held
-from elucidiff.plain_data import first_difference, plain_value
+from elucidiff.launch.output_folder import check_same_work
+from elucidiff.launch.watch import Watch
+from elucidiff.plain_data import plain_value
 from elucidiff.sampling.sampler import KINDS
-from elucidiff.suggest import suggestion
+from elucidiff.suggest import known_names
 from elucidiff.untrusted import read_json
-
-T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -145,64 +139,87 @@ class Report:
         return name if extractor in name else f"{name} ({extractor})"
 
 
-def carry_out(ablation: Ablation, report: Report, *, only_plan: bool) -> int:
-    """Measure what is missing, print the table, and return the exit code.
+@dataclass(frozen=True)
+class Filled:
+    """What was measured, so far or at last.
+
+    Attributes:
+        title: of all tables.
+        tables: one for each metric, or one for all if there is a single budget; none where it was only planned.
+        folder: where everything is kept.
+        stopped: the signal that ended it before its time, if any.
+    """
+
+    title: str
+    tables: Sequence[Table]
+    folder: Path
+    stopped: str | None = None
+
+    def to_markdown(self) -> str:
+        """The tables in print."""
+        return markdown(self.title, list(self.tables))
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every measurement that the folder keeps: a row a configuration, budget, block of seeds and metric."""
+        return list(ResultsTable(self.folder).rows)
+
+
+def fill_tables(ablation: Ablation, report: Report, *, only_plan: bool = False, watch: Watch | None = None) -> Filled:
+    """Measure what is missing, and make the tables.
+
+    Args:
+        ablation: what there is to measure.
+        report: what is made of it, and where.
+        only_plan: say what there is to do and about how long it takes, and do nothing.
+        watch: is told how it goes, and may end it: then the tables are of what was measured so far.
 
     Raises:
         ValueError: something else was measured in the folder, or another process is at it.
         OSError: the folder cannot be written.
     """
+    watch = watch or Watch()
     with nullcontext() if only_plan else held(report.folder):
         merged = _checked(report)
         ledger = report.ledger(ablation)
         cells, missing = ablation.cells(), missing_cells(ablation, ledger)
-        _say(f"{len(cells) - len(missing)} of {len(cells)} measurements are there already, in {report.folder}")
+        watch.note(f"{len(cells) - len(missing)} of {len(cells)} measurements are there already, in {report.folder}")
         if missing:
             minutes = sum(ablation.seconds(cell) for cell, _ in missing) / 60
-            _say(f"{len(missing)} to make: about {_minutes(minutes)} on this machine, as fast as it is just now")
+            watch.note(
+                f"{len(missing)} to make: about {_minutes(minutes)} on this machine, as fast as it is just now"
+            )
         if only_plan:
-            return 0
+            return Filled(report.title, (), report.folder)
         write_whole(report.settings_file, json.dumps(merged, indent=1))
-        stopped = _measure(ablation, ledger, {cell: ablation.work(cell) for cell, _ in missing}, report.noun)
-        tables = report.tables(ablation, ledger)
-        text = markdown(report.title, tables)
-        write_whole(report.folder / f"{report.stem}.md", text)
-        write_whole(report.folder / f"{report.stem}.csv", to_csv(tables))
-    print(text)
-    if stopped is not None:
-        _say(f"stopped by {stopped}, what was measured is kept; the same command goes on from here")
-    return 130 if stopped == "SIGINT" else 0
+        stopped = _measure(ablation, ledger, {cell: ablation.work(cell) for cell, _ in missing}, report.noun, watch)
+        filled = Filled(report.title, report.tables(ablation, ledger), report.folder, stopped)
+        write_whole(report.folder / f"{report.stem}.md", filled.to_markdown())
+        write_whole(report.folder / f"{report.stem}.csv", to_csv(filled.tables))
+    return filled
 
 
-def chosen_from(rows: Mapping[str, str], only: str | None) -> dict[str, str]:
-    """Those of the rows, names and descriptions, that ``--only`` names; all without.
+def chosen_from(rows: Mapping[str, str], only: str | Sequence[str] | None) -> dict[str, str]:
+    """Those of the rows, names and descriptions, that ``only`` names; all without.
 
     Raises:
         ValueError: one is unknown; the message suggests the nearest.
     """
     if only is None:
         return dict(rows)
-    names = words(only)
-    for name in names:
-        if name not in rows:
-            raise ValueError(f"--only {only}: there is no configuration {name!r}; {suggestion(name, rows)}")
-    if not names:
-        raise ValueError(f"--only {only!r} names no configuration: choose some of {', '.join(rows)}")
+    names = known_names(only, rows, "only", "configuration")
     return {name: what for name, what in rows.items() if name in names}
 
 
-def words(text: str) -> list[str]:
-    """Names with commas between them, each once."""
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _measure(ablation: Ablation, ledger: ResultsLedger, work: Mapping[Cell, float], what: str) -> str | None:
+def _measure(
+    ablation: Ablation, ledger: ResultsLedger, work: Mapping[Cell, float], what: str, watch: Watch
+) -> str | None:
     """Fill the ledger; the signal that ended it before its time, if any."""
     finished = 0.0
-    with Progress(what, sum(work.values()), ablation.unit) as bar, Interrupt() as interrupt:
+    with watch.bar(what, sum(work.values()), ablation.unit) as bar:
 
         def tick(cell: Cell, share: float) -> None:
-            interrupt.stop_if_asked()
+            watch.stop_if_asked()
             bar.reach(finished + share * work[cell], f"{cell.configuration} @ {cell.nfe}, seed {cell.seed}")
 
         def done(cell: Cell, measured: Measured) -> None:
@@ -214,7 +231,7 @@ def _measure(ablation: Ablation, ledger: ResultsLedger, work: Mapping[Cell, floa
         try:
             fill(ablation, ledger, tick=tick, done=done)
         except StoppedError as error:
-            return error.signal
+            return error.signal or "stopped"
     return None
 
 
@@ -235,12 +252,10 @@ def _checked(report: Report) -> dict[str, Any]:
     evaluator = {name: before.get(name) or now[name] for name in ("extractor", "reference")}
     now |= {name: now[name] or evaluator[name] for name in evaluator}
     alike = {**before, **evaluator, "configurations": {name: known[name] for name in shared}}
-    if difference := first_difference(alike, {**now, "configurations": shared}):
-        name, old, new = difference
-        raise ValueError(
-            f"{report.folder} holds measurements with {name} {old}, now it is {new}: change it back, or choose "
-            "another --out"
-        )
+    check_same_work(
+        report.folder, "other measurements", alike, {**now, "configurations": shared},
+        "change it back, or choose another --out",
+    )  # fmt: skip
     return {**now, "configurations": {**known, **now["configurations"]}}
 
 
@@ -276,7 +291,3 @@ def _words(metric: str) -> str:
 
 def _minutes(minutes: float) -> str:
     return f"{minutes:.1f} minutes" if minutes < 100 else f"{minutes / 60:,.1f} hours"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,9 +1,8 @@
-"""The data set that a model was trained on, and the part of it that a model is to be judged by."""
+"""A model, or the exact denoiser of a data set, opened with what its samples are judged by."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,39 +10,17 @@ from typing import Any
 import torch
 
 import elucidiff
-from elucidiff.cli.common.labels import draw_labels_from
-from elucidiff.cli.common.progress import Progress
 from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.evaluation.ablation import open_evaluator
+from elucidiff.evaluation.ablation.measure import open_evaluator
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.reference import holds_statistics
 from elucidiff.interop.opening import checksum
-
-
-def load_guide(guide: Path, model: Path, device: torch.device) -> Denoiser:
-    """The guide, ready on its device.
-
-    Args:
-        guide: its model folder.
-        model: the folder of the model that is guided.
-        device: where to compute.
-
-    Raises:
-        ValueError: the two folders hold the same model, or the guide is damaged.
-        OSError: it cannot be read.
-    """
-    if checksum(guide) == checksum(model):
-        raise ValueError(
-            f"--guide {guide} is the same model as {model}, which changes nothing: give a smaller or an earlier one"
-        )
-    model_of_guide: Denoiser = elucidiff.load(guide).eval().to(device)
-    return model_of_guide
-
+from elucidiff.launch.watch import Watch
+from elucidiff.sampling.label_choice import draw_labels_from
 
 IDEAL = "ideal"
 
@@ -83,7 +60,7 @@ class StudiedModel:
             facts["data"] = {"name": self.data.name, "count": len(self.data), "shape": self.data.shape}
         return facts
 
-    def judge(
+    def evaluator(
         self,
         extractor: str,
         metrics: Sequence[str],
@@ -93,20 +70,21 @@ class StudiedModel:
         *,
         weights: Path | None = None,
         cache: Path | None = None,
-        between: Callable[[], object] = lambda: None,
+        watch: Watch | None = None,
     ) -> Evaluator | None:
-        """What samples are judged by, the reference described; see :func:`.open_evaluator`.
+        """What samples are evaluated by, the reference described; see :func:`.open_evaluator`.
 
         Args:
-            between: called between batches of the reference; may raise to end the work.
+            watch: is told how it goes, and may end it between batches of the reference.
         """
         if self.data is None:
             return None
-        with Progress("reference", len(self.data) if isinstance(self.data, Dataset) else 1, "images") as bar:
+        watch = watch or Watch()
+        with watch.bar("reference", len(self.data) if isinstance(self.data, Dataset) else 1, "images") as bar:
 
             def tick(images: int) -> None:
                 bar.advance(images)
-                between()
+                watch.stop_if_asked()
 
             shape = self.denoiser.sample_shape
             return open_evaluator(
@@ -125,6 +103,7 @@ def open_model(
     batch_size: int = 64,
     labels: str | None = None,
     any_class: bool = False,
+    watch: Watch | None = None,
 ) -> StudiedModel:
     """Open a model folder, or the exact denoiser of a data set.
 
@@ -137,6 +116,7 @@ def open_model(
         batch_size: images in one call of it.
         labels: what seeds draw their labels from; see :func:`.draw_labels_from`.
         any_class: likewise.
+        watch: is told what takes long.
 
     Raises:
         ValueError: nobody says what data there are, they do not fit the model, or are damaged; or the backend cannot
@@ -163,7 +143,7 @@ def open_model(
         )
     if backend == "compile":
         require_compiler(device)
-        print("compiling the network: this takes minutes", file=sys.stderr)
+        (watch or Watch()).note("compiling the network: this takes minutes")
     ready = with_backend(denoiser, backend, batch_sizes=[batch_size])
     return StudiedModel(ready, model_name(Path(model)), checksum(model), source, backend, labels)
 

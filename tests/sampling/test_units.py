@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from elucidiff import networks
-from elucidiff.cli.common.units import makes_pictures, range_advice, units
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.sampling import Sampler
+from elucidiff.sampling.units import makes_pictures, range_advice, units
 
 
 def model(*shape: int, **facts: Any) -> Denoiser:

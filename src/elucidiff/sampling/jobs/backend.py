@@ -1,22 +1,23 @@
-"""Which backend computes the networks of ``elucidiff sample``: settled once for all that do the same job."""
+"""Which backend computes the networks of a sampling job: settled once for all that do the same job."""
 
 from __future__ import annotations
 
 import math
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 from elucidiff.denoisers.backends import BACKENDS, Backend, Choice, choose, require_compiler, with_backend
 from elucidiff.denoisers.base import DenoiserModule
-from elucidiff.launch.coordination import is_main_process
-from elucidiff.sampling.jobs import Task
 from elucidiff.sampling.jobs.folder import job_begun_in
+from elucidiff.sampling.jobs.worker import Task
 from elucidiff.sampling.nfe import count_evaluations
 
-if TYPE_CHECKING:
-    from elucidiff.cli.sample import Options
+_MOST_A_STEP = 64
+"""More network evaluations than any solver takes in a step, with guidance and restarts."""
+
+Asked = Literal["auto"] | Backend
 
 
 @dataclass
@@ -26,20 +27,27 @@ class BackendSetting:
     Attributes:
         scratch: folder for exported networks, so that one process exports them for all.
         backend: None until it is settled.
+        note: is told what takes long; stays in the first process.
     """
 
     scratch: Path
     backend: Backend | None = None
+    note: Callable[[str], None] | None = None
 
-    def apply(self, options: Options, task: Task) -> Task:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "note": None}
+
+    def apply(self, asked: Asked, task: Task, out: Path, *, overwrite: bool = False) -> Task:
         """The task with its networks computed by the backend, which becomes a part of what the job is.
 
         Under auto a job that was begun keeps its backend. A new one gets what suits the amount of work, or eager if
         that turns out to be impossible here.
 
         Args:
-            options: what was asked for.
+            asked: the backend that was asked for, or "auto".
             task: with the denoisers as they were loaded.
+            out: folder of the job.
+            overwrite: whether what is there will be forgotten.
 
         Raises:
             ValueError: the backend cannot compute the networks here, or the folder holds another job.
@@ -47,28 +55,28 @@ class BackendSetting:
         """
         if self.backend is not None:
             return self._with(self.backend, task)
-        kept = None if options.backend != "auto" or options.overwrite else _begun_with(options.out)
+        kept = None if asked != "auto" or overwrite else _begun_with(out)
         notes: tuple[str, ...] = ()
-        if options.backend != "auto":
-            backend: Backend = options.backend
+        if asked != "auto":
+            backend: Backend = asked
         elif kept is not None:
             backend = kept
         else:
             choice = _chosen(task)
             backend, notes = choice.backend, (f"backend {choice.backend}: {choice.why}",)
-        if not options.overwrite:
+        if not overwrite:
             # Before seconds or minutes are spent.
-            _named(backend, task).folder(options.out).refuse_strangers()
+            _named(backend, task).folder(out).check()
         try:
             if backend == "compile":
                 require_compiler(task.device)
-                if is_main_process():
-                    print("compiling the network: this takes minutes", file=sys.stderr)
+                if self.note is not None:
+                    self.note("compiling the network: this takes minutes")
             made = self._with(backend, task)
         except ValueError as error:
             if kept is not None:
-                raise ValueError(f"{options.out} was begun with the backend {kept}: {error}") from error
-            if options.backend != "auto":
+                raise ValueError(f"{out} was begun with the backend {kept}: {error}") from error
+            if asked != "auto":
                 raise
             notes += (f"backend eager instead: {error}",)
             backend, made = "eager", self._with("eager", task)
@@ -90,8 +98,14 @@ def _chosen(task: Task) -> Choice:
     """The backend for a new job."""
     job, denoiser = task.job, task.denoiser
     guided = job.sampler.guided(denoiser, task.guide)
-    evaluations = len(job.seeds) * count_evaluations(job.sampler.prepare(guided), guided)
-    return choose(denoiser, evaluations, job.device, job.threads)
+    samples, steps = len(job.seeds), len(job.sampler.sigmas(guided)) - 1
+    return choose(
+        denoiser,
+        lambda: samples * count_evaluations(job.sampler.prepare(guided), guided),
+        job.device,
+        job.threads,
+        at_most=samples * steps * _MOST_A_STEP,
+    )
 
 
 def _named(backend: Backend, task: Task) -> Task:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from elucidiff.cli import sample_batch
 from elucidiff.cli.main import main
-from elucidiff.cli.sample import Options
 from elucidiff.launch.coordination import NoticeBoard
-from elucidiff.sampling.jobs import BatchSize, Task
+from elucidiff.sampling import Sampler, parse_seeds
+from elucidiff.sampling.jobs import BatchSize, Callbacks, Task, drawing
 from tests.sampling.jobs.tiny import contents, task
 from tests.sampling.tiny_model import save_tiny_model
 
@@ -43,7 +42,7 @@ def test_a_job_keeps_what_was_measured_first(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = Measured(8, 4)
-    monkeypatch.setattr(sample_batch, "fastest_batch_size", measured)
+    monkeypatch.setattr(drawing, "fastest_batch_size", measured)
     auto = ("--batch-size", "auto")
     out = tmp_path / "auto"
     assert sample(model, out, *auto, "--seeds", "0-39", "--processes", "1") == 0
@@ -79,13 +78,17 @@ def test_bad_sizes_are_refused(given: str, tmp_path: Path, model: Path, capsys: 
         f"elucidiff sample: error: --batch-size is {given!r}, but must be a number, or auto\n"
     )
     assert sample(model, tmp_path / "out", "--batch-size", "0") == 2
-    assert "batch size is 0, but must be at least 1" in capsys.readouterr().err
+    assert "--batch-size is 0, but must be at least 1" in capsys.readouterr().err
 
 
 def test_launched_processes_take_the_word_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measured(8)
-    monkeypatch.setattr(sample_batch, "fastest_batch_size", measured)
-    store, asked = dist.HashStore(), Options(Path("model"), out=tmp_path / "none", batch_size="auto")
+    monkeypatch.setattr(drawing, "fastest_batch_size", measured)
+    store = dist.HashStore()
+    order = drawing.Order(
+        Path("model"), tmp_path / "none", parse_seeds("0-99"), Sampler(), None, False, None, "folder", None, 1, "cpu",
+        "auto", False,
+    )  # fmt: skip
     prepared: list[int | None] = []
 
     def prepare(size: int, index: int | None) -> Task:
@@ -95,7 +98,7 @@ def test_launched_processes_take_the_word_of_the_first(tmp_path: Path, monkeypat
     monkeypatch.setenv("LOCAL_RANK", "0")
     for rank in range(2):
         board = NoticeBoard(store, rank, 2)
-        monkeypatch.setattr(sample_batch, "notice_board", lambda board=board: board)
-        assert sample_batch.batch_size_for(asked, None, prepare) == 8
+        monkeypatch.setattr(drawing, "notice_board", lambda board=board: board)
+        assert drawing.batch_size_for(order, "auto", None, prepare, Callbacks()) == 8
     assert prepared == [0], "only the first measures, on a device of its own"
     assert measured.processes == [2]

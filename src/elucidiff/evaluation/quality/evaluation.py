@@ -1,0 +1,301 @@
+"""How good samples or pictures are, from opening them to the table: what ``elucidiff evaluate`` does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import elucidiff
+from elucidiff.data.dataset import Dataset
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.class_frequencies import frequencies_advice
+from elucidiff.evaluation.quality.evaluator import Evaluator, check_images
+from elucidiff.evaluation.quality.features import Described, describe
+from elucidiff.evaluation.quality.metrics import check_metrics, metrics_of
+from elucidiff.evaluation.quality.pictures import open_images
+from elucidiff.evaluation.quality.principal import extractor_by_name
+from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
+from elucidiff.evaluation.quality.reference import holds_statistics, open_reference
+from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.evaluation.quality.subject import ImagesOrModel, Labels, Subject, open_subject
+from elucidiff.files import remove_unfinished, write_whole
+from elucidiff.launch.lock import held
+from elucidiff.launch.output_folder import check_same_work
+from elucidiff.launch.watch import Watch
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.suggest import names_in
+from elucidiff.untrusted import read_json
+
+RESULTS, TABLE, FEATURES = "results.json", "results.md", "features"
+_DEFAULT = ["fid", "kid"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of samples or pictures, and how they came about.
+
+    Attributes:
+        title: of what was evaluated.
+        about: a line about it.
+        quality: the metrics, each with its error, and warnings.
+        nfe: network evaluations a sample; None for pictures.
+        facts: all that decides the results, JSON-able.
+    """
+
+    title: str
+    about: str
+    quality: Quality
+    nfe: float | None
+    facts: Mapping[str, Any]
+
+    def __getitem__(self, metric: str) -> Measured:
+        """A metric by its name: its ``value`` and ``error``."""
+        return self.quality.figures[metric]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, JSON-able."""
+        cost = {} if self.nfe is None else {"nfe": self.nfe}
+        return {**self.quality.to_dict(), **cost, "facts": dict(self.facts)}
+
+    def to_markdown(self) -> str:
+        """The table and what it is of, the same each time."""
+        return f"# {self.title}\n\n{self.about}\n\n{markdown(self.quality)}"
+
+    def save(self, folder: Path) -> None:
+        """Write ``results.json`` and ``results.md``.
+
+        Raises:
+            OSError: one cannot be written.
+        """
+        write_whole(folder / TABLE, self.to_markdown())
+        write_whole(folder / RESULTS, json.dumps(self.to_dict(), indent=1) + "\n")
+
+
+def evaluate(
+    images: ImagesOrModel,
+    reference: str | os.PathLike[str] | Dataset,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    extractor: str = "inception-v3",
+    weights: Path | None = None,
+    repeats: int = 1,
+    count: int | None = None,
+    sampler: Sampler | str | None = None,
+    seeds: str | Sequence[int] | None = None,
+    labels: Labels = None,
+    any_class: bool = False,
+    guide: Path | Denoiser | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    extractor_batch_size: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    cache: Path | None = None,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Measure how good samples or pictures are against reference data: FID and the like, each with its error.
+
+    Example::
+
+        found = ed.evaluation.evaluate(
+            "runs/demo/model", "digits", extractor="pca-20", metrics="fid,kid",
+            sampler="heun steps=karras:n=8", seeds=range(1000),
+        )
+        found["fid"].value, found["fid"].error, found.nfe
+        print(found.to_markdown())
+
+    Args:
+        images: a model folder or a denoiser, whose samples are drawn as they are needed and not kept; or pictures: a
+            data set, its name, or a path.
+        reference: what to compare with: a data set, its name or path, or a ``.npz`` of statistics.
+        metrics: some of fid, fid_infinity, kid, precision, recall and is (fid and kid; for statistics fid alone).
+        extractor: describes images; see :func:`.extractor_by_name`.
+        weights: file with its weights, where they are not to be fetched.
+        repeats: split seeds or pictures into so many blocks; errors are then those of the mean over blocks.
+        count: of pictures: take so many, evenly spread.
+        sampler: of a model: how to draw, an object or a text such as "ipndm:order=3 steps=karras:n=8".
+        seeds: of a model: one sample each, a text such as "0-9999" (the default) or numbers.
+        labels: of a model: names, numbers or rows, taken in turn; None lets each seed draw its own.
+        any_class: take classes that the training data did not have.
+        guide: of a model: the worse model of autoguidance.
+        batch_size: of a model: samples in one call of the network (16).
+        device: where to compute.
+        extractor_batch_size: images in one call of the extractor (8 on a CPU, 64 elsewhere).
+        out: folder for results and features of samples, in which what was stopped goes on; None keeps nothing.
+        overwrite: write over the results of another evaluation.
+        cache: folder for features of data sets.
+        watch: is told how it goes, and may end it.
+
+    Raises:
+        ValueError: something of what was asked for is wrong or does not fit the rest, or ``out`` holds other results.
+        OSError: something cannot be read, written or fetched.
+    """
+    watch = watch or Watch()
+    place = choose_device(device)
+    if isinstance(reference, os.PathLike):
+        reference = os.fspath(reference)
+    if metrics is None:
+        chosen = _DEFAULT[:1] if isinstance(reference, str) and holds_statistics(reference) else _DEFAULT
+    else:
+        chosen = _known(metrics)
+    subject = open_subject(
+        images, place, sampler=sampler, seeds=seeds, labels=labels, any_class=any_class, guide=guide,
+        batch_size=batch_size, count=count, watch=watch,
+    )  # fmt: skip
+    each = _count_of_each(len(subject.images), repeats)
+    with contextlib.ExitStack() as stack:
+        if out is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elucidiff-")))
+        else:
+            folder = Path(out)
+            stack.enter_context(held(folder))
+        evaluator = evaluator_for(
+            subject, reference, chosen, each, extractor, place,
+            weights=weights, batch_size=extractor_batch_size, cache=cache, watch=watch,
+        )  # fmt: skip
+        facts = _facts(subject, evaluator, repeats)
+        if out is not None and not overwrite:
+            _check_results(folder, facts)
+        described = _described(subject, evaluator, folder / FEATURES, cache, watch)
+        quality = _quality(evaluator, described, each, watch)
+        nfe = float(described.cost.mean()) if subject.is_model else None
+        found = Evaluation(subject.title, subject.about(described), quality, nfe, facts)
+        if out is not None:
+            found.save(folder)
+    return found
+
+
+def evaluator_for(
+    subject: Subject,
+    reference: str | Dataset,
+    metrics: Sequence[str],
+    count: int,
+    extractor: str,
+    device: torch.device,
+    *,
+    weights: Path | None = None,
+    batch_size: int | None = None,
+    cache: Path | None = None,
+    watch: Watch | None = None,
+) -> Evaluator:
+    """What images are evaluated by. Everything is checked before anything is described.
+
+    Args:
+        subject: the images.
+        reference: see :func:`evaluate`.
+        metrics: by name.
+        count: images in each block.
+        extractor: see :func:`.extractor_by_name`.
+        device: where to compute.
+        weights: of the extractor.
+        batch_size: images in one call of it.
+        cache: folder for features of data sets.
+        watch: is told how it goes, and may end it.
+
+    Raises:
+        ValueError: something does not fit the rest, or a file is damaged.
+        OSError: something cannot be read, written or fetched.
+    """
+    watch = watch or Watch()
+    source: Dataset | Path
+    if isinstance(reference, Dataset):
+        source = reference
+    else:
+        source = Path(reference).expanduser() if holds_statistics(reference) else open_images(reference)
+    made = extractor_by_name(extractor, source, device=device, batch_size=batch_size, weights=weights)
+    check_metrics(metrics, made, source.name, isinstance(source, Dataset))
+    if isinstance(source, Dataset):
+        check_images(made, metrics, subject.shape, subject.dtype, count, source, len(source))
+        if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
+            watch.note(advice)
+    else:
+        made.check(subject.shape, subject.dtype)
+    with watch.bar("reference", len(source) if isinstance(source, Dataset) else 1, "images") as bar:
+        described = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
+    evaluator = Evaluator(made, described, metrics)
+    evaluator.check(subject.shape, subject.dtype, count)
+    return evaluator
+
+
+def _known(metrics: str | Sequence[str]) -> list[str]:
+    names = names_in(metrics)
+    try:
+        return list(metrics_of(names))
+    except ValueError as error:
+        raise ValueError(f"--metrics {metrics if isinstance(metrics, str) else ','.join(metrics)}: {error}") from None
+
+
+def _ticking(advance: Callable[[float], object], watch: Watch) -> Callable[[float], None]:
+    def tick(amount: float) -> None:
+        advance(amount)
+        watch.stop_if_asked()
+
+    return tick
+
+
+def _count_of_each(total: int, repeats: int) -> int:
+    if repeats < 1:
+        raise ValueError(f"--repeats is {repeats}, but must be at least 1")
+    if total % repeats:
+        raise ValueError(f"{total} images cannot be split into {repeats} equal blocks: choose another --repeats")
+    return total // repeats
+
+
+def _facts(subject: Subject, evaluator: Evaluator, repeats: int) -> dict[str, Any]:
+    """What decides the results, as JSON-able values."""
+    facts = {
+        "elucidiff": elucidiff.__version__,
+        "torch": torch.__version__,
+        **subject.facts,
+        "reference": evaluator.reference.sha256,
+        "extractor": evaluator.extractor.id,
+        "extractor_batch_size": evaluator.extractor.batch_size,
+        "metrics": list(evaluator.metrics),
+        "repeats": repeats,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def _check_results(folder: Path, facts: Mapping[str, Any]) -> None:
+    path = folder / RESULTS
+    if not path.exists():
+        return
+    try:
+        before = dict(read_json(path)["facts"])
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f"{path} is damaged: delete it, or add --overwrite") from None
+    check_same_work(folder, "the results of another evaluation", before, facts)
+
+
+def _described(subject: Subject, evaluator: Evaluator, folder: Path, cache: Path | None, watch: Watch) -> Described:
+    """Features of all images, those of a model in the folder of results, others where those of references are."""
+    store = subject.store(folder, evaluator.extractor, cache)
+    with watch.bar(subject.doing, len(subject.images), "images") as bar:
+        if subject.is_model and store.folder.is_dir():
+            remove_unfinished(store.folder)
+        images = subject.ready(watch.stop_if_asked)
+        return describe(images, evaluator.extractor, store, _ticking(bar.advance, watch))
+
+
+def _quality(evaluator: Evaluator, described: Described, count: int, watch: Watch) -> Quality:
+    rows = described.rows
+    starts = range(0, len(rows), count)
+    alone = len(starts) == 1  # else errors are found from the repeats
+    with watch.bar("judging", evaluator.steps if alone else len(starts), "steps") as bar:
+        tick = _ticking(bar.advance, watch)
+        found = []
+        for start in starts:
+            found.append(evaluator.quality(rows[start : start + count], lambda: tick(1), errors=alone))
+            if not alone:
+                tick(1)
+    return repeated(found)

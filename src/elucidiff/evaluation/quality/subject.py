@@ -1,0 +1,184 @@
+"""Images that are to be evaluated: the samples of a model, or pictures that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elucidiff.data.dataset import Dataset, Fingerprint
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.evaluation.class_frequencies import told_classes
+from elucidiff.evaluation.quality.extractors import Extractor
+from elucidiff.evaluation.quality.features import BlockStore, Described, OfDataset
+from elucidiff.evaluation.quality.pictures import open_images
+from elucidiff.evaluation.quality.reference import kept_features
+from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.interop.opening import checksum, load, load_guide
+from elucidiff.launch.watch import Watch
+from elucidiff.sampling.label_choice import labels_or_uniform
+from elucidiff.sampling.ranges import range_advice
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.seeds import seed_ranges
+from elucidiff.sampling.units import of_8_bits
+
+_SEEDS, _BATCH_SIZE = "0-9999", 16
+
+Labels = str | Tensor | Sequence[Any] | None
+ImagesOrModel = str | os.PathLike[str] | Dataset | Denoiser
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Images that are to be evaluated.
+
+    Attributes:
+        title: what they are.
+        images: the images.
+        shape: of an image, (C, *spatial).
+        dtype: torch.uint8 for pictures.
+        facts: what decides them, as JSON-able values.
+        fingerprint: of pictures; None for a model.
+    """
+
+    title: str
+    images: OfModel | OfDataset
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    facts: dict[str, Any]
+    fingerprint: Fingerprint | None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the images are samples of a model."""
+        return self.fingerprint is None
+
+    @property
+    def doing(self) -> str:
+        """What it is to describe them, for a progress bar."""
+        return "sampling" if self.is_model else "describing"
+
+    def store(self, folder: Path, extractor: Extractor, cache: Path | None) -> BlockStore:
+        """Where their features are kept."""
+        if self.fingerprint is not None:
+            return kept_features(self.fingerprint, extractor, cache)
+        decides = {name: value for name, value in self.facts.items() if name != "seeds"}
+        digits = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        return BlockStore(folder / f"{extractor.key}-{digits}")
+
+    def ready(self, between: Callable[[], object]) -> OfModel | OfDataset:
+        """The images, such that ``between`` is called between batches of samples."""
+        return replace(self.images, between=between) if isinstance(self.images, OfModel) else self.images
+
+    def about(self, described: Described) -> str:
+        """A line for the report."""
+        if isinstance(self.images, OfModel):
+            evaluations = described.cost.mean()
+            classes = told_classes(self.images)
+            told = f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
+            return f"{told}, {classes}" if classes else told
+        return f"{len(self.images):,} pictures, sha256 {self.facts['sha256'][:16]}"
+
+    def cost(self, described: Described) -> dict[str, Any]:
+        """Network evaluations a sample, for the results."""
+        return {"nfe": float(described.cost.mean())} if self.is_model else {}
+
+
+def is_model(images: ImagesOrModel) -> bool:
+    """Whether images are to be drawn from a model: a denoiser, or the path of a model folder."""
+    if isinstance(images, (Dataset, Denoiser)):
+        return isinstance(images, Denoiser)
+    return (Path(images).expanduser() / "model.json").is_file()
+
+
+def open_subject(
+    images: ImagesOrModel,
+    device: torch.device,
+    *,
+    sampler: Sampler | str | None = None,
+    seeds: str | Sequence[int] | None = None,
+    labels: Labels = None,
+    any_class: bool = False,
+    guide: Path | Denoiser | None = None,
+    batch_size: int | None = None,
+    count: int | None = None,
+    watch: Watch | None = None,
+) -> Subject:
+    """Open what is to be evaluated, and check it; see :func:`.evaluate`.
+
+    Raises:
+        ValueError: something of what was asked for is wrong, or does not fit the rest.
+        OSError: something cannot be read.
+    """
+    if is_model(images):
+        assert not isinstance(images, Dataset)
+        if count is not None:
+            raise ValueError(f"--images is about pictures, but {images} is a model: say how many with --seeds")
+        choices = Sampler() if sampler is None else Sampler.parse(sampler) if isinstance(sampler, str) else sampler
+        return _samples(
+            images, device, choices, seeds, labels, any_class, guide,
+            _BATCH_SIZE if batch_size is None else batch_size, watch or Watch(),
+        )  # fmt: skip
+    of_a_model = {"seeds": seeds, "labels": labels, "batch_size": batch_size, "sampler": sampler, "guide": guide}
+    if given := [name for name, value in of_a_model.items() if value is not None]:
+        flag = given[0].replace("_", "-")
+        raise ValueError(f"--{flag} is about a model's samples, but {images} is no model folder: leave it out")
+    assert not isinstance(images, Denoiser)
+    dataset = images if isinstance(images, Dataset) else open_images(str(images))
+    if count is not None:
+        if not 1 <= count <= len(dataset):
+            raise ValueError(f"--images is {count}, but {images} holds {len(dataset)} of them")
+        dataset = dataset.select(evenly_spread(np.arange(len(dataset)), count))
+    fingerprint = dataset.without_labels().verify()
+    facts = {"images": dataset.name, "count": len(dataset), "sha256": fingerprint.sha256}
+    return Subject(dataset.name, OfDataset(dataset), dataset.shape, dataset.dtype, facts, fingerprint)
+
+
+def _samples(
+    model: str | os.PathLike[str] | Denoiser,
+    device: torch.device,
+    sampler: Sampler,
+    seeds: str | Sequence[int] | None,
+    labels: Labels,
+    any_class: bool,
+    guide: Path | Denoiser | None,
+    batch_size: int,
+    watch: Watch,
+) -> Subject:
+    ranges = seed_ranges(_SEEDS if seeds is None else seeds)
+    if (twice := ranges.first_repeated()) is not None:
+        raise ValueError(f"--seeds {seeds}: {twice} is there twice, which would count its sample twice")
+    folder = None if isinstance(model, Denoiser) else Path(model).expanduser()
+    denoiser = model.to(device) if isinstance(model, Denoiser) else load(Path(model).expanduser(), device)
+    guided_by = guide if guide is None or isinstance(guide, Denoiser) else load_guide(guide, folder, device)
+    sigmas = sampler.sigmas(sampler.guided(denoiser, guided_by))  # refuses what the models do not know
+    if advice := range_advice(sigmas, denoiser):
+        watch.note(f"warning: {advice}")
+    asked = labels_or_uniform(labels, denoiser, any_class=any_class)
+    if batch_size < 1:
+        raise ValueError(f"--batch-size is {batch_size}, but must be at least 1")
+    images = OfModel(denoiser, sampler, ranges, asked, batch_size, guided_by, of_8_bits(denoiser))
+    facts = images.facts(_identity(model), None if guide is None else _identity(guide))
+    facts |= {"device": device.type, "seeds": str(ranges)}
+    title = "samples" if isinstance(model, Denoiser) else str(model)
+    dtype = torch.uint8 if images.rounded else torch.float32
+    return Subject(title, images, tuple(denoiser.sample_shape), dtype, facts, None)
+
+
+def _identity(model: str | os.PathLike[str] | Denoiser) -> str:
+    """The checksum of a model folder, or of the weights of a denoiser that is none."""
+    if not isinstance(model, Denoiser):
+        return checksum(Path(model).expanduser())
+    total = hashlib.sha256(repr(model.preconditioning).encode())
+    for name, value in model.state_dict().items():
+        total.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

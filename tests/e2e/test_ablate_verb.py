@@ -118,7 +118,7 @@ def test_settings_that_an_older_program_did_not_know(elucidiff: Run, blurs: Path
         path.write_text(json.dumps({**kept, "configurations": older}))
         done = elucidiff(*words)
         assert done.returncode == code, done.stderr
-    assert "alpha-0.5.solver.alpha 1.0, now it is 0.5" in done.stderr
+    assert "alpha-0.5.solver.alpha is 1.0, not 0.5" in done.stderr
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnx"])
@@ -195,7 +195,7 @@ def test_bad_input(elucidiff: Run, model: Path, blurs: Path, pictures: str, tmp_
     out = tmp_path / "out"
     sampling = ("sampling", model, "--data", blurs, "--out", out, *QUICK)
     assert "unknown table 'chrun'; did you mean 'churn'" in says("chrun")
-    assert "there is no configuration 'emd'; did you mean 'edm'" in says(*sampling, "--only=vp,emd")
+    assert "'emd' is unknown; did you mean 'edm'" in says(*sampling, "--only=vp,emd")
     assert "--nfe is '5;9'" in says(*sampling, "--nfe=5;9")
     assert "budget of 2" in says(*sampling, "--nfe=2")
     assert "name the data that it was trained on" in says("sampling", model, "--data", pictures, "--out", out)
@@ -211,9 +211,9 @@ def test_bad_input(elucidiff: Run, model: Path, blurs: Path, pictures: str, tmp_
     assert not out.exists()
 
     assert elucidiff("ablate", *sampling, "--only=edm").returncode == 0
-    assert "images 20, now it is 24" in says(*sampling, "--images=24")
-    assert "kind sampling, now it is alpha" in says("alpha", *sampling[1:])
-    assert "backend eager, now it is onnx" in says(*sampling, "--backend=onnx")
+    assert "images is 20, not 24" in says(*sampling, "--images=24")
+    assert "kind is sampling, not alpha" in says("alpha", *sampling[1:])
+    assert "backend is eager, not onnx" in says(*sampling, "--backend=onnx")
     (out / "results.csv").write_text("configuration,value\nedm,1\n")
     assert "is no table of results" in says(*sampling)
     (out / "ablation.json").write_text(json.dumps({"kind": "sampling"}))

@@ -252,7 +252,7 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert "did you mean 'heun'" in says(*words, "--solvers=huen")
     assert "did you mean 'karras'" in says(*words, "--steps=karas")
     assert "did you mean 'truncation_error'" in says(*words, "--metrics=truncation-error")
-    assert "names no figure" in says(*words, "--metrics=,")
+    assert "names no metric" in says(*words, "--metrics=,")
     assert "rk45 chooses its own steps" in says(*words, "--solvers", "rk45", "heun")
     assert "rho of steps karras is '3;7', but must be a number" in says(*words, "--steps=karras:rho=3;7")
     assert "--nfe has a value twice" in says(*words, "--nfe=5,5")
@@ -273,8 +273,8 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert not out.exists()
 
     assert elucidiff("curve", *words, "--nfe=4").returncode == 0
-    assert "images 20, now it is 24" in says(*words, "--nfe=4", "--images=24")
-    assert "backend eager, now it is onnx" in says(*words, "--nfe=4", "--backend=onnx")
+    assert "images is 20, not 24" in says(*words, "--nfe=4", "--images=24")
+    assert "backend is eager, not onnx" in says(*words, "--nfe=4", "--backend=onnx")
     assert "model " in says("ideal", noise, "--nfe=4", "--out", out, *QUICK)
     assert "extractor pca-3" in says(*words, "--nfe=4", "--extractor=pca-4")
     table = (out / "results.csv").read_text()

@@ -14,8 +14,8 @@ from elucidiff.sampling.jobs.folder import job_begun_in
 from elucidiff.sampling.jobs.worker import Task
 from elucidiff.sampling.nfe import count_evaluations
 
-_MOST_A_STEP = 64
-"""More network evaluations than any solver takes in a step, with guidance and restarts."""
+_MOST_A_STEP = 8
+"""No fewer network evaluations than a step takes, under guidance."""
 
 Asked = Literal["auto"] | Backend
 
@@ -99,12 +99,13 @@ def _chosen(task: Task) -> Choice:
     job, denoiser = task.job, task.denoiser
     guided = job.sampler.guided(denoiser, task.guide)
     samples, steps = len(job.seeds), len(job.sampler.sigmas(guided)) - 1
+    unsettled = job.sampler.restarts is not None or job.sampler.solver.adaptive
     return choose(
         denoiser,
         lambda: samples * count_evaluations(job.sampler.prepare(guided), guided),
         job.device,
         job.threads,
-        at_most=samples * steps * _MOST_A_STEP,
+        at_most=math.inf if unsettled else samples * steps * _MOST_A_STEP,
     )
 
 

@@ -151,6 +151,9 @@ class Order:
         # Refuses guidance that the models are not made for, and a range that they do not know.
         sigmas = self.sampler.sigmas(self.sampler.guided(denoiser, guide))
         models = {"model": self.model, "guide": self.guide}
+        shard_size = self.shard_size
+        if shard_size is None:
+            shard_size = shard_size_for(self.output, len(self.seeds), batch_size)
         job = Job(
             self.sampler,
             self.seeds,
@@ -160,7 +163,7 @@ class Order:
             device=device.type,
             pictures=makes_pictures(denoiser),
             output=self.output,
-            shard_size=self.shard_size or shard_size_for(self.output, len(self.seeds), batch_size),
+            shard_size=shard_size,
             facts={name: opening.checksum(path) for name, path in models.items() if path is not None},
         )
         about: dict[str, Any] = {

@@ -265,6 +265,10 @@ def parts_of(kind: str) -> Mapping[str, type]:
 
     Raises:
         ValueError: there is no such kind, or a plugin cannot be imported.
+
+    >>> import elucidiff as ed
+    >>> "heun" in ed.parts.parts_of("solver")
+    True
     """
     known = kind_named(kind)
     _import_home(known.home)
@@ -277,6 +281,10 @@ def find(kind: str, name: str) -> type:
 
     Raises:
         ValueError: there is none of that name; the message names the nearest, and how to add one's own.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.find("solver", "heun") is ed.solvers.Heun
+    True
     """
     known = kind_named(kind)
     _import_home(known.home)
@@ -295,6 +303,10 @@ def name_of(value: object) -> str:
 
     Raises:
         ValueError: it is not registered; the message says how to.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.name_of(ed.solvers.Heun())
+    'heun'
     """
     mark = type(value).__dict__.get(_MARK)
     if mark is None:
@@ -305,7 +317,12 @@ def name_of(value: object) -> str:
 
 
 def settings(cls: type) -> tuple[Setting, ...]:
-    """The settings of a part in the order of its fields; what no text can spell, such as functions, is left out."""
+    """The settings of a part in the order of its fields; what no text can spell, such as functions, is left out.
+
+    >>> import elucidiff as ed
+    >>> [each.name for each in ed.parts.settings(ed.solvers.IPNDM)]
+    ['order']
+    """
     if cls not in _SETTINGS:
         _SETTINGS[cls] = _settings(cls)
     return _SETTINGS[cls]
@@ -327,7 +344,12 @@ def _settings(cls: type) -> tuple[Setting, ...]:
 
 
 def summary(cls: type) -> str:
-    """The first sentence or formula of a part's docstring, in one line, without marks of reStructuredText."""
+    """The first sentence or formula of a part's docstring, in one line, without marks of reStructuredText.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.summary(ed.Churn)[:30]
+    'How much noise is added before'
+    """
     return _plain_line((inspect.getdoc(cls) or "").split("\n\n")[0]).rstrip(":")
 
 
@@ -348,6 +370,10 @@ def parse(kind: str, text: str, like: object | None = None) -> Any:
 
     Raises:
         ValueError: no such part or setting, or a value of the wrong type or out of its range.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.parse("churn", "30,sigma_min=0.05").amount
+    30.0
     """
     known = kind_named(kind)
     name, colon, rest = text.strip().partition(":")
@@ -383,6 +409,10 @@ def to_text(value: object) -> str:
 
     Raises:
         ValueError: it is not registered, or holds what no text can spell.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_text(ed.solvers.IPNDM(order=3))
+    'ipndm:order=3'
     """
     name = name_of(value)
     _check_spelled(value)
@@ -401,6 +431,10 @@ def to_plain(value: object) -> dict[str, Any]:
 
     Raises:
         ValueError: it is not registered, or holds what cannot be written.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_plain(ed.solvers.IPNDM(order=3))
+    {'type': 'ipndm', 'order': 3}
     """
     name = name_of(value)
     _check_spelled(value)
@@ -415,6 +449,10 @@ def from_plain(kind: str, values: object) -> Any:
 
     Raises:
         ValueError: it is no such form, no such part or setting is known, or a value is of the wrong type or range.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.from_plain("solver", {"type": "ipndm"})
+    IPNDM(order=4)
     """
     known = kind_named(kind)
     if isinstance(values, Mapping) and known.bare is not None:
@@ -440,6 +478,10 @@ def resolve(kind: str, value: Any) -> Any:
     Raises:
         TypeError: it is none of these.
         ValueError: a text or plain form means no part.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.resolve("solver", "heun") == ed.parts.resolve("solver", ed.solvers.Heun())
+    True
     """
     known = kind_named(kind)
     if isinstance(value, str):

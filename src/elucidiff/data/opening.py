@@ -207,6 +207,11 @@ def open(
     Raises:
         OSError: nothing is there, or it cannot be read.
         ValueError: it is damaged, or not a data set; the message names the file.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> len(digits), digits.shape, digits.label_dim
+    (1797, (1, 8, 8), 10)
     """
     if max_size is not None and max_size < 1:
         raise ValueError(f"max_size is {max_size}, but must be at least 1")

@@ -27,6 +27,11 @@ def to_unit(images: Tensor) -> Tensor:
 
     Raises:
         ValueError: ``images`` are neither uint8 nor floating point.
+
+    >>> import torch
+    >>> import elucidiff as ed
+    >>> ed.data.to_unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [-1.0, 1.0]
     """
     if images.dtype == torch.uint8:
         return images.to(torch.float32).div_(127.5).sub_(1)
@@ -36,5 +41,11 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as 8-bit ones: 127.5 x + 128, clipped to [0, 255] and truncated; same shape."""
+    """Images in [-1, 1] as 8-bit ones: 127.5 x + 128, clipped to [0, 255] and truncated; same shape.
+
+    >>> import torch
+    >>> import elucidiff as ed
+    >>> ed.data.to_uint8(torch.tensor([-1.0, 1.0])).tolist()
+    [0, 255]
+    """
     return (x * 127.5 + 128).clip(0, 255).to(torch.uint8)

@@ -47,6 +47,10 @@ class Guidance:
 
     Raises:
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler(guidance=ed.guided.Guidance(2, sigma_max=5)).to_text()
+    'guidance=guidance:weight=2,sigma_max=5'
     """
 
     weight: float = setting(1.0, search=(1.0, 3.0))

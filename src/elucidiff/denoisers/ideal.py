@@ -36,6 +36,11 @@ class DataPosterior(DenoiserModule):
 
     Raises:
         ValueError: no points, points that are not finite, or labels that do not fit them.
+
+    >>> import elucidiff as ed
+    >>> D = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> float(D(torch.tensor([[0.0]]), torch.tensor(1.0)))
+    0.0
     """
 
     sample_shape: tuple[int, ...] = ()
@@ -172,6 +177,11 @@ class GaussianMixture(DenoiserModule):
     Raises:
         ValueError: shapes or labels that do not fit, values that are not finite, weights that are not positive, or a
             covariance that is not symmetric positive semi-definite.
+
+    >>> import elucidiff as ed
+    >>> D = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.ones(1, 1, 1), torch.ones(1))
+    >>> float(D(torch.tensor([[2.0]]), torch.tensor(1.0)))
+    1.0
     """
 
     sample_shape: tuple[int, ...] = ()

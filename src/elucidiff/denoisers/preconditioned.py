@@ -41,6 +41,14 @@ class Denoiser(DenoiserModule):
         takes: which labels the network takes.
         facts: what is known about the model beyond its numbers, kept in ``model.json``: ``data`` (what it was trained
             on) and ``provenance`` (how it came to be). JSON-able values only.
+
+    >>> import elucidiff as ed
+    >>> class Zero(torch.nn.Module):
+    ...     def forward(self, x, c_noise):
+    ...         return torch.zeros_like(x)
+    >>> D = ed.Denoiser(Zero(), ed.preconditioning.EDM(sigma_data=0.5))
+    >>> float(D(torch.ones(1, 1, 1, 1), torch.tensor([0.5])))
+    0.5
     """
 
     network: nn.Module

@@ -16,7 +16,14 @@ from elucidiff.parts import part, setting
 
 
 class Objective(ABC):
-    """E over sigma ~ p_train, y ~ data, n ~ N(0, sigma^2 I) of lambda(sigma) |D(y + n; sigma) - y|^2."""
+    """E over sigma ~ p_train, y ~ data, n ~ N(0, sigma^2 I) of lambda(sigma) |D(y + n; sigma) - y|^2.
+
+    >>> import elucidiff as ed
+    >>> images = torch.zeros(2, 1, 4, 4)
+    >>> loss = ed.objectives.EDM().loss(lambda x, sigma, labels=None: images, images)
+    >>> loss.shape, float(loss.sum())
+    (torch.Size([2, 1, 4, 4]), 0.0)
+    """
 
     @property
     @abstractmethod
@@ -90,6 +97,11 @@ class EDM(Objective):
 
     Raises:
         ValueError: p_mean is not finite, or p_std or sigma_data is not positive and finite.
+
+    >>> import elucidiff as ed
+    >>> objective = ed.objectives.EDM(sigma_data=0.5)
+    >>> float(objective.weight(0.5)), objective.noise.sample((4,)).shape
+    (8.0, torch.Size([4]))
     """
 
     p_mean: float = setting(-1.2, search=(-2.5, 0.5))
@@ -123,6 +135,10 @@ class VP(Objective):
 
     Raises:
         ValueError: bad beta values (see the schedule), or epsilon_t not between 0 and 1.
+
+    >>> import elucidiff as ed
+    >>> float(ed.objectives.VP().weight(0.5))
+    4.0
     """
 
     beta_d: float = 19.9
@@ -150,6 +166,10 @@ class VE(Objective):
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max < infinity.
+
+    >>> import elucidiff as ed
+    >>> float(ed.objectives.VE().weight(2.0))
+    0.25
     """
 
     sigma_min: float = 0.02

@@ -68,6 +68,11 @@ class EDM(Preconditioning):
 
     Raises:
         ValueError: sigma_data is not positive and finite, or not 0 <= sigma_min < sigma_max.
+
+    >>> import elucidiff as ed
+    >>> edm = ed.preconditioning.EDM(sigma_data=0.5)
+    >>> float(edm.c_skip(0.5)), float(edm.c_noise(1.0))
+    (0.5, 0.0)
     """
 
     sigma_data: float = 0.5
@@ -170,6 +175,10 @@ class VE(Preconditioning):
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max < infinity.
+
+    >>> import elucidiff as ed
+    >>> float(ed.preconditioning.VE().c_out(3.0))
+    3.0
     """
 
     sigma_min: float = 0.02

@@ -29,6 +29,11 @@ class Schedule(ABC):
 
     Raises:
         ValueError: the scaling is unknown.
+
+    >>> import elucidiff as ed
+    >>> schedule = ed.schedules.VP()
+    >>> round(float(schedule.sigma(1.0)), 2), round(float(schedule.scale(1.0)), 6)
+    (152.17, 0.006572)
     """
 
     scaling: str = field(default="none", kw_only=True)
@@ -106,7 +111,12 @@ class Schedule(ABC):
 @part("schedule", "edm")
 @dataclass(frozen=True)
 class EDM(Schedule):
-    """sigma(t) = t, s(t) = 1 (Karras et al. 2022, Table 1, columns "iDDPM + DDIM" and "Ours")."""
+    """sigma(t) = t, s(t) = 1 (Karras et al. 2022, Table 1, columns "iDDPM + DDIM" and "Ours").
+
+    >>> import elucidiff as ed
+    >>> float(ed.schedules.EDM().sigma(0.5)), float(ed.schedules.EDM().scale(0.5))
+    (0.5, 1.0)
+    """
 
     def sigma(self, t: Value) -> Tensor:
         """sigma(t) = t."""
@@ -150,6 +160,10 @@ class VP(Schedule):
 
     Raises:
         ValueError: sigma(t) rises from 0 nowhere on [0, 1], a number is not finite, or the scaling is unknown.
+
+    >>> import elucidiff as ed
+    >>> round(float(ed.schedules.VP().time(1.0)), 4)
+    0.259
     """
 
     beta_d: float = 19.9
@@ -270,7 +284,12 @@ class FittedVP(VP):
 @part("schedule", "ve")
 @dataclass(frozen=True)
 class VE(Schedule):
-    """sigma(t) = sqrt(t), s(t) = 1, that is dx = dw (Karras et al. 2022, Table 1, column "VE")."""
+    """sigma(t) = sqrt(t), s(t) = 1, that is dx = dw (Karras et al. 2022, Table 1, column "VE").
+
+    >>> import elucidiff as ed
+    >>> float(ed.schedules.VE().sigma(4.0))
+    2.0
+    """
 
     def sigma(self, t: Value) -> Tensor:
         """sigma(t) = sqrt(t)."""
@@ -292,6 +311,10 @@ class Flow(Schedule):
 
     Its own scaling is called ``"flow"``. sigma(1) is infinite, and ``time`` of infinity is 1. Source: Liu et al.
     2022, "Flow Straight and Fast".
+
+    >>> import elucidiff as ed
+    >>> round(float(ed.schedules.Flow().sigma(0.75)), 6)
+    3.0
     """
 
     scaling: str = field(default="flow", kw_only=True)

@@ -34,6 +34,10 @@ def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float
 
     Raises:
         ValueError: as for all steps, or rho is not positive and finite.
+
+    >>> import elucidiff as ed
+    >>> ed.steps.karras(4, 0.002, 80).round(decimals=3).tolist()
+    [80.0, 9.723, 0.47, 0.002, 0.0]
     """
     check_positive(rho=rho)
     i = _fractions(n, sigma_min, sigma_max)
@@ -72,6 +76,10 @@ def vp(n: int, sigma_min: float | None = None, sigma_max: float | None = None, e
     Raises:
         ValueError: as for all steps, epsilon_s does not lie between 0 and 1, or the range is so narrow that the noise
             levels at these times do not decrease.
+
+    >>> import elucidiff as ed
+    >>> len(ed.steps.vp(10, 0.002, 80))
+    11
     """
     times = vp_times(n, epsilon_s)
     original = schedules.VP()
@@ -99,6 +107,10 @@ def ve(n: int, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Tensor:
 
     Raises:
         ValueError: as for all steps.
+
+    >>> import elucidiff as ed
+    >>> ed.steps.ve(3, 0.02, 100).round(decimals=3).tolist()
+    [100.0, 1.414, 0.02, 0.0]
     """
     return log_uniform(n, sigma_min, sigma_max)
 
@@ -125,6 +137,10 @@ def iddpm(
 
     Raises:
         ValueError: as for all steps, a bad table, or no table entry within the range.
+
+    >>> import elucidiff as ed
+    >>> len(ed.steps.iddpm(10, 0.002, 80))
+    11
     """
     _check_count(n)
     check_range(sigma_min, sigma_max)
@@ -146,6 +162,10 @@ def log_uniform(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Te
 
     Raises:
         ValueError: as for all steps.
+
+    >>> import elucidiff as ed
+    >>> ed.steps.log_uniform(3, 0.01, 100).round(decimals=6).tolist()
+    [100.0, 1.0, 0.01, 0.0]
     """
     i = _fractions(n, sigma_min, sigma_max)
     return _with_zero(sigma_max * (sigma_min / sigma_max) ** i)
@@ -241,6 +261,10 @@ class Karras(Spaced):
 
     Raises:
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler(steps=ed.steps.Karras(8, rho=5)).to_text()
+    'steps=karras:n=8,rho=5'
     """
 
     rho: float = setting(7.0, search=(3.0, 15.0))
@@ -343,6 +367,10 @@ class Levels(Steps):
 
     Raises:
         ValueError: they do not decrease to a final 0.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_text(ed.steps.Levels((80.0, 2.0, 0.1, 0.0)))
+    'levels:levels=80/2/0.1/0'
     """
 
     levels: tuple[float, ...]

@@ -35,6 +35,11 @@ def frechet_distance(mu1: npt.ArrayLike, sigma1: npt.ArrayLike, mu2: npt.ArrayLi
     Where one of the two is compared with many others, :class:`Gaussian` saves half of the work.
 
     Source: Dowson and Landau 1982; Heusel et al. 2017 (arXiv 1706.08500), Eq. 6.
+
+    >>> import elucidiff as ed
+    >>> import numpy as np
+    >>> ed.evaluation.frechet_distance(np.zeros(2), np.eye(2), np.array([3.0, 4.0]), np.eye(2))
+    25.0
     """
     return Gaussian.checked(mu1, sigma1, "1").distance(Gaussian.checked(mu2, sigma2, "2"))
 

@@ -95,6 +95,12 @@ def load(
         OSError: a file is missing or cannot be read.
         ValueError: it is damaged, of a format that is not known, or names a part that is not known. The message
             names the file.
+
+    >>> import elucidiff as ed
+    >>> ed.load("nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: there is no model folder nowhere
     """
     denoiser = _read(Path(path), network)
     return denoiser if device is None else denoiser.to(choose_device(str(device)))

@@ -33,6 +33,10 @@ class Churn:
     Raises:
         TypeError: a value is no number.
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler(churn=ed.Churn(30, sigma_min=0.05, sigma_max=50, noise_scale=1.003)).to_text()
+    'churn=churn:amount=30,sigma_min=0.05,sigma_max=50,noise_scale=1.003'
     """
 
     amount: float = setting(0.0, search=(0.0, 100.0))

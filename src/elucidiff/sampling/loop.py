@@ -125,6 +125,12 @@ def sample(
         TypeError: an argument is not of its kind.
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite: the message says at which step.
+
+    >>> import elucidiff as ed
+    >>> points = torch.tensor([[-1.0], [1.0]])
+    >>> x = ed.sample(ed.ideal.DataPosterior(points), torch.tensor([[-0.5], [0.9]]), ed.steps.karras(18))
+    >>> x.round(decimals=3).flatten().tolist()
+    [-1.0, 1.0]
     """
     denoiser = as_denoiser(denoiser)
     check_arguments(churn, restarts, noise, callback)

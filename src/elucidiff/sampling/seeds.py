@@ -106,6 +106,11 @@ class SeededNoise:
     Raises:
         TypeError: a seed is no integer.
         ValueError: there are no seeds.
+
+    >>> import elucidiff as ed
+    >>> one, both = ed.SeededNoise([7]), ed.SeededNoise([3, 7])
+    >>> bool((both.latents((1, 4, 4))[1:] == one.latents((1, 4, 4))).all())
+    True
     """
 
     def __init__(self, seeds: Iterable[int]) -> None:
@@ -182,6 +187,10 @@ def parse_seeds(text: str) -> SeedRanges:
     Raises:
         ValueError: a part is neither a number nor a range, a range runs backwards, or a seed is 2^32 or more (for
             :class:`SeededNoise` it would be the same as a smaller one).
+
+    >>> import elucidiff as ed
+    >>> list(ed.sampling.parse_seeds("0-2,7"))
+    [0, 1, 2, 7]
     """
     ranges: list[range] = []
     for part in text.split(","):

@@ -54,6 +54,10 @@ class RK45(Solver):
 
     Raises:
         ValueError: a tolerance is out of its range.
+
+    >>> import elucidiff as ed
+    >>> ed.solvers.RK45(rtol=1e-4).adaptive
+    True
     """
 
     rtol: float = 1e-5

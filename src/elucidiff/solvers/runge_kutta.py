@@ -15,7 +15,12 @@ from elucidiff.solvers.base import ODE, Solver, StepResult
 @part("solver", "euler")
 @dataclass(frozen=True)
 class Euler(Solver):
-    """x' = x + (t' - t) dx/dt: one evaluation a step. With sigma = t and s = 1 it is DDIM."""
+    """x' = x + (t' - t) dx/dt: one evaluation a step. With sigma = t and s = 1 it is DDIM.
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler(solver=ed.solvers.Euler()).to_text()
+    'solver=euler'
+    """
 
     def step(self, ode: ODE, x: Tensor, t: float, t_next: float, state: None = None) -> StepResult:
         """See :meth:`Solver.step`."""
@@ -42,6 +47,10 @@ class RK2(Solver):
 
     Raises:
         ValueError: ``alpha`` is not a positive, finite number.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_text(ed.solvers.RK2(alpha=0.5))
+    'rk2:alpha=0.5'
     """
 
     alpha: float = setting(1.0, search=(0.5, 1.3))
@@ -78,7 +87,12 @@ class RK2(Solver):
 @part("solver", "heun")
 @dataclass(frozen=True)
 class Heun(RK2):
-    """Heun's method, the paper's choice: :class:`RK2` with alpha = 1; Karras et al. 2022, Algorithm 1."""
+    """Heun's method, the paper's choice: :class:`RK2` with alpha = 1; Karras et al. 2022, Algorithm 1.
+
+    >>> import elucidiff as ed
+    >>> ed.solvers.Heun().order
+    2
+    """
 
     alpha: float = field(default=1.0, init=False)
 

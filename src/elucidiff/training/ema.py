@@ -26,6 +26,10 @@ def ema_beta(images_seen: int, batch_size: int, half_life_images: float, rampup_
 
     Returns:
         beta in [0, 1): ``average <- beta * average + (1 - beta) * weights``.
+
+    >>> import elucidiff as ed
+    >>> round(ed.training.ema_beta(10**9, 512, 500_000, 0.05), 6)
+    0.99929
     """
     half_life = half_life_images if rampup_ratio is None else min(half_life_images, images_seen * rampup_ratio)
     return float(0.5 ** (batch_size / max(half_life, 1e-8)))

@@ -179,6 +179,10 @@ def preset(name: str) -> TrainingConfig:
 
     Raises:
         ValueError: there is none of that name; the message suggests the nearest.
+
+    >>> import elucidiff as ed
+    >>> ed.training.preset("digits").data
+    'digits'
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; {suggestion(name, PRESETS)}")

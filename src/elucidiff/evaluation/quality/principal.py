@@ -129,6 +129,10 @@ def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponen
 
     Raises:
         ValueError: there are fewer images, or values in an image, than components.
+
+    >>> import elucidiff as ed
+    >>> ed.evaluation.principal_components(ed.data.open("digits"), 5).name
+    'pca-5'
     """
     from sklearn.decomposition import PCA as Fit  # takes a second
 

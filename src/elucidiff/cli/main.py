@@ -36,10 +36,11 @@ VERBS = {
     "ablate": "fill the paper's tables for your data: what each choice of sampling or training is worth",
     "figure": "draw one of the figures of the paper, or of your own results",
     "report": "bind all figures and tables of a run into one page",
+    "convert": "make a model folder of a model that another library saved",
     "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
 
-COMPUTING = frozenset(VERBS) - {"data", "ema", "parts", "report"}
+COMPUTING = frozenset(VERBS) - {"convert", "data", "ema", "parts", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
 
 

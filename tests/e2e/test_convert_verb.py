@@ -1,0 +1,38 @@
+"""``elucidiff convert``: other people's models become model folders; what cannot be is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import elucidiff as ed
+from elucidiff.cli.main import main
+from tests.golden_files import GOLDEN, load
+
+
+@pytest.mark.parametrize("name", ["ddpmpp", "adm_mult_cond"])
+def test_a_snapshot_becomes_a_folder_of_the_same_model(name: str, tmp_path: Path) -> None:
+    assert main(["convert", str(GOLDEN / "j_pickles" / f"{name}.pkl"), str(tmp_path / "model")]) == 0
+    _, tensors = load(f"j_pickles/{name}")
+    model = ed.load(tmp_path / "model")
+    labels = tensors.get("class_labels")
+    denoised = model(tensors["x"], tensors["sigma"], labels)
+    torch.testing.assert_close(denoised, tensors["D"], rtol=0, atol=1e-5 * float(tensors["D"].abs().max()))
+
+
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    (tmp_path / "no.pkl").write_bytes(b"no model")
+    snapshot = str(GOLDEN / "j_pickles" / "adm.pkl")
+    for words, says in (
+        ((snapshot, str(tmp_path / "full")), "already holds files"),
+        ((str(tmp_path / "no.pkl"), str(tmp_path / "a")), "no.pkl"),
+        ((str(tmp_path / "nowhere"), str(tmp_path / "a")), "nowhere"),
+    ):
+        assert main(["convert", *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+    assert not (tmp_path / "a").exists()

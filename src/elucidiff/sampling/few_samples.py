@@ -59,7 +59,7 @@ class FewSamples:
             if rows % self.count:
                 return None  # one row for all
             more = rows // self.count * need - rows
-            return (torch.cat([inputs[0], inputs[0][-1:].expand(more, *inputs[0].shape[1:])]), *inputs[1:])
+            return (torch.cat([inputs[0], inputs[0][-1:].expand(more, *inputs[0].shape[1:])]),)
 
         def cut(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
             return output[:rows]
@@ -127,15 +127,16 @@ class _Layers:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        handles = [leaf.register_forward_hook(self._compare) for leaf in self._leaves]
+        handles = [leaf.register_forward_hook(self._compare, with_kwargs=True) for leaf in self._leaves]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _compare(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
+    def _compare(self, layer: nn.Module, inputs: tuple[Any, ...], others: dict[str, Any], output: Any) -> None:
+        # What takes more than one input is left as it is, and is right or not when the whole network is compared.
+        if len(inputs) != 1 or others or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
             return
         x = inputs[0]
         if x.ndim < 2 or len(x) % self._size or len(output) != len(x):
@@ -143,9 +144,7 @@ class _Layers:
         # Rows are cheap to pad, and may be whole numbers for which all sums are exact, so that nothing would show.
         tried = self._counts if x.ndim > 2 else ()
         shares = len(x) // self._size
-        same = {
-            few for few in tried if torch.equal(layer.forward(x[: shares * few], *inputs[1:]), output[: shares * few])
-        }
+        same = {few for few in tried if torch.equal(layer.forward(x[: shares * few]), output[: shares * few])}
         self._same[layer] = same & self._same.get(layer, same)
 
     def needs(self, count: int) -> list[tuple[nn.Module, int]]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.interop.diffusers.folders import pipeline
 from tests.interop.foreign import FOREIGN, golden, state_dict
 from tests.interop.test_flow_matching import field
 
@@ -41,6 +42,7 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     torch.save({"model": model, "step": 1}, "checkpoint.pth")
     torch.save(stored("lucidrains", "x0_cosine"), "lucidrains.pt")
     torch.save(stored("physicsnemo", "ddpmpp"), "physicsnemo.pt")
+    pipeline(tmp_path / "pipeline", "eps", "ddim_default")
     names: dict[str, Any] = {
         "flags": openai["flags"],
         "config": sde["config"],
@@ -51,7 +53,7 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "network": lambda x, t: field(x, t / 1000),
     }
     blocks = [block["code"] for block in CODE.finditer(GUIDE)]
-    assert len(blocks) == 8
+    assert len(blocks) == 10
     for code in blocks:
         exec(code, names)
         shown = names.get("theirs", names["images"])

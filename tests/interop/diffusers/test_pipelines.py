@@ -162,6 +162,13 @@ def test_errors_of_the_sampler_reach_the_pipeline():
         scheduler.step(torch.full_like(Z, math.nan), scheduler.timesteps[2], x)
 
 
+def test_ddim_s_own_options_are_refused():
+    scheduler = ElucidiffScheduler()
+    scheduler.set_timesteps(2)
+    with pytest.raises(ValueError, match="eta and use_clipped_model_output are DDIM's"):
+        scheduler.step(torch.zeros_like(Z), scheduler.timesteps[0], Z, eta=0.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

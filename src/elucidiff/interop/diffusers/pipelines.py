@@ -138,6 +138,8 @@ class ElucidiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         sample: Tensor,
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
+        eta: float = 0.0,
+        use_clipped_model_output: bool | None = None,
     ) -> SchedulerOutput | tuple[Tensor]:
         """The network's next input, or after the last timestep the sample, given its output for the one before.
 
@@ -147,7 +149,14 @@ class ElucidiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             sample: what it was asked about.
             generator: draws the sampler's noise.
             return_dict: as in every scheduler.
+            eta: of DDIM, which some pipelines pass on: 0.
+            use_clipped_model_output: of DDIM, likewise: not true.
+
+        Raises:
+            ValueError: DDIM's options are asked for; or a sample became NaN or infinite.
         """
+        if eta or use_clipped_model_output:
+            raise ValueError("eta and use_clipped_model_output are DDIM's: the sampler says how much noise is added")
         if self._run is None:
             self._begin(sample)
         run = self._run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.evaluation.quality import open_extractor
-from elucidiff.evaluation.quality.networks import read_state
+from elucidiff.evaluation.quality.weights import read_state
 from tests.evaluation.quality.small import Colours, script
 
 CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
@@ -179,3 +181,18 @@ def test_inception_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         extractor = open_extractor("inception-v3", weights=weights)
         assert (extractor.dim, extractor.classes) == (2048, 1008)
         np.testing.assert_array_equal(extractor(image)[:, :2048], network(image)[0].numpy())
+
+
+def test_metrics_and_components_need_no_library_of_feature_networks() -> None:
+    script = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch_fidelity":
+            raise ModuleNotFoundError("no torch-fidelity", name="torch_fidelity")
+sys.meta_path.insert(0, Missing())
+from elucidiff import evaluation, parts
+print(*parts.parts_of("feature extractor"), "fid" in parts.parts_of("metric"), evaluation.Evaluator.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("pca True Evaluator\n", "")

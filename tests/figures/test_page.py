@@ -46,7 +46,7 @@ def test_text_is_escaped_and_split_into_paragraphs(tmp_path: Path) -> None:
     assert "<td>1 &amp; 2</td><td>&lt;script&gt;</td>" in text
     assert "<td><strong>0.1 &lt;</strong></td><td>a ** b</td>" in text
     assert "<title>A &amp; B</title>" in text
-    assert '<pre class="command"><code>elucidiff &#x27;a b&#x27; &lt;c&gt;</code></pre>' in text
+    assert '<pre class="command"><code>elucidiff &#39;a b&#39; &lt;c&gt;</code></pre>' in text
     assert "<script>" not in text
 
 

@@ -19,8 +19,8 @@ from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.ablation.report import Filled, Report, fill_tables
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, open_model
 from elucidiff.evaluation.quality.metrics import is_metric, metric_names
-from elucidiff.evaluation.studied_model import IDEAL, StudiedModel, open_model
 from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.watch import Watch
 from elucidiff.sampling.ranges import range_advice

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import html
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
@@ -85,33 +86,7 @@ def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Se
         OSError: the page cannot be written.
         ValueError: a table row of another length than its header.
     """
-    names = _anchors([section.title for section in sections])
-    body = "\n".join(_section(section, name) for section, name in zip(sections, names, strict=True))
-    links = "".join(
-        f'<li><a href="#{name}">{html.escape(section.title)}</a></li>'
-        for section, name in zip(sections, names, strict=True)
-    )
-    contents = f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n' if len(sections) > 1 else ""
-    return write_whole(
-        path,
-        f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{html.escape(title)}</h1>
-<p class="lead">{html.escape(lead)}</p>
-{contents}{body}
-</main>
-</body>
-</html>
-""",
-    )
+    return write_whole(path, _PAGE.render(title=title, lead=lead, style=_STYLE, sections=_named(sections)))
 
 
 def _has_mesh(axes: Axes) -> bool:
@@ -130,42 +105,83 @@ def _anchors(titles: Sequence[str]) -> list[str]:
     return names
 
 
-def _section(section: Section, name: str) -> str:
-    parts = [f'<section id="{name}">\n<h2>{html.escape(section.title)}</h2>']
-    parts += [f"<p>{_prose(paragraph)}</p>" for paragraph in section.text.split("\n\n")]
-    if section.picture is not None:
-        data = base64.b64encode(section.picture.data).decode()
-        parts.append(
-            f'<figure><img alt="{html.escape(section.picture.alternative)}" '
-            f'src="data:{_TYPES[section.picture.kind]};base64,{data}"></figure>'
-        )
-    if section.table is not None:
-        parts.append(_table(section.table))
-    if section.command:
-        parts.append(f'<pre class="command"><code>{html.escape(section.command)}</code></pre>')
-    return "\n".join([*parts, "</section>"])
+def _named(sections: Sequence[Section]) -> list[tuple[str, Section]]:
+    """Each section with its name.
+
+    Raises:
+        ValueError: a table row of another length than its header.
+    """
+    for table in (section.table for section in sections if section.table is not None):
+        if wrong := [row for row in table.rows if len(row) != len(table.header)]:
+            raise ValueError(f"a table row has {len(wrong[0])} cells under a header of {len(table.header)}")
+    return list(zip(_anchors([section.title for section in sections]), sections, strict=True))
 
 
-def _prose(text: str) -> str:
+def _prose(text: str) -> Markup:
     """A paragraph; what stands between backticks is code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(text.split())))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(" ".join(text.split())))))
 
 
-def _table(table: Table) -> str:
-    if wrong := [row for row in table.rows if len(row) != len(table.header)]:
-        raise ValueError(f"a table row has {len(wrong[0])} cells under a header of {len(table.header)}")
+def _cell(text: str) -> Markup:
+    """A cell; what stands between two asterisks is bold."""
+    bold = re.fullmatch(r"\*\*(.+)\*\*", text)
+    return Markup("<strong>{}</strong>").format(bold[1]) if bold else escape(text)
 
-    def content(cell: str) -> str:
-        bold = re.fullmatch(r"\*\*(.+)\*\*", cell)
-        return f"<strong>{html.escape(bold[1])}</strong>" if bold else html.escape(cell)
 
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{content(cell)}</{tag}>" for cell in cells) + "</tr>"
+def _embedded(picture: Picture) -> str:
+    """The address of a picture that is within the page."""
+    return f"data:{_TYPES[picture.kind]};base64,{base64.b64encode(picture.data).decode()}"
 
-    rows = "\n".join(row(cells, "td") for cells in table.rows)
-    return (
-        f"<div class='wide'><table>\n<thead>{row(table.header, 'th')}</thead>\n<tbody>{rows}</tbody>\n</table></div>"
-    )
+
+# What is put in is escaped by the template.
+_ENVIRONMENT = Environment(
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
+_ENVIRONMENT.filters.update(prose=_prose, cell=_cell, embedded=_embedded)
+_PAGE = _ENVIRONMENT.from_string("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style | safe }}</style>
+</head>
+<body>
+<main>
+<h1>{{ title }}</h1>
+<p class="lead">{{ lead }}</p>
+{% if sections | length > 1 %}
+<nav aria-label="Contents"><ol>
+{%- for name, section in sections %}<li><a href="#{{ name }}">{{ section.title }}</a></li>{% endfor -%}
+</ol></nav>
+{% endif %}
+{% for name, section in sections %}
+<section id="{{ name }}">
+<h2>{{ section.title }}</h2>
+{% for paragraph in section.text.split("\n\n") %}
+<p>{{ paragraph | prose }}</p>
+{% endfor %}
+{% if section.picture is not none %}
+<figure><img alt="{{ section.picture.alternative }}" src="{{ section.picture | embedded }}"></figure>
+{% endif %}
+{% if section.table is not none %}
+<div class='wide'><table>
+<thead><tr>{% for cell in section.table.header %}<th>{{ cell | cell }}</th>{% endfor %}</tr></thead>
+<tbody>
+{%- for row in section.table.rows %}<tr>{% for cell in row %}<td>{{ cell | cell }}</td>{% endfor %}</tr>
+{% endfor -%}
+</tbody>
+</table></div>
+{% endif %}
+{% if section.command %}
+<pre class="command"><code>{{ section.command }}</code></pre>
+{% endif %}
+</section>
+{% endfor %}
+</main>
+</body>
+</html>
+""")
 
 
 # Figures keep their white paper in the dark, where their colours were chosen for it.

@@ -21,6 +21,7 @@ from elucidiff.evaluation.ablation.sampling import (
     sampling_configurations,
 )
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.ablation.studied_model import open_model
 from elucidiff.evaluation.ablation.training import (
     TRAINING_CONFIGURATIONS,
     Baseline,
@@ -31,7 +32,6 @@ from elucidiff.evaluation.ablation.training import (
     recipe as recipe_named,
 )
 from elucidiff.evaluation.ablation.training_study import TrainingAblation
-from elucidiff.evaluation.studied_model import open_model
 from elucidiff.launch.watch import Watch
 from elucidiff.plain_data import to_dict
 from elucidiff.sampling.churn import Churn

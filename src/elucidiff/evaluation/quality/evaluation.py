@@ -17,7 +17,7 @@ import elucidiff
 from elucidiff.data.dataset import Dataset
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.class_frequencies import frequencies_advice
+from elucidiff.evaluation.quality.class_frequencies import frequencies_advice
 from elucidiff.evaluation.quality.evaluator import Evaluator, check_images
 from elucidiff.evaluation.quality.features import Described, describe
 from elucidiff.evaluation.quality.metrics import check_metrics, metrics_of

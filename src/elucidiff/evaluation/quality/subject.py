@@ -17,7 +17,7 @@ from torch import Tensor
 from elucidiff.data.dataset import Dataset, Fingerprint
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.evaluation.class_frequencies import told_classes
+from elucidiff.evaluation.quality.class_frequencies import told_classes
 from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.features import BlockStore, Described, OfDataset
 from elucidiff.evaluation.quality.pictures import open_images

@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial
 
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.ablation.studied_model import model_id, model_name
 from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.evaluation.results import Row, sampler_columns, write_results
 from elucidiff.evaluation.search.objectives import Objective
 from elucidiff.evaluation.search.results import Measured, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search, Worked
-from elucidiff.evaluation.studied_model import model_id, model_name
 from elucidiff.files import write_whole
 from elucidiff.launch.watch import Watch
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly

@@ -14,9 +14,9 @@ from elucidiff.data.labels import Labels
 from elucidiff.data.sources import ArraySource
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.evaluation.class_frequencies import frequencies_advice, told_classes
 from elucidiff.evaluation.model_and_data import labels_of
 from elucidiff.evaluation.quality import OfModel
+from elucidiff.evaluation.quality.class_frequencies import frequencies_advice, told_classes
 from elucidiff.sampling import Sampler
 
 

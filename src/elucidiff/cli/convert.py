@@ -10,8 +10,8 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.sample_folder import check_folder
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.launch.output_folder import check_empty
 from elucidiff.untrusted import printable
 
 
@@ -31,7 +31,8 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Write the model folder; see ``Options``."""
     options = parse(Options, arguments, prog="elucidiff convert")
-    check_folder(options.out, options.overwrite)
+    if not options.overwrite:
+        check_empty(options.out)
     model = elucidiff.load(options.source)
     if not isinstance(model, Denoiser):
         raise ValueError(

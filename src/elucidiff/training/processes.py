@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore
+from torch.distributed import PrefixStore
 
 from elucidiff.devices import choose_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board

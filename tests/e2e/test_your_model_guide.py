@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import elucidiff as ed
+from elucidiff.interop import k_diffusion
+from tests.e2e.conftest import Run
 from tests.interop.diffusers.folders import pipeline
 from tests.interop.foreign import FOREIGN, golden, state_dict
 from tests.interop.test_flow_matching import field
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "your-model.md").read_text(encoding="utf-8")
+COMMAND = re.compile(r"^    elucidiff (.*)$", re.MULTILINE)
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -53,9 +58,20 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "network": lambda x, t: field(x, t / 1000),
     }
     blocks = [block["code"] for block in CODE.finditer(GUIDE)]
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     for code in blocks:
         exec(code, names)
         shown = names.get("theirs", names["images"])
         assert bool(shown.isfinite().all())
     assert names["images"].shape == (4, 2, 8, 8)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_guide(elucidiff: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, case, _ = golden("k_diffusion", "plain")
+    ed.interop.save(k_diffusion.load(folder / "weights_0.safetensors", case["config"]), "model")
+    (command,) = COMMAND.findall(GUIDE)
+    done = elucidiff(*shlex.split(command), "--processes=1", "--device=cpu")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "images").glob("*.png"))) == 8

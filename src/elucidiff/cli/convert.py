@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 import elucidiff
+from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.output_folder import check_empty
@@ -34,11 +35,11 @@ def run(arguments: Sequence[str]) -> int:
     if not options.overwrite:
         check_empty(options.out)
     model = elucidiff.load(options.source)
-    if not isinstance(model, Denoiser):
+    if not isinstance(model, Denoiser) and "arguments" not in model.facts.get("home", {}):
         raise ValueError(
             f"{printable(str(options.source))} is read by an adapter ({type(model).__name__}), which a model folder "
             "cannot hold yet: open it with elucidiff.load each time"
         )
-    model.save(options.out)
+    interop.save(model, options.out)
     print(options.out)
     return 0

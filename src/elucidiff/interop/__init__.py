@@ -12,6 +12,7 @@ from elucidiff.interop import (
     physicsnemo,
     score_sde,
 )
+from elucidiff.interop.home_folder import save
 from elucidiff.interop.home_sampling import home_sample
 from elucidiff.interop.opening import load
 
@@ -25,5 +26,6 @@ __all__ = [
     "nvlabs",
     "openai",
     "physicsnemo",
+    "save",
     "score_sde",
 ]

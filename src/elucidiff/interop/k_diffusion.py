@@ -64,7 +64,11 @@ def load(path: str | os.PathLike[str], config: Mapping[str, Any] | str | os.Path
         weights.fit(network, averaged)
         levels = {name: _number(model, name, default) for name, default in _RANGE.items()}
         denoiser = Denoiser(network, EDM(**levels))
-    denoiser.facts["home"] = {"format": "k_diffusion", "settings": dict(settings)}
+    denoiser.facts["home"] = {
+        "format": "k_diffusion",
+        "settings": dict(settings),
+        "arguments": {"config": {"model": dict(settings["model"])}},
+    }
     denoiser.facts["provenance"] = {"format": "k-diffusion", "file": printable(Path(path).name)}
     return denoiser.eval()
 

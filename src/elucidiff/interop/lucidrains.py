@@ -110,7 +110,11 @@ def load(path: weights.Source, wrapper: str, unet: Mapping[str, Any], **settings
         denoiser = AdaptedDenoiser(
             network, _PREDICTIONS[objective], DiscreteTime(table), sample_shape=network.sample_shape
         )
-    denoiser.facts["home"] = {"format": f"lucidrains {wrapper}", "settings": chosen}
+    denoiser.facts["home"] = {
+        "format": f"lucidrains {wrapper}",
+        "settings": chosen,
+        "arguments": {"wrapper": wrapper, "unet": dict(unet), **chosen},
+    }
     return denoiser.eval()
 
 

@@ -101,7 +101,7 @@ def load(path: weights.Source, **flags: Any) -> AdaptedDenoiser:
         label_dim=settings["NUM_CLASSES"] if settings["class_cond"] else 0,
         sample_shape=network.sample_shape,
     )
-    denoiser.facts["home"] = {"format": "openai", "settings": settings}
+    denoiser.facts["home"] = {"format": "openai", "settings": settings, "arguments": settings}
     return denoiser.eval()
 
 

@@ -84,7 +84,13 @@ def load(path: weights.Source, config: Any, *, averaged: bool = True) -> Adapted
     predicts: Prediction = "score" if sde == "vesde" else "epsilon"
     inner = AdaptedDenoiser(network, predicts, time, sample_shape=network.sample_shape)
     plain = {"sde": sde, "beta_min": beta_min, "beta_max": beta_max, "sigma_min": low, "sigma_max": high}
-    inner.facts["home"] = {"format": "score_sde", "settings": plain}
+    sections = {"training": training, "data": data, "model": model}
+    kinds = (bool, int, float, str, list, tuple)
+    told = {
+        name: {key: value for key, value in entries.items() if isinstance(value, kinds)}
+        for name, entries in sections.items()
+    }
+    inner.facts["home"] = {"format": "score_sde", "settings": plain, "arguments": {"config": told}}
     denoiser = inner if settings.centered else InUnits(inner, 2.0, -1.0)
     return denoiser.eval()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import elucidiff as ed
 from elucidiff.cli.main import main
 from tests.golden_files import GOLDEN, load
+from tests.interop.foreign import golden, state_dict
 
 
 @pytest.mark.parametrize("name", ["ddpmpp", "adm_mult_cond"])
@@ -20,6 +23,15 @@ def test_a_snapshot_becomes_a_folder_of_the_same_model(name: str, tmp_path: Path
     labels = tensors.get("class_labels")
     denoised = model(tensors["x"], tensors["sigma"], labels)
     torch.testing.assert_close(denoised, tensors["D"], rtol=0, atol=1e-5 * float(tensors["D"].abs().max()))
+
+
+def test_a_network_that_is_not_ours_becomes_a_folder_of_its_own_settings(tmp_path: Path) -> None:
+    folder, case, numbers = golden("k_diffusion", "plain")
+    config = {"config": json.dumps(case["config"])}
+    save_file(state_dict(folder / "weights_0.safetensors"), tmp_path / "k.safetensors", metadata=config)
+    assert main(["convert", str(tmp_path / "k.safetensors"), str(tmp_path / "model")]) == 0
+    denoised = ed.load(tmp_path / "model")(numbers["x"], numbers["sigma"]).detach()
+    torch.testing.assert_close(denoised, numbers["D"], rtol=0, atol=2e-5 * float(numbers["D"].abs().max()))
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,17 @@ def test_a_network_of_somebody_has_no_settings(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_what_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a")
+    with pytest.raises(FileExistsError, match="is no model that this would replace"):
+        ed.interop.save(MODELS["openai"], tmp_path / "notes")
+    assert (tmp_path / "notes" / "a.txt").read_text() == "a"
+    for name in ("openai", "x0_cosine"):
+        ed.interop.save(MODELS[name], tmp_path / "model")
+    assert ed.load(tmp_path / "model").facts["home"]["format"] == "lucidrains GaussianDiffusion"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

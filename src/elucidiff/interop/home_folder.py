@@ -39,10 +39,10 @@ def save(denoiser: Any, path: str | os.PathLike[str]) -> None:
 
     Args:
         denoiser: what a reader of this package returned.
-        path: the folder, which must not exist.
+        path: the folder; one that an earlier call wrote is replaced.
 
     Raises:
-        OSError: the folder cannot be written, or exists.
+        OSError: the folder cannot be written, or is there and holds something else.
         ValueError: the model has no settings with which it could be read again, as with a network of your own.
     """
     told = denoiser.facts.get("home", {}).get("arguments")
@@ -51,6 +51,9 @@ def save(denoiser: Any, path: str | os.PathLike[str]) -> None:
             raise ValueError(f"a {type(denoiser).__name__} around a network of your own has no settings to write")
         denoiser.save(path)
         return
+    where = Path(path)
+    if os.path.lexists(path) and not is_home_folder(where) and not (where.is_dir() and not any(where.iterdir())):
+        raise FileExistsError(f"{printable(os.fspath(path))} is there, and is no model that this would replace")
     name = denoiser.facts["home"]["format"].split()[0]
     network = getattr(denoiser, "denoiser", denoiser).network
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}

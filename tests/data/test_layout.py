@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elucidiff.data.finding import find
 from elucidiff.data.images import ImageFiles
-from elucidiff.data.opening import find
 from elucidiff.data.reading import Reading
 from elucidiff.data.sources import Contents
 from tests.data.pictures import archive, encoded, noise

@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], signals: Signals | None) -> int:
-    name = "elucidiff"
     verb = next((word for word in words if not word.startswith("-")), "")
+    name = f"elucidiff {verb}" if verb in VERBS else "elucidiff"
     starting = contextlib.nullcontext if signals is None else signals.ending_at_once
     with _warnings_in_one_line(verb):
         # What the library warns of in Python, verbs say in words of their own, once.

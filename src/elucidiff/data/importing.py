@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 import elucidiff
+from elucidiff.data.finding import find
 from elucidiff.data.fitting import Conversion, Crop
 from elucidiff.data.images import ImageFiles, describe
 from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
-from elucidiff.data.opening import find
 from elucidiff.data.partial import Item, PartialImport
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents, Images, Source, rows_at_once

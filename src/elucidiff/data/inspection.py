@@ -20,10 +20,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from elucidiff.data.dataset import Dataset
+from elucidiff.data.finding import find
 from elucidiff.data.fitting import Conversion
 from elucidiff.data.images import ImageFiles
 from elucidiff.data.moments import Moments
-from elucidiff.data.opening import find
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.recommending import recommend_resolution
 from elucidiff.data.scaling import to_unit

@@ -1,0 +1,151 @@
+"""The contents of a data set, found by its name or path; without torch, which importing has no memory for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from elucidiff.data.array_folders import open_array_tree
+from elucidiff.data.arrays import open_npy, open_npz
+from elucidiff.data.images import ImageFiles, scan
+from elucidiff.data.imported import is_imported, open_imported
+from elucidiff.data.layout import PARTS, lay_out
+from elucidiff.data.parquet import open_parquet, parquet_files
+from elucidiff.data.partial import partial_folder
+from elucidiff.data.reading import AS_USUAL, Reading
+from elucidiff.data.separated import open_separated
+from elucidiff.data.sources import Contents
+from elucidiff.data.standard_sets import (
+    DOWNLOADABLE,
+    NAMES,
+    is_idx,
+    open_digits,
+    open_downloadable,
+    open_idx,
+    open_idx_folder,
+)
+from elucidiff.data.trees import Archive, Folder, Tree
+from elucidiff.suggest import suggestion
+from elucidiff.untrusted import printable
+
+Progress = Callable[[str, int, int], None]
+
+
+def find(
+    source: str | os.PathLike[str],
+    *,
+    alike: bool = True,
+    reading: Reading = AS_USUAL,
+    progress: Progress | None = None,
+) -> Contents:
+    """The contents of a data set, as :func:`elucidiff.data.open` describes them.
+
+    Args:
+        source: name or path.
+        alike: check that the images of a folder or archive are sound, as far as their headers tell, and alike in size
+            and channels. If not, those that are broken are listed.
+        reading: which reading to take where several are possible.
+        progress: called as ``progress("checking", done, total)`` while the headers of picture files are read.
+
+    Raises:
+        OSError: nothing is there, or it cannot be read.
+        ValueError: it is damaged, or not a data set; the message names the file.
+    """
+    contents = _found(source, alike, reading, progress)
+    # A name in other bytes than UTF-8 could be neither printed nor written.
+    return contents if contents.name.isprintable() else replace(contents, name=printable(contents.name))
+
+
+def _found(source: str | os.PathLike[str], alike: bool, reading: Reading, progress: Progress | None) -> Contents:
+    text = os.fspath(source)
+    if not text:
+        raise ValueError("the name of the data set is empty")
+    name, colon, part = text.rpartition(":")
+    if not colon or part.lower() not in PARTS or os.path.exists(text):
+        name, part = text, ""
+    part = PARTS.get(part.lower(), "")
+    if isinstance(source, str):
+        if name == "digits":
+            return open_digits(part or None)
+        if name in DOWNLOADABLE:
+            return open_downloadable(name, part or None)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _scanned(_open_folder(path, part or None, reading), alike, reading, progress)
+    if not path.exists():
+        raise _not_found(text)
+    if not path.is_file():
+        raise ValueError(f"{printable(name)} is neither a regular file nor a folder, and is not read")
+    if path.suffix.lower() in _FILES:
+        return _FILES[path.suffix.lower()](path, part or None, reading)
+    if path.suffix.lower() == ".zip":
+        return _scanned(_open_tree(path.stem, Archive(path), part or None, reading), alike, reading, progress)
+    if is_idx(path):
+        return open_idx(path, part or None, reading)
+    if part:
+        raise ValueError(f"{printable(name)} has no part {part!r}: give its name alone")
+    if path.suffix.lower() == ".parquet":
+        return _scanned(open_parquet(path, [path], reading), alike, reading, progress)
+    raise ValueError(
+        f"{printable(str(path))} is not a data set: expected a folder, .zip, .npy, .npz, .parquet, .csv or idx file"
+    )
+
+
+def _open_folder(path: Path, part: str | None, reading: Reading) -> Contents:
+    idx = open_idx_folder(path, part, reading)
+    if idx is not None:
+        return idx
+    if is_imported(path):
+        if part is not None:
+            raise ValueError(f"{path} has no part {part!r}: give its name alone")
+        return open_imported(path)
+    folder = Folder(path)
+    files = parquet_files(folder, part)
+    if files:
+        return open_parquet(path.resolve(), files, reading)
+    return _open_tree(path.resolve().name, folder, part, reading)
+
+
+def _open_tree(name: str, tree: Tree, part: str | None, reading: Reading) -> Contents:
+    arrays = open_array_tree(name, tree, part, reading)
+    if arrays is not None:
+        return arrays
+    layout = lay_out(tree, part, reading)
+    if part not in (None, "train"):
+        name = f"{name}:{part}"
+    return Contents(name, ImageFiles(tree, layout.names), layout.labels, notes=tuple(layout.notes))
+
+
+def _scanned(contents: Contents, alike: bool, reading: Reading, progress: Progress | None) -> Contents:
+    """The contents, once the headers of picture files are read."""
+    source = contents.source
+    if not isinstance(source, ImageFiles):
+        return contents
+    found = scan(source.tree, source.names, reading, progress)
+    if alike and found.broken:
+        raise ValueError(found.broken[0])
+    if not len(found.files):
+        raise ValueError(f"{printable(contents.name)} holds no image that is not broken: {found.broken[0]}")
+    if alike:
+        found.files.check_alike()
+    labels = None if contents.labels is None else contents.labels.select(found.rows)
+    notes = (*contents.notes, *found.notes)
+    return replace(contents, source=found.files, labels=labels, notes=notes, broken=found.broken)
+
+
+def _not_found(text: str) -> FileNotFoundError:
+    if partial_folder(Path(text).expanduser()).is_dir():
+        return FileNotFoundError(f"{text} is not finished: import it again, and the import goes on where it stopped")
+    looks_like_path = os.sep in text or Path(text).suffix
+    hint = "" if looks_like_path else f", nor a set of that name; {suggestion(text, NAMES)}"
+    return FileNotFoundError(f"no data set {text!r}: there is no such file or folder{hint}")
+
+
+_FILES: dict[str, Callable[[Path, str | None, Reading], Contents]] = {
+    ".npy": open_npy,
+    ".npz": open_npz,
+    ".csv": open_separated,
+    ".tsv": open_separated,
+}

@@ -10,6 +10,7 @@ import inspect
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,8 @@ def theirs(name, settings, z, noise, steps, monkeypatch, learned=False, **option
     scheduler = getattr(diffusers, name)(**settings)
     for_times = {key: options.pop(key) for key in ("mu", "sigmas", "timesteps") if key in options}
     if "sigmas" in for_times or "timesteps" in for_times:
-        scheduler.set_timesteps(**for_times)
+        count = {"num_inference_steps": steps} if name.startswith("UniPC") else {}
+        scheduler.set_timesteps(**for_times, **count)
     else:
         scheduler.set_timesteps(steps, **for_times)
     if hasattr(scheduler, "set_begin_index"):
@@ -301,3 +303,22 @@ def test_edm_euler(settings, steps, monkeypatch):
 @pytest.mark.parametrize("steps", [1, 9, 17])
 def test_edm_dpm_solver(settings, steps, monkeypatch):
     assert_same("EDMDPMSolverMultistepScheduler", settings, steps, monkeypatch)
+
+
+def test_given_times_and_levels(monkeypatch):
+    assert_same("HeunDiscreteScheduler", {"timestep_spacing": "leading"}, 3, monkeypatch, timesteps=[900, 400, 70])
+    assert_same("DPMSolverMultistepScheduler", {}, 4, monkeypatch, timesteps=[900, 400, 70, 20])
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}
+    levels = np.array([0.9, 0.6, 0.2])
+    assert_same("UniPCMultistepScheduler", flow, 3, monkeypatch, sigmas=levels)
+    assert_same("UniPCMultistepScheduler", {**flow, "shift_terminal": 0.1}, 3, monkeypatch, sigmas=levels)
+    assert_same("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, 3, monkeypatch, timesteps=[900.0, 400.0, 100.0])
+    both = {"timesteps": [800.0, 300.0, 50.0], "sigmas": [0.9, 0.4, 0.1]}
+    assert_same("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, 3, monkeypatch, **both)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "use_lu_lambdas", "use_flow_sigmas"])
+def test_times_are_not_given_along_with_a_spacing(kind):
+    scheduler = from_config({"_class_name": "DPMSolverMultistepScheduler", kind: True}, "a test")
+    with pytest.raises(ValueError, match=f"along with {kind}"):
+        scheduler.sample(torch.ones(1, 1, 2), 2, Run(network, torch.ones, {"timesteps": [9, 3]}))

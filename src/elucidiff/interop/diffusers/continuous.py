@@ -68,9 +68,12 @@ class SigmaScheduler(TableScheduler):
         highest = float(sigmas.max())
         return math.sqrt(highest**2 + 1) if self.timestep_spacing == "leading" else highest
 
-    def grid(self, steps: int) -> tuple[Array, Array]:
-        """Times (N,) and noise levels (N,)."""
+    def grid(self, steps: int, given: Array | None = None) -> tuple[Array, Array]:
+        """Times (N,), those ``given`` preferred, and noise levels (N,)."""
         table = tables.sigmas_of(self.finite_alpha_bars)
+        tables.refuse_given(self, given)
+        if given is not None:
+            return given, np.interp(given, np.arange(len(table)), table)
         times = self.times(steps, whole=False).astype(np.float32).astype(np.float64)
         sigmas = self.base_levels(table, times)
         low = sigmas[-1] if self.sigma_min is None else self.sigma_min
@@ -126,10 +129,8 @@ class Euler(SigmaScheduler):
         last = 0.0 if self.final_sigmas_type == "zero" else float(table[0])
         if sigmas is not None:
             times = tables.TimeOfSigma(table).of(sigmas[:-1])
-        elif times is not None:
-            sigmas = np.append(np.interp(times, np.arange(len(table)), table), last)
         else:
-            times, sigmas = self.grid(steps)
+            times, sigmas = self.grid(steps, times)
             sigmas = np.append(sigmas, last)
         if self.timestep_type == "continuous" and self.prediction_type == "v_prediction":
             times = 0.25 * np.log(sigmas[:-1])  # one more than the steps asked for if log_linear made one more
@@ -140,6 +141,7 @@ class Euler(SigmaScheduler):
 class Heun(SigmaScheduler):
     """Heun's method in noise levels (Karras et al. 2022, Algorithm 1 with sigma = t), two evaluations a step."""
 
+    OPTIONS: ClassVar[tuple[str, ...]] = ("timesteps",)
     NOT_SETTINGS: ClassVar[tuple[str, ...]] = ("rescale_betas_zero_snr", "sigma_min", "sigma_max")
 
     beta_start: float = 0.00085
@@ -148,9 +150,9 @@ class Heun(SigmaScheduler):
     clip_sample_range: float = 1.0
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
-        """See :meth:`.Scheduler.sample`."""
+        """See :meth:`.Scheduler.sample`. ``timesteps`` are N times in place of those by the settings."""
+        times, sigmas = self.grid(steps, run.levels("timesteps", steps))
         run.finish("Heun", self.OPTIONS)
-        times, sigmas = self.grid(steps)
         sigmas = np.append(sigmas, 0.0)
         x = noise * self.start(sigmas)
         for index in range(steps):
@@ -174,7 +176,7 @@ class Heun(SigmaScheduler):
 class FlowEuler(Scheduler):
     """Euler's method for rectified flow: x_t = (1 - t) x_0 + t n, dx/dt = n - x_0 (Esser et al. 2024)."""
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("sigmas", "mu")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("sigmas", "timesteps", "mu")
 
     num_train_timesteps: int = 1000
     shift: float = 1.0
@@ -203,13 +205,21 @@ class FlowEuler(Scheduler):
             raise ValueError("only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true")
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
-        """See :meth:`.Scheduler.sample`. ``sigmas`` are N levels before the shift; ``mu`` is the dynamic shift."""
-        levels = self.levels(steps, run.levels("sigmas", steps), run.option("mu", math.nan))
+        """See :meth:`.Scheduler.sample`.
+
+        ``sigmas`` are N levels before the shift, or the N ``timesteps`` are, which the network is told without it;
+        ``mu`` is the dynamic shift.
+        """
+        sigmas, told = run.levels("sigmas", steps), run.levels("timesteps", steps)
+        if sigmas is None and told is not None:
+            sigmas = told / self.num_train_timesteps
+        levels = self.levels(steps, sigmas, run.option("mu", math.nan))
         run.finish("FlowMatchEuler", self.OPTIONS)
+        times = levels * self.num_train_timesteps if told is None else told
         x = noise
         for index in range(steps):
             t, t_next = float(levels[index]), float(levels[index + 1])
-            velocity = run.output(x, t * self.num_train_timesteps)
+            velocity = run.output(x, float(times[index]))
             if self.stochastic_sampling:
                 x = (1 - t_next) * (x - t * velocity) + t_next * run.draw(index)
             else:
@@ -235,7 +245,7 @@ class FlowEuler(Scheduler):
         else:
             levels = tables.shifted(levels, self.shift)
         if self.shift_terminal:
-            levels = 1 - (1 - levels) * (1 - self.shift_terminal) / (1 - levels[-1])
+            levels = tables.stretched(levels, self.shift_terminal)
         chosen = tables.respaced(self, float(levels[-1]), float(levels[0]), steps)
         levels = levels if chosen is None else chosen
         return np.append(1 - levels, 1.0) if self.invert_sigmas else np.append(levels, 0.0)

@@ -226,7 +226,7 @@ class MultistepScheduler(TableScheduler, Thresholding):
 class DPMSolver(MultistepScheduler, DPMSettings):
     """DPM-Solver and DPM-Solver++, of order 1 to 3, and their SDE variants."""
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("mu",)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("mu", "timesteps")
 
     use_lu_lambdas: bool = False
     lambda_min_clipped: float = -math.inf
@@ -237,10 +237,10 @@ class DPMSolver(MultistepScheduler, DPMSettings):
         return super().cuts_off or self.beta_schedule == "squaredcos_cap_v2"
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
-        """See :meth:`.Scheduler.sample`."""
-        mu = run.option("mu", math.nan)
+        """See :meth:`.Scheduler.sample`. ``mu`` is a flow's dynamic shift; ``timesteps`` are N times of the table."""
+        mu, given = run.option("mu", math.nan), run.levels("timesteps", steps)
         run.finish("DPMSolverMultistep", self.OPTIONS)
-        times, sigmas = self.grid(steps, None if math.isnan(mu) else mu)
+        times, sigmas = self.grid(steps, None if math.isnan(mu) else mu, given)
         steps = len(times)  # fewer where lambda_min_clipped left some out
         levels = [self.level(float(sigma)) for sigma in sigmas]
         x, outputs = noise, list[Tensor]()
@@ -262,9 +262,10 @@ class DPMSolver(MultistepScheduler, DPMSettings):
         if not self.in_data and self.final_sigmas_type == "zero":
             raise ValueError(f"algorithm_type {self.algorithm_type} needs final_sigmas_type 'sigma_min'")
 
-    def grid(self, steps: int, mu: float | None = None) -> tuple[Array, Array]:
-        """Times (N,) and noise levels (N + 1,)."""
+    def grid(self, steps: int, mu: float | None = None, given: Array | None = None) -> tuple[Array, Array]:
+        """Times (N,), those ``given`` preferred, and noise levels (N + 1,)."""
         table = tables.sigmas_of(self.finite_alpha_bars)
+        tables.refuse_given(self, given)
         # Times beyond the least lambda are left out.
         last = int((-np.log(table) >= self.lambda_min_clipped).sum())
         low, high = float(table[0]), float(table[-1])
@@ -272,7 +273,8 @@ class DPMSolver(MultistepScheduler, DPMSettings):
             sigmas = self.shifted(1 - np.linspace(1, 1 / self.num_train_timesteps, steps + 1), mu)[::-1][:-1].copy()
             times = sigmas * self.num_train_timesteps
         else:
-            times = self.times(steps, whole=True, extra=self.timestep_spacing != "trailing", last=last)
+            extra = self.timestep_spacing != "trailing"
+            times = self.times(steps, whole=True, extra=extra, last=last) if given is None else given.round()
             sigmas = np.interp(times, np.arange(len(table)), table)
             chosen = tables.respaced(self, low, high, steps)
             if chosen is None and self.use_lu_lambdas:
@@ -315,7 +317,7 @@ class EDMDPMSolver(EDMScheduler, DPMSettings, Thresholding):
 class UniPC(MultistepScheduler):
     """UniPC: a predictor and a corrector of the same form (Zhao et al. 2023, arXiv 2302.04867, Eq. 3 and 8)."""
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("mu",)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("mu", "sigmas")
 
     predict_x0: bool = True
     solver_type: Literal["bh1", "bh2"] = "bh2"
@@ -331,10 +333,12 @@ class UniPC(MultistepScheduler):
         tables.check_terminal(self.shift_terminal)
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
-        """See :meth:`.Scheduler.sample`."""
-        mu = run.option("mu", math.nan)
+        """See :meth:`.Scheduler.sample`. ``mu`` is a flow's dynamic shift, ``sigmas`` its levels before a shift."""
+        mu, given = run.option("mu", math.nan), run.levels("sigmas", steps)
         run.finish("UniPC", self.OPTIONS)
-        times, sigmas = self.grid(steps, None if math.isnan(mu) else mu)
+        if given is not None and not self.use_flow_sigmas:
+            raise ValueError("sigmas can be given to UniPC for a flow alone")
+        times, sigmas = self.grid(steps, None if math.isnan(mu) else mu, given)
         levels = [self.level(float(sigma)) for sigma in sigmas]
         x, outputs = noise, list[Tensor]()
         before, order = noise, 0
@@ -350,8 +354,8 @@ class UniPC(MultistepScheduler):
             x = self._step(x, outputs[:order], levels[index::-1][:order], levels[index + 1], None)
         return x
 
-    def grid(self, steps: int, mu: float | None = None) -> tuple[Array, Array]:
-        """Times (N,) and noise levels (N + 1,)."""
+    def grid(self, steps: int, mu: float | None = None, given: Array | None = None) -> tuple[Array, Array]:
+        """Times (N,) and noise levels (N + 1,); a flow's are made of those ``given``."""
         table = tables.sigmas_of(self.finite_alpha_bars)
         last = float(table[0])
         low = float(table[0]) if self.sigma_min is None else self.sigma_min
@@ -364,9 +368,10 @@ class UniPC(MultistepScheduler):
                 times = sigmas * self.num_train_timesteps
             last = float(sigmas[-1])
         elif self.use_flow_sigmas:
-            sigmas = self.shifted(np.linspace(1, 1 / self.num_train_timesteps, steps + 1)[:-1], mu)
+            levels = np.linspace(1, 1 / self.num_train_timesteps, steps + 1)[:-1] if given is None else given
+            sigmas = self.shifted(levels, mu)
             if self.shift_terminal:
-                sigmas = 1 - (1 - sigmas) * (1 - self.shift_terminal) / (1 - sigmas[-1])
+                sigmas = tables.stretched(sigmas, self.shift_terminal)
             sigmas[0] = min(sigmas[0], 1 - ALMOST_ONE)
             times, last = sigmas * self.num_train_timesteps, float(sigmas[-1])
         else:

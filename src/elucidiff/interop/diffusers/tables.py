@@ -152,6 +152,20 @@ def respaced(settings: Any, low: float, high: float, steps: int) -> Array | None
     return beta_spaced(low, high, steps) if settings.use_beta_sigmas else None
 
 
+def stretched(levels: Array, terminal: float) -> Array:
+    """Flow levels moved so that the last is ``terminal``. Times are cut off to whole ones, so rounding counts."""
+    result: Array = 1 - (1 - levels) / ((1 - levels[-1]) / (1 - terminal))
+    return result
+
+
+def refuse_given(settings: Any, times: Array | None) -> None:
+    """Raise ValueError if times were given to a scheduler that spaces its noise levels by itself."""
+    names = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "use_lu_lambdas")
+    for name in names:
+        if times is not None and getattr(settings, name, False):
+            raise ValueError(f"timesteps cannot be given along with {name}, which chooses them")
+
+
 def shifted(levels: Array, shift: float) -> Array:
     """Flow levels s as shift s / (1 + (shift - 1) s): more of them where there is much noise (Esser et al. 2024)."""
     result: Array = shift * levels / (1 + (shift - 1) * levels)

@@ -144,7 +144,7 @@ def test_a_variable_that_names_nothing_is_one_line(
     monkeypatch.setenv(plugins.VARIABLE, "nobodys")
     assert main(["parts"]) == 2
     assert capsys.readouterr().err == (
-        "elucidiff: error: there is no plugin nobodys: name a module that Python finds, or a .py file\n"
+        "elucidiff parts: error: there is no plugin nobodys: name a module that Python finds, or a .py file\n"
     )
 
 

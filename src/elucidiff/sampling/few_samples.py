@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.base import DenoiserModule, Wrapped
+from elucidiff.denoisers.guided import Autoguided
 
 Call = Callable[[int], Tensor]
 """D of the first so many rows of a full batch, whose last real row fills it up."""
@@ -71,13 +72,17 @@ _FOUND: WeakKeyDictionary[nn.Module, dict[Hashable, FewSamples | None]] = WeakKe
 
 
 def can_be_few(denoiser: DenoiserModule, x: Tensor) -> bool:
-    """Whether calls on few samples are tried: of networks on a CPU that take any batch, without gradients."""
+    """Whether calls on few samples are tried: of networks on a CPU that take any batch, without gradients.
+
+    Not under autoguidance: what was found out is kept with the model, and holds for one guide alone.
+    """
     return (
         x.device.type == "cpu"
         and not torch.is_grad_enabled()
         and denoiser.depends_on_batch
         and denoiser.any_batch_size
         and any(True for _ in denoiser.parameters())
+        and not any(isinstance(module, Autoguided) for module in denoiser.modules())
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not to stubs
 
 from elucidiff.devices import choose_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board

@@ -230,6 +230,8 @@ def test_home_sampler_refuses(eps, options, message):
 def test_home_sampler_refuses_other_conditions(classes, text):
     with pytest.raises(ValueError, match="10 classes and none for 'no class'"):
         ed.interop.home_sample(classes, NOISE, 5)
+    with pytest.raises(ValueError, match="classes from 0 to 9"):
+        ed.interop.home_sample(classes, NOISE, 5, labels=torch.tensor([3, 10]))
     with pytest.raises(ValueError, match="one-hot"):
         ed.interop.home_sample(classes, NOISE, 5, labels=torch.full((2, 10), 0.1))
     noise = torch.zeros(2, 4, 8, 8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from elucidiff.interop.diffusers.autoencoder import Autoencoder, load_autoencoder
 from elucidiff.interop.diffusers.loading import is_pipeline, load, sample_at_home
 from elucidiff.interop.diffusers.network import diffusers_package
 from elucidiff.interop.diffusers.schedulers import from_config
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from elucidiff.interop.diffusers.pipelines import ElucidiffScheduler, ElucidiffUNet, export
 
 __all__ = [
+    "Autoencoder",
     "ElucidiffScheduler",
     "ElucidiffUNet",
     "export",
     "from_config",
     "is_pipeline",
     "load",
+    "load_autoencoder",
     "sample_at_home",
 ]
 

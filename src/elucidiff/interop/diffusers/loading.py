@@ -160,7 +160,8 @@ def sample_at_home(
         "sigmas": sigmas,
         "timesteps": timesteps,
     }
-    if (guidance_scale is None) != (negative is None):
+    guided = guidance_scale is not None and guidance_scale != 1
+    if (guided and negative is None) or (guidance_scale is None and negative is not None):
         raise ValueError("guidance needs both guidance_scale and negative, the condition that it leads away from")
     dtype = next(network.parameters()).dtype
     conditions = [
@@ -170,7 +171,7 @@ def sample_at_home(
     def raw(x: Tensor, time: float) -> Tensor:
         t = torch.tensor([time], dtype=dtype, device=x.device)
         output: Tensor = network(x.to(dtype), t, conditions[0]).double()
-        if guidance_scale is None:
+        if guidance_scale is None or not guided:
             return output
         without: Tensor = network(x.to(dtype), t, conditions[1]).double()
         return without + guidance_scale * (output - without)

@@ -52,6 +52,8 @@ class DiffusersNetwork(nn.Module):
         self.label_dim = int(config.get("num_class_embeds") or 0)
         if "class_labels" in parameters and config.get("norm_type") == "ada_norm_zero":
             self.label_dim = int(config.get("num_embeds_ada_norm") or 0)
+        # A DiT has one more, which stands for none of them.
+        self._classes_known = self.label_dim + (config.get("norm_type") == "ada_norm_zero")
         self.text = "encoder_hidden_states" in parameters and not self.label_dim
 
     def forward(self, x: Tensor, t: Tensor, condition: Conditions | None = None, _: Tensor | None = None) -> Tensor:
@@ -108,6 +110,11 @@ class DiffusersNetwork(nn.Module):
             if condition.ndim != 2 or not bool((condition.amax(1) == condition.sum(1)).all()):
                 raise ValueError("this model takes one class a sample: label rows must be one-hot")
             condition = condition.argmax(1)
+        if (
+            condition.device.type == "cpu"
+            and not 0 <= int(condition.min()) <= int(condition.max()) < self._classes_known
+        ):
+            raise ValueError(f"labels must be classes from 0 to {self._classes_known - 1}")
         classes: Tensor = condition.to(x.device).expand(len(x))
         return classes
 
@@ -118,7 +125,19 @@ def is_network(folder: Path) -> bool:
 
 
 def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
-    """The network of a folder with ``config.json`` and weights in safetensors, in float32, in evaluation mode.
+    """The network of a folder, as :func:`load_model` reads it.
+
+    Args:
+        folder: see there.
+        sign: what its output is multiplied with.
+    """
+    return DiffusersNetwork(load_model(folder), sign).eval()
+
+
+def load_model(folder: Path) -> nn.Module:
+    """What a folder of diffusers holds, a network or an autoencoder, in float32, in evaluation mode.
+
+    It has the settings in ``config.json``, and the weights in safetensors.
 
     Raises:
         OSError: a file is missing or cannot be read.
@@ -138,7 +157,7 @@ def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
         warnings.simplefilter("ignore")
         outline = cls.from_config(config)
         wanted = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
-        _try_out(DiffusersNetwork(outline))
+        _try_out(outline)
     _compare(wanted, shapes, printable(str(folder)))
     with reading(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,17 +167,19 @@ def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{printable(str(folder))}: the weights {name} are not all finite")
-    return DiffusersNetwork(model, sign).requires_grad_(False).eval()
+    loaded: nn.Module = model.requires_grad_(False).eval()
+    return loaded
 
 
-def _try_out(network: DiffusersNetwork) -> None:
+def _try_out(model: Any) -> None:
     """Raise whatever a network without values (on the device "meta") raises for an input of its shape.
 
     Settings of the wrong kind are noticed only there. Networks with conditions of their own are left alone.
     """
-    config: Any = network.model.config
-    if config.get("_class_name", type(network.model).__name__) not in ("UNet2DModel", "UNet2DConditionModel"):
+    config = model.config
+    if type(model).__name__ not in ("UNet2DModel", "UNet2DConditionModel"):
         return
+    network = DiffusersNetwork(model)
     if any(config.get(name) for name in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")):
         return
     x = torch.empty(1, *(network.sample_shape or (int(config["in_channels"]), 64, 64)))

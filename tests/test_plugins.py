@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from elucidiff import parts, plugins
 from elucidiff.cli.main import main
+from elucidiff.solvers import Heun
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -178,3 +180,18 @@ class Greet(Verb):
     ):
         assert main(words) == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_name_of_the_library_is_taken_even_if_the_plugin_came_first() -> None:
+    """As on the command line, where a room is imported after the plugins; or where a later version has that name."""
+    Path("earlier.py").write_text(PLUGIN.format(name="disputed"))
+    plugins.use_plugins(["earlier.py"])
+
+    @dataclass(frozen=True)
+    class Ours(Heun):
+        pass
+
+    Ours.__module__ = "elucidiff.solvers.disputed"
+    taken = r"'disputed' already, elucidiff\.solvers\.disputed\..*: choose another name for earlier\.Mine$"
+    with pytest.raises(ValueError, match=taken):
+        parts.part("solver", "disputed")(Ours)

@@ -236,9 +236,11 @@ def part(kind: str, name: str) -> Callable[[C], C]:
             raise TypeError(f"{cls.__name__} must be a frozen dataclass: write @dataclass(frozen=True) below @part")
         other = _PARTS[known.name].get(name)
         if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            # The name is the library's, even if a plugin was imported before the library's own room.
+            yours, taken = (other, cls) if _is_ours(cls) and not _is_ours(other) else (cls, other)
             raise ValueError(
-                f"there is a {known.name} {name!r} already, {other.__module__}.{other.__qualname__}: "
-                "choose another name"
+                f"there is a {known.name} {name!r} already, {taken.__module__}.{taken.__qualname__}: "
+                f"choose another name for {yours.__module__}.{yours.__qualname__}"
             )
         _check_arguments(cls, _called(known, name))
         setattr(cls, _MARK, (known.name, name))
@@ -246,6 +248,10 @@ def part(kind: str, name: str) -> Callable[[C], C]:
         return cls
 
     return register
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def kind_named(kind: str) -> Kind:

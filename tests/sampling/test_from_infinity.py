@@ -74,6 +74,24 @@ def test_all_come_to_the_exact_solution(solver: str, schedule: str, order: float
     assert math.log(errors[0] / errors[1], 4) > order - 0.15
 
 
+def test_a_one_step_solver_in_noise_levels_begins_after_the_first_step() -> None:
+    """It divides by s, which is 0 at t = 1 of flow; DDIM's first step is taken for it, as Euler's method takes it."""
+
+    class InNoiseLevels(ed.solvers.Solver):
+        def step(
+            self, ode: ed.solvers.ODE, x: Tensor, t: float, t_next: float, state: None = None
+        ) -> ed.solvers.StepResult:
+            ratio = float(ode.schedule.sigma(t_next)) / float(ode.schedule.sigma(t))
+            denoised = ode.denoise(x, t)
+            y = denoised + ratio * (x / float(ode.schedule.scale(t)) - denoised)
+            return ed.solvers.StepResult(float(ode.schedule.scale(t_next)) * y, denoised)
+
+    for schedule in ("flow", "edm", "vp"):
+        x = ed.sample(network(), noise(), levels(5), solver=InNoiseLevels(), schedule=schedule)
+        euler = ed.sample(network(), noise(), levels(5), solver="euler", schedule="flow")
+        torch.testing.assert_close(x, euler, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("schedule", ["flow", "edm", "vp"])
 def test_rk45_begins_there_too(schedule: str) -> None:
     x = ed.sample(network(), noise(), levels(1000), solver="rk45", schedule=schedule)

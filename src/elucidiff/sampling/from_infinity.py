@@ -15,11 +15,11 @@ from elucidiff.solvers.base import Solver, StepResult
 def steps_from_infinity(solver: Solver, schedule: Schedule) -> bool:
     """Whether the ODE is finite in pure noise, and ``solver`` follows it from there as from anywhere.
 
-    It is on the flow schedule, where dx/dt = (x - D) / t begins at t = 1 with unit noise. A multistep method works in
-    y = x / s and sigma, which are infinite.
+    It is on the flow schedule, where dx/dt = (x - D) / t begins at t = 1 with unit noise, for solvers that go by it.
+    Others work in y = x / s and sigma, which are infinite.
     """
     t = float(schedule.time(math.inf))
-    return not solver.multistep and math.isfinite(t) and bool(torch.stack(schedule.ode(t)).isfinite().all())
+    return solver.begins_at_infinity and math.isfinite(t) and bool(torch.stack(schedule.ode(t)).isfinite().all())
 
 
 def from_infinity(ode: ProbabilityFlow, x: Tensor, t_next: float) -> StepResult:

@@ -100,6 +100,14 @@ class Solver(ABC):
         """Whether it corrects, at the start of a step, the end of the one before."""
         return False
 
+    @property
+    def begins_at_infinity(self) -> bool:
+        """Whether it goes by x and dx/dt alone, which may be finite in pure noise, where y = x / s and sigma are not.
+
+        If not, the loop takes the first step from an infinite noise level itself, as DDIM does.
+        """
+        return False
+
     @abstractmethod
     def step(self, ode: ODE, x: Tensor, t: float, t_next: float, state: Any = None) -> StepResult:
         """Take ``x`` from time ``t`` to ``t_next``.
@@ -107,7 +115,8 @@ class Solver(ABC):
         Args:
             ode: evaluates D and dx/dt.
             x: scaled samples (B, C, *spatial) at ``t``, noise just added included.
-            t: start of the step. With churn it is not where the step before ended.
+            t: start of the step. With churn it is not where the step before ended. sigma(t) may be infinite only if
+                :attr:`begins_at_infinity`.
             t_next: end of the step; 0 for the last one, where dx/dt is 0/0 and must not be evaluated.
             state: what the step before returned as ``state``; None on the first step and after a restart.
         """

@@ -63,6 +63,8 @@ class RK45(Solver):
     rtol: float = 1e-5
     atol: float = 1e-5
 
+    begins_at_infinity = True
+
     def __post_init__(self) -> None:
         check_number(rtol=self.rtol, atol=self.atol)
         if not 1e-13 <= self.rtol < math.inf:

@@ -22,6 +22,8 @@ class Euler(Solver):
     'solver=euler'
     """
 
+    begins_at_infinity = True
+
     def step(self, ode: ODE, x: Tensor, t: float, t_next: float, state: None = None) -> StepResult:
         """See :meth:`Solver.step`."""
         denoised = ode.denoise(x, t)
@@ -54,6 +56,8 @@ class RK2(Solver):
     """
 
     alpha: float = setting(1.0, search=(0.5, 1.3))
+
+    begins_at_infinity = True
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < math.inf:

@@ -33,6 +33,14 @@ def noise() -> Tensor:
     return SeededNoise(range(3)).latents((1, 2, 2)).double()
 
 
+class Plain(torch.nn.Module):
+    """A network that a denoiser takes."""
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        """F = x."""
+        return x
+
+
 def levels(n: int) -> Tensor:
     return FLOW.sigma(torch.linspace(1, 0, n + 1, dtype=torch.float64))
 
@@ -132,7 +140,7 @@ def test_a_v_network_of_a_table_with_zero_terminal_snr() -> None:
 
 
 def test_where_it_cannot_begin_there() -> None:
-    plain = ed.Denoiser(torch.nn.Identity(), ed.preconditioning.VP())
+    plain = ed.Denoiser(Plain(), ed.preconditioning.VP())
     with pytest.raises(
         ValueError, match="sigmas begins at infinity, but the denoiser supports noise levels up to 152"
     ):

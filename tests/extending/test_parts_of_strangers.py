@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ import torch
 
 import elucidiff as ed
 from elucidiff import parts
-from tests.extending.conftest import FILES, Run, forget, use
+from tests.extending.conftest import FILES, PAGE, Run, exact, forget, use
 
 KINDS = {
     "my_solver.py": ("solver", "ab2"),
+    "my_renoise.py": ("solver", "renoise"),
     "my_schedule.py": ("schedule", "tangent"),
     "my_steps.py": ("steps", "sigmoid"),
     "my_preconditioning.py": ("preconditioning", "velocity"),
@@ -78,6 +81,36 @@ def test_a_solver_samples_is_kept_and_searched_over(model: Path, run: Run) -> No
     assert "there is no solver 'ab2'" in refused
     assert "--plugin MODULE" in refused
     assert not Path("none").exists()
+
+
+def test_a_solver_in_noise_levels_has_its_limits_on_any_schedule() -> None:
+    """share = 0 is DDIM; share = 1 draws at the end of each step D + sigma' n; and the page's check as it stands."""
+    use("my_renoise.py")
+    levels = [math.inf, 10.0, 1.0, 1.0, 0.2, 0.0]
+    for schedule in ("edm", "vp", "flow"):
+        ddim, ours = (
+            ed.sample(exact(), 3, levels, solver=solver, schedule=schedule)
+            for solver in ("dpmpp_1", "renoise:share=0")
+        )
+        torch.testing.assert_close(ours, ddim, rtol=1e-12, atol=1e-12)
+        record: list[ed.sampling.Step] = []
+        drawn = ed.SeededNoise([3, 4])
+        latents = drawn.latents((1,)).double()
+        choices = {"solver": "renoise:share=1", "schedule": schedule, "noise": drawn, "callback": record.append}
+        ed.sample(exact(), latents, [10.0, 1.0, 0.2, 0.0], **choices)
+        noise = ed.SeededNoise([3, 4])
+        noise.latents((1,))
+        for index, (before, after) in enumerate(pairwise(record)):
+            y = after.x / float(ed.parts.parse("schedule", schedule).scale(after.t))
+            expected = before.denoised + after.sigma * noise(latents, index)
+            torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
+    (check,) = re.findall(r"    (exact = .*\n)    (x = .*\n)", PAGE)
+    names = {"ed": ed, "torch": torch}
+    exec("".join(check), names)  # of our own page
+    x = names["x"]
+    assert x.shape == (4096, 1)
+    assert float(x.mean()) == pytest.approx(1.5, abs=4 * 0.5 / 64)
+    assert float(x.std()) == pytest.approx(0.5, rel=0.1)  # 4 sqrt(1 / 8192) = 4 %, and the steps
 
 
 @pytest.mark.slow

@@ -124,6 +124,7 @@ def refused(folder, message):
         ({"timestep_spacing": "wide"}, "timestep_spacing"),
         ({"steps_offset": -1}, "steps_offset"),
         ({"beta_start": 1e308}, "beta_start"),
+        ({"num_train_timesteps": 10**5}, "scheduler_config.json: alpha_bars must decrease"),
         ({"_class_name": "UniPCMultistepScheduler", "sigma_min": 0}, "sigma_min and sigma_max must be positive"),
         ({"_class_name": "EDMEulerScheduler", "rho": 1e-300}, "rho"),
         ({"_class_name": "EDMDPMSolverMultistepScheduler", "solver_order": -1}, "solver_order is -1"),

@@ -23,7 +23,7 @@ from elucidiff.interop.diffusers.network import DiffusersNetwork, is_network, lo
 from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler
 from elucidiff.interop.home_sampling import draws, home, settings_of, step_count
 from elucidiff.interop.opening import opens
-from elucidiff.untrusted import printable, read_json
+from elucidiff.untrusted import printable, read_json, reading
 
 FORMAT = "diffusers"
 SCHEDULER = "scheduler_config.json"
@@ -66,7 +66,9 @@ def load(path: str | os.PathLike[str]) -> AdaptedDenoiser | Denoiser:
         raise ValueError(f"{printable(str(file))} holds no settings")
     scheduler = schedulers.from_config(config, printable(str(file)))
     sign = scheduler.sign if isinstance(scheduler, EDMScheduler) else 1
-    denoiser = _denoiser(load_network(network_folder, sign), scheduler)
+    network = load_network(network_folder, sign)
+    with reading(file):
+        denoiser = _denoiser(network, scheduler)
     denoiser.facts["home"] = {"format": FORMAT, "settings": config}
     return denoiser.eval()
 

@@ -58,10 +58,12 @@ class FixedBatch(Wrapped):
     def _called(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None, start: int, count: int) -> Tensor:
         """D of ``count`` rows from ``start`` on, the last one repeated as needed."""
         batch = len(x)
-        rows = torch.arange(start, start + count).clamp_max(batch - 1)
-        given: list[float | Conditions] = [x[rows.to(x.device)], sigma]
+        # Made where they are used: nothing is copied between devices.
+        rows = torch.arange(start, start + count, device=x.device).clamp_max(batch - 1)
+        given: list[float | Conditions] = [x[rows], sigma]
         if isinstance(sigma, Tensor) and sigma.ndim > 0:
-            given[1] = rows_of(sigma, rows, batch)  # one for all becomes one each
+            at = torch.arange(start, start + count, device=sigma.device).clamp_max(batch - 1)
+            given[1] = rows_of(sigma, at, batch)  # one for all becomes one each
         if labels is not None:
             given.append(rows_of(labels, rows, batch))
         denoised: Tensor = self.denoiser(*given)

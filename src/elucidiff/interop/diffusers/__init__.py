@@ -15,7 +15,8 @@ from elucidiff.interop.diffusers.network import diffusers_package
 from elucidiff.interop.diffusers.schedulers import from_config
 
 if TYPE_CHECKING:
-    from elucidiff.interop.diffusers.pipelines import ElucidiffScheduler, ElucidiffUNet, export
+    from elucidiff.interop.diffusers.pipeline_scheduler import ElucidiffScheduler
+    from elucidiff.interop.diffusers.pipelines import ElucidiffUNet, export
 
 __all__ = [
     "Autoencoder",
@@ -29,10 +30,12 @@ __all__ = [
     "sample_at_home",
 ]
 
+_NEED_DIFFUSERS = {"ElucidiffScheduler": "pipeline_scheduler", "ElucidiffUNet": "pipelines", "export": "pipelines"}
+
 
 def __getattr__(name: str) -> Any:
     """What needs diffusers is imported on first use (PEP 562)."""
-    if name in ("ElucidiffScheduler", "ElucidiffUNet", "export"):
+    if name in _NEED_DIFFUSERS:
         diffusers_package()
-        return getattr(importlib.import_module("elucidiff.interop.diffusers.pipelines"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_NEED_DIFFUSERS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

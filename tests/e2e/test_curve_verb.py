@@ -276,7 +276,7 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert "images is 20, not 24" in says(*words, "--nfe=4", "--images=24")
     assert "backend is eager, not onnx" in says(*words, "--nfe=4", "--backend=onnx")
     assert "model " in says("ideal", noise, "--nfe=4", "--out", out, *QUICK)
-    assert "extractor pca-3" in says(*words, "--nfe=4", "--extractor=pca-4")
+    assert "extractor is pca-3" in says(*words, "--nfe=4", "--extractor=pca-4")
     table = (out / "results.csv").read_text()
     (out / "results.csv").write_text(table[:-30])
     assert "is no table of results: line" in says(*words, "--nfe=4")

@@ -16,6 +16,7 @@ from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.ablation.studied_model import IDEAL
 from elucidiff.evaluation.curve import measure_curve
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
@@ -108,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
     """Measure what is missing, and print a table of each metric. Ctrl-C and SIGTERM keep what is measured, and exit
     with 130 and 0."""
     options = parse(Options, arguments, prog="elucidiff curve")
-    base, model = Sampler.parse(options.base), Path(options.model)
+    base = Sampler.parse(options.base)
     with Watching() as watch:
         try:
             filled = measure_curve(
@@ -117,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
                 nfe=_once("nfe", numbers_from_text("nfe", options.nfe, int)),
                 base=base,
                 choices=_choices(options, base),
-                samplers={text: SamplingChoices(text).chosen(model) for text in options.samplers},
+                samplers=_samplers(options),
                 guide=options.guide,
                 metrics=options.metrics,
                 extractor=options.extractor,
@@ -145,6 +146,14 @@ def run(arguments: Sequence[str]) -> int:
     for metric in dict.fromkeys(row.metric for row in filled.rows):
         save(quality_against_nfe.draw(filled.rows, metric), filled.folder / metric)
     return code
+
+
+def _samplers(options: Options) -> dict[str, Sampler]:
+    """The samplers of --samplers by their texts."""
+    if options.model == IDEAL and options.samplers:
+        raise ValueError(f"--samplers are for a model folder, not for {IDEAL}: leave them out")
+    model = Path(options.model)
+    return {text: SamplingChoices(text).chosen(model) for text in options.samplers}
 
 
 def _choices(options: Options, base: Sampler) -> dict[str, list[Any]]:

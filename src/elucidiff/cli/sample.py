@@ -154,7 +154,7 @@ def _write_grid(out: Path, job: Job) -> None:
     if job.pictures:
         x = torch.stack([to_unit(_read_picture(file)) for file in files])
     else:
-        x = torch.stack([torch.from_numpy(read_npy(file, str(file))) for file in files])
+        x = torch.from_numpy(np.stack([read_npy(file, str(file)) for file in files]))
     asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
     columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
     write_sheet(out / "grid.png", x, columns, pictures=job.pictures)

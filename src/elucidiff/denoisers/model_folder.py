@@ -85,6 +85,8 @@ def checksum(path: str | os.PathLike[str]) -> str:
     description = _read_description(folder / "model.json")
     # Not how it came to be, nor what else is kept beside it.
     decisive = {key: description.get(key) for key in ("network", "preconditioning", "data")}
+    # 1 and 1.0 are the same value of a setting, and a file that is read and written again may hold the other.
+    decisive = json.loads(json.dumps(decisive), parse_int=float)
     text = json.dumps(decisive, sort_keys=True) + sha256(folder / "model.safetensors")
     return hashlib.sha256(text.encode()).hexdigest()
 

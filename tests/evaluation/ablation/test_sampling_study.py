@@ -215,7 +215,7 @@ def test_columns_of_a_figure() -> None:
         ({"blocks": 0}, "0 blocks"),
         ({"images": 1, "exact_images": 0}, "1 images"),
         ({"exact_images": 7}, "7 of them"),
-        ({"exact_images": 0, "judged": False}, "neither a judge"),
+        ({"exact_images": 0, "judged": False}, "neither an evaluator"),
     ],
 )
 def test_nothing_to_measure(settings: dict[str, int], message: str) -> None:

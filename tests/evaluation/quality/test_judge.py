@@ -21,7 +21,7 @@ def digits() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def judge(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
+def evaluator(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     """Against the first 600 digits, by their principal components."""
     part = digits.select(range(600))
     components = evaluation.principal_components(part, 5)

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from elucidiff.denoisers.guided import Guidance
+from elucidiff.design.steps import Karras, Levels
 from elucidiff.sampling import Sampler, optimise_steps
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
 from elucidiff.sampling.restart import Restart
+from elucidiff.solvers import IPNDM
 from tests.sampling.optimise.mixtures import mixture
 
 
@@ -38,17 +40,15 @@ def test_the_error_is_cut_by_more_than_30_percent(
     assert result.nfe == found.measured.nfe
     assert float((result.x - solved[1].x).square().mean().sqrt()) == pytest.approx(found.measured.error, rel=1e-9)
     assert torch.equal(result.sigmas, found.sigmas)
-    karras = Sampler(
-        n=len(found.sigmas) - 1, rho=found.measured.baseline_rho, solver=sampler.solver, order=sampler.order
-    )
+    karras = Sampler(Karras(len(found.sigmas) - 1, rho=found.measured.baseline_rho), solver=sampler.solver)
     assert measure(solved[1], karras).error == pytest.approx(found.measured.baseline_error, rel=1e-9)
 
 
 def test_the_best_candidate_wins(solved: tuple[ExactSolutions, ExactSolutions]) -> None:
     lines: list[str] = []
     found = optimise_on(*solved, 5, [Sampler(), Sampler(solver="ipndm:order=3")], tell=lines.append)
-    assert found.sampler.solver == "ipndm"
-    assert [name for name, _ in found.tried] == ["ipndm-3", "heun"]
+    assert found.sampler.solver == IPNDM(3)
+    assert [name for name, _ in found.tried] == ["ipndm:order=3", "heun"]
     assert found.tried[0][1] == found.warm_up_error < found.tried[1][1]
     assert len(lines) == 3
 
@@ -56,7 +56,7 @@ def test_the_best_candidate_wins(solved: tuple[ExactSolutions, ExactSolutions]) 
 def test_what_was_stopped_is_measured_all_the_same(solved: tuple[ExactSolutions, ExactSolutions]) -> None:
     at_once = optimise_on(*solved, 5, [Sampler(), Sampler(solver="euler")], stop=lambda: True)
     assert at_once.stopped
-    assert at_once.sampler.levels == tuple(Sampler(steps="karras:n=3").sigmas(None).tolist())
+    assert at_once.sampler.steps == Levels(tuple(Sampler(steps="karras:n=3").sigmas(None).tolist()))
     assert [name for name, _ in at_once.tried] == ["heun"]
     asked = itertools.count()
     later = optimise_on(*solved, 5, [Sampler()], stop=lambda: next(asked) > 8)
@@ -76,7 +76,7 @@ def test_equal_arguments_give_equal_steps_and_labels_are_drawn() -> None:
 def test_guidance_counts_towards_the_budget() -> None:
     guided = Sampler(solver="euler", guidance=Guidance(weight=2.0, sigma_max=5.0))
     found = optimise_steps(mixture(classes=2), 9, [guided], seeds=range(6), fresh_seeds=range(10, 14), batch_size=8)
-    assert found.sampler.guidance == 2.0
+    assert found.sampler.guidance == Guidance(2.0, sigma_max=5.0)
     result = found.sampler.run(mixture(classes=2), range(3))
     assert result.nfe == found.measured.nfe <= 9
     assert found.measured.nfe > len(found.sigmas) - 1

@@ -328,6 +328,17 @@ def test_damaged_imports(tmp_path: Path, name: str, content: bytes, message: str
         data.open(tmp_path / "out")
 
 
+@pytest.mark.parametrize("label_dim", [3, 10**8, 10**40])
+def test_other_classes_than_meta_json_names(tmp_path: Path, label_dim: int) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((4, 1, 2, 2), np.uint8), labels=np.array([0, 7, 0, 7]))
+    data.import_dataset(tmp_path / "x.npz", tmp_path / "out")
+    path = tmp_path / "out" / "meta.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps(meta | {"label_dim": label_dim}))
+    with pytest.raises(ValueError, match=rf"meta.json is damaged \(2 class_names, but label_dim {label_dim}\)"):
+        data.open(tmp_path / "out")
+
+
 def test_other_images_than_meta_json_says(tmp_path: Path) -> None:
     data.import_dataset(K / "tiny_rgb.zip", tmp_path / "out")
     np.save(tmp_path / "out" / "images.npy", np.zeros((3, 1, 2), np.uint8))

@@ -239,6 +239,31 @@ def test_the_measured_curve_agrees_with_the_true_one() -> None:
     assert measured.gain_moments() == pytest.approx(true.gain_moments(), abs=0.03)
 
 
+def test_fewer_samples_than_show_how_samples_vary() -> None:
+    """Of equal pictures, or two, what is known is the spectrum of their values about the channels' means."""
+    variances = natural_variances()[:, :8, :8]
+    one = torch.from_numpy(gaussian_images(1, variances)).float()
+    for samples in (one, one.expand(5, -1, -1, -1), torch.cat([one, 2 * one])):
+        curve = error_curve(samples, torch.Generator().manual_seed(0))
+        distinct = torch.unique(samples, dim=0)
+        spread = float((distinct - distinct.mean((0, 2, 3), keepdim=True)).square().mean())
+        assert curve.scalar[-1] == pytest.approx(1 / (1 / spread + 1 / curve.sigma[-1] ** 2), rel=1e-3)
+        assert np.all(curve.linear <= curve.scalar * (1 + 1e-9))
+        assert curve.gain_moments() is not None
+    with pytest.raises(ValueError, match="one value everywhere"):
+        error_curve(torch.ones(4, 3, 8, 8), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("different", [1, 2])
+def test_equal_pictures_and_two_are_inspected(tmp_path: Path, different: int) -> None:
+    images = np.concatenate([noise(0, 16, 16).transpose(2, 0, 1)[None]] * 4)
+    images[: different - 1] //= 2
+    report = data.inspect(opened(tmp_path, images))
+    assert report.duplicates == ((different - 1, *range(different, 4)),)
+    assert all(math.isfinite(each.value) for each in report.recommendations)
+    assert report.recommended("sigma_data") == pytest.approx(report.sigma_data, rel=0.03)
+
+
 def test_the_posterior_error_goes_from_the_nearest_neighbour_to_the_mean() -> None:
     images = torch.randn(400, 2, 3, generator=torch.Generator().manual_seed(1))
     curve = error_curve(images, torch.Generator().manual_seed(2))

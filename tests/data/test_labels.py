@@ -168,3 +168,16 @@ def test_lists_in_dataset_json_are_vectors_even_of_whole_numbers(tmp_path: Path)
     dataset = data.open(tmp_path)
     assert dataset.label_kind == "vectors"
     assert dataset.labels().tolist() == [[3, 4], [1, 0]]
+
+
+@pytest.mark.parametrize("classes", [65_537, 10**8, 10**40])
+def test_more_classes_than_a_network_could_have_are_refused(classes: int) -> None:
+    """Also where a file says that there are so many, whatever its labels are: counting them would fill the memory."""
+    with pytest.raises(ValueError, match=rf"x.npy: the labels are {classes:,} different classes, but must be 1 to"):
+        Labels.from_array(np.array([0, 1]), 2, "x.npy", classes=classes)
+    assert Labels.from_array(np.array([0, 1]), 2, "x.npy", classes=65_536).dim == 65_536
+
+
+def test_longer_labels_than_a_network_could_take_are_refused() -> None:
+    with pytest.raises(ValueError, match="x.npz: a label is 65,537 numbers, but may be 65,536 at most"):
+        labels(np.zeros((2, 65_537), np.uint8))

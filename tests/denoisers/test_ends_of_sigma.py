@@ -98,11 +98,12 @@ def test_labels_types_and_gradients_at_0(make: Callable[[], Any]) -> None:
 )
 def test_what_is_no_noise_level_is_refused(make: Callable[[], Any], sigma: Any) -> None:
     wrong = "sigma is (-1|nan|inf|-0.1), but a noise level must be finite and >= 0"
-    with pytest.raises(ValueError, match=wrong) as caught:
-        preconditioned(make).eval()(torch.zeros(2, 1, 2, 2), sigma)
-    assert "\n" not in str(caught.value)
+    for denoiser in (preconditioned(make).train(), preconditioned(make).eval()):
+        with pytest.raises(ValueError, match=wrong) as caught:
+            denoiser(torch.zeros(2, 1, 2, 2), sigma)
+        assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=wrong):
-        ClassifierFree(preconditioned(make).eval(), 2.0)(torch.zeros(2, 1, 2, 2), sigma, torch.tensor([0, 1]))
+        ClassifierFree(preconditioned(make), 2.0)(torch.zeros(2, 1, 2, 2), sigma, torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 from elucidiff.data.labels import Labels
 from elucidiff.data.npy import mapped_npy, read_array
 from elucidiff.data.sources import Contents, Images
-from elucidiff.untrusted import open_regular, printable, read_json
+from elucidiff.untrusted import clipped, open_regular, printable, read_json
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
 FORMAT = "elucidiff-data"
@@ -45,6 +45,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
                 f"{printable(str(path))} is damaged ({name} is {'missing' if name not in meta else 'wrong'}): import"
                 " the data again"
             )
+    if len(meta["class_names"]) not in (0, meta["label_dim"]):
+        raise ValueError(
+            f"{printable(str(path))} is damaged ({len(meta['class_names'])} class_names, but label_dim"
+            f" {clipped(str(meta['label_dim']))}): import the data again"
+        )
     return meta
 
 

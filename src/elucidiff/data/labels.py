@@ -67,8 +67,12 @@ class Labels:
             )
         if len(values) != count:
             raise ValueError(f"{where}: there are {len(values)} labels for {count} images")
+        if values.ndim == 2 and values.shape[1] > MOST_CLASSES:
+            raise ValueError(f"{where}: a label is {values.shape[1]:,} numbers, but may be {MOST_CLASSES:,} at most")
         if values.ndim == 1 and values.dtype.kind != "f":
             known = len(names) if classes is None else classes
+            if known:
+                _check_count(known, where)
             return cls._places(values, where, names, known) if known else cls._numbered(values, where)
         # Values beyond float32's become infinite, and are refused as such.
         with np.errstate(over="ignore"):

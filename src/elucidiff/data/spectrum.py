@@ -66,13 +66,23 @@ def error_curve(samples: Tensor, generator: torch.Generator) -> ErrorCurve:
     """Measure the curve: a quarter of the samples, 256 at most, are denoised with what the others tell.
 
     Args:
-        samples: float32 ``(N, C, *spatial)`` with N at least 2; equal ones count once.
+        samples: float32 ``(N, C, *spatial)``; equal ones count once. Of fewer than three, none could be held out from
+            others that show how samples vary: the curve is then that of the linear denoiser about the channels' means.
         generator: for the choice of samples and for the noise.
+
+    Raises:
+        ValueError: all values of each channel are the same.
     """
     samples = torch.unique(samples, dim=0)
+    if len(samples) < 3:
+        centred = samples - samples.mean((0, *range(2, samples.ndim)), keepdim=True)
+        variances = power(centred, channel_basis(centred))
+        if not variances.any():
+            raise ValueError("every channel of the samples has one value everywhere: there is nothing to learn")
+        return linear_error_curve(variances)
     samples = samples[torch.randperm(len(samples), generator=generator)]
     count = min(_HELD_OUT, max(1, len(samples) // 4))
-    held_out, known = samples[:count], samples[count:] if len(samples) > 1 else samples
+    held_out, known = samples[:count], samples[count:]
     mean = known.mean(0)
     basis = channel_basis(known - mean)
     variances = power(known - mean, basis)

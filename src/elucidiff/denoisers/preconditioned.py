@@ -176,7 +176,7 @@ class Denoiser(DenoiserModule):
         dtype = floating_type(self.network)
         if isinstance(x, Tensor):  # else the next line says so
             x = x.to(torch.promote_types(dtype, torch.float32))
-        given = noise_levels(sigma, x, looked_at=not self.training)
+        given = noise_levels(sigma, x)
         # Without noise there is nothing to ask the network, and ln(0) is nothing to tell it: it is asked at a level
         # where it has an answer, which is then not used.
         clean = given == 0

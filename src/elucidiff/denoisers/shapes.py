@@ -21,7 +21,6 @@ def noise_levels(
     *,
     may_be_infinite: bool = False,
     dtype: torch.dtype | None = None,
-    looked_at: bool = True,
 ) -> Tensor:
     """Noise levels ``(1,)`` or ``(B,)`` in the type (or ``dtype``) and on the device of ``x``.
 
@@ -32,7 +31,6 @@ def noise_levels(
         x: the batch ``(B, C, *spatial)``.
         may_be_infinite: whether there is an answer at infinity, where ``x`` is noise alone, of unit variance.
         dtype: type of the result, if not that of ``x``.
-        looked_at: whether values are looked at; not in training, which draws them itself, and never waits.
 
     Raises:
         TypeError: ``x`` is no tensor, or ``sigma`` no number.
@@ -46,7 +44,7 @@ def noise_levels(
         raise TypeError(f"sigma is {sigma!r}, but must be a number, or a tensor of one a sample") from None
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(f"sigma is of type {given.dtype}, but must be a real number, or one a sample")
-    if looked_at and given.device.type == "cpu" and not torch.compiler.is_compiling():
+    if given.device.type == "cpu" and not torch.compiler.is_compiling():
         wrong = ~((given >= 0) & (given < math.inf)) if not may_be_infinite else ~(given >= 0)
         if bool(wrong.any()):
             allowed = ">= 0" if may_be_infinite else "finite and >= 0"

@@ -90,6 +90,13 @@ def test_tables_as_people_have_them(tmp_path: Path, table: str, expected: list[A
     assert not note or said(contents, note)
 
 
+@pytest.mark.parametrize("table", ["0/a.png,3\n0/b.png,5\n1/c.png,3\n", "3;0/a.png\n5;0/b.png\n3;1/c.png\n"])
+def test_a_table_without_names_of_columns(tmp_path: Path, table: str) -> None:
+    """Its first line names a picture, which is not lost."""
+    contents = opened(in_folder(tmp_path, dict.fromkeys(NAMES, PNG) | {"labels.csv": table.encode()}))
+    assert [label for _, label in found(contents)] == ["3", "5", "3"]
+
+
 def test_another_column(tmp_path: Path) -> None:
     table = b"file_name,label,text\n0/a.png,1,u\n0/b.png,0,v\n1/c.png,1,u\n"
     path = in_folder(tmp_path, dict.fromkeys(NAMES, PNG) | {"metadata.csv": table})
@@ -137,6 +144,7 @@ def test_names_of_accents_and_other_bytes(tmp_path: Path) -> None:
         ("metadata.jsonl", b"", r"metadata\.jsonl lists no pictures"),
         ("metadata.jsonl", b'{"file_name": "q.png", "label": 1}', r"no column whose entries are names of pictures"),
         ("labels.csv", b"", r"labels\.csv is damaged: its first line"),
+        ("labels.csv", b"0/a.png,1,2\n0/b.png,1,2\n", r"labels\.csv: its first line names a picture: put the names"),
         ("labels.csv", b"file,label\n0/a.png\n", r"labels\.csv, line 2, has 1 columns, but the first line 2"),
         ("labels.csv", b'file,label\n"' + b"x" * 200_000 + b'",1\n', r"labels\.csv is damaged, line 2: field larger"),
         (

@@ -179,5 +179,5 @@ def test_more_classes_than_a_network_could_have_are_refused(classes: int) -> Non
 
 
 def test_longer_labels_than_a_network_could_take_are_refused() -> None:
-    with pytest.raises(ValueError, match="x.npz: a label is 65,537 numbers, but may be 65,536 at most"):
+    with pytest.raises(ValueError, match=r"x.npz: a label is 65,537 numbers, but may be 65,536 at most"):
         labels(np.zeros((2, 65_537), np.uint8))

@@ -9,10 +9,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from elucidiff.data.decoding import SUFFIXES
 from elucidiff.data.labels import Labels
 from elucidiff.data.trees import Tree
 from elucidiff.untrusted import parse_json, printable, read_document
@@ -135,7 +137,7 @@ def _json_lines(content: bytes, where: str) -> list[dict[str, Any]]:
 
 
 def _table(content: bytes, where: str) -> list[dict[str, Any]]:
-    """The rows of a table with a header, separated by commas, semicolons or tabs."""
+    """The rows of a table, separated by commas, semicolons or tabs; without a header, of pictures and their labels."""
     # Names of files may be in any bytes; this is how Python hands them over elsewhere, too.
     text = content.decode("utf-8-sig", "surrogateescape")
     first = text.split("\n", 1)[0]
@@ -144,6 +146,12 @@ def _table(content: bytes, where: str) -> list[dict[str, Any]]:
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        pictures = [PurePosixPath(name.replace("\\", "/")).suffix.lower() in SUFFIXES for name in header]
+        if any(pictures):
+            if len(header) != 2 or all(pictures):
+                raise ValueError(f"{where}: its first line names a picture: put the names of the columns above it")
+            first_row, header = header, ["file_name" if picture else "label" for picture in pictures]
+            rows.append(dict(zip(header, first_row, strict=True)))
         if not header or len(header) > _MOST_COLUMNS or len(set(header)) < len(header):
             raise ValueError(f"{where} is damaged: its first line must name the columns, each once")
         for cells in reader:

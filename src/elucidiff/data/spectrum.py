@@ -67,7 +67,7 @@ def error_curve(samples: Tensor, generator: torch.Generator) -> ErrorCurve:
 
     Args:
         samples: float32 ``(N, C, *spatial)``; equal ones count once. Of fewer than three, none could be held out from
-            others that show how samples vary: the curve is then that of the linear denoiser about the channels' means.
+            others that show how samples vary: the curve is then of the linear denoiser about the channels' means.
         generator: for the choice of samples and for the noise.
 
     Raises:

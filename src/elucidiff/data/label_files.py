@@ -137,7 +137,7 @@ def _json_lines(content: bytes, where: str) -> list[dict[str, Any]]:
 
 
 def _table(content: bytes, where: str) -> list[dict[str, Any]]:
-    """The rows of a table, separated by commas, semicolons or tabs; without a header, of pictures and their labels."""
+    """The rows of a table, separated by commas, semicolons or tabs; without a header, of pictures and labels."""
     # Names of files may be in any bytes; this is how Python hands them over elsewhere, too.
     text = content.decode("utf-8-sig", "surrogateescape")
     first = text.split("\n", 1)[0]

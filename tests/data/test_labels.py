@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from elucidiff import data
+from elucidiff.data.finding import find
 from elucidiff.data.labels import Labels, in_order
 
 ROWS = np.array([[0.5, -1.0], [2.0, 3.0], [0.0, 0.0]])
@@ -181,3 +182,12 @@ def test_more_classes_than_a_network_could_have_are_refused(classes: int) -> Non
 def test_longer_labels_than_a_network_could_take_are_refused() -> None:
     with pytest.raises(ValueError, match=r"x.npz: a label is 65,537 numbers, but may be 65,536 at most"):
         labels(np.zeros((2, 65_537), np.uint8))
+
+
+def test_commands_to_a_terminal_reach_neither_notes_nor_names_of_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"a\x1b[2J": np.zeros((2, 4, 4), np.uint8), "b\n": np.array([0, 1])})
+    notes = find(tmp_path / "x.npz").notes
+    assert notes
+    assert all(note.isprintable() for note in notes)
+    np.savez(tmp_path / "y.npz", images=np.zeros((2, 1, 4, 4), np.uint8), labels=np.array([b"a\x1b", b"b"]))
+    assert data.open(tmp_path / "y.npz").class_names == ("a\\x1b", "b")

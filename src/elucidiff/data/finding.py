@@ -54,6 +54,8 @@ def find(
         ValueError: it is damaged, or not a data set; the message names the file.
     """
     contents = _found(source, alike, reading, progress)
+    # Notes quote names of files, arrays and columns, which may hold commands to a terminal.
+    contents = replace(contents, notes=tuple(map(printable, contents.notes)))
     # A name in other bytes than UTF-8 could be neither printed nor written.
     return contents if contents.name.isprintable() else replace(contents, name=printable(contents.name))
 

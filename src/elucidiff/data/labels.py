@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from elucidiff.untrusted import printable
+
 if TYPE_CHECKING:
     from elucidiff.denoisers.shapes import LabelKind
 
@@ -102,6 +104,7 @@ class Labels:
         Raises:
             ValueError: there are more different names than a network can tell apart.
         """
+        names = [printable(name) for name in names]
         classes = in_order(set(names))
         _check_count(len(classes), where)
         place = {name: index for index, name in enumerate(classes)}

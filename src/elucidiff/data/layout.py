@@ -26,6 +26,7 @@ PARTS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
     "all": "all",

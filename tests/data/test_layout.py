@@ -367,3 +367,16 @@ def test_the_command_refuses_a_damaged_picture_in_one_line(tmp_path: Path, capfd
     said = done.stderr.splitlines()
     assert len(said) == 1
     assert "a.tif" in said[0]
+
+
+@pytest.mark.parametrize("above", [("train_set", "test_set"), ("seg_train/seg_train", "seg_test/seg_test")])
+def test_classes_that_look_like_a_split_are_told_of(tmp_path: Path, above: tuple[str, str]) -> None:
+    names = [f"{part}/{name}/a.png" for part in above for name in ("cat", "dog")]
+    assert said(opened(in_folder(tmp_path / "d", dict.fromkeys(names, PNG))), "were taken for classes", "a split")
+    names = [f"{name}/a.png" for name in ("train station", "tram")]
+    assert not said(opened(in_folder(tmp_path / "e", dict.fromkeys(names, PNG))), "a split")
+    names = [f"{part}/{name}/a.png" for part in ("Train", "dev") for name in ("cat", "dog")]
+    assert [label for _, label in found(opened(in_folder(tmp_path / "f", dict.fromkeys(names, PNG))))] == [
+        "cat",
+        "dog",
+    ]

@@ -285,6 +285,13 @@ def _labels_from_folders(layout: Layout, folders: list[list[str]], tree: Tree, *
     names = [printable(folders[row][level]) for row in inside]
     names += sorted({printable(parts[level]) for parts in layout.elsewhere if len(parts) > level})
     layout.labels = Labels.from_names(names, str(tree.root)).select(np.arange(len(inside)))
+    words = {word for name in classes if name.lower() not in PARTS for word in re.split(r"[^a-z]+", name.lower())}
+    parts = {PARTS[word] for word in words & _PART_FOLDERS}
+    if "train" in parts and len(parts) > 1:
+        layout.notes.append(
+            f"the {_folders(classes)} were taken for classes, though they look like a split: if they are one, call"
+            " them train, val and test"
+        )
     if all(_STORAGE.fullmatch(name) for name in classes):
         layout.notes.append(
             f"the {_folders(classes)} were taken for classes; if they only divide the files up, --labels-from none"

@@ -159,7 +159,7 @@ def test_vectors_matter_only_where_they_belong_to_the_data(tmp_path: Path) -> No
     model, chosen = trained("dropped", conditions, label_dropout=0.3)
     assert error(model, chosen) < 0.2
     # Without a label the samples scatter as all of the data do.
-    free = chosen.run(model, range(128), [[0.0, 0.0]]).x.numpy()[:, 0]
+    free = chosen.run(model, range(128), model.unconditional).x.numpy()[:, 0]
     assert np.corrcoef(free.argmax(1), 7.5 + 3 * asked[:, 0])[0, 1] < 0.4
     assert free.argmax(1).std() == pytest.approx(3 * 2 / np.sqrt(12), rel=0.35)
 

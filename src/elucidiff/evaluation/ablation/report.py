@@ -272,14 +272,16 @@ def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
 
 
 def _defaults_of_part(choice: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The defaults of the part that is a choice of a sampler, whatever part is the default there; None if it is none.
+    """The defaults of the part that is chosen for sampling or training, whatever part is the default there; None if it
+    is no part.
 
     Of a part that is not known here, such as one of a plugin, there are none.
     """
-    if choice not in KINDS or "type" not in values:
+    kind = KINDS.get(choice, choice)
+    if kind not in parts.KINDS or "type" not in values:
         return None
     try:
-        settings = parts.settings(parts.find(KINDS[choice], str(values["type"])))
+        settings = parts.settings(parts.find(kind, str(values["type"])))
     except ValueError:
         return {}
     return {each.name: plain_value(each.default, each.type) for each in settings if each.default is not MISSING}

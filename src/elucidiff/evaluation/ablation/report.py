@@ -272,8 +272,8 @@ def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
 
 
 def _defaults_of_part(choice: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The defaults of the part that is chosen for sampling or training, whatever part is the default there; None if it
-    is no part.
+    """The defaults of the part that is chosen for sampling or training, whatever part is the default there; None if
+    it is no part.
 
     Of a part that is not known here, such as one of a plugin, there are none.
     """

@@ -58,13 +58,12 @@ class Trajectory:
         )
         x = torch.stack([*(step.x / float(s) for step, s in zip(taken, scales, strict=True)), result.x])
         denoised = torch.stack([step.denoised for step in taken])
-        sigma_data = float(getattr(denoiser.preconditioning, "sigma_data", 0.5))
         arrays = (
             x.double().cpu().numpy(),
             denoised.double().cpu().numpy(),
             np.array([*(step.sigma for step in taken), 0.0]),
         )
-        return trajectory.draw(*arrays, sigma_data=sigma_data)
+        return trajectory.draw(*arrays, sigma_data=denoiser.sigma_data)
 
 
 @dataclass(frozen=True)

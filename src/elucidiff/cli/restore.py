@@ -167,7 +167,7 @@ def _to_paint(file: Path, sides: tuple[int, ...]) -> Tensor:
         array = colours.mean(0) >= 128
     if array.shape != sides:
         raise ValueError(f"the mask {file} has sides {array.shape}, but the picture has {sides}")
-    return torch.from_numpy(np.array(array, order="C"))  # a copy: what was read cannot be written to
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | Literal["uniform"] | None:

@@ -169,7 +169,7 @@ class Watch(Callbacks):
         if classes:
             places = torch.tensor(list(known.trained))[torch.arange(self._samples) % classes]
             labels = torch.nn.functional.one_hot(places, known.dim).float()
-        low, high = range_for(getattr(model.preconditioning, "sigma_data", 0.5))
+        low, high = range_for(model.sigma_data)
         x = Sampler(Karras(sigma_min=low, sigma_max=high)).run(model, range(self._samples), labels).x
         columns = classes if 1 < classes <= self._samples else 8
         write_sheet(path, x, columns, pictures=makes_pictures(model))

@@ -118,16 +118,21 @@ def read_array(file: IO[bytes], where: str, size: int) -> Images:
 
 
 def read_values(file: IO[bytes], layout: Layout, where: str) -> Images:
-    """Read the values that follow a header.
+    """Read the values that follow a header, as an array that can be written to.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is damaged or truncated.
     """
     with reading(where):
-        content = file.read(layout.nbytes)
-        if len(content) < layout.nbytes:
-            raise ValueError("it is truncated")
+        content = np.empty(layout.nbytes, np.uint8)
+        read = 0
+        while read < layout.nbytes:
+            block = file.read(min(layout.nbytes - read, _BYTES_AT_ONCE))
+            if not block:
+                raise ValueError("it is truncated")
+            content[read : read + len(block)] = np.frombuffer(block, np.uint8)
+            read += len(block)
         array = np.frombuffer(content, layout.dtype)
         return array.reshape(layout.shape, order="F" if layout.fortran else "C")
 

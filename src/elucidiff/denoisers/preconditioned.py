@@ -137,9 +137,19 @@ class Denoiser(DenoiserModule):
         return bool(getattr(self.network, "any_batch_size", True))
 
     @property
+    def sigma_data(self) -> float:
+        """The standard deviation of data that the preconditioning is made for: 0.5, the paper's, if it has none."""
+        std = self._preconditioned_std
+        return 0.5 if std is None else float(std)
+
+    @property
+    def _preconditioned_std(self) -> Any:
+        return getattr(self.preconditioning, "sigma_data", None)
+
+    @property
     def data_std(self) -> float | None:
         """Standard deviation of the training data: measured, or what the preconditioning takes it for."""
-        for std in (self._data_facts.get("sigma_data"), getattr(self.preconditioning, "sigma_data", None)):
+        for std in (self._data_facts.get("sigma_data"), self._preconditioned_std):
             if isinstance(std, float) and 0 < std < math.inf:
                 return std
         return None

@@ -49,7 +49,7 @@ class Opened:
     @property
     def sigma_data(self) -> float:
         """Standard deviation of the data, as the model was told."""
-        return sigma_data(self.denoiser)
+        return self.denoiser.sigma_data
 
 
 def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[Denoiser, Dataset]:
@@ -107,11 +107,6 @@ def training_part(dataset: Dataset, denoiser: Denoiser) -> Tensor:
         return part_of(dataset, denoiser, "training")[0]
     except ValueError:
         return part_of(dataset, denoiser, "all")[0]
-
-
-def sigma_data(denoiser: Denoiser) -> float:
-    """Standard deviation of the data, as the model was told; that of the paper, 0.5, where it was not."""
-    return float(getattr(denoiser.preconditioning, "sigma_data", 0.5))
 
 
 def skip_alone(denoiser: Denoiser) -> Callable[..., Tensor]:

@@ -22,7 +22,6 @@ from elucidiff.evaluation.model_and_data import (
     labels_of,
     open_model_and_data,
     part_of,
-    sigma_data,
     skip_alone,
     training_part,
 )
@@ -114,7 +113,7 @@ class LossPerSigmaFigure(OfModel):
         """Denoise."""
         denoiser, dataset = open_model_and_data(self.model, self.data, self.device)
         objective = training_objective(denoiser.facts) or objectives.EDM()
-        low, high = range_for(sigma_data(denoiser))
+        low, high = range_for(denoiser.sigma_data)
         low, high = math.log10(max(low, denoiser.sigma_min)), math.log10(min(high, denoiser.sigma_max))
         sigma = torch.logspace(low, high, self.levels, dtype=torch.float64)
         held_out, what = part_of(dataset, denoiser, "auto")

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import nn
 
+from elucidiff.denoisers.adapters import InUnits
+from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import sha256, write_folder_whole
 from elucidiff.interop import k_diffusion, lucidrains, openai, score_sde, weights
+from elucidiff.interop.home_sampling import ForeignModel
 from elucidiff.interop.opening import opens
 from elucidiff.untrusted import clipped, printable, read_json, reading
 
@@ -26,7 +30,7 @@ VERSION = 1
 _MOST = 1 << 20
 _MOST_ENTRIES = 64
 _LEVELS = ("channel_mult", "ch_mult", "dim_mults", "depths")
-_READERS: dict[str, Callable[..., Any]] = {
+_READERS: dict[str, Callable[..., ForeignModel]] = {
     "openai": openai.load,
     "score_sde": score_sde.load,
     "lucidrains": lucidrains.load,
@@ -34,7 +38,7 @@ _READERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def save(denoiser: Any, path: str | os.PathLike[str]) -> None:
+def save(denoiser: ForeignModel, path: str | os.PathLike[str]) -> None:
     """Write a model of another library as a folder; one whose network is ours is written as a model folder.
 
     Args:
@@ -47,7 +51,7 @@ def save(denoiser: Any, path: str | os.PathLike[str]) -> None:
     """
     told = denoiser.facts.get("home", {}).get("arguments")
     if told is None:
-        if not hasattr(denoiser, "save"):
+        if not isinstance(denoiser, Denoiser):
             raise ValueError(f"a {type(denoiser).__name__} around a network of your own has no settings to write")
         denoiser.save(path)
         return
@@ -55,7 +59,8 @@ def save(denoiser: Any, path: str | os.PathLike[str]) -> None:
     if os.path.lexists(path) and not is_home_folder(where) and not (where.is_dir() and not any(where.iterdir())):
         raise FileExistsError(f"{printable(os.fspath(path))} is there, and is no model that this would replace")
     name = denoiser.facts["home"]["format"].split()[0]
-    network = getattr(denoiser, "denoiser", denoiser).network
+    network = (denoiser.denoiser if isinstance(denoiser, InUnits) else denoiser).network
+    assert isinstance(network, nn.Module)  # its reader built it
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 
     def fill(folder: Path) -> None:
@@ -74,7 +79,7 @@ def is_home_folder(path: Path) -> bool:
 
 
 @opens(is_home_folder)
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str]) -> ForeignModel:
     """Read a folder that :func:`save` wrote.
 
     Raises:

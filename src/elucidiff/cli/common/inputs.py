@@ -60,4 +60,4 @@ def _array(path: Path) -> Tensor:
     array = read_npy(path, str(path))
     if not isinstance(array, np.ndarray) or (array.dtype != np.uint8 and array.dtype.kind != "f"):
         raise ValueError(f"{path} must hold one array, uint8 or floating point")
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))  # a copy: what was read cannot be written to
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))

@@ -22,6 +22,7 @@ from elucidiff.suggest import suggestion
 KID_SUBSET, KID_SUBSETS = 1000, 100
 SPLITS = 10  # of the inception score
 NEIGHBOURS = 3
+BLOCKS = 10  # of images, from which errors are found
 FEWEST = 20
 """Images below which no metric is worth its name, nor has it an error."""
 
@@ -168,25 +169,10 @@ class FIDInfinity(FID):
 class KID(Metric):
     """Kernel distance (Binkowski et al. 2018): without bias, over random subsets of up to 1000 images."""
 
-    @property
-    def needs_images(self) -> bool:
-        """The features of each image are compared."""
-        return True
-
-    @property
-    def needs_torch_fidelity(self) -> bool:
-        """It computes it."""
-        return True
-
-    @property
-    def smooth(self) -> bool:
-        """It draws random subsets."""
-        return False
-
-    @property
-    def error_steps(self) -> int:
-        """A block each."""
-        return BLOCKS
+    needs_images = True
+    needs_torch_fidelity = True
+    smooth = False
+    error_steps = BLOCKS
 
     def value(self, features: Rows, reference: Reference) -> float:
         """See :func:`kernel`."""
@@ -215,25 +201,10 @@ class KID(Metric):
 class Precision(Metric):
     """Share of images within the reach of the reference (Kynkaanniemi et al. 2019)."""
 
-    @property
-    def lower_is_better(self) -> bool:
-        """It is a share of good images."""
-        return False
-
-    @property
-    def needs_images(self) -> bool:
-        """The features of each image are compared."""
-        return True
-
-    @property
-    def needs_torch_fidelity(self) -> bool:
-        """It computes it."""
-        return True
-
-    @property
-    def together(self) -> str:
-        """With recall, from the same distances."""
-        return "precision and recall"
+    lower_is_better = False
+    needs_images = True
+    needs_torch_fidelity = True
+    together = "precision and recall"  # from the same distances
 
     def value(self, features: Rows, reference: Reference) -> float:
         """See :func:`precision_recall`."""
@@ -265,25 +236,10 @@ class Recall(Precision):
 class InceptionScore(Metric):
     """Inception score (Salimans et al. 2016): how sure and how varied a classifier finds the images."""
 
-    @property
-    def lower_is_better(self) -> bool:
-        """Higher is better."""
-        return False
-
-    @property
-    def of_logits(self) -> bool:
-        """It is."""
-        return True
-
-    @property
-    def needs_torch_fidelity(self) -> bool:
-        """It computes it."""
-        return True
-
-    @property
-    def smooth(self) -> bool:
-        """It draws random splits."""
-        return False
+    lower_is_better = False
+    of_logits = True
+    needs_torch_fidelity = True
+    smooth = False
 
     def value(self, features: Rows, reference: Reference) -> float:
         """See :func:`inception_score`."""
@@ -518,8 +474,6 @@ def _too_few(number: int, what: str, dim: int) -> str:
         f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
     )
 
-
-BLOCKS = 10
 
 Statistic = Callable[[Rows], Mapping[str, float]]
 

@@ -1,4 +1,4 @@
-"""How good generated garments are: features of a judge trained on the real ones, and the loss on unseen images."""
+"""How good generated garments are: features of a judge trained on the real ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import elucidiff as ed
 from elucidiff.data import Dataset, to_unit
-from elucidiff.evaluation import loss_per_sigma
 from elucidiff.evaluation.frechet import frechet_distance, moments
 
 BLOCK = 500  # images on the generated side of a Frechet distance
-QUANTILES = 24
 
 
 class Judge(nn.Module):
@@ -67,28 +64,6 @@ def frechet(model: Judge, images: Tensor, reference: Tensor) -> list[float]:
     target = moments(model.describe(reference)[0].numpy())
     blocks = model.describe(images)[0].split(BLOCK)
     return [frechet_distance(*moments(block.numpy()), *target) for block in blocks if len(block) == BLOCK]
-
-
-def held_out_loss(denoiser: ed.Denoiser, held_out: Dataset, count: int = 500) -> float:
-    """The loss of Karras et al. 2022, Eq. 2, with the paper's p_train and lambda (their defaults for CIFAR-10).
-
-    The mean over the quantiles of p_train; the same images and the same noise for every model, whatever it was
-    trained on.
-    """
-    objective = ed.objectives.EDM()
-    rows = torch.linspace(0, len(held_out) - 1, count).long()
-    images, labels = to_unit(held_out.images(rows)), held_out.labels(rows)
-    levels = torch.special.ndtri((torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES)
-    losses = loss_per_sigma(
-        denoiser,
-        images,
-        objective.noise.from_base(levels),
-        weight=objective.weight,
-        generator=torch.Generator().manual_seed(1),
-        labels=labels,
-        batch_size=50,
-    )
-    return float(losses.mean())
 
 
 def spread(values: list[float]) -> tuple[float, float]:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import elucidiff as ed
+from benchmarks.held_out_loss import held_out_loss
 from benchmarks.tables import write_table
 from elucidiff import data
 from elucidiff.data import to_unit
-from elucidiff.evaluation import loss_per_sigma
 from elucidiff.evaluation.frechet import frechet_distance, moments
 from elucidiff.files import write_whole
 from elucidiff.networks import DDPMPPSettings
@@ -181,22 +181,15 @@ def measure(name: str, setting: Setting, seed: int, sigma_data: float, judge: Cl
     train(config(name, sigma_data, setting, seed), path, resume=path.exists())
     denoiser = ed.load(path / "model").eval()
     _, unseen = data.split(data.open(str(RUNS / f"{name}.npz")).without_labels(), HELD_OUT)
-    images, objective = to_unit(unseen.images()), ed.objectives.EDM(sigma_data=sigma_data)
-    levels = torch.special.ndtri((torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES)
-    losses = loss_per_sigma(
-        denoiser,
-        images,
-        objective.noise.from_base(levels),
-        weight=objective.weight,
-        generator=torch.Generator().manual_seed(1),
-        batch_size=100,
+    loss = held_out_loss(
+        denoiser, to_unit(unseen.images()), sigma_data=sigma_data, quantiles=QUANTILES, batch_size=100
     )
     with torch.no_grad():
         samples = Sampler(steps="karras:n=6").run(denoiser, range(SAMPLES), batch_size=100).x.float().clamp(-1, 1)
     known = data.open(str(RUNS / f"{name}.npz"))
     reference = to_unit(known.images(torch.linspace(0, len(known) - 1, min(4000, len(known))).long()))
     distance = frechet_distance(*judge.moments(samples), *judge.moments(reference))
-    found = {"loss": float(losses.mean()), "frechet": distance}
+    found = {"loss": loss, "frechet": distance}
     write_whole(path / "quality.json", json.dumps(found) + "\n")
     return found
 

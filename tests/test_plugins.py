@@ -14,6 +14,7 @@ import pytest
 from elucidiff import parts, plugins
 from elucidiff.cli.main import main
 from elucidiff.solvers import Heun
+from tests.nothing_left_behind import nothing_left_behind
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -29,19 +30,8 @@ class Mine(ed.solvers.Heun):
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Leave no plugin, path or part behind."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delenv(plugins.VARIABLE, raising=False)
-    monkeypatch.chdir(tmp_path)
-    modules = set(sys.modules)
-    yield
-    plugins._import.cache_clear()
-    os.environ.pop(plugins.VARIABLE, None)
-    for name in set(sys.modules) - modules:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-            for found in parts._PARTS.values():
-                for key in [key for key, cls in found.items() if cls.__module__ == name]:
-                    del found[key]
+    with nothing_left_behind(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.mark.parametrize("before", [True, False])

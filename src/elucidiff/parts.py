@@ -23,21 +23,19 @@ stranger's part, in a module that the user names with ``--plugin``, works like o
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import importlib
 import inspect
-import itertools
 import numbers
 import pkgutil
 import re
-import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from elucidiff.docstrings import helps, plain_line
 from elucidiff.plain_data import (
     can_be_spelled,
     plain_value,
@@ -341,7 +339,7 @@ def _settings(cls: type) -> tuple[Setting, ...]:
             entry.name,
             hints[entry.name],
             entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory(),
-            _plain_line(told.get(entry.name, "")),
+            plain_line(told.get(entry.name, "")),
             entry.metadata.get("search"),
         )
         for entry in dataclasses.fields(cls)
@@ -356,11 +354,7 @@ def summary(cls: type) -> str:
     >>> ed.parts.summary(ed.Churn)[:30]
     'How much noise is added before'
     """
-    return _plain_line((inspect.getdoc(cls) or "").split("\n\n")[0]).rstrip(":")
-
-
-def _plain_line(text: str) -> str:
-    return re.sub(r":\w+:`[~.]?([^`]*)`", r"\1", " ".join(text.split())).replace("``", "")
+    return plain_line((inspect.getdoc(cls) or "").split("\n\n")[0]).rstrip(":")
 
 
 def parse(kind: str, text: str, like: object | None = None) -> Any:
@@ -558,47 +552,6 @@ def _called(kind: Kind, name: str) -> str:
 def _no_setting(key: str, spelled: Sequence[Setting]) -> str:
     names = [each.name for each in spelled]
     return f"has no setting {key!r}; {suggestion(key, names)}" if names else f"has no settings, but {key!r} is set"
-
-
-def helps(cls: type) -> dict[str, str]:
-    """What is said of each field of a class and its bases: the text below it, or its entry in the docstring."""
-    found: dict[str, str] = {}
-    for each in reversed(cls.__mro__):
-        found.update(_texts_below(each) if dataclasses.is_dataclass(each) else {})
-        lines = (inspect.getdoc(each) or "").splitlines() if each.__dict__.get("__doc__") else []
-        inside, name = False, ""
-        for line in lines:
-            if re.fullmatch(r"(Args|Attributes):", line):
-                inside = True
-            elif line and not line.startswith(" "):
-                inside = False
-            elif inside and (entry := re.match(r"    ([\w, ]+): (.*)", line)):
-                name = entry[1]
-                found.update(dict.fromkeys((each.strip() for each in name.split(",")), entry[2]))
-            elif inside and name and line.startswith("        "):
-                for key in (each.strip() for each in name.split(",")):
-                    found[key] += f" {line.strip()}"
-    return found
-
-
-@functools.cache
-def _texts_below(cls: type) -> Mapping[str, str]:
-    """The texts that stand below the fields of a class, as its source has them."""
-    try:
-        (defined,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return {}
-    found = {}
-    for entry, below in itertools.pairwise(defined.body if isinstance(defined, ast.ClassDef) else []):
-        if (
-            isinstance(entry, ast.AnnAssign)
-            and isinstance(entry.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-            and isinstance(below.value.value, str)
-        ):
-            found[entry.target.id] = " ".join(below.value.value.split())
-    return found
 
 
 @functools.cache

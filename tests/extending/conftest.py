@@ -13,6 +13,7 @@ import pytest
 import elucidiff as ed
 from elucidiff import parts, plugins
 from elucidiff.cli.main import main
+from tests.nothing_left_behind import nothing_left_behind
 from tests.sampling.tiny_model import save_tiny_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -25,21 +26,10 @@ Run = Callable[..., str]
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of the files, outside the package, to work in; no part or plugin is left behind."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delenv(plugins.VARIABLE, raising=False)
-    monkeypatch.chdir(tmp_path)
     for name, content in FILES.items():
         (tmp_path / name).write_text(content)
-    modules = set(sys.modules)
-    yield tmp_path
-    plugins._import.cache_clear()
-    os.environ.pop(plugins.VARIABLE, None)
-    for name in set(sys.modules) - modules:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-            for found in parts._PARTS.values():
-                for key in [key for key, cls in found.items() if cls.__module__ == name]:
-                    del found[key]
+    with nothing_left_behind(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.ablation.studied_model import IDEAL
+from elucidiff.evaluation.ablation.studied_model import IDEAL, not_for_ideal
 from elucidiff.evaluation.curve import measure_curve
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save
@@ -151,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
 def _samplers(options: Options) -> dict[str, Sampler]:
     """The samplers of --samplers by their texts."""
     if options.model == IDEAL and options.samplers:
-        raise ValueError(f"--samplers are for a model folder, not for {IDEAL}: leave them out")
+        raise not_for_ideal("--samplers and --guide")
     model = Path(options.model)
     return {text: SamplingChoices(text).chosen(model) for text in options.samplers}
 

@@ -19,8 +19,8 @@ from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.ablation.report import Filled, Report, fill_tables
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
-from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, open_model
-from elucidiff.evaluation.quality.metrics import is_metric, metric_names
+from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, not_for_ideal, open_model
+from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
 from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.watch import Watch
 from elucidiff.sampling.ranges import range_advice
@@ -228,7 +228,7 @@ def measure_curve(
         backend=backend, batch_size=batch_size, labels=labels, any_class=any_class, watch=watch,
     )  # fmt: skip
     if studied.checksum == IDEAL and (samplers or guide):
-        raise ValueError(f"--samplers and --guide are for a model folder, not for {IDEAL}: leave them out")
+        raise not_for_ideal("--samplers and --guide")
     guided_by = None if guide is None else load_guide(Path(guide), Path(model), place)
     found, points = _configurations(base, choices or {}, samplers or {}, guided_by, studied, watch)
     evaluator = None

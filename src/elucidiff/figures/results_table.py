@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
 from elucidiff.evaluation.ablation.tables import Spread
-from elucidiff.evaluation.quality.metrics import is_metric, title_for
+from elucidiff.evaluation.quality.metric_sets import is_metric, title_for
 from elucidiff.evaluation.results import Row
 from elucidiff.suggest import suggestion
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tyro
 
 from elucidiff import parts
+from elucidiff.docstrings import helps
 
 _NARROWEST, _WIDEST = 40, 120
 _COLUMN = 26
@@ -93,7 +94,7 @@ def help_page(options: type, prog: str, default: object = None) -> str:
 
 def flags_of(options: type, default: object = None, prefix: str = "", group: str = "options") -> Iterator[Flag]:
     """The flags of a dataclass and of those within it."""
-    hints, texts = get_type_hints(options, include_extras=True), parts.helps(options)
+    hints, texts = get_type_hints(options, include_extras=True), helps(options)
     for entry in dataclasses.fields(options):
         if not entry.init:
             continue

@@ -16,7 +16,7 @@ from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.evaluation.ablation.cells import SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.quality import Evaluator, extractor_by_name, open_reference
-from elucidiff.evaluation.quality.metrics import check_metrics
+from elucidiff.evaluation.quality.metric_sets import check_metrics
 from elucidiff.sampling.chunks import FixedBatch
 from elucidiff.sampling.finite import NotFiniteError
 from elucidiff.sampling.initial import begin

@@ -20,7 +20,7 @@ from elucidiff.evaluation.ablation.cells import (
 )
 from elucidiff.evaluation.ablation.tables import Column, Table, markdown, resolution_of, to_csv
 from elucidiff.evaluation.quality import Evaluator
-from elucidiff.evaluation.quality.metrics import title_for
+from elucidiff.evaluation.quality.metric_sets import title_for
 from elucidiff.evaluation.results import ResultsTable, Row
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import StoppedError

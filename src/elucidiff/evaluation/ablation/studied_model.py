@@ -93,6 +93,11 @@ class StudiedModel:
             )  # fmt: skip
 
 
+def not_for_ideal(what: str) -> ValueError:
+    """The error of giving what only a model folder has, by the names of the options."""
+    return ValueError(f"{what} are for a model folder, not for {IDEAL}: leave them out")
+
+
 def open_model(
     model: str,
     data: str | None,

@@ -20,7 +20,7 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality.class_frequencies import frequencies_advice
 from elucidiff.evaluation.quality.evaluator import Evaluator, check_images
 from elucidiff.evaluation.quality.features import Described, describe
-from elucidiff.evaluation.quality.metrics import check_metrics, metrics_of
+from elucidiff.evaluation.quality.metric_sets import check_metrics, metrics_of
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name
 from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated

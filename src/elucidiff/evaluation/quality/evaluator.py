@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.metrics import (
+from elucidiff.evaluation.quality.metric_sets import (
     check_count,
     check_metrics,
     error_steps,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +12,14 @@ import torch
 
 from elucidiff import parts
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.loss_per_sigma import standard_error
-from elucidiff.evaluation.quality.extractors import Extractor, Rows
+from elucidiff.evaluation.quality.block_errors import BLOCKS, spread_of_blocks
+from elucidiff.evaluation.quality.extractors import Rows
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.parts import part
-from elucidiff.suggest import suggestion
 
 KID_SUBSET, KID_SUBSETS = 1000, 100
 SPLITS = 10  # of the inception score
 NEIGHBOURS = 3
-BLOCKS = 10  # of images, from which errors are found
 FEWEST = 20
 """Images below which no metric is worth its name, nor has it an error."""
 
@@ -254,86 +251,6 @@ class InceptionScore(Metric):
         return "Inception score" if extractor.startswith("inception-v3") else f"Inception score of {extractor}"
 
 
-def metrics_of(names: Collection[str]) -> dict[str, Metric]:
-    """Metrics by the text forms ``names``, in the order in which :func:`metric_names` has them.
-
-    Raises:
-        ValueError: there are none, or one is unknown; the nearest is suggested.
-    """
-    known = metric_names()
-    if not names:
-        raise ValueError(f"no metric was asked for: choose some of {', '.join(known)}")
-    found: dict[str, Metric] = {}
-    for name in names:
-        try:
-            metric: Metric = parts.parse("metric", name)
-        except ValueError as error:
-            if name in known or ":" in name:
-                raise
-            raise ValueError(
-                f"metric {name!r} is unknown; {suggestion(name, known)} "
-                "(one of your own needs its module: --plugin MODULE)"
-            ) from error
-        found[name] = metric
-    return dict(sorted(found.items(), key=lambda entry: known.index(parts.name_of(entry[1]))))
-
-
-def metric_names() -> list[str]:
-    """All metrics by name, plugins' included."""
-    return list(parts.parts_of("metric"))
-
-
-def is_metric(name: str) -> bool:
-    """Whether a column of results is one of :func:`metric_names`, with or without settings."""
-    return name.partition(":")[0] in metric_names()
-
-
-def check_metrics(names: Collection[str], extractor: Extractor, reference: str, images: bool) -> None:
-    """Raise ValueError unless every metric is known and can be had.
-
-    Args:
-        names: the metrics.
-        extractor: makes the features.
-        reference: its name.
-        images: whether the reference is made of images, not of statistics alone.
-    """
-    found = metrics_of(names)
-    if (
-        any(each.needs_torch_fidelity for each in found.values())
-        and importlib.util.find_spec("torch_fidelity") is None
-    ):
-        raise ValueError("all metrics but fid need torch-fidelity: pip install 'elucidiff[evaluate]'")
-    for name, metric in found.items():
-        if metric.needs_images and not images:
-            raise ValueError(
-                f"{name} compares images, but {reference} holds statistics alone: give the images themselves, "
-                "or leave it out"
-            )
-        if metric.of_logits and not extractor.classes:
-            raise ValueError(
-                f"{_A_SCORE.get(name, name)} needs logits, which {extractor.name} does not make: choose inception-v3 "
-                "or efficientnet-lite0"
-            )
-
-
-_A_SCORE = {"is": "the inception score"}
-
-
-def check_count(names: Collection[str], count: int, dim: int, what: str = "images") -> None:
-    """Raise ValueError if there are too few images for these metrics."""
-    if count < FEWEST:
-        raise ValueError(f"{count} {what} are too few to evaluate: at least {FEWEST} are needed")
-    for name, metric in metrics_of(names).items() if names else ():
-        if count < (least := metric.fewest(dim)):
-            raise ValueError(f"{name} needs at least {least} images with {dim} features: {count} are too few")
-
-
-def title_for(metric: str, extractor: str) -> str:
-    """What a metric is called in print, by the name of the extractor; see :meth:`Metric.title`."""
-    (found,) = metrics_of([metric]).values()
-    return found.title(extractor)
-
-
 def frechet(rows: Rows, reference: Reference) -> float:
     """Frechet distance of the features to the reference; see :func:`.frechet_distance`."""
     return Gaussian.of(rows).distance(reference.gaussian)
@@ -405,55 +322,6 @@ def inception_score(logits: Rows) -> tuple[float, float]:
     return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD]) / (SPLITS - 1) ** 0.5
 
 
-def values_of(metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int) -> dict[str, float]:
-    """The metrics of images.
-
-    Args:
-        metrics: by name.
-        features: (n, dim + classes), logits behind.
-        reference: what they are compared with.
-        dim: number of features.
-    """
-    rows, logits = features[:, :dim], features[:, dim:]
-    return {name: each.value(logits if each.of_logits else rows, reference) for name, each in metrics.items()}
-
-
-def errors_of(
-    metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int, tick: Callable[[], object]
-) -> dict[str, tuple[float, str]]:
-    """The standard error of each metric, and how it was found; see :func:`values_of`.
-
-    ``tick`` is called :func:`error_steps` times; it may raise to end the work.
-    """
-    errors: dict[str, tuple[float, str]] = {}
-    for group in _smooth_groups(metrics):
-
-        def statistic(rows: Rows, group: Mapping[str, Metric] = group) -> Mapping[str, float]:
-            return values_of(group, rows, reference, dim)
-
-        for name, error in jackknife(statistic, features, tick).items():
-            errors[name] = error, f"jackknife, {BLOCKS} blocks"
-    for name, metric in metrics.items():
-        if not metric.smooth:
-            errors[name] = metric.error(features[:, dim:] if metric.of_logits else features[:, :dim], reference, tick)
-    return errors
-
-
-def error_steps(metrics: Mapping[str, Metric]) -> int:
-    """How often :func:`errors_of` calls ``tick``."""
-    return BLOCKS * len(_smooth_groups(metrics)) + sum(
-        each.error_steps for each in metrics.values() if not each.smooth
-    )
-
-
-def _smooth_groups(metrics: Mapping[str, Metric]) -> list[dict[str, Metric]]:
-    groups: dict[str, dict[str, Metric]] = {}
-    for name, metric in metrics.items():
-        if metric.smooth:
-            groups.setdefault(metric.together, {})[name] = metric
-    return list(groups.values())
-
-
 def _images_of(reference: Reference) -> Rows:
     if reference.rows is None:
         raise ValueError(f"{reference.name} holds statistics alone: give the images themselves")
@@ -473,44 +341,3 @@ def _too_few(number: int, what: str, dim: int) -> str:
         f"{number:,} {what.upper()} ARE FEW FOR {dim:,} FEATURES: the Frechet distance has a bias that falls with "
         f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
     )
-
-
-Statistic = Callable[[Rows], Mapping[str, float]]
-
-
-def jackknife(statistic: Statistic, rows: Rows, tick: Callable[[], object] = lambda: None) -> dict[str, float]:
-    """Standard errors by leaving out one of 10 blocks of consecutive rows at a time (Tukey 1958; Kunsch 1989)::
-
-        error^2 = (R - 1) / R  sum_r (f_r - mean f)^2
-
-    where f_r is the figure without block r. It holds for smooth functions of the empirical distribution such as the
-    Frechet distance, even where a covariance is singular: in simulations (32 and 64 features, 40 to 1000 images) it
-    was 0.94 to 1.09 times the true standard deviation where the distributions differ, and 1.4 to 1.6 times where they
-    are the same. The spread of the blocks' own figures would be 1.4 to 4 times the truth, since small blocks have
-    other biases. It does not hold for figures that draw random subsets.
-
-    Args:
-        statistic: figures by name, of rows (n, D).
-        rows: of all images.
-        tick: called after each block; may raise to end the work.
-    """
-    found = []
-    for block in np.array_split(np.arange(len(rows)), BLOCKS):
-        found.append(statistic(np.delete(rows, block, axis=0)))
-        tick()
-    return {name: float(np.sqrt((BLOCKS - 1) * np.var([each[name] for each in found]))) for name in found[0]}
-
-
-def spread_of_blocks(figure: Callable[[Rows], float], rows: Rows, tick: Callable[[], object] = lambda: None) -> float:
-    """Standard error of the mean over 10 blocks of consecutive rows: for figures without bias.
-
-    Args:
-        figure: of rows (n, D).
-        rows: of all images.
-        tick: called after each block; may raise to end the work.
-    """
-    found = []
-    for block in np.array_split(rows, BLOCKS):
-        found.append(figure(block))
-        tick()
-    return standard_error(found)

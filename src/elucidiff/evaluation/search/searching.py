@@ -17,7 +17,7 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality.evaluation import evaluator_for
 from elucidiff.evaluation.quality.evaluator import Evaluator
-from elucidiff.evaluation.quality.metrics import is_metric, metric_names
+from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
 from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.evaluation.quality.subject import open_subject
 from elucidiff.evaluation.search.objectives import Objective, OfSamples, TruncationError

@@ -64,6 +64,11 @@ class Kind:
         base: its base class, as ``module:Class``.
         home: the module that has ours; of a package all modules are imported.
         bare: the part that settings without a name stand for, so that ``30`` can mean ``churn:amount=30``.
+
+    >>> import elucidiff as ed
+    >>> kind = ed.parts.KINDS["solver"]
+    >>> kind.name, kind.base
+    ('solver', 'elucidiff.solvers.base:Solver')
     """
 
     name: str
@@ -187,6 +192,10 @@ def setting(
         search: the lowest and the highest value that are worth trying.
         log: whether they are spread, and drawn, by their logarithm.
         options: passed on to :func:`dataclasses.field`, such as ``kw_only``.
+
+    >>> import elucidiff as ed
+    >>> {setting.name: setting.search for setting in ed.parts.settings(ed.Churn)}["amount"]  # not by its logarithm
+    (0.0, 100.0, False)
     """
     metadata = {} if search is None else {"search": (*search, log)}
     return field(default=default, metadata=metadata, **options)
@@ -202,6 +211,11 @@ class Setting:
         default: its default, or ``dataclasses.MISSING``.
         help: its entry in the docstring, as one line.
         search: lowest and highest value of a search, and whether these are spread by their logarithm; or None.
+
+    >>> import elucidiff as ed
+    >>> [alpha] = ed.parts.settings(ed.solvers.RK2)
+    >>> alpha.name, alpha.default
+    ('alpha', 1.0)
     """
 
     name: str
@@ -223,6 +237,21 @@ def part(kind: str, name: str) -> Callable[[C], C]:
     Raises:
         ValueError: there is no such kind, the name cannot be one, or another part has it.
         TypeError: the class is no frozen dataclass, or not of the kind's base class.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @ed.part("solver", "example_euler")
+    ... @dataclass(frozen=True)
+    ... class ExampleEuler(ed.solvers.Solver):
+    ...     "Euler's method with steps that are scaled."
+    ...     factor: float = ed.parts.setting(1.0, search=(0.9, 1.1))
+    ...
+    ...     def step(self, ode, x, t, t_next, state=None):
+    ...         denoised = ode.denoise(x, t)
+    ...         return ed.solvers.StepResult(x + self.factor * (t_next - t) * ode.velocity(x, t, denoised), denoised)
+    ...
+    >>> ed.parts.parse("solver", "example_euler:factor=0.95")
+    ExampleEuler(factor=0.95)
     """
     known = kind_named(kind)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -257,6 +286,14 @@ def kind_named(kind: str) -> Kind:
 
     Raises:
         ValueError: there is none; the nearest is suggested.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.kind_named("training-noise").name
+    'training noise'
+    >>> ed.parts.kind_named("solvr")
+    Traceback (most recent call last):
+        ...
+    ValueError: there is no kind of part 'solvr'; did you mean 'solver'?
     """
     name = re.sub(r"[-_]", " ", kind.strip().lower())
     if name not in KINDS:

@@ -30,7 +30,13 @@ Between = Literal["nearest", "interpolated", "rounded"]
 
 
 class Time(Protocol):
-    """How a network counts time: the ``t`` it is told, and the scaling ``s`` of what it sees, at each noise level."""
+    """How a network counts time: the ``t`` it is told, and the scaling ``s`` of what it sees, at each noise level.
+
+    >>> import elucidiff as ed
+    >>> time = ed.adapters.ContinuousTime(ed.schedules.VP())
+    >>> [round(float(value), 4) for value in time.at(torch.tensor(1.0))]  # t, and s = 1 / sqrt(1 + sigma^2)
+    [0.259, 0.7071]
+    """
 
     @property
     def sigma_min(self) -> float:
@@ -69,6 +75,11 @@ class DiscreteTime:
     Raises:
         ValueError: the table is empty, not one-dimensional, not decreasing, leaves (0, 1), or has nothing but 0;
             or ``between`` is none of the three.
+
+    >>> import elucidiff as ed
+    >>> time = ed.adapters.DiscreteTime(torch.tensor([0.8, 0.5, 0.2]))
+    >>> time.sigmas.tolist(), float(time.round_sigma(1.3))
+    ([0.49999998137354845, 1.0, 1.9999999813735487], 1.0)
     """
 
     alpha_bars: Tensor
@@ -142,6 +153,12 @@ class ContinuousTime:
         whole: whether the network is told the integer below it, as some home samplers do.
         sigma_min: smallest noise level that the network was trained for.
         sigma_max: largest noise level that the network was trained for.
+
+    >>> import elucidiff as ed
+    >>> flow = ed.adapters.ContinuousTime(ed.schedules.Flow(), factor=1000)
+    >>> t, s = flow.at(torch.tensor(1.0))
+    >>> float(t), float(s)
+    (500.0, 0.5)
     """
 
     schedule: Schedule
@@ -174,6 +191,11 @@ class TrigTime:
         factor: what the network multiplies t by.
         sigma_min: smallest noise level that the network was trained for.
         sigma_max: largest noise level that the network was trained for.
+
+    >>> import elucidiff as ed
+    >>> t, s = ed.adapters.TrigTime(sigma_data=0.5).at(torch.tensor(0.5))
+    >>> round(float(t), 4), round(float(s), 4)  # pi / 4, and cos(pi / 4) / 0.5
+    (0.7854, 1.4142)
     """
 
     sigma_data: float = 1.0
@@ -192,7 +214,12 @@ class TrigTime:
 
 @dataclass(frozen=True)
 class Clamp:
-    """D within [-limit, limit], as home samplers of epsilon-networks hold it where images are in [-1, 1]."""
+    """D within [-limit, limit], as home samplers of epsilon-networks hold it where images are in [-1, 1].
+
+    >>> import elucidiff as ed
+    >>> ed.adapters.Clamp()(torch.tensor([-3.0, 0.5])).tolist()
+    [-1.0, 0.5]
+    """
 
     limit: float = 1.0
 
@@ -208,6 +235,10 @@ class DynamicThreshold:
     Args:
         ratio: the quantile, over all values of an image.
         largest: what q is clamped to from above; values that are larger remain within [-1, 1], but are cut more.
+
+    >>> import elucidiff as ed
+    >>> ed.adapters.DynamicThreshold(ratio=1.0)(torch.tensor([[[-4.0, 2.0]]])).tolist()
+    [[[-1.0, 0.5]]]
     """
 
     ratio: float = 0.995
@@ -260,6 +291,12 @@ class AdaptedDenoiser(DenoiserModule):
 
     Raises:
         ValueError: ``predicts`` is none of these, or does not fit the time.
+
+    >>> import elucidiff as ed
+    >>> time = ed.adapters.DiscreteTime(torch.linspace(0.99, 0.01, 1000, dtype=torch.float64))
+    >>> denoiser = ed.adapters.AdaptedDenoiser(lambda x, j: 0 * x, "epsilon", time)
+    >>> float(denoiser(torch.ones(1, 1), 2.0))  # no noise found: x itself
+    1.0
     """
 
     sample_shape: tuple[int, ...] = ()
@@ -401,6 +438,13 @@ class InUnits(Wrapped):
         denoiser: D, in its own units.
         factor: 2 for images in [0, 1] that are to be in [-1, 1].
         offset: -1 for those.
+
+    >>> import elucidiff as ed
+    >>> time = ed.adapters.ContinuousTime(ed.schedules.EDM())
+    >>> unit = ed.adapters.AdaptedDenoiser(lambda x, t: x, "x0", time)  # images in [0, 1]
+    >>> denoiser = ed.adapters.InUnits(unit, factor=2, offset=-1)
+    >>> float(denoiser(torch.full((1, 1), 0.5), 1.0))
+    0.5
     """
 
     denoiser: AdaptedDenoiser

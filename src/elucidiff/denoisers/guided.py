@@ -118,6 +118,13 @@ class Guided(Wrapped):
         guide: G.
         scale: the guidance weight w.
         interval: ``(low, high)``.
+
+    >>> import elucidiff as ed
+    >>> good = ed.ideal.DataPosterior(torch.tensor([[1.0]]))
+    >>> worse = ed.ideal.DataPosterior(torch.tensor([[0.5]]))
+    >>> guided = ed.guided.Autoguided(good, worse, scale=2.0, interval=(0.2, 2.0))
+    >>> isinstance(guided, ed.guided.Guided), float(guided(torch.zeros(1, 1), 5.0))  # outside: D alone
+    (True, 1.0)
     """
 
     def __init__(self, denoiser: DenoiserLike, guide: DenoiserLike, scale: float, interval: Interval) -> None:
@@ -243,6 +250,13 @@ class ClassifierFree(Guided):
         ValueError: a value is out of its range, or D takes no labels, or its conditions have no counterpart, or it
             says that it was trained without dropping any labels (``label_dropout`` is 0): then the empty label means
             nothing to it.
+
+    >>> import elucidiff as ed
+    >>> points, labels = torch.tensor([[-1.0], [1.0]]), torch.eye(2)
+    >>> denoiser = ed.ideal.DataPosterior(points, labels)
+    >>> guided = ed.guided.ClassifierFree(denoiser, scale=3.0)
+    >>> float(guided(torch.zeros(1, 1), 1.0, labels[1:]))  # 0 without a label, 1 with it
+    3.0
     """
 
     def __init__(
@@ -309,6 +323,12 @@ class Autoguided(Guided):
 
     Raises:
         ValueError: a value is out of its range, or the guide is D itself, or has other samples or labels.
+
+    >>> import elucidiff as ed
+    >>> good = ed.ideal.DataPosterior(torch.tensor([[1.0]]))
+    >>> worse = ed.ideal.DataPosterior(torch.tensor([[0.5]]))
+    >>> float(ed.guided.Autoguided(good, worse, scale=2.0)(torch.zeros(1, 1), 1.0))  # 0.5 + 2 (1 - 0.5)
+    1.5
     """
 
     def __init__(

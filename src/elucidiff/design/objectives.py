@@ -196,6 +196,12 @@ class IDDPM(Objective):
 
     Raises:
         ValueError: there is no such table.
+
+    >>> import elucidiff as ed
+    >>> objective = ed.objectives.IDDPM()
+    >>> sigma = objective.noise.sample((1000,), torch.Generator().manual_seed(0))
+    >>> sigma.shape, bool(objective.noise.from_base(torch.tensor(0.0)) > 100), float(objective.weight(0.5))
+    (torch.Size([1000]), True, 4.0)
     """
 
     m: int = 1000

@@ -20,7 +20,28 @@ from elucidiff.parts import part
 
 
 class Preconditioning(ABC):
-    """The four coefficients of Karras et al. 2022, Eq. 7, and the noise levels they are meant for."""
+    """The four coefficients of Karras et al. 2022, Eq. 7, and the noise levels they are meant for.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class NoiseNetwork(ed.preconditioning.Preconditioning):
+    ...     sigma_min: float = 0.002
+    ...     sigma_max: float = 80.0
+    ...
+    ...     def c_out(self, sigma):
+    ...         return -torch.as_tensor(sigma)
+    ...
+    ...     def c_in(self, sigma):
+    ...         return 1 / (1 + torch.as_tensor(sigma) ** 2).sqrt()
+    ...
+    ...     def c_noise(self, sigma):
+    ...         return torch.as_tensor(sigma).log()
+    ...
+    >>> denoiser = ed.Denoiser(lambda x, c_noise: 0 * x, NoiseNetwork())
+    >>> float(denoiser(torch.ones(1, 1), 2.0))  # c_skip is 1: with F = 0 it is x
+    1.0
+    """
 
     @property
     @abstractmethod
@@ -122,6 +143,11 @@ class VP(Preconditioning):
 
     Raises:
         ValueError: bad beta values (see the schedule), m < 2, or epsilon_t not between 0 and 1.
+
+    >>> import elucidiff as ed
+    >>> preconditioning = ed.preconditioning.VP()
+    >>> float(preconditioning.c_out(2.0)), round(float(preconditioning.c_in(1.0)), 4)  # 1 / sqrt(2)
+    (-2.0, 0.7071)
     """
 
     beta_d: float = 19.9
@@ -216,6 +242,13 @@ class IDDPM(Preconditioning):
 
     Raises:
         ValueError: there is no such table.
+
+    >>> import elucidiff as ed
+    >>> preconditioning = ed.preconditioning.IDDPM()
+    >>> float(preconditioning.c_out(2.0)), int(preconditioning.c_noise(preconditioning.sigma_max))
+    (-2.0, 999)
+    >>> float(preconditioning.round_sigma(1.0)) == 1.0  # only levels of the table
+    False
     """
 
     m: int = 1000

@@ -267,6 +267,11 @@ class FittedVP(VP):
 
     Raises:
         ValueError: ``epsilon_s`` does not lie between 0 and 1, or as for VP.
+
+    >>> import elucidiff as ed
+    >>> schedule = ed.schedules.FittedVP().fitted(0.002, 80.0)
+    >>> round(float(schedule.sigma(1.0)), 6), round(float(schedule.sigma(0.001)), 6)
+    (80.0, 0.002)
     """
 
     epsilon_s: float = 1e-3
@@ -369,6 +374,11 @@ class Exponential(Schedule):
 
     Raises:
         ValueError: ``c`` is not positive and finite, or the scaling is unknown.
+
+    >>> import elucidiff as ed
+    >>> schedule = ed.schedules.Exponential(c=0.02)
+    >>> float(schedule.sigma(0.0)), round(float(schedule.time(0.02)), 4)  # ln 2
+    (0.0, 0.6931)
     """
 
     c: float = 0.02
@@ -396,7 +406,13 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class SDE(Schedule):
-    """The schedule of a given SDE, made by :func:`from_sde`. Its own scaling, exp(int f), is called ``"sde"``."""
+    """The schedule of a given SDE, made by :func:`from_sde`. Its own scaling, exp(int f), is called ``"sde"``.
+
+    >>> import elucidiff as ed
+    >>> schedule = ed.schedules.from_sde(lambda t: 0, lambda t: 1, t_max=4.0)  # Brownian motion
+    >>> type(schedule).__name__, round(float(schedule.sigma(4.0)), 9), float(schedule.scale(4.0))
+    ('SDE', 2.0, 1.0)
+    """
 
     integrated: IntegratedSDE
     scaling: str = field(default="sde", kw_only=True)
@@ -438,5 +454,10 @@ def from_sde(
 
     Raises:
         ValueError: t_max is not positive and finite, f or g is not finite or too rough to integrate, or g is 0.
+
+    >>> import elucidiff as ed
+    >>> schedule = ed.schedules.from_sde(lambda t: 0, lambda t: (2 * t).sqrt(), t_max=80.0)  # sigma(t) = t
+    >>> round(float(schedule.sigma(3.0)), 9), round(float(schedule.time(3.0)), 9)
+    (3.0, 3.0)
     """
     return SDE(IntegratedSDE.integrate(f, g, t_max), scaling=scaling)

@@ -55,7 +55,12 @@ def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float
 
 
 def vp_times(n: int, epsilon_s: float = 1e-3) -> Tensor:
-    """The time grid t_i = 1 + i/(N-1) (epsilon_s - 1) of Song et al. 2021 for their VP SDE, float64 (N,)."""
+    """The time grid t_i = 1 + i/(N-1) (epsilon_s - 1) of Song et al. 2021 for their VP SDE, float64 (N,).
+
+    >>> import elucidiff as ed
+    >>> [round(float(t), 6) for t in ed.steps.vp_times(3)]
+    [1.0, 0.5005, 0.001]
+    """
     _check_count(n)
     if not 0 < epsilon_s < 1:
         raise ValueError(f"epsilon_s is {epsilon_s}: it must lie between 0 and 1")
@@ -172,7 +177,13 @@ def log_uniform(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Te
 
 
 class Steps(ABC):
-    """A way to space noise levels: what a run's ``sigmas`` are, once a denoiser's range is known."""
+    """A way to space noise levels: what a run's ``sigmas`` are, once a denoiser's range is known.
+
+    >>> import elucidiff as ed
+    >>> steps = ed.parts.parse("steps", "karras:n=5,sigma_min=0.002,sigma_max=80")
+    >>> isinstance(steps, ed.steps.Steps), steps.range_within(lowest=0.01)
+    (True, (0.01, 80.0))
+    """
 
     @abstractmethod
     def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
@@ -198,6 +209,17 @@ class Spaced(Steps):
 
     Raises:
         ValueError: ``n`` is not positive, or the range is none.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Even(ed.steps.Spaced):
+    ...     def between(self, sigma_min, sigma_max):
+    ...         levels = torch.linspace(sigma_max, sigma_min, self.n, dtype=torch.float64)
+    ...         return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+    ...
+    >>> Even(n=4, sigma_min=1.0, sigma_max=7.0).within(lowest=0.0, highest=4.0).tolist()  # a denoiser that ends at 4
+    [4.0, 3.0, 2.0, 1.0, 0.0]
     """
 
     n: int = setting(18, search=(6, 36), log=True)
@@ -288,6 +310,10 @@ class VP(Spaced):
 
     Raises:
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> [round(float(sigma), 6) for sigma in ed.steps.VP(n=2, sigma_min=0.002, sigma_max=80.0).within()]
+    [80.0, 0.002, 0.0]
     """
 
     epsilon_s: float = 1e-3
@@ -305,7 +331,12 @@ class VP(Spaced):
 @part("steps", "ve")
 @dataclass(frozen=True)
 class VE(Spaced):
-    """The steps of Song et al. 2021 for VE, geometric from 100 to 0.02: :func:`ve`."""
+    """The steps of Song et al. 2021 for VE, geometric from 100 to 0.02: :func:`ve`.
+
+    >>> import elucidiff as ed
+    >>> [round(float(sigma), 6) for sigma in ed.steps.VE(n=3, sigma_min=0.02, sigma_max=200.0).within()]
+    [200.0, 2.0, 0.02, 0.0]
+    """
 
     def usual_range(self) -> tuple[float, float]:
         """0.02 to 100."""
@@ -328,6 +359,12 @@ class IDDPM(Spaced):
 
     Raises:
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> steps = ed.steps.IDDPM(n=4, sigma_min=0.01, sigma_max=80.0)
+    >>> sigmas = steps.within()
+    >>> len(sigmas), bool((sigmas.diff() < 0).all()), float(sigmas[-1])
+    (5, True, 0.0)
     """
 
     m: int = 1000
@@ -350,7 +387,12 @@ class IDDPM(Spaced):
 @part("steps", "log_uniform")
 @dataclass(frozen=True)
 class LogUniform(Spaced):
-    """Equal ratios of noise levels: :func:`log_uniform`."""
+    """Equal ratios of noise levels: :func:`log_uniform`.
+
+    >>> import elucidiff as ed
+    >>> [round(float(sigma), 6) for sigma in ed.steps.LogUniform(n=4, sigma_min=0.01, sigma_max=10.0).within()]
+    [10.0, 1.0, 0.1, 0.01, 0.0]
+    """
 
     def between(self, sigma_min: float, sigma_max: float) -> Tensor:
         """:func:`log_uniform`."""
@@ -404,7 +446,15 @@ class Levels(Steps):
 
 
 def check_levels(sigmas: Tensor) -> None:
-    """Raise ValueError unless ``sigmas`` are noise levels (N + 1,) that decrease (repeats allowed) to a final 0."""
+    """Raise ValueError unless ``sigmas`` are noise levels (N + 1,) that decrease (repeats allowed) to a final 0.
+
+    >>> import elucidiff as ed
+    >>> ed.steps.check_levels(torch.tensor([2.0, 1.0, 0.0]))
+    >>> ed.steps.check_levels(torch.tensor([1.0, 2.0, 0.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: sigmas must decrease, and be positive but for the final 0
+    """
     if sigmas.ndim != 1 or len(sigmas) < 2:
         raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
     if not bool(sigmas[1:].isfinite().all() and not sigmas[0].isnan()):

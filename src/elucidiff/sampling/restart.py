@@ -30,6 +30,13 @@ class Restart:
     Raises:
         TypeError: a value is no number.
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> restart = ed.Restart(repeats=2, sigma_min=0.05, sigma_max=1.0, steps=2)
+    >>> sampler = ed.Sampler(solver="euler", steps=ed.steps.Karras(4), restarts=restart)
+    >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> sampler.run(denoiser, seeds=range(3)).nfe  # 4 steps, and 2 on each of two ways down
+    8
     """
 
     repeats: int = 0

@@ -48,6 +48,11 @@ class Design:
             range, it returns them.
         preconditioning: c_skip, c_out, c_in and c_noise.
         objective: p_train(sigma), lambda(sigma) and the loss.
+
+    >>> import elucidiff as ed
+    >>> design = ed.table.EDM
+    >>> design.solver, design.steps(2).shape, float(design.objective.weight(0.5))
+    (Heun(alpha=1.0), torch.Size([3]), 8.0)
     """
 
     name: str

@@ -21,7 +21,21 @@ Time = float | Tensor  # one time for the batch, or a CPU tensor (B,) with one a
 
 
 class ODE(Protocol):
-    """The probability-flow ODE (Karras et al. 2022, Eq. 4) as a solver sees it; its evaluations are counted."""
+    """The probability-flow ODE (Karras et al. 2022, Eq. 4) as a solver sees it; its evaluations are counted.
+
+    >>> import elucidiff as ed
+    >>> seen = []  # of a solver that goes straight to D
+    >>> class Asking(ed.solvers.Solver):
+    ...     def step(self, ode, x, t, t_next, state=None):
+    ...         denoised = ode.denoise(x, t)
+    ...         seen.append(float(ode.velocity(x, t, denoised)))  # (x - D) / t without scaling
+    ...         return ed.solvers.StepResult(denoised, denoised)
+    ...
+    >>> point = ed.ideal.DataPosterior(torch.tensor([[1.0]]))
+    >>> x = ed.sample(point, torch.ones(1, 1), torch.tensor([2.0, 0.0]), solver=Asking())
+    >>> seen, float(x)
+    ([0.5], 1.0)
+    """
 
     @property
     def schedule(self) -> Schedule:
@@ -49,6 +63,11 @@ class StepResult:
         denoised: D at the start of the step.
         state: what the solver wants to be told at the next step; None for a one-step method.
         std: standard deviation of the fresh noise that the loop is to add to ``x``, scaling included.
+
+    >>> import elucidiff as ed
+    >>> result = ed.solvers.StepResult(x=torch.zeros(2, 3), denoised=torch.zeros(2, 3))
+    >>> result.state, result.std
+    (None, 0.0)
     """
 
     x: Tensor

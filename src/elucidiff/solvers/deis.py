@@ -41,6 +41,13 @@ class DEIS(Multistep):
 
     Raises:
         ValueError: ``order`` is not one of these.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None] / 4, torch.ones(1))  # N(0, 0.5^2)
+    >>> latents = torch.ones(1, 1)
+    >>> x = ed.sample(denoiser, latents, "karras:n=40", solver=ed.solvers.DEIS(order=3), batch_size=None)
+    >>> abs(float(x) - 0.5 * 80 / (0.5**2 + 80**2) ** 0.5) < 0.006  # of the exact end; Euler is 0.035 off
+    True
     """
 
     order: int = 4

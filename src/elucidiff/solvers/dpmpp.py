@@ -43,6 +43,12 @@ class DPMpp1(_DPMpp):
 
     Raises:
         ValueError: ``eta`` is negative or not finite.
+
+    >>> import elucidiff as ed
+    >>> denoiser, latents = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]])), torch.tensor([[0.05]])
+    >>> ddim = ed.sample(denoiser, latents, solver=ed.solvers.DPMpp1(eta=0))
+    >>> bool((ddim - ed.sample(denoiser, latents, solver="euler")).abs() < 1e-9)
+    True
     """
 
     order = 1
@@ -66,6 +72,15 @@ class DPMpp2M(_DPMpp):
 
     Raises:
         ValueError: ``eta`` is negative or not finite.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None] / 4, torch.ones(1))  # N(0, 0.5^2)
+    >>> latents = torch.ones(1, 1)
+    >>> x = ed.sample(denoiser, latents, "karras:n=40", solver=ed.solvers.DPMpp2M(eta=0), batch_size=None)
+    >>> abs(float(x) - 0.5 * 80 / (0.5**2 + 80**2) ** 0.5) < 0.006  # of the exact end; Euler is 0.035 off
+    True
+    >>> ed.parts.to_text(ed.solvers.DPMpp2M(eta=0.5)), ed.solvers.DPMpp2M(eta=0.5).stochastic
+    ('dpmpp_2m:eta=0.5', True)
     """
 
     order = 2
@@ -95,6 +110,13 @@ class DPMpp3M(_DPMpp):
 
     Raises:
         ValueError: ``eta`` is negative or not finite.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None] / 4, torch.ones(1))  # N(0, 0.5^2)
+    >>> latents = torch.ones(1, 1)
+    >>> x = ed.sample(denoiser, latents, "karras:n=40", solver=ed.solvers.DPMpp3M(eta=0), batch_size=None)
+    >>> abs(float(x) - 0.5 * 80 / (0.5**2 + 80**2) ** 0.5) < 0.006  # of the exact end; Euler is 0.035 off
+    True
     """
 
     order = 3

@@ -41,6 +41,13 @@ class ERSDE(Multistep):
 
     Raises:
         ValueError: ``order`` is not one of these.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None] / 4, torch.ones(1))  # N(0, 0.5^2)
+    >>> latents = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    >>> x = ed.sample(denoiser, latents, "karras:n=30", solver=ed.solvers.ERSDE(order=3), batch_size=None)
+    >>> abs(float(x.std()) - 0.5) < 0.02
+    True
     """
 
     order: int = 3

@@ -63,6 +63,14 @@ def with_backend(
     Raises:
         ValueError: the backend is unknown, is not installed, cannot compute the network, or gets another result; or
             the denoiser is no :class:`.Denoiser`, which ``eager`` leaves as it is.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> denoiser = ed.Denoiser(network, ed.preconditioning.EDM()).eval()
+    >>> faster = ed.with_backend(denoiser, "eager")
+    >>> x = torch.ones(16, 1, 8, 8)
+    >>> torch.allclose(faster(x, 1.0), denoiser(x, 1.0), atol=1e-5)
+    True
     """
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; {suggestion(backend, BACKENDS)}")

@@ -21,6 +21,10 @@ class Mask:
 
     Raises:
         ValueError: ``known`` is not boolean, or everything or nothing is known.
+
+    >>> import elucidiff as ed
+    >>> ed.inverse.Mask(torch.tensor([True, False]))(torch.tensor([[[3.0, 4.0]]])).tolist()
+    [[[3.0, 0.0]]]
     """
 
     known: Tensor
@@ -47,6 +51,10 @@ class AveragePool:
 
     Raises:
         ValueError: ``factor`` is less, or, in a call, does not divide a side.
+
+    >>> import elucidiff as ed
+    >>> ed.inverse.AveragePool(2)(torch.tensor([[[1.0, 3.0, 5.0, 5.0]]])).tolist()
+    [[[2.0, 5.0]]]
     """
 
     factor: int

@@ -42,6 +42,14 @@ class Posterior(Wrapped):
 
     Raises:
         ValueError: a value is out of its range or not finite, ``measure`` is not linear, or does not fit ``y``.
+
+    >>> import elucidiff as ed
+    >>> prior = ed.ideal.GaussianMixture(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))  # N(0, I)
+    >>> known = ed.inverse.Mask(torch.tensor([True, False]))
+    >>> posterior = ed.inverse.Posterior(prior, known, torch.tensor([[[3.0, 0.0]]]), noise=0.1, sample_shape=(1, 2))
+    >>> x = ed.sample(posterior, torch.randn(500, 1, 2, generator=torch.Generator().manual_seed(0)), batch_size=None)
+    >>> [round(float(mean), 1) for mean in x.mean(0)[0]]
+    [3.0, 0.1]
     """
 
     y: Tensor

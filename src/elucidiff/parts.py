@@ -50,6 +50,25 @@ from elucidiff.plain_data import (
 from elucidiff.plugins import load_plugins
 from elucidiff.suggest import suggestion
 
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Setting",
+    "find",
+    "from_plain",
+    "kind_named",
+    "name_of",
+    "parse",
+    "part",
+    "parts_of",
+    "resolve",
+    "setting",
+    "settings",
+    "summary",
+    "to_plain",
+    "to_text",
+]
+
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 

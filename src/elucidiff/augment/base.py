@@ -13,6 +13,23 @@ class Augmentation(ABC):
     """Random changes of training images, with labels that tell the network what was done (non-leaking).
 
     A subclass is a frozen dataclass of settings, registered with ``@ed.part("augmentation", NAME)``.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Negative(ed.augment.Augmentation):
+    ...     label_dim = 1
+    ...
+    ...     def draw(self, n, generator, device=None):
+    ...         return {"negative": torch.rand(n, generator=generator).round()}
+    ...
+    ...     def apply(self, images, params):
+    ...         negative = params["negative"]
+    ...         return images * (1 - 2 * negative).reshape(-1, 1, 1, 1), negative[:, None]
+    ...
+    >>> images, labels = Negative().apply(torch.ones(2, 1, 1, 1), {"negative": torch.tensor([0.0, 1.0])})
+    >>> images.flatten().tolist(), labels.tolist()
+    ([1.0, -1.0], [[0.0], [1.0]])
     """
 
     @property

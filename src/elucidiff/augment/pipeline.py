@@ -27,6 +27,13 @@ class Augment(Options, Augmentation):
     """Non-leaking augmentation: :mod:`elucidiff.augment` has the transforms, :class:`Options` the settings.
 
     Everything is off by default; :meth:`paper` gives the paper's set.
+
+    >>> import elucidiff as ed
+    >>> augment = ed.augment.Augment(p=1.0, xflip=1.0)
+    >>> params = augment.draw(4, torch.Generator().manual_seed(0))
+    >>> images, labels = augment.apply(torch.zeros(4, 1, 8, 8), params)
+    >>> images.shape, labels.shape, ed.augment.Augment().off
+    (torch.Size([4, 1, 8, 8]), torch.Size([4, 1]), True)
     """
 
     @classmethod

@@ -38,6 +38,12 @@ class Fingerprint:
         label_dim: of the labels, 0 without.
         sha256: of all images in order (C order, little-endian), then of all labels (classes as int64, or vectors as
             float32). The same images in a folder, a zip or an imported set have the same one.
+
+    >>> import elucidiff as ed
+    >>> dataset = ed.data.Dataset.from_arrays(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+    >>> fingerprint = dataset.verify()
+    >>> fingerprint.count, fingerprint.shape, fingerprint.dtype, fingerprint.label_dim
+    (3, (1, 4, 4), 'uint8', 2)
     """
 
     name: str

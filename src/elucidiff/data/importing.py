@@ -98,6 +98,14 @@ class Imported:
         skipped: broken images that were left out, each with what was wrong.
         enlarged: number of images that had fewer pixels than the result, which therefore is blurred.
         notes: how the data were read, where they could have been read in another way.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = ed.data.import_dataset("digits", f"{folder}/digits")
+    ...
+    >>> made.count, made.shape, made.label_dim, made.skipped
+    (1797, (1, 8, 8), 10, ())
     """
 
     folder: Path
@@ -147,6 +155,15 @@ def import_dataset(
         OSError: a file cannot be read, or the folder cannot be written.
         ValueError: settings that do not fit the data, a broken image, or a folder that holds something else, such as
             what the source was before it changed, or that another process is writing to.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = ed.data.import_dataset("digits", f"{folder}/digits")
+    ...     dataset = ed.data.open(made.folder)
+    ...
+    >>> len(dataset), dataset.shape
+    (1797, (1, 8, 8))
     """
     reading = reading or AS_USUAL
     contents = find(source, alike=False, reading=reading, progress=progress)

@@ -59,6 +59,11 @@ class Report:
         compared: how many images were searched for such pairs, evenly spread over the data.
         curve: how well denoisers that need no training do at each noise level.
         recommendations: settings, each with its reason.
+
+    >>> import elucidiff as ed
+    >>> report = ed.data.inspect(ed.data.Dataset.from_arrays(torch.arange(64, dtype=torch.uint8).reshape(4, 1, 4, 4)))
+    >>> report.count, report.shape, report.duplicates
+    (4, (1, 4, 4), ())
     """
 
     name: str
@@ -114,6 +119,11 @@ def inspect(
     Raises:
         OSError: nothing is there, or it cannot be read.
         ValueError: it is damaged as a whole, fewer than two images can be read, or all their values are the same.
+
+    >>> import elucidiff as ed
+    >>> report = ed.data.inspect("digits")
+    >>> report.count, report.shape, report.label_dim, round(report.sigma_data, 2)
+    (1797, (1, 8, 8), 10, 0.75)
     """
     subject = source if isinstance(source, Subject) else open_subject(source)
     found = Measurements(subject, seed)

@@ -34,6 +34,12 @@ class InfiniteOrder:
 
     Raises:
         ValueError: an argument out of its range.
+
+    >>> import elucidiff as ed
+    >>> order = ed.data.InfiniteOrder(5, seed=0)
+    >>> first, later = [next(order) for _ in range(50)], [next(order) for _ in range(3)]
+    >>> set(first) == set(range(5)), [next(ed.data.InfiniteOrder(5, seed=0, start=50))] == later[:1]
+    (True, True)
     """
 
     def __init__(

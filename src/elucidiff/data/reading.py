@@ -29,6 +29,14 @@ class Reading:
 
     Raises:
         ValueError: a value that is not one of those.
+
+    >>> import elucidiff as ed
+    >>> ed.data.Reading(labels_from="metadata.csv", label_column="species").split_folders
+    'parts'
+    >>> ed.data.Reading(pages="last")
+    Traceback (most recent call last):
+        ...
+    ValueError: pages is 'last', but must be all or first
     """
 
     labels_from: str | None = None

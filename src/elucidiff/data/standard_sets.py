@@ -182,7 +182,15 @@ class Downloadable:
 
 
 def data_root() -> Path:
-    """Where named data sets are kept: the folder ``$ELUCIDIFF_DATA``, else ``~/.cache/elucidiff``."""
+    """Where named data sets are kept: the folder ``$ELUCIDIFF_DATA``, else ``~/.cache/elucidiff``.
+
+    >>> import elucidiff as ed
+    >>> import os
+    >>> os.environ["ELUCIDIFF_DATA"] = "/data/images"
+    >>> str(ed.data.data_root())
+    '/data/images'
+    >>> del os.environ["ELUCIDIFF_DATA"]
+    """
     return Path(os.environ.get("ELUCIDIFF_DATA") or "~/.cache/elucidiff").expanduser()
 
 

@@ -30,6 +30,11 @@ def split(
 
     Raises:
         ValueError: nothing would be left of one part, or there are no classes to stratify by.
+
+    >>> import elucidiff as ed
+    >>> rest, held_out = ed.data.split(ed.data.open("digits"), 0.1)
+    >>> len(rest), len(held_out), rest.label_dim
+    (1617, 180, 10)
     """
     rows, first, place = np.unique(dataset.source_rows.numpy(), return_index=True, return_inverse=True)
     count = round(held_out * len(rows)) if isinstance(held_out, float) else held_out

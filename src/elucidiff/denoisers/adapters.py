@@ -25,6 +25,19 @@ from elucidiff.denoisers.shapes import check_label_count, label_rows, noise_leve
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import as_tensor, per_sample
 
+__all__ = [
+    "AdaptedDenoiser",
+    "Between",
+    "Clamp",
+    "ContinuousTime",
+    "DiscreteTime",
+    "DynamicThreshold",
+    "InUnits",
+    "Prediction",
+    "Time",
+    "TrigTime",
+]
+
 Prediction = Literal["x0", "epsilon", "v", "flow", "score", "trigflow"]
 Between = Literal["nearest", "interpolated", "rounded"]
 

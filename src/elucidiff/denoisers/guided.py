@@ -27,6 +27,8 @@ from elucidiff.design.values import per_sample
 from elucidiff.devices import onto
 from elucidiff.parts import part, setting
 
+__all__ = ["EVERYWHERE", "Autoguided", "ClassifierFree", "Guidance", "Guided"]
+
 Interval = tuple[float, float]
 EVERYWHERE: Interval = (0.0, math.inf)
 

@@ -15,6 +15,8 @@ from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.shapes import label_rows, noise_levels, rows_for
 
+__all__ = ["DataPosterior", "GaussianMixture"]
+
 _POINTS_AT_ONCE = 1024
 _SAMPLES_AT_ONCE = 128
 

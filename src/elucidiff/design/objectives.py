@@ -14,6 +14,8 @@ from elucidiff.design.training_noise import LogNormal, LogUniform, Table, Traini
 from elucidiff.design.values import Value, as_tensor, check_positive, per_sample
 from elucidiff.parts import part, setting
 
+__all__ = ["EDM", "IDDPM", "VE", "VP", "Objective"]
+
 
 class Objective(ABC):
     """E over sigma ~ p_train, y ~ data, n ~ N(0, sigma^2 I) of lambda(sigma) |D(y + n; sigma) - y|^2.

@@ -18,6 +18,8 @@ from elucidiff.design import iddpm, schedules
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range
 from elucidiff.parts import part
 
+__all__ = ["EDM", "IDDPM", "VE", "VP", "Preconditioning"]
+
 
 class Preconditioning(ABC):
     """The four coefficients of Karras et al. 2022, Eq. 7, and the noise levels they are meant for.

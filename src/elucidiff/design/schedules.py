@@ -18,6 +18,8 @@ from elucidiff.design.quadrature import IntegratedSDE
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range, per_sample
 from elucidiff.parts import part
 
+__all__ = ["EDM", "SDE", "VE", "VP", "Exponential", "FittedVP", "Flow", "Schedule", "from_sde"]
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):

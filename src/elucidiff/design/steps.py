@@ -19,6 +19,24 @@ from elucidiff.design import schedules
 from elucidiff.design.values import check_integer, check_positive, check_range
 from elucidiff.parts import part, setting
 
+__all__ = [
+    "IDDPM",
+    "VE",
+    "VP",
+    "Karras",
+    "Levels",
+    "LogUniform",
+    "Spaced",
+    "Steps",
+    "check_levels",
+    "iddpm",
+    "karras",
+    "log_uniform",
+    "ve",
+    "vp",
+    "vp_times",
+]
+
 _LARGE_RHO = 1e3
 
 

@@ -45,7 +45,13 @@ def frechet_distance(mu1: npt.ArrayLike, sigma1: npt.ArrayLike, mu2: npt.ArrayLi
 
 
 def moments(features: npt.ArrayLike) -> tuple[Array, Array]:
-    """Mean ``(D,)`` and unbiased covariance ``(D, D)`` (divisor n - 1) of ``features`` ``(n, D)``, in float64."""
+    """Mean ``(D,)`` and unbiased covariance ``(D, D)`` (divisor n - 1) of ``features`` ``(n, D)``, in float64.
+
+    >>> import elucidiff as ed
+    >>> mean, covariance = ed.evaluation.moments([[0.0, 0.0], [2.0, 4.0]])
+    >>> mean.tolist(), covariance.tolist()
+    ([1.0, 2.0], [[2.0, 4.0], [4.0, 8.0]])
+    """
     values = np.asarray(features)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"features of shape (n, D) with n >= 2 are needed, not {values.shape}")

@@ -42,6 +42,17 @@ def loss_per_sigma(
 
     Returns:
         The mean weighted loss at each level, float64 ``(K,)``, on the CPU.
+
+    >>> import elucidiff as ed
+    >>> loss = ed.evaluation.loss_per_sigma(
+    ...     lambda x, sigma, labels=None: torch.zeros_like(x),
+    ...     torch.full((8, 1, 2, 2), 0.5),
+    ...     torch.tensor([0.1, 1.0]),
+    ...     weight=lambda sigma: 1 / sigma**2,
+    ...     generator=torch.Generator(),
+    ... )
+    >>> [round(float(value), 4) for value in loss]  # 0.5^2 / sigma^2
+    [25.0, 0.25]
     """
     described = as_denoiser(denoiser)
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)

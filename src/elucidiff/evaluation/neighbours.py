@@ -22,6 +22,12 @@ def nearest(images: Tensor, reference: Tensor, *, chunk: int = 256) -> tuple[Ten
 
     Raises:
         ValueError: shapes of single images that differ, or an empty reference set.
+
+    >>> import elucidiff as ed
+    >>> dark, grey, light = (torch.full((1, 1, 2, 2), value) for value in (-1.0, 0.0, 0.8))
+    >>> distance, index = ed.evaluation.nearest(light, torch.cat([dark, grey]))
+    >>> round(float(distance), 4), int(index)
+    (0.8, 1)
     """
     if images.shape[1:] != reference.shape[1:]:
         raise ValueError(

@@ -60,6 +60,12 @@ class NoiseUse:
         p_mean, p_std: the normal distribution of ln(sigma) nearest to p_train of whose draws 95% fall where the model
             does better than the linear denoiser, or as many as can be; None if it does nowhere.
         suggested_share: of its draws, those that do.
+
+    >>> import elucidiff as ed
+    >>> images = ed.data.to_unit(ed.data.open("digits").images(range(200))).float()
+    >>> found = ed.evaluation.noise_use(ed.ideal.DataPosterior(images), images, ed.objectives.EDM(), level_count=4)
+    >>> found.purpose
+    ('ideal', 'ideal', 'ideal', 'drowned')
     """
 
     sigma: Array
@@ -135,6 +141,13 @@ def noise_use(
 
     Raises:
         ValueError: labels without classes of the points, or a denoiser whose range of noise levels does not fit.
+
+    >>> import elucidiff as ed
+    >>> images = ed.data.to_unit(ed.data.open("digits").images(range(200))).float()
+    >>> nothing = lambda x, sigma, labels=None: 0 * x
+    >>> found = ed.evaluation.noise_use(nothing, images, ed.objectives.EDM(), level_count=4)
+    >>> bool((found.model >= found.memory).all()), found.useful_share
+    (True, 0.0)
     """
     if (labels is None) != (point_classes is None):
         raise ValueError(

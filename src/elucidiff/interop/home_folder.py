@@ -48,11 +48,18 @@ def save(denoiser: ForeignModel, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder cannot be written, or is there and holds something else.
         ValueError: the model has no settings with which it could be read again, as with a network of your own.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.interop.flow_matching.adapt(lambda x, t: -x)
+    >>> ed.interop.save(denoiser, "folder")
+    Traceback (most recent call last):
+        ...
+    ValueError: AdaptedDenoiser around a network of your own has no settings to write
     """
     told = denoiser.facts.get("home", {}).get("arguments")
     if told is None:
         if not isinstance(denoiser, Denoiser):
-            raise ValueError(f"a {type(denoiser).__name__} around a network of your own has no settings to write")
+            raise ValueError(f"{type(denoiser).__name__} around a network of your own has no settings to write")
         denoiser.save(path)
         return
     where = Path(path)

@@ -76,6 +76,11 @@ def home_sample(
         TypeError: ``noise`` is no floating-point tensor.
         ValueError: the model has no home sampler; an option is unknown there, or out of its range; the noise of the
             steps is missing, or not of their number and shape.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.interop.flow_matching.adapt(lambda x, t: -x)  # dx/dt = -x
+    >>> ed.interop.home_sample(denoiser, torch.ones(1, 1), steps=2).tolist()  # two steps of Euler: (1 - 1/2)^2
+    [[0.25]]
     """
     if not isinstance(noise, Tensor) or not noise.is_floating_point():
         raise TypeError("noise must be a floating-point tensor (B, C, *spatial)")

@@ -28,6 +28,10 @@ class ADMSettings(NetworkSettings):
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_text(ed.networks.ADMSettings(base_channels=64, channel_multipliers=(1, 2)))
+    'adm:base_channels=64,channel_multipliers=1/2'
     """
 
     base_channels: int = 192
@@ -63,6 +67,11 @@ class ADM(Network):
     Raises:
         TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, the sides do not divide, or the heads do not divide the channels.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.ADM((3, 16, 16), base_channels=8, blocks_per_level=1, label_dim=10)
+    >>> network(torch.zeros(2, 3, 16, 16), torch.zeros(2), torch.eye(10)[:2]).shape
+    torch.Size([2, 3, 16, 16])
     """
 
     def __init__(

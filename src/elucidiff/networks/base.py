@@ -36,6 +36,19 @@ class NetworkPart(ABC):
 
     The module is called as ``network(x, c_noise[, labels[, augment_labels]])``, see :class:`elucidiff.Denoiser`. It
     remembers its part, so that a model folder can say how to build it again.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Layer(ed.networks.NetworkPart):
+    ...     kernel: int = 3
+    ...
+    ...     def build(self, sample_shape, *, label_dim=0, augment_dim=0):
+    ...         return torch.nn.Conv2d(sample_shape[0], sample_shape[0], self.kernel, padding="same")
+    ...
+    >>> network = Layer(kernel=5).build((3, 8, 8))
+    >>> ed.networks.blueprint_of(network).part
+    Layer(kernel=5)
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -66,6 +79,11 @@ class Blueprint:
         sample_shape: ``(C, *spatial)``.
         label_dim: width of the labels.
         augment_dim: width of the augmentation labels.
+
+    >>> import elucidiff as ed
+    >>> blueprint = ed.networks.Blueprint(ed.networks.ADMSettings(base_channels=8), (1, 16, 16), label_dim=3)
+    >>> ed.networks.Blueprint.from_plain(blueprint.to_plain()) == blueprint, blueprint.build().label_dim
+    (True, 3)
     """
 
     part: NetworkPart
@@ -143,7 +161,13 @@ _SHAPES = ("sample_shape", "label_dim", "augment_dim")
 
 
 def blueprint_of(network: object) -> Blueprint | None:
-    """How ``network`` was built, if by a part; else None."""
+    """How ``network`` was built, if by a part; else None.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.build("ddpmpp:base_channels=16", (1, 8, 8))
+    >>> ed.networks.blueprint_of(network).part.base_channels, ed.networks.blueprint_of(torch.nn.Linear(1, 1))
+    (16, None)
+    """
     found = getattr(network, "__dict__", {}).get(_MARK)
     return found if isinstance(found, Blueprint) else None
 
@@ -170,6 +194,11 @@ def build(
 
     Raises:
         ValueError: there is no such part, or a setting is unknown or out of range.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.build("adm:base_channels=8,blocks_per_level=1", (3, 16, 16), label_dim=10)
+    >>> network(torch.zeros(2, 3, 16, 16), torch.zeros(2), torch.eye(10)[:2]).shape
+    torch.Size([2, 3, 16, 16])
     """
     chosen: NetworkPart = parts.resolve("network", part)
     return chosen.build(sample_shape, label_dim=label_dim, augment_dim=augment_dim)

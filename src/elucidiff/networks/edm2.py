@@ -40,6 +40,10 @@ class EDM2Settings(NetworkSettings):
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> import elucidiff as ed
+    >>> ed.networks.EDM2Settings(base_channels=64).resample_filter
+    (1, 1)
     """
 
     base_channels: int = 192
@@ -96,6 +100,11 @@ class EDM2(Network):
     Raises:
         TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, the sides do not divide, or the heads do not divide the channels.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.EDM2((4, 16, 16), base_channels=16, channel_multipliers=(1, 2), blocks_per_level=1)
+    >>> bool((network(torch.ones(1, 4, 16, 16), torch.zeros(1)) == 0).all())  # the gain of the output starts at 0
+    True
     """
 
     def __init__(

@@ -78,6 +78,15 @@ def normalise_weights(module: nn.Module) -> None:
     """Give every weight vector in ``module`` magnitude 1: forced weight normalisation, Sec. 2.3. Call it after steps.
 
     Only :class:`UnitLayer` is touched; other modules have nothing of the kind.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.MPUNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> with torch.no_grad():
+    ...     network.stem.weight *= 3
+    ...
+    >>> ed.networks.normalise_weights(network)
+    >>> round(float(network.stem.weight.detach().square().mean().sqrt()), 4)
+    1.0
     """
     for layer in module.modules():
         if isinstance(layer, UnitLayer):

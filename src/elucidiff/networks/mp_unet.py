@@ -143,6 +143,10 @@ class MPUNetSettings(NetworkSettings):
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.to_text(ed.networks.MPUNetSettings(base_channels=32))
+    'mp_unet:base_channels=32'
     """
 
     base_channels: int = 192
@@ -186,6 +190,11 @@ class MPUNet(Network):
     Raises:
         TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, or the sides do not divide.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.MPUNet((1, 8, 8), base_channels=8, channel_multipliers=(1, 2), blocks_per_level=1)
+    >>> bool((network(torch.ones(1, 1, 8, 8), torch.zeros(1)) == 0).all())  # the gain of the output starts at 0
+    True
     """
 
     def __init__(

@@ -36,6 +36,14 @@ class NetworkSettings(NetworkPart):
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> import elucidiff as ed
+    >>> ed.networks.DDPMPPSettings(channel_multipliers=(1, 2)).base_channels
+    128
+    >>> ed.networks.DDPMPPSettings(dropout=1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: dropout is a probability, but 1.5 is not in [0, 1]
     """
 
     base_channels: int = 128
@@ -98,6 +106,11 @@ class Network(nn.Module):
         downsampling: every side of ``x`` must be a multiple of this.
         settings: the settings that it was built from.
         stem: the layer that the input enters, in the type in which the network computes.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1, 2), blocks_per_level=1)
+    >>> isinstance(network, ed.networks.Network), network.sample_shape, network.downsampling
+    (True, (1, 8, 8), 2)
     """
 
     stem: nn.Module

@@ -35,6 +35,10 @@ class DDPMPPSettings(NetworkSettings):
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.parse("network", "ddpmpp:base_channels=64").build((1, 8, 8)).sample_shape
+    (1, 8, 8)
     """
 
     embedding: Literal["positional", "fourier"] = "positional"
@@ -59,7 +63,12 @@ class DDPMPPSettings(NetworkSettings):
 @part("network", "ncsnpp")
 @dataclass(frozen=True)
 class NCSNPPSettings(DDPMPPSettings):
-    """NCSN++: Fourier noise features, a residual path from the input, resampling with the taps (1, 3, 3, 1)."""
+    """NCSN++: Fourier noise features, a residual path from the input, resampling with the taps (1, 3, 3, 1).
+
+    >>> import elucidiff as ed
+    >>> ed.networks.NCSNPPSettings().embedding, ed.networks.NCSNPPSettings().resample_filter
+    ('fourier', (1, 3, 3, 1))
+    """
 
     embedding: Literal["positional", "fourier"] = "fourier"
     noise_multiplier: int = 2
@@ -81,6 +90,11 @@ class UNet(Network):
     Raises:
         TypeError: a setting is unknown or of the wrong type.
         ValueError: a setting is out of range, or the sides do not divide.
+
+    >>> import elucidiff as ed
+    >>> network = ed.networks.UNet.ncsnpp((1, 32), base_channels=8, blocks_per_level=1)  # for signals
+    >>> network(torch.zeros(2, 1, 32), torch.zeros(2)).shape
+    torch.Size([2, 1, 32])
     """
 
     def __init__(

@@ -32,6 +32,15 @@ class FixedBatch(Wrapped):
 
     Raises:
         ValueError: ``size`` is not positive.
+
+    >>> import elucidiff as ed
+    >>> sizes = []
+    >>> def denoiser(x, sigma, labels=None):
+    ...     sizes.append(len(x))
+    ...     return 0 * x
+    ...
+    >>> ed.sampling.FixedBatch(denoiser, size=4)(torch.ones(6, 1), 1.0).shape, sizes
+    (torch.Size([6, 1]), [4, 4])
     """
 
     depends_on_batch = False

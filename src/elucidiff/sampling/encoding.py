@@ -68,6 +68,12 @@ def encode(
     Raises:
         ValueError: an argument is out of its range, not finite, or does not fit the others; or the result is not
             finite (the message names the sample).
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None], torch.ones(1))  # N(0, 1)
+    >>> found = ed.sampling.encode(denoiser, torch.ones(1, 1), [2.0, 0.01, 0.0], batch_size=None)
+    >>> round(float(found.x), 3)  # sqrt(1 + 2^2) / 2: the ODE keeps x / sqrt(1 + sigma^2)
+    1.118
     """
     x = check_samples(denoiser, x)
     solver, schedule = solver_from(solver), schedule_from(schedule)
@@ -99,6 +105,13 @@ def decode(
 
     Raises:
         ValueError: as :func:`encode`.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None], torch.ones(1))  # N(0, 1)
+    >>> sigmas = [80.0, 0.01, 0.0]
+    >>> there = ed.sampling.encode(denoiser, torch.ones(1, 1), sigmas, batch_size=None)
+    >>> round(float(ed.sampling.decode(denoiser, there.x, sigmas, batch_size=None).x), 4)
+    1.0
     """
     latents = check_samples(denoiser, latents)
     solver, schedule = solver_from(solver), schedule_from(schedule)
@@ -112,7 +125,12 @@ def decode(
 
 
 def round_trip_error(x: Tensor, decoded: Tensor) -> Tensor:
-    """Root mean square difference of each sample, (B,), in units of the data."""
+    """Root mean square difference of each sample, (B,), in units of the data.
+
+    >>> import elucidiff as ed
+    >>> ed.sampling.round_trip_error(torch.zeros(2, 1, 2), torch.tensor([[[1.0, 7.0]], [[0.0, 0.0]]])).tolist()
+    [5.0, 0.0]
+    """
     return (x.to(decoded) - decoded).flatten(1).square().mean(1).sqrt()
 
 

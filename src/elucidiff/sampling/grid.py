@@ -137,6 +137,11 @@ def clamp_range(denoiser: DenoiserLike, sigma_min: float, sigma_max: float) -> t
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max < infinity, or nothing is left.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.Denoiser(lambda x, c_noise: 0 * x, ed.preconditioning.VE(sigma_min=0.02, sigma_max=100.0))
+    >>> ed.sampling.clamp_range(denoiser, 0.002, 80.0)
+    (0.02, 80.0)
     """
     return Karras(sigma_min=sigma_min, sigma_max=sigma_max).range_within(*range_of(denoiser))
 

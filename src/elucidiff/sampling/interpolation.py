@@ -30,6 +30,11 @@ def slerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes that differ, or a sample without a direction.
+
+    >>> import elucidiff as ed
+    >>> half = ed.sampling.slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
+    >>> [round(float(value), 4) for value in half[0]]  # sqrt(1 / 2)
+    [0.7071, 0.7071]
     """
     if start.shape != end.shape or start.ndim < 2:
         raise ValueError(f"cannot interpolate between shapes {tuple(start.shape)} and {tuple(end.shape)}")

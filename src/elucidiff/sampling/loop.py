@@ -53,6 +53,13 @@ class Step:
         x_hat: the samples there, from which the solver starts.
         denoised: D(x_hat / s; sigma_hat), (B, C, *spatial).
         nfe: network evaluations per sample so far, this step's included: one number, or (B,) from an adaptive solver.
+
+    >>> import elucidiff as ed
+    >>> seen = []
+    >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> x = ed.sample(denoiser, 1, [80.0, 1.0, 0.0], callback=seen.append)
+    >>> [(step.index, step.sigma, step.nfe) for step in seen]
+    [(0, 80.0, 2), (1, 1.0, 3)]
     """
 
     index: int

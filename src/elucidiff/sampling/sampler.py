@@ -54,6 +54,12 @@ class SampleResult:
             classes otherwise than 0 to label_dim - 1, the columns are these numbers: see
             :meth:`.KnownLabels.by_number`. Conditions are those that were given.
         sigmas: the noise levels asked for, (N + 1,) float64, within the denoiser's range.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> result = ed.Sampler(steps=ed.steps.Karras(6)).run(denoiser, seeds=range(3))
+    >>> result.x.shape, result.nfe, result.seeds, len(result.sigmas)
+    (torch.Size([3, 1]), 11, [0, 1, 2], 7)
     """
 
     x: Tensor

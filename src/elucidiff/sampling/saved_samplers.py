@@ -71,6 +71,12 @@ class NamedSampler:
         warm_up_seeds: what the levels were optimised on, or the sampler searched on, as text; None for neither.
         command: what made it.
         quality: how good its samples are, where that was measured.
+
+    >>> import elucidiff as ed
+    >>> sampler = ed.Sampler(solver="ipndm:order=3", steps=ed.steps.Karras(12))
+    >>> named = ed.sampling.NamedSampler("twelve", sampler, "", 12, None, None, None, None, None, None, "by hand")
+    >>> named.sampler.to_text()
+    'steps=karras:n=12 solver=ipndm:order=3'
     """
 
     name: str
@@ -142,6 +148,19 @@ def save_named(model: str | os.PathLike[str], named: NamedSampler) -> Path:
     Raises:
         ValueError: the name is impossible.
         OSError: the file cannot be written.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> sampler = ed.Sampler(solver="ipndm:order=3", steps=ed.steps.Karras(12))
+    >>> named = ed.sampling.NamedSampler("twelve", sampler, "", 12, None, None, None, None, None, None, "by hand")
+    >>> with tempfile.TemporaryDirectory() as model:
+    ...     ed.Denoiser(network, ed.preconditioning.EDM()).save(model)
+    ...     path = ed.sampling.save_named(model, named)
+    ...     read = ed.sampling.load_named(model, "twelve", any_model=True)
+    ...
+    >>> path.name, read.sampler == sampler
+    ('twelve.json', True)
     """
     quality = None if named.quality is None else vars(named.quality)
     values = {**vars(named), "sampler": named.sampler.to_plain(), "quality": quality}
@@ -161,6 +180,20 @@ def load_named(model: str | os.PathLike[str], which: str, *, any_model: bool = F
         OSError: there is no such file, or it cannot be read.
         ValueError: there is no sampler of that name (the nearest is suggested), the file is damaged, or it was made
             for another model.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> sampler = ed.Sampler(solver="ipndm:order=3", steps=ed.steps.Karras(12))
+    >>> named = ed.sampling.NamedSampler("twelve", sampler, "", 12, None, None, None, None, None, None, "by hand")
+    >>> with tempfile.TemporaryDirectory() as model:
+    ...     ed.Denoiser(network, ed.preconditioning.EDM()).save(model)
+    ...     path = ed.sampling.save_named(model, named)
+    ...     read = [ed.sampling.load_named(model, which, any_model=True) for which in ("twelve", str(path))]
+    ...
+    >>> [found.nfe for found in read]
+    [12, 12]
     """
     if not Path(model).is_dir():
         raise FileNotFoundError(f"there is no model folder {model}")

@@ -62,6 +62,13 @@ def sample_sde(
         TypeError: an argument is not of its kind.
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None], torch.ones(1))  # N(0, 1)
+    >>> latents = torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
+    >>> x = ed.sampling.sample_sde(denoiser, latents, ed.steps.karras(100), batch_size=None)
+    >>> 0.95 < float(x.std()) < 1.05
+    True
     """
     denoiser = as_denoiser(denoiser)
     check_arguments(None, (), noise, callback)
@@ -143,6 +150,14 @@ def sample_predictor_corrector(
         TypeError: an argument is not of its kind.
         ValueError: an argument is out of its range, not finite, or does not fit the others; or
             (:class:`.NotFiniteError`) a sample became NaN or infinite.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None], torch.ones(1))  # N(0, 1)
+    >>> latents = torch.randn(2000, 1, generator=torch.Generator().manual_seed(0))
+    >>> sigmas = ed.steps.log_uniform(100, sigma_min=0.01, sigma_max=50)
+    >>> x = ed.sampling.sample_predictor_corrector(denoiser, latents, sigmas, batch_size=None)
+    >>> 0.95 < float(x.std()) < 1.1
+    True
     """
     denoiser = as_denoiser(denoiser)
     check_arguments(None, (), noise, callback)

@@ -35,6 +35,8 @@ from elucidiff.design.schedules import Schedule
 from elucidiff.design.steps import Spaced
 from elucidiff.solvers import Euler, Heun, Solver
 
+__all__ = ["EDM", "IDDPM", "NAMES", "VE", "VP", "Design"]
+
 
 @dataclass(frozen=True)
 class Design:

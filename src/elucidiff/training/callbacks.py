@@ -19,6 +19,11 @@ class Progress:
         seconds: time spent so far, over all sessions of the run.
         loss: mean weighted loss in the last line of the log; None before the first.
         images_per_second: speed in the last line of the log; None before the first.
+
+    >>> import elucidiff as ed
+    >>> progress = ed.training.Progress(10, 640, 0.5, seconds=3.2, loss=None, images_per_second=None)
+    >>> progress.images_seen / progress.seconds
+    200.0
     """
 
     step: int
@@ -30,7 +35,16 @@ class Progress:
 
 
 class Callbacks:
-    """What a run calls as it goes along; each does nothing here. Override what is of interest."""
+    """What a run calls as it goes along; each does nothing here. Override what is of interest.
+
+    >>> import elucidiff as ed
+    >>> class Printing(ed.training.Callbacks):
+    ...     def on_progress(self, progress):
+    ...         print(f"{progress.fraction:.0%}")
+    ...
+    >>> Printing().on_progress(ed.training.Progress(10, 640, 0.5, 3.0, None, None))
+    50%
+    """
 
     def on_note(self, text: str) -> None:
         """Something worth knowing, in one line: what is done that takes time, or why something is not done."""

@@ -12,7 +12,20 @@ from elucidiff.parts import part
 
 
 class LearningRateSchedule(ABC):
-    """What becomes of the learning rate after the ramp; a part, see :mod:`elucidiff.parts`."""
+    """What becomes of the learning rate after the ramp; a part, see :mod:`elucidiff.parts`.
+
+    >>> import elucidiff as ed
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Halving(ed.training.LearningRateSchedule):
+    ...     images: float = 1000.0
+    ...
+    ...     def decay(self, rate, images_seen, progress):
+    ...         return rate * 0.5 ** (images_seen // self.images)
+    ...
+    >>> ed.training.learning_rate(2500, peak=1e-3, decay=Halving())
+    0.00025
+    """
 
     begins_at_once: ClassVar[bool] = False
     """Whether, without a ramp, the first update has the full rate, not 0."""
@@ -120,6 +133,10 @@ def learning_rate(
         ramp_images: length of the linear ramp from 0, in images; 0 for none.
         decay: the schedule, or its name or text form.
         progress: the share of the run that is done, in [0, 1].
+
+    >>> import elucidiff as ed
+    >>> ed.training.learning_rate(5000, peak=1e-3, ramp_images=10_000)
+    0.0005
     """
     schedule: LearningRateSchedule = parts.resolve("learning rate schedule", decay)
     at_once = schedule.begins_at_once and ramp_images <= 0

@@ -39,6 +39,11 @@ class TrainingResult:
         seconds: time spent, over all sessions of the run.
         loss: mean weighted loss per element in the last line of the log; None if this session wrote none.
         interrupted: ``"SIGINT"`` or ``"SIGTERM"`` if that ended the run before its time; it can be resumed.
+
+    >>> import elucidiff as ed
+    >>> result = ed.training.TrainingResult("run", images_seen=640, step=10, seconds=3.2, loss=0.4, interrupted=None)
+    >>> result.images_seen // result.step  # the batch size
+    64
     """
 
     run_dir: Path
@@ -111,6 +116,18 @@ def train(
         ValueError: settings that do not fit the data or the machine, data that are not finite, a run folder that
             holds another run or that another process is writing to, or a loss that is no longer finite.
         OSError: the data cannot be read, or the run folder cannot be written; its last good checkpoint is intact.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> config = replace(ed.training.preset("digits"), batch_size=8, duration_images=16)
+    >>> small = "ddpmpp:base_channels=8,channel_multipliers=1,blocks_per_level=1"
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     result = ed.training.train(config, run, network=small)
+    ...     denoiser = ed.load(f"{run}/model")
+    ...
+    >>> result.step, result.images_seen, denoiser.sample_shape
+    (2, 16, (1, 8, 8))
     """
     with failing_once(), joined(config.device) as (processes, device), cuda_products(config.tf32):
         module = network if isinstance(network, nn.Module) else None

@@ -206,6 +206,18 @@ def reconstruct(
         OSError: the run folder, its model or a snapshot cannot be read.
         ValueError: there are no snapshots, none is as late or as early as ``images_seen``, the width is impossible,
             or a snapshot is damaged or of another network.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> config = replace(ed.training.preset("digits"), batch_size=8, duration_images=16, ema_widths=(0.05, 0.1))
+    >>> small = "ddpmpp:base_channels=8,channel_multipliers=1,blocks_per_level=1"
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     result = ed.training.train(config, run, network=small)
+    ...     denoiser = ed.training.reconstruct(run, 0.1)
+    ...
+    >>> round(denoiser.facts["provenance"]["ema_fit_error"], 6)  # a width that was kept
+    0.0
     """
     snapshots = _snapshots(Path(run_dir))
     if not snapshots:

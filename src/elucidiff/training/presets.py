@@ -19,6 +19,12 @@ class Preset:
     Attributes:
         config: the settings.
         result: the quality that was reported for them, and by whom.
+
+    >>> import elucidiff as ed
+    >>> ed.training.PRESETS["cifar10"].result
+    'FID 1.79 at 35 network evaluations (unconditional: 1.97), Karras et al. 2022'
+    >>> ed.training.PRESETS["cifar10"].config.batch_size
+    512
     """
 
     config: TrainingConfig

@@ -138,6 +138,12 @@ def evaluate(
     Raises:
         ValueError: something of what was asked for is wrong or does not fit the rest, or ``out`` holds other results.
         OSError: something cannot be read, written or fetched.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> found = ed.evaluation.evaluate(digits, "digits", extractor="pca-5", metrics="fid")
+    >>> abs(found["fid"].value) < 1e-6, found.quality.count  # the distance of the data from themselves
+    (True, 1797)
     """
     watch = watch or Watch()
     place = choose_device(device)

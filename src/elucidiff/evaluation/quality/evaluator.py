@@ -78,6 +78,14 @@ class Evaluator:
 
     Raises:
         ValueError: a metric is unknown or cannot be had, or the reference is of another extractor.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> extractor = ed.evaluation.principal_components(digits, 5)
+    >>> evaluator = ed.evaluation.Evaluator(extractor, ed.evaluation.open_reference(digits, extractor), ["fid"])
+    >>> quality = evaluator.measure([digits.images(range(1797))])
+    >>> abs(quality.figures["fid"].value) < 1e-6  # the distance of the data from themselves
+    True
     """
 
     def __init__(self, extractor: Extractor, reference: Reference, metrics: Sequence[str] = ("fid",)) -> None:

@@ -245,6 +245,12 @@ def open_extractor(
         OSError: weights are missing and cannot be fetched; the message says which file to put where.
         ValueError: there is no such extractor, a file is damaged or of another network, or torch-fidelity is not
             installed.
+
+    >>> import elucidiff as ed
+    >>> ed.evaluation.open_extractor("inception-v4")
+    Traceback (most recent call last):
+        ...
+    ValueError: extractor 'inception-v4' is unknown; did you mean 'inception-v3'? ...
     """
     registry = _registry()
     asked = os.fspath(name)

@@ -53,6 +53,13 @@ class Quality:
         reference: id of what they were compared with.
         reference_count: images in the reference; None if nobody knows.
         warnings: reasons not to trust a figure.
+
+    >>> import elucidiff as ed
+    >>> from elucidiff.evaluation.quality.quality import Measured
+    >>> fid = Measured(2.5, 0.1, "jackknife", (2.5,))
+    >>> quality = ed.evaluation.Quality({"fid": fid}, {"fid": "FID"}, 5000, "pca-5", "digits", 1797, ())
+    >>> quality.to_dict()["figures"]["fid"]["value"]
+    2.5
     """
 
     figures: Mapping[str, Measured]
@@ -87,6 +94,16 @@ def repeated(qualities: Sequence[Quality]) -> Quality:
 
     Raises:
         ValueError: there are none, or they differ in more than their figures.
+
+    >>> import elucidiff as ed
+    >>> from elucidiff.evaluation.quality.quality import Measured
+    >>> def block(fid):
+    ...     measured = {"fid": Measured(fid, 0.3, "jackknife", (fid,))}
+    ...     return ed.evaluation.Quality(measured, {"fid": "FID"}, 5000, "pca-5", "digits", 1797, ())
+    ...
+    >>> fid = ed.evaluation.repeated([block(2.0), block(3.0)]).figures["fid"]
+    >>> fid.value, fid.error  # std / sqrt(2)
+    (2.5, 0.5)
     """
     if not qualities:
         raise ValueError("there is nothing to take the mean of")

@@ -48,6 +48,12 @@ class Reference:
         dtype: of the images, likewise.
         store: the features themselves, in blocks, where there are any.
         batch_size: by which they were cut into blocks.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> reference = ed.evaluation.open_reference(digits, ed.evaluation.principal_components(digits, 5))
+    >>> reference.name, reference.count, reference.gaussian.mean.shape
+    ('digits', 1797, (5,))
     """
 
     name: str
@@ -105,6 +111,12 @@ def open_reference(
     Raises:
         OSError: something cannot be read or written.
         ValueError: the data are not what the extractor takes, or the file is damaged or of another extractor.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> reference = ed.evaluation.open_reference(digits, ed.evaluation.principal_components(digits, 5))
+    >>> bool(abs(reference.gaussian.mean).max() < 1e-6), reference.gaussian.covariance.shape
+    (True, (5, 5))
     """
     if not isinstance(source, Dataset):
         path = Path(source).expanduser()

@@ -89,6 +89,12 @@ def log_likelihood(
     Raises:
         ValueError: an argument is out of its range or does not fit the others, the denoiser has no gradient, or a
             result is not finite (the message names the sample).
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 1), torch.eye(1)[None], torch.ones(1))  # N(0, 1)
+    >>> found = ed.sampling.log_likelihood(denoiser, torch.zeros(1, 1), [80.0, 0.002, 0.0], batch_size=None)
+    >>> round(float(found.log_prob), 3)  # -log(2 pi) / 2
+    -0.919
     """
     x = check_samples(denoiser, x)
     solver, schedule = solver_from(solver), schedule_from(schedule)

@@ -29,6 +29,11 @@ def dequantise(images: Tensor, seeds: Sequence[int]) -> Tensor:
 
     Raises:
         ValueError: the images are not uint8, or the seeds are not one an image.
+
+    >>> import elucidiff as ed
+    >>> x = ed.sampling.dequantise(torch.tensor([[[0, 255]]], dtype=torch.uint8), seeds=[0])
+    >>> bool((x - torch.tensor([[[-1.0, 1.0]]])).abs().max() <= 0.5 / 127.5)
+    True
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"images are {images.dtype}, but only uint8 ones have grey levels to be dequantised")
@@ -55,6 +60,10 @@ def bits_per_dim(log_prob: Tensor, size: int, *, eight_bits: bool) -> Tensor:
         log_prob: log p(x) in nats, any shape.
         size: values in a sample, n = C H W.
         eight_bits: whether ``x`` was dequantised from 8-bit images.
+
+    >>> import elucidiff as ed
+    >>> round(float(ed.sampling.bits_per_dim(torch.tensor(0.0), 1, eight_bits=True)), 3)  # log2(127.5)
+    6.994
     """
     bits = -log_prob / (size * math.log(2))
     return bits - math.log2(_WIDTH) if eight_bits else bits

@@ -43,6 +43,14 @@ class OptimisedSteps:
         fresh_seeds: what they were measured on.
         tried: solver and error over ``seeds`` of each candidate, the best first.
         stopped: whether the optimisation was stopped before it had converged.
+
+    >>> import elucidiff as ed
+    >>> points = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    >>> found = ed.sampling.optimise_steps(
+    ...     ed.ideal.DataPosterior(points), 5, [ed.Sampler(solver="heun")], seeds=range(4), fresh_seeds=range(4, 8)
+    ... )
+    >>> len(found.sigmas), float(found.sigmas[-1]), found.sampler.solver
+    (4, 0.0, Heun(alpha=1.0))
     """
 
     sampler: Sampler
@@ -94,6 +102,14 @@ def optimise_steps(
         ValueError: the budget is too small for a solver, a solver is adaptive or draws noise, the candidates differ
             in guidance or range, the sets of seeds overlap, labels or shape do not fit, or the denoiser gave values
             that are not finite.
+
+    >>> import elucidiff as ed
+    >>> points = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    >>> found = ed.sampling.optimise_steps(
+    ...     ed.ideal.DataPosterior(points), 5, [ed.Sampler(solver="heun")], seeds=range(4), fresh_seeds=range(4, 8)
+    ... )
+    >>> found.measured.nfe, found.measured.error < found.measured.baseline_error  # of karras steps
+    (5, True)
     """
     check_seeds(seeds, fresh_seeds)
     denoiser = guided_alike(solvers, denoiser)

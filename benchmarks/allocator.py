@@ -21,7 +21,7 @@ import elucidiff as ed
 from benchmarks.processes import Side
 from benchmarks.timing import ratio
 from elucidiff.denoisers.backends import with_backend
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 
 AS_IT_COMES, KEPT = "as it comes", "memory is kept"
 

@@ -19,7 +19,7 @@ import torch
 import elucidiff as ed
 from benchmarks.errors import Estimate
 from benchmarks.tables import write_table
-from elucidiff.sampling.optimise.choices import exact_range
+from elucidiff.sampling.optimise.candidate import exact_range
 from elucidiff.sampling.sampler import Sampler
 
 DIMENSIONS, COMPONENTS, PROBES, IMAGES = 64, 5, 16, 8

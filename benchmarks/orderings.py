@@ -31,7 +31,7 @@ from elucidiff.figures import ablation_bars, quality_against_nfe
 from elucidiff.figures.style import save
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.initial import begin
+from elucidiff.sampling.seeds import begin
 
 RUNS, PAGES = Path("runs/orderings"), RESULTS / "orderings"
 

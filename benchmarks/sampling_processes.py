@@ -17,7 +17,7 @@ import torch
 import elucidiff as ed
 from benchmarks.processes import Side
 from benchmarks.timing import interleaved, ratio
-from elucidiff.launch.cores import physical_cores
+from elucidiff.launch.machine import physical_cores
 
 
 def _side(model: str, samples: int, processes: int, threads: int) -> Side:

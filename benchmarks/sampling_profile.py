@@ -21,9 +21,9 @@ import torch
 import elucidiff as ed
 from benchmarks.stages import watched
 from elucidiff.denoisers.backends import BACKENDS, with_backend
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 from elucidiff.sampling import Sampler, sampler
-from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.jobs import Job, Task, run_job
 from elucidiff.sampling.jobs import worker as drawing
 from elucidiff.sampling.jobs.folder import ShardWriter

@@ -17,10 +17,10 @@ import elucidiff as ed
 from benchmarks.plain import PlainDDPMpp, plain_heun
 from benchmarks.processes import Side
 from elucidiff.denoisers.backends import Backend, with_backend
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 from elucidiff.networks import UNet
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.initial import begin
+from elucidiff.sampling.seeds import begin
 
 BATCH = 64
 

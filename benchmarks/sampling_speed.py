@@ -37,7 +37,7 @@ from benchmarks.sampling_sides import BATCH, Ours, reference
 from benchmarks.tables import write_table
 from benchmarks.timing import interleaved, ratio
 from elucidiff.denoisers.backends import with_backend
-from elucidiff.launch.cores import physical_cores
+from elucidiff.launch.machine import physical_cores
 from elucidiff.networks import UNet
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.jobs import BatchSize, Job, Task, fastest_batch_size

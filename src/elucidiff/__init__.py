@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from elucidiff.interop import load
     from elucidiff.parts import part
     from elucidiff.sampling import inverse, table
-    from elucidiff.sampling.churn import Churn
+    from elucidiff.sampling.churn import Churn, Restart
     from elucidiff.sampling.loop import sample
-    from elucidiff.sampling.restart import Restart
     from elucidiff.sampling.sampler import Sampler
     from elucidiff.sampling.seeds import SeededNoise
 
@@ -84,7 +83,7 @@ _MODULES = {
 _OBJECTS = {
     "Churn": "sampling.churn",
     "Denoiser": "denoisers.preconditioned",
-    "Restart": "sampling.restart",
+    "Restart": "sampling.churn",
     "Sampler": "sampling.sampler",
     "SeededNoise": "sampling.seeds",
     "load": "interop",

@@ -120,8 +120,8 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "restart",
             "parts of a run to repeat",
-            "elucidiff.sampling.restart:Restart",
-            "elucidiff.sampling.restart",
+            "elucidiff.sampling.churn:Restart",
+            "elucidiff.sampling.churn",
             "restart",
         ),
         Kind(

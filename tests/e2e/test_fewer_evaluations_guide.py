@@ -12,7 +12,7 @@ import pytest
 
 from elucidiff import parts
 from elucidiff.cli.steps import STANDARD, Optimise
-from elucidiff.sampling.optimise.choices import CANDIDATES
+from elucidiff.sampling.optimise.candidate import CANDIDATES
 from tests.e2e.conftest import Run
 from tests.sampling.tiny_model import save_tiny_model
 

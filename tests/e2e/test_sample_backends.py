@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elucidiff.denoisers.backends import compiled, onnx
+from elucidiff.denoisers.backends import onnx, pytorch
 from tests.e2e.conftest import Run
 from tests.e2e.test_bad_input import refused
 from tests.sampling.jobs.tiny import contents
@@ -41,8 +41,8 @@ def test_no_compiler(elucidiff: Run, trained: Path, tmp_path: Path, monkeypatch:
     def fail(device: object) -> None:
         raise RuntimeError("No working\nC++ compiler found")
 
-    monkeypatch.setattr(compiled, "try_compiler", fail)
-    compiled.require_compiler.cache_clear()
+    monkeypatch.setattr(pytorch, "try_compiler", fail)
+    pytorch.require_compiler.cache_clear()
     said = refused(elucidiff, "sample", trained / "model", "--out", tmp_path / "out", "--backend", "compile", *FAST)
     assert "cannot compile networks here (No working C++ compiler found): use the backend eager, or install" in said
 

@@ -14,8 +14,7 @@ from elucidiff.data.scaling import to_uint8
 from elucidiff.evaluation.ablation import ablate_sampling, alpha_table
 from elucidiff.evaluation.curve import measure_curve
 from elucidiff.evaluation.quality.evaluation import evaluate
-from elucidiff.launch.interrupt import StoppedError
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import StoppedError, Watch
 from elucidiff.sampling.jobs import draw_samples
 
 SAMPLER = "heun steps=karras:n=3"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.launch import memory as allocator
+from elucidiff.launch import machine as allocator
 from elucidiff.sampling.jobs import Task, run_job
 from tests.launch import page_faults
 from tests.launch.page_faults import LEAST, ROUNDS, faults, faults_after

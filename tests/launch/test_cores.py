@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.launch.cores import physical_cores
+from elucidiff.launch.machine import physical_cores
 
 
 @pytest.fixture

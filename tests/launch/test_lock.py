@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.launch.lock import file_held, held, held_if_free
+from elucidiff.launch.output_folder import file_held, held, held_if_free
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from elucidiff.launch.lock import held
+from elucidiff.launch.output_folder import held
 with held(Path(sys.argv[1])):
     if len(sys.argv) > 2 and not os.fork():
         os.write(1, b"held\\n")

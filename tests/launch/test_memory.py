@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.launch.memory import available_memory
+from elucidiff.launch.machine import available_memory
 
 MIB = 2**20
 PEAKS = """
-from elucidiff.launch.memory import MemoryTaken
+from elucidiff.launch.machine import MemoryTaken
 b"x" * (200 * 2**20)
 taken = MemoryTaken()
 print(taken.peak)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elucidiff.launch.own_device import own_device
+from elucidiff.devices import own_device
 
 
 def test_the_cpu_is_shared() -> None:

@@ -14,8 +14,7 @@ from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.sampling import FixedBatch, Sampler, SeededNoise, sample, sample_predictor_corrector, sample_sde
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.restart import Restart
+from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.solvers import ERSDE, UniPC
 
 

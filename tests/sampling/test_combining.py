@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elucidiff.design import schedules, steps
 from elucidiff.sampling import Churn, Restart, Step, sample
-from elucidiff.sampling.combining import check_combination, check_history
+from elucidiff.sampling.checks import check_combination, check_history
 from elucidiff.sampling.grid import noise_grid
 from elucidiff.solvers import (
     DEIS,

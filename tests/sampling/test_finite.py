@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.design.steps import Levels
 from elucidiff.sampling import SeededNoise, decode, encode, sample, sample_predictor_corrector, sample_sde
-from elucidiff.sampling.finite import NotFiniteError, check_finite
+from elucidiff.sampling.checks import NotFiniteError, check_finite
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import Euler, Heun, UniPC
 

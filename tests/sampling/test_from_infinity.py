@@ -12,7 +12,7 @@ from torch import Tensor
 import elucidiff as ed
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime
 from elucidiff.sampling import SeededNoise
-from elucidiff.sampling.finite import NotFiniteError
+from elucidiff.sampling.checks import NotFiniteError
 from tests.denoisers.test_ends_of_sigma import zero_snr
 
 FLOW = ed.schedules.Flow()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.sampling import FixedBatch, Sampler, SeededNoise
-from elucidiff.sampling.initial import labels_for
+from elucidiff.sampling.seeds import labels_for
 
 EXAMPLES = torch.tensor([[0.25, -1.0], [3.0, 0.5], [0.1, 7.0]])
 

@@ -23,7 +23,7 @@ from elucidiff.augment import Augment
 from elucidiff.cli.main import main
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.launch.lock import held
+from elucidiff.launch.output_folder import held
 from elucidiff.networks import DDPMPPSettings, MPUNetSettings
 from elucidiff.training import Callbacks, Progress, TrainingConfig, preset, train
 from elucidiff.training.batches import TrainingData

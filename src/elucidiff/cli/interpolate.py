@@ -16,20 +16,17 @@ from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.inputs import read_given
 from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
-from elucidiff.devices import choose_device
+from elucidiff.devices import choose_device, widest_type
 from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.output_folder import check_empty
-from elucidiff.sampling.encoding import decode, encode, round_trip_error
-from elucidiff.sampling.initial import labels_for
-from elucidiff.sampling.interpolation import mixed, path, stops
+from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_error, stops
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.loop import sample
+from elucidiff.sampling.ranges import makes_pictures, range_of
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seeds import SeededNoise, parse_seeds
-from elucidiff.sampling.units import makes_pictures, range_of
+from elucidiff.sampling.seeds import SeededNoise, labels_for, parse_seeds
 from elucidiff.solvers import RK45
 
 

@@ -28,13 +28,12 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
-from elucidiff.launch.lock import file_held
+from elucidiff.launch.output_folder import file_held
 from elucidiff.sampling.label_choice import labels_asked_for
 from elucidiff.sampling.likelihood.divergence import is_exact
-from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
-from elucidiff.sampling.likelihood.progress_file import read_record, write_record
+from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, read_record, summary, write_record
+from elucidiff.sampling.ranges import range_of
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.units import range_of
 from elucidiff.solvers import RK45
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from elucidiff import __version__
 from elucidiff.cli.common.dispatch import Actions
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 from elucidiff.parts import find, parts_of, summary
 from elucidiff.plugins import use_plugins
 from elucidiff.untrusted import printable

@@ -19,16 +19,15 @@ from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.decoding import decode
 from elucidiff.data.npy import read_npy
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
+from elucidiff.devices import choose_device, widest_type
 from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.label_choice import labels_or_uniform
+from elucidiff.sampling.ranges import makes_pictures
 from elucidiff.sampling.seeds import parse_seeds
-from elucidiff.sampling.units import makes_pictures
 
 
 @dataclass(frozen=True)

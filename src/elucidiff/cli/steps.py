@@ -21,11 +21,11 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
 from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Interrupt
-from elucidiff.launch.lock import file_held
+from elucidiff.launch.output_folder import file_held
 from elucidiff.parts import summary
 from elucidiff.sampling.label_choice import draw_labels_from
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
-from elucidiff.sampling.optimise.choices import (
+from elucidiff.sampling.optimise.candidate import (
     CANDIDATES,
     check_choices,
     check_deterministic,

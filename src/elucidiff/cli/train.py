@@ -20,9 +20,8 @@ from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.launch.coordination import failing_once, is_main_process
-from elucidiff.sampling.ranges import range_for
+from elucidiff.sampling.ranges import makes_pictures, range_for
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.units import makes_pictures
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.config import PARTS

@@ -22,7 +22,7 @@ from elucidiff.data.imported import IMAGES, LABELS, META
 from elucidiff.data.labels import Labels
 from elucidiff.data.sources import Images
 from elucidiff.files import write_whole
-from elucidiff.launch.lock import LOCK, held
+from elucidiff.launch.output_folder import LOCK, held
 from elucidiff.untrusted import printable, read_json, reading
 
 _STATE = "progress.json"

@@ -19,11 +19,11 @@ from torch import Tensor
 from elucidiff.denoisers.base import DenoiserModule, Wrapped
 from elucidiff.denoisers.conditions import Conditions, for_network
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import floating_type
 from elucidiff.denoisers.shapes import check_label_count, label_rows, noise_levels
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import as_tensor, per_sample
+from elucidiff.devices import widest_type
 
 __all__ = [
     "AdaptedDenoiser",

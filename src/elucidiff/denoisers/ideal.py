@@ -12,8 +12,8 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.labels import KnownLabels
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.shapes import label_rows, noise_levels, rows_for
+from elucidiff.devices import widest_type
 
 __all__ = ["DataPosterior", "GaussianMixture"]
 

@@ -22,7 +22,7 @@ from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, not_for_ideal, open_model
 from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
 from elucidiff.interop.opening import checksum, load_guide
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.ranges import range_advice
 from elucidiff.sampling.sampler import KINDS, Sampler
 from elucidiff.suggest import known_names, names_in

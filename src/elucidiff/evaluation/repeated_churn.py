@@ -17,7 +17,7 @@ from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
 from elucidiff.design.values import check_positive, check_range
-from elucidiff.sampling.chunks import FixedBatch
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
 from elucidiff.solvers import DPMpp2M
 

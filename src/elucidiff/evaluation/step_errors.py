@@ -16,12 +16,12 @@ from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.finite import seed_names
+from elucidiff.sampling.checks import seed_names
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import clamp_range
-from elucidiff.sampling.initial import begin
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.seeds import begin
 from elucidiff.solvers import Heun, Solver
 from elucidiff.solvers.unipc import UniPC
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import Flow
+from elucidiff.devices import widest_type
 from elucidiff.interop.home_sampling import home, one_of, step_count
 
 

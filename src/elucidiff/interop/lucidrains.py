@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, DiscreteTime, Prediction
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import EDM
 from elucidiff.design.steps import karras
+from elucidiff.devices import widest_type
 from elucidiff.interop import weights
 from elucidiff.interop.gaussian_diffusion import (
     alpha_bars_of,

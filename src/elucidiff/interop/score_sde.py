@@ -17,9 +17,9 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, InUnits, Prediction
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.design.schedules import EDM, VP
 from elucidiff.design.values import as_tensor
+from elucidiff.devices import widest_type
 from elucidiff.interop import weights
 from elucidiff.interop.home_sampling import home, one_of, settings_of, step_count
 from elucidiff.interop.ncsnpp import ACTIVATIONS, NCSNpp, Settings

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from elucidiff.data.scaling import to_uint8
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.encoding import decode, encode, round_trip_error
+from elucidiff.sampling.churn import Churn, Restart
+from elucidiff.sampling.encoding import decode, encode, round_trip_error, slerp
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import clamp_range
-from elucidiff.sampling.interpolation import slerp
 from elucidiff.sampling.likelihood import bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.optimise import OptimisedSteps, optimise_steps
-from elucidiff.sampling.restart import Restart
 from elucidiff.sampling.sampler import Sampler, SampleResult
 from elucidiff.sampling.saved_samplers import NamedSampler, load_named, save_named
 from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde

@@ -1,4 +1,4 @@
-"""The stochasticity of Karras et al. 2022, Algorithm 2."""
+"""Noise that is added in the midst of a run: the churn of Karras et al. 2022, Algorithm 2, and restarts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.design.values import check_number
+from elucidiff.design.steps import karras
+from elucidiff.design.values import check_integer, check_number, check_positive
 from elucidiff.parts import part, setting
 
 
@@ -60,3 +61,69 @@ class Churn:
         """gamma_i of Algorithm 2 for noise levels ``sigma`` in a run of ``n`` steps."""
         raised = (sigma >= self.sigma_min) & (sigma <= self.sigma_max)
         return torch.zeros_like(sigma).masked_fill(raised, min(self.amount / n, math.sqrt(2) - 1))
+
+
+@part("restart", "restart")
+@dataclass(frozen=True)
+class Restart:
+    """When a run has come down to ``sigma_min``, it is taken back up to ``sigma_max`` by fresh noise, and down again.
+
+    Going up adds noise of standard deviation sqrt(sigma_max^2 - sigma_min^2) at once, which makes up for errors of
+    all steps before; coming down follows the ODE with few errors of its own (Xu et al. 2023, Algorithm 2).
+
+    Args:
+        repeats: how many times, K.
+        sigma_min: where it goes up: the noise level of the run that is nearest, on a logarithmic scale.
+        sigma_max: how far it goes up.
+        steps: steps on each way down, spaced as karras steps are.
+        noise_scale: standard deviation of the noise, S_noise.
+
+    Raises:
+        TypeError: a value is no number.
+        ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> restart = ed.Restart(repeats=2, sigma_min=0.05, sigma_max=1.0, steps=2)
+    >>> sampler = ed.Sampler(solver="euler", steps=ed.steps.Karras(4), restarts=restart)
+    >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> sampler.run(denoiser, seeds=range(3)).nfe  # 4 steps, and 2 on each of two ways down
+    8
+    """
+
+    repeats: int = 0
+    sigma_min: float = 0.06
+    sigma_max: float = 0.3
+    steps: int = 3
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_integer(repeats=self.repeats, steps=self.steps)
+        check_number(sigma_min=self.sigma_min, sigma_max=self.sigma_max, noise_scale=self.noise_scale)
+        if self.repeats < 0:
+            raise ValueError(f"restarts is {self.repeats}, but must be at least 0")
+        if self.steps < 1:
+            raise ValueError(f"steps of a restart is {self.steps}, but must be at least 1")
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"restart range is {self.sigma_min} to {self.sigma_max}, but must satisfy 0 < sigma_min < sigma_max"
+            )
+        check_positive(noise_scale=self.noise_scale)
+
+    def bottom(self, sigmas: Tensor) -> int:
+        """The index of the step before which to restart, in a run with noise levels ``sigmas`` (N + 1,).
+
+        Raises:
+            ValueError: that is the run's highest noise level, or not below ``sigma_max``.
+        """
+        index = int((sigmas[:-1].log() - math.log(self.sigma_min)).abs().argmin())
+        nearest = float(sigmas[index])
+        if index == 0 or nearest >= self.sigma_max:
+            raise ValueError(
+                f"a restart from {self.sigma_min:g} to {self.sigma_max:g} does not fit into the run, whose nearest "
+                f"noise level is {nearest:g}{', its highest' if index == 0 else ''}: use more steps or another range"
+            )
+        return index
+
+    def levels(self, sigma: float) -> Tensor:
+        """The noise levels from ``sigma_max`` down to ``sigma``, without that: (steps,)."""
+        return karras(self.steps + 1, sigma, self.sigma_max)[: self.steps]

@@ -14,8 +14,7 @@ from elucidiff import parts
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.steps import Karras, Steps, check_levels
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.restart import Restart
+from elucidiff.sampling.churn import Churn, Restart
 
 
 @dataclass(frozen=True)

@@ -11,29 +11,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Steps
-from elucidiff.sampling.arguments import (
+from elucidiff.devices import state_type
+from elucidiff.sampling.checks import (
+    FiniteTrace,
+    Names,
     check_arguments,
+    check_combination,
+    check_history,
     count_from,
     is_count,
     latents_from,
+    numbered,
     schedule_from,
+    seed_names,
     solver_from,
 )
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.combining import check_combination, check_history
-from elucidiff.sampling.finite import FiniteTrace, Names, numbered, seed_names
-from elucidiff.sampling.from_infinity import from_infinity, steps_from_infinity
+from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.sampling.grid import levels_from, noise_grid, start_of
-from elucidiff.sampling.initial import begin
-from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.ode import from_infinity, probability_flow, steps_from_infinity
 from elucidiff.sampling.ranges import warn_of_range
-from elucidiff.sampling.restart import Restart
-from elucidiff.sampling.seeds import SeededNoise, noise_for
+from elucidiff.sampling.seeds import SeededNoise, begin, noise_for
 from elucidiff.solvers import Heun, Solver
 
 Noise = Callable[[Tensor, int], Tensor]
@@ -71,6 +72,25 @@ class Step:
     x_hat: Tensor
     denoised: Tensor
     nfe: int | Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A :class:`.Sampler` made ready for one denoiser: the choices among the arguments of :func:`sample`.
+
+    Attributes:
+        sigmas: noise levels (N + 1,), float64.
+        solver: takes the steps.
+        schedule: sigma(t) and s(t).
+        churn: noise to add, or None.
+        restarts: parts of the run to repeat.
+    """
+
+    sigmas: Tensor
+    solver: Solver
+    schedule: Schedule
+    churn: Churn | None = None
+    restarts: tuple[Restart, ...] = ()
 
 
 @torch.no_grad()
@@ -196,3 +216,44 @@ def _whole_interval(levels: Tensor, schedule: Schedule, solver: Solver) -> Tenso
         return levels
     alone = bool(levels[0].isinf()) and not steps_from_infinity(solver, schedule)
     return levels[[0, 1, -2, -1] if alone else [0, -2, -1]]
+
+
+def count_evaluations(prepared: Prepared, denoiser: DenoiserLike) -> int:
+    """Network evaluations per sample of a run: counted, on one number instead of an image.
+
+    Those of an adaptive solver depend on the samples, and are more than what is counted here.
+
+    Args:
+        prepared: the run.
+        denoiser: is asked what a call costs, which under guidance depends on the noise level.
+    """
+    counted = 0
+
+    def count(step: Step) -> None:
+        nonlocal counted
+        counted = int(torch.as_tensor(step.nfe).max())
+
+    sample(
+        _CostOnly(denoiser),
+        torch.zeros(1, 1),
+        prepared.sigmas,
+        solver=prepared.solver,
+        schedule=prepared.schedule,
+        churn=prepared.churn,
+        restarts=prepared.restarts,
+        callback=count,
+    )
+    return counted
+
+
+class _CostOnly(DenoiserModule):
+    """A denoiser that answers 0, at the cost of another one, for samples of any shape."""
+
+    depends_on_batch = False
+
+    def __init__(self, denoiser: DenoiserLike) -> None:
+        super().__init__()
+        self.evaluations = as_denoiser(denoiser).evaluations  # type: ignore[method-assign]
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Conditions | None = None) -> Tensor:
+        return torch.zeros_like(x)

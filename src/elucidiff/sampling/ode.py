@@ -16,8 +16,8 @@ from torch import Tensor
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser, ask
 from elucidiff.denoisers.conditions import Conditions, check_count, each, selected
 from elucidiff.design.schedules import Schedule
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.solvers.base import Time, coefficient
+from elucidiff.sampling.fixed_batch import FixedBatch
+from elucidiff.solvers.base import Solver, StepResult, Time, coefficient
 
 
 @dataclass
@@ -140,3 +140,30 @@ def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:
     count = len(t)
     padded = t[torch.arange(count + -count % 64).clamp_max(count - 1)]
     return [function(padded)[:count] for function in functions]
+
+
+def steps_from_infinity(solver: Solver, schedule: Schedule) -> bool:
+    """Whether the ODE is finite in pure noise, and ``solver`` follows it from there as from anywhere.
+
+    It is on the flow schedule, where dx/dt = (x - D) / t begins at t = 1 with unit noise, for solvers that go by it.
+    Others work in y = x / s and sigma, which are infinite.
+    """
+    t = float(schedule.time(math.inf))
+    return solver.begins_at_infinity and math.isfinite(t) and bool(torch.stack(schedule.ode(t)).isfinite().all())
+
+
+def from_infinity(ode: ProbabilityFlow, x: Tensor, t_next: float) -> StepResult:
+    """The exact solution for a denoised image that does not change: y' = D(n; infinity) + sigma' n, with y = x / s.
+
+    That is DDIM's step. Its error is of second order in the flow schedule's time, so those of second-order methods
+    stay of theirs.
+
+    Args:
+        ode: evaluates D.
+        x: unit noise n.
+        t_next: end of the step.
+    """
+    schedule = ode.schedule
+    denoised = ode.ask(x, torch.tensor(math.inf, dtype=torch.float64))
+    sigma, scale = float(schedule.sigma(t_next)), float(schedule.scale(t_next))
+    return StepResult(scale * (denoised + sigma * x), denoised)

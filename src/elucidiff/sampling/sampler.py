@@ -19,15 +19,13 @@ from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
 from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
-from elucidiff.sampling.arguments import check_arguments, seeds_from
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.combining import check_combination, check_history
+from elucidiff.sampling.checks import check_arguments, check_combination, check_history, seeds_from
+from elucidiff.sampling.churn import Churn, Restart
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import noise_grid, range_of
-from elucidiff.sampling.initial import begin
-from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.loop import Prepared, Step, sample
 from elucidiff.sampling.ranges import warn_of_range
-from elucidiff.sampling.restart import Restart
+from elucidiff.sampling.seeds import begin
 from elucidiff.solvers import Solver
 from elucidiff.suggest import suggestion
 
@@ -67,25 +65,6 @@ class SampleResult:
     seeds: list[int]
     labels: Conditions | None
     sigmas: Tensor
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A :class:`Sampler` made ready for one denoiser: the arguments of :func:`~elucidiff.sampling.sample`.
-
-    Attributes:
-        sigmas: noise levels (N + 1,), float64.
-        solver: takes the steps.
-        schedule: sigma(t) and s(t).
-        churn: noise to add, or None.
-        restarts: parts of the run to repeat.
-    """
-
-    sigmas: Tensor
-    solver: Solver
-    schedule: Schedule
-    churn: Churn | None = None
-    restarts: tuple[Restart, ...] = ()
 
 
 @dataclass(frozen=True, init=False)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.denoisers.precision import state_type
 from elucidiff.design.schedules import EDM, Schedule
-from elucidiff.sampling.arguments import check_arguments, latents_from, schedule_from
-from elucidiff.sampling.finite import FiniteTrace, numbered, seed_names
+from elucidiff.devices import state_type
+from elucidiff.sampling.checks import FiniteTrace, check_arguments, latents_from, numbered, schedule_from, seed_names
 from elucidiff.sampling.grid import check_ends, noise_grid
 from elucidiff.sampling.loop import Noise, Step
 from elucidiff.sampling.ode import probability_flow

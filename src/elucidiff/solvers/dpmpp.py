@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import check_number
 from elucidiff.parts import part
-from elucidiff.solvers.exponential import adams_weights, length, move, relative
 from elucidiff.solvers.multistep import Move, Multistep, Place
+from elucidiff.solvers.weights import adams_weights, length, move, relative
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DPMpp1(_DPMpp):
     of Ho et al. 2020 (DDPM).
 
     Args:
-        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.exponential`.
+        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.weights`.
 
     Raises:
         ValueError: ``eta`` is negative or not finite.
@@ -68,7 +68,7 @@ class DPMpp2M(_DPMpp):
     where D_1 is the value a step of length h_1 before: the step of first order with D extrapolated to its middle.
 
     Args:
-        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.exponential`.
+        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.weights`.
 
     Raises:
         ValueError: ``eta`` is negative or not finite.
@@ -106,7 +106,7 @@ class DPMpp3M(_DPMpp):
     has half its weight, and the method is of second order.
 
     Args:
-        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.exponential`.
+        eta: how fast noise is replaced: 0 is the ODE, 1 the SDE; see :mod:`.weights`.
 
     Raises:
         ValueError: ``eta`` is negative or not finite.

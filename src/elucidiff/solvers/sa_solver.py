@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.exponential import adams_weights, move
 from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.weights import adams_weights, move
 
 
 @part("solver", "sa_solver")
 @dataclass(frozen=True)
 class SASolver(Multistep):
-    """Adams-Bashforth predictor and Adams-Moulton corrector for the SDE of :mod:`.exponential` with eta = tau^2.
+    """Adams-Bashforth predictor and Adams-Moulton corrector for the SDE of :mod:`.weights` with eta = tau^2.
 
     Noise is added by steps that start at a level within [tau_sigma_min, tau_sigma_max]; elsewhere, and with tau = 0,
     it solves the ODE. The corrector uses the evaluation that the next step needs anyway, and keeps the noise that the

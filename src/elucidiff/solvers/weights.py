@@ -4,6 +4,18 @@ A multistep method puts a polynomial through the values it knows and integrates 
 the step from tau = 0 to tau = 1, its weights b_j are those that are right for 1, tau, tau^2, ...:
 
     sum_j b_j tau_j^k = m_k,    m_k = int_0^1 w(tau) tau^k dtau.
+
+Exponential integrators in log-SNR (DPM-Solver++, UniPC, SA-Solver) have w(tau) = h exp(-h (1 - tau)). With
+lambda = -log(sigma) and beta = eta sigma' / sigma, the SDEs of Karras et al. 2022, Eq. 6, are
+
+    dy = (1 + eta) (D - y) dlambda + sqrt(2 eta) sigma dw,
+
+the probability-flow ODE for eta = 0 and the reverse SDE of Song et al. 2021 for eta = 1. From lambda to
+lambda' = lambda + h its solution is, with H = (1 + eta) h and tau running from 0 to 1,
+
+    y' = exp(-H) y + int H exp(-H (1 - tau)) D dtau + sigma' sqrt(1 - exp(-2 eta h)) eps
+
+(Xue et al. 2023, "SA-Solver", with their tau^2 as eta; Lu et al. 2022, "DPM-Solver++", for eta = 0 and 1).
 """
 
 from __future__ import annotations
@@ -14,6 +26,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+
+from elucidiff.solvers.multistep import Move, Place
 
 # Gauss-Legendre on panels of at most this length in log(sigma): functions of the noise level that are smooth in it
 # are integrated to rounding, since a schedule's nearest singularities lie at sigma = +-i times something.
@@ -74,3 +88,29 @@ def integral(function: Callable[[Tensor], Tensor], sigma: float, sigma_next: flo
     centres = start + half * (2 * torch.arange(panels, dtype=torch.float64)[:, None] + 1)
     levels = (centres + half * _NODES).exp().flatten()
     return function(levels) @ (half * _WEIGHTS.repeat(panels) * levels)
+
+
+def length(start: Place, end: Place) -> float:
+    """The step's length h in log-SNR."""
+    return end.log_snr - start.log_snr
+
+
+def relative(places: Sequence[Place], start: Place, end: Place) -> list[float]:
+    """Log-SNRs in units of the step: 0 is its start, 1 its end, earlier ones are negative."""
+    h = length(start, end)
+    return [(place.log_snr - start.log_snr) / h for place in places]
+
+
+def adams_weights(places: Sequence[Place], start: Place, end: Place, eta: float = 0.0) -> list[float]:
+    """Weights of D at ``places``: the integral above of the polynomial in log-SNR through them, exactly.
+
+    Without a value at ``end`` this is an Adams-Bashforth method, with one an Adams-Moulton method.
+    """
+    moments = exponential_moments((1 + eta) * length(start, end), len(places))
+    return polynomial_weights(relative(places, start, end), moments)
+
+
+def move(weights: Sequence[float], start: Place, end: Place, eta: float = 0.0) -> Move:
+    """The step above, with the integral as a weighted sum of values of D."""
+    h = length(start, end)
+    return Move(math.exp(-(1 + eta) * h), weights, end.sigma * math.sqrt(-math.expm1(-2 * eta * h)))

@@ -16,9 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not to stubs
 
-from elucidiff.devices import choose_device
+from elucidiff.devices import choose_device, own_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board
-from elucidiff.launch.own_device import own_device
 from elucidiff.training.config import TrainingConfig
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.launch.lock import held
+from elucidiff.launch.output_folder import held
 from elucidiff.networks import blueprint_of
 from elucidiff.plain_data import first_difference, to_dict
 from elucidiff.training.batches import TrainingData

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import elucidiff as ed
-from elucidiff.denoisers.backends import compiled as module
+from elucidiff.denoisers.backends import pytorch as module
 from elucidiff.sampling import Sampler
 from tests.denoisers.backends.made import batch, denoiser, relative_difference
 

@@ -19,7 +19,7 @@ from elucidiff.evaluation.ablation.sampling import (
 )
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.sampling import Churn, Sampler
-from elucidiff.sampling.restart import Restart
+from elucidiff.sampling.churn import Restart
 from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
 from tests.sampling.optimise.mixtures import mixture
 

@@ -17,7 +17,7 @@ import torch
 
 import elucidiff.cli.evaluate
 from elucidiff.evaluation.quality import Evaluator, open_extractor
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 from tests.evaluation.quality.small import reference_of
 from tests.peak_memory import peak_memory
 

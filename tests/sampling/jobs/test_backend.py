@@ -14,9 +14,8 @@ import pytest
 from elucidiff.denoisers.backends import Choice
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.jobs import Task
-from elucidiff.sampling.jobs import backend as backend_module
-from elucidiff.sampling.jobs.backend import BackendSetting
+from elucidiff.sampling.jobs import Task, automatic
+from elucidiff.sampling.jobs.automatic import BackendSetting
 from tests.sampling.jobs.tiny import Shrink, task
 
 MISSING = "the backend onnx needs packages that are not installed: pip install 'elucidiff[onnx]'"
@@ -48,8 +47,8 @@ class Made:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     made = Made()
-    monkeypatch.setattr(backend_module, "choose", made.choose)
-    monkeypatch.setattr(backend_module, "with_backend", made.with_backend)
+    monkeypatch.setattr(automatic, "choose", made.choose)
+    monkeypatch.setattr(automatic, "with_backend", made.with_backend)
     return made
 
 

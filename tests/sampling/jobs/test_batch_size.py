@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.sampling import Sampler
-from elucidiff.sampling.jobs import batch_size, fastest_batch_size
+from elucidiff.sampling.jobs import automatic, fastest_batch_size
 from tests.sampling.jobs.tiny import Shrink, task
 
 
@@ -49,8 +49,8 @@ class Timed(Shrink):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(batch_size, "time", made)
-    monkeypatch.setattr(batch_size, "available_memory", lambda: None)
+    monkeypatch.setattr(automatic, "time", made)
+    monkeypatch.setattr(automatic, "available_memory", lambda: None)
     return made
 
 
@@ -115,8 +115,8 @@ def test_what_does_not_fit_an_accelerator(clock: Clock) -> None:
 def test_half_of_the_memory_is_left(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of 8 takes 8 MiB, so one of 16 might take a quarter of 64 MiB, and one of 32 a half."""
     network = Timed(clock, lambda size: 0.001)
-    monkeypatch.setattr(batch_size, "_taken", lambda device: lambda: max(network.batches) * 2**20)
-    monkeypatch.setattr(batch_size, "available_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr(automatic, "_taken", lambda device: lambda: max(network.batches) * 2**20)
+    monkeypatch.setattr(automatic, "available_memory", lambda: 64 * 2**20)
     for processes, size in ((1, 32), (2, 16), (64, 1)):
         network.batches.clear()
         found = fastest_batch_size(task("0-999", network), processes)

@@ -10,8 +10,7 @@ import torch.distributed as dist
 
 from elucidiff.cli.main import main
 from elucidiff.launch.coordination import NoticeBoard
-from elucidiff.sampling import Sampler, parse_seeds
-from elucidiff.sampling.jobs import BatchSize, Callbacks, Task, drawing
+from elucidiff.sampling.jobs import BatchSize, Callbacks, Task, automatic
 from tests.sampling.jobs.tiny import contents, task
 from tests.sampling.tiny_model import save_tiny_model
 
@@ -42,7 +41,7 @@ def test_a_job_keeps_what_was_measured_first(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = Measured(8, 4)
-    monkeypatch.setattr(drawing, "fastest_batch_size", measured)
+    monkeypatch.setattr(automatic, "fastest_batch_size", measured)
     auto = ("--batch-size", "auto")
     out = tmp_path / "auto"
     assert sample(model, out, *auto, "--seeds", "0-39", "--processes", "1") == 0
@@ -83,12 +82,8 @@ def test_bad_sizes_are_refused(given: str, tmp_path: Path, model: Path, capsys: 
 
 def test_launched_processes_take_the_word_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Measured(8)
-    monkeypatch.setattr(drawing, "fastest_batch_size", measured)
+    monkeypatch.setattr(automatic, "fastest_batch_size", measured)
     store = dist.HashStore()
-    order = drawing.Order(
-        Path("model"), tmp_path / "none", parse_seeds("0-99"), Sampler(), None, False, None, "folder", None, 1, "cpu",
-        "auto", False,
-    )  # fmt: skip
     prepared: list[int | None] = []
 
     def prepare(size: int, index: int | None) -> Task:
@@ -98,7 +93,7 @@ def test_launched_processes_take_the_word_of_the_first(tmp_path: Path, monkeypat
     monkeypatch.setenv("LOCAL_RANK", "0")
     for rank in range(2):
         board = NoticeBoard(store, rank, 2)
-        monkeypatch.setattr(drawing, "notice_board", lambda board=board: board)
-        assert drawing.batch_size_for(order, "auto", None, prepare, Callbacks()) == 8
+        monkeypatch.setattr(automatic, "notice_board", lambda board=board: board)
+        assert automatic.batch_size_for(tmp_path / "none", "auto", None, prepare, Callbacks().on_note) == 8
     assert prepared == [0], "only the first measures, on a device of its own"
     assert measured.processes == [2]

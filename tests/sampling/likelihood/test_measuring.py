@@ -19,8 +19,7 @@ from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design.schedules import FittedVP
 from elucidiff.design.steps import Karras
 from elucidiff.sampling.likelihood import ImageBits, Likelihood, measure, summary
-from elucidiff.sampling.likelihood.measuring import repeat_error
-from elucidiff.sampling.likelihood.progress_file import read_record, write_record
+from elucidiff.sampling.likelihood.measuring import read_record, repeat_error, write_record
 from elucidiff.solvers import IPNDM, RK45, Heun
 
 CHOICES = Likelihood(solver=RK45(1e-3, 1e-3), batch_size=4)

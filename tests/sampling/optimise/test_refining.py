@@ -12,8 +12,8 @@ from elucidiff.design.schedules import EDM, VP
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.optimise import ExactSolutions, solve_exactly
 from elucidiff.sampling.optimise.candidate import RHOS, best_rho, run_with
-from elucidiff.sampling.optimise.end_error import EndError
-from elucidiff.sampling.optimise.least_squares import _directions, refine
+from elucidiff.sampling.optimise.exact import EndError
+from elucidiff.sampling.optimise.levels import _directions, refine
 from elucidiff.solvers import IPNDM, Heun, Solver, UniPC
 from tests.sampling.optimise.mixtures import mixture
 

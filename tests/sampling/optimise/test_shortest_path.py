@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from elucidiff.design import steps
 from elucidiff.design.schedules import EDM, VE, VP
 from elucidiff.sampling.optimise import solve_exactly
-from elucidiff.sampling.optimise.end_error import EndError
-from elucidiff.sampling.optimise.shortest_path import guess, shortest_path, step_costs
+from elucidiff.sampling.optimise.exact import EndError
+from elucidiff.sampling.optimise.levels import guess, shortest_path, step_costs
 from elucidiff.solvers import IPNDM, Euler, Heun
 from tests.sampling.optimise.mixtures import mixture
 from tests.sampling.optimise.test_exact import VARIANCE, gaussian

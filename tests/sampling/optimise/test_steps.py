@@ -10,9 +10,8 @@ import torch
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.design.steps import Karras, Levels
 from elucidiff.sampling import Sampler, optimise_steps
-from elucidiff.sampling.churn import Churn
+from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.sampling.optimise import ExactSolutions, measure, optimise_on, solve_exactly
-from elucidiff.sampling.restart import Restart
 from elucidiff.solvers import IPNDM
 from tests.sampling.optimise.mixtures import mixture
 

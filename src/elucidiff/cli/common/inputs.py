@@ -12,7 +12,7 @@ from elucidiff.data.decoding import SUFFIXES, decode
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.sampling.units import of_8_bits
+from elucidiff.sampling.ranges import of_8_bits
 
 _BEYOND = 1e-3  # what rounding may add to [-1, 1]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from elucidiff.launch.watch import Bar as LibraryBar
+from elucidiff.launch.interrupt import Bar as LibraryBar
 
 
 class Progress(LibraryBar):

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from elucidiff.cli.common.progress import Progress
-from elucidiff.launch.interrupt import Interrupt
-from elucidiff.launch.watch import Bar, Watch
+from elucidiff.launch.interrupt import Bar, Interrupt, Watch
 
 
 class Watching(Watch):

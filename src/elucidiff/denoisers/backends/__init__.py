@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from elucidiff.denoisers.backends.choosing import BACKENDS, Backend, Choice, choose, with_backend
-from elucidiff.denoisers.backends.compiled import require_compiler
+from elucidiff.denoisers.backends.pytorch import require_compiler
 
 __all__ = ["BACKENDS", "Backend", "Choice", "choose", "require_compiler", "with_backend"]

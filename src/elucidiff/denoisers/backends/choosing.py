@@ -16,9 +16,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from elucidiff.denoisers.backends.compiled import compiled, eager
 from elucidiff.denoisers.backends.onnx import is_installed, onnx
-from elucidiff.denoisers.backends.ready import CalledAsOurs, ReadyNetwork, check_agreement
+from elucidiff.denoisers.backends.pytorch import CalledAsOurs, ReadyNetwork, check_agreement, compiled, eager
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import Network

@@ -32,7 +32,7 @@ from elucidiff.evaluation.ablation.training import (
     recipe as recipe_named,
 )
 from elucidiff.evaluation.ablation.training_study import TrainingAblation
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.plain_data import to_dict
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.sampler import Sampler

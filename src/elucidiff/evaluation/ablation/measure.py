@@ -17,13 +17,12 @@ from elucidiff.evaluation.ablation.cells import SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.quality import Evaluator, extractor_by_name, open_reference
 from elucidiff.evaluation.quality.metric_sets import check_metrics
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.finite import NotFiniteError
-from elucidiff.sampling.initial import begin
+from elucidiff.sampling.checks import NotFiniteError
+from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.loop import Step
-from elucidiff.sampling.optimise.end_error import EndError, Run
-from elucidiff.sampling.optimise.exact import ExactSolutions, solve_exactly
+from elucidiff.sampling.optimise.exact import EndError, ExactSolutions, Run, solve_exactly
 from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde
+from elucidiff.sampling.seeds import begin
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,8 @@ from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.metric_sets import title_for
 from elucidiff.evaluation.results import ResultsTable, Row
 from elucidiff.files import write_whole
-from elucidiff.launch.interrupt import StoppedError
-from elucidiff.launch.lock import held
-from elucidiff.launch.output_folder import check_same_work
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import StoppedError, Watch
+from elucidiff.launch.output_folder import check_same_work, held
 from elucidiff.plain_data import plain_value
 from elucidiff.sampling.sampler import KINDS
 from elucidiff.suggest import known_names

@@ -11,8 +11,8 @@ from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
 from elucidiff.design.steps import Karras
 from elucidiff.design.values import check_range
 from elucidiff.sampling.churn import Churn
-from elucidiff.sampling.nfe import count_evaluations
-from elucidiff.sampling.optimise.choices import exact_range, steps_within
+from elucidiff.sampling.loop import count_evaluations
+from elucidiff.sampling.optimise.candidate import exact_range, steps_within
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import RK2
 

@@ -19,7 +19,7 @@ from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.reference import holds_statistics
 from elucidiff.interop.opening import checksum
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import draw_labels_from
 
 IDEAL = "ideal"

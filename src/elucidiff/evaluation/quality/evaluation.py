@@ -28,9 +28,8 @@ from elucidiff.evaluation.quality.reference import holds_statistics, open_refere
 from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.evaluation.quality.subject import ImagesOrModel, Labels, Subject, open_subject
 from elucidiff.files import remove_unfinished, write_whole
-from elucidiff.launch.lock import held
-from elucidiff.launch.output_folder import check_same_work
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
+from elucidiff.launch.output_folder import check_same_work, held
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.suggest import names_in
 from elucidiff.untrusted import read_json

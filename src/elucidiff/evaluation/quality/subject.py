@@ -24,12 +24,11 @@ from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import kept_features
 from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.interop.opening import checksum, load, load_guide
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.ranges import range_advice
+from elucidiff.sampling.ranges import of_8_bits, range_advice
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import seed_ranges
-from elucidiff.sampling.units import of_8_bits
 
 _SEEDS, _BATCH_SIZE = "0-9999", 16
 

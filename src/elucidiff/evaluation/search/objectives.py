@@ -14,9 +14,8 @@ from torch import Tensor
 from elucidiff.denoisers.conditions import selected
 from elucidiff.evaluation.quality import OfModel
 from elucidiff.evaluation.quality.features import IMAGES_IN_A_BLOCK
-from elucidiff.sampling.optimise.choices import check_deterministic
-from elucidiff.sampling.optimise.end_error import EndError
-from elucidiff.sampling.optimise.exact import ExactSolutions
+from elucidiff.sampling.optimise.candidate import check_deterministic
+from elucidiff.sampling.optimise.exact import EndError, ExactSolutions
 from elucidiff.sampling.sampler import Sampler
 
 Array = npt.NDArray[np.float64]

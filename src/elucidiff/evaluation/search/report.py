@@ -20,9 +20,9 @@ from elucidiff.evaluation.search.objectives import Objective
 from elucidiff.evaluation.search.results import Measured, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search, Worked
 from elucidiff.files import write_whole
-from elucidiff.launch.watch import Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly
-from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
+from elucidiff.sampling.optimise.candidate import check_deterministic, exact_range
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import NamedSampler, Quality, describe, save_named
 from elucidiff.sampling.seeds import SeedRanges

@@ -28,11 +28,10 @@ from elucidiff.evaluation.search.running import IMAGES, WHY, Search, Worked, beg
 from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.storage import dashboard_command, open_storage, storage_errors, without_password
 from elucidiff.interop.opening import checksum
-from elucidiff.launch.interrupt import StoppedError
-from elucidiff.launch.lock import held_if_free
-from elucidiff.launch.watch import Bar, Watch
+from elucidiff.launch.interrupt import Bar, StoppedError, Watch
+from elucidiff.launch.output_folder import held_if_free
 from elucidiff.sampling.optimise import solve_exactly
-from elucidiff.sampling.optimise.choices import check_deterministic, exact_range
+from elucidiff.sampling.optimise.candidate import check_deterministic, exact_range
 from elucidiff.sampling.optimise.steps import check_seeds
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import check_name, names_beside

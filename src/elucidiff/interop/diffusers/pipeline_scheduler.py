@@ -22,10 +22,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime, Time
-from elucidiff.denoisers.precision import widest_type
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.schedules import Flow
+from elucidiff.devices import widest_type
 from elucidiff.interop.diffusers import tables
 from elucidiff.interop.diffusers.settings import PREDICTIONS
 from elucidiff.sampling.loop import Step

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from elucidiff.sampling.jobs.batch_size import BatchSize, fastest_batch_size, shard_size_for
-from elucidiff.sampling.jobs.drawing import draw_samples
-from elucidiff.sampling.jobs.job import Job, Shard
+from elucidiff.sampling.jobs.automatic import BatchSize, fastest_batch_size, shard_size_for
+from elucidiff.sampling.jobs.drawing import Callbacks, Outcome, draw_samples, run_job
+from elucidiff.sampling.jobs.folder import Job, Shard
 from elucidiff.sampling.jobs.outputs import OUTPUTS
-from elucidiff.sampling.jobs.running import Callbacks, Outcome, run_job
 from elucidiff.sampling.jobs.worker import Task
 
 __all__ = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +18,61 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
-from elucidiff.launch.coordination import notice_board
-from elucidiff.launch.cores import physical_cores
-from elucidiff.launch.own_device import own_device
-from elucidiff.sampling.jobs.backend import Asked, BackendSetting
-from elucidiff.sampling.jobs.batch_size import fastest_batch_size, shard_size_for
-from elucidiff.sampling.jobs.folder import job_begun_in
-from elucidiff.sampling.jobs.job import Job
-from elucidiff.sampling.jobs.listing import write_label_table, write_listing
-from elucidiff.sampling.jobs.running import Callbacks, Outcome, run_job
-from elucidiff.sampling.jobs.worker import Task
+from elucidiff.devices import choose_device, own_device
+from elucidiff.launch.coordination import NoticeBoard, notice_board
+from elucidiff.launch.interrupt import Interrupt, StoppedError
+from elucidiff.launch.output_folder import held
+from elucidiff.sampling.jobs.automatic import (
+    Asked,
+    BackendSetting,
+    batch_size_for,
+    processes_worthwhile,
+    shard_size_for,
+)
+from elucidiff.sampling.jobs.folder import LISTING, Job, JobFolder
+from elucidiff.sampling.jobs.outputs import LABELS, write_label_table, write_listing
+from elucidiff.sampling.jobs.process_pool import work_in_crew, work_launched
+from elucidiff.sampling.jobs.worker import Event, Task, work
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.ranges import range_advice
+from elucidiff.sampling.ranges import makes_pictures, range_advice, units
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
-from elucidiff.sampling.units import makes_pictures, units
 
-_ANY = 16
+Prepare = Callable[[int | None], Task]
+
+
+class Callbacks:
+    """Who is told how a job goes; these do nothing, override what you need."""
+
+    def on_progress(self, done: int, total: int) -> None:
+        """So many of all samples are drawn, those of earlier sessions included."""
+
+    def on_note(self, text: str) -> None:
+        """Something is worth a line."""
+
+    def on_drawn(self, outcome: Outcome) -> None:
+        """All samples are there; what is written now belongs to the job, which is not finished if this fails."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, as the process knows that was asked to do it (process 0, if a launcher started many).
+
+    Attributes:
+        folder: of the job.
+        done: samples that are there, whole and recorded.
+        drawn: samples drawn in this session.
+        seconds: time that this session took.
+        interrupted: ``"SIGINT"`` or ``"SIGTERM"`` if that ended it before all was done.
+        nfe: network evaluations of a sample, on average; NaN if it was ended early.
+    """
+
+    folder: JobFolder
+    done: int
+    drawn: int
+    seconds: float
+    interrupted: str | None
+    nfe: float = float("nan")
 
 
 def draw_samples(
@@ -100,7 +140,7 @@ def draw_samples(
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as scratch:
         # Measured with the backend eager: another may take minutes for every size that is tried.
         trial = functools.partial(order.task, BackendSetting(Path(scratch), "eager"))
-        size = batch_size_for(order, batch_size, processes, trial, callbacks)
+        size = batch_size_for(order.out, batch_size, processes, trial, callbacks.on_note, overwrite=overwrite)
         setting = BackendSetting(Path(scratch), note=callbacks.on_note)
         prepare = functools.partial(order.task, setting, size)
         outcome = run_job(prepare, order.out, processes=processes, overwrite=overwrite, callbacks=callbacks)
@@ -188,50 +228,6 @@ class Order:
         return labels
 
 
-def batch_size_for(
-    order: Order,
-    asked: int | Literal["auto"],
-    processes: int | None,
-    prepare: Callable[[int, int | None], Task],
-    callbacks: Callbacks,
-) -> int:
-    """The batch size of a job: the number that was asked for or, under auto, what is fastest.
-
-    A job that was begun keeps its own. For a new one the first process measures, and the others wait for its word,
-    since samples depend on the batch size in their last bits.
-
-    Args:
-        order: what is to be drawn.
-        asked: a number, or "auto".
-        processes: how many will be started on this machine; None if that is not settled.
-        prepare: the task for a batch size, and for the number of a process on its machine or None.
-        callbacks: are told what was found.
-
-    Raises:
-        ValueError: something of what was asked for is wrong, or the folder holds something else.
-        OSError: something cannot be read.
-    """
-    if asked != "auto":
-        return asked
-    board = notice_board()
-    if board is not None and board.rank > 0:
-        return int(board.from_main())
-    begun = None if order.overwrite else job_begun_in(order.out)
-    size = (begun or {}).get("batch_size")
-    if not isinstance(size, int):
-        count = processes if board is None else board.count
-        task = prepare(_ANY, None if (count or 1) == 1 else int(os.environ.get("LOCAL_RANK", "0")))
-        if not order.overwrite:
-            task.folder(order.out).check()
-        cores = physical_cores() if task.device.type == "cpu" else 1
-        found = fastest_batch_size(task, count or cores)
-        callbacks.on_note(str(found))
-        size = found.size
-    if board is not None:
-        board.from_main(str(size))
-    return size
-
-
 def _tell_of_all(outcome: Outcome) -> None:
     """Write what tells about all samples."""
     folder, job = outcome.folder, outcome.folder.job
@@ -247,6 +243,161 @@ def _tell_of_all(outcome: Outcome) -> None:
             "seconds": round(outcome.seconds, 3),
             "nfe": {"per_sample_mean": total / len(job.seeds), "total": total},
         }
-        write_listing(folder, about)
+        write_listing(folder.path / LISTING, about, folder.entries())
+        folder.forget_records()
     elif job.output == "subfolders":
-        write_label_table(folder)
+        write_label_table(folder.path / LABELS, folder.labelled_files())
+
+
+def run_job(
+    prepare: Prepare,
+    path: str | os.PathLike[str],
+    *,
+    processes: int | None = None,
+    overwrite: bool = False,
+    callbacks: Callbacks | None = None,
+) -> Outcome | None:
+    """Draw the samples of a job that are not there yet.
+
+    The same job can be begun, stopped (by the first SIGINT or SIGTERM, or by a kill) and gone on with in any number
+    of processes, as long as the folder is the same: the files are the same to the bit. Where a launcher has started
+    the processes, all of them call this.
+
+    Args:
+        prepare: makes the task; called once in every process, with the number of the process on its machine if there
+            are several, else with None. With more than one process it has to be importable by the others.
+        path: folder of the job. It gets ``job.json``, ``log.txt``, ``records/`` and the samples; see
+            :class:`.JobFolder` and :mod:`.outputs`.
+        processes: how many to start on this machine; None starts what is worthwhile, see
+            :func:`.processes_worthwhile`. Not where a launcher has started some.
+        overwrite: forget what is in the folder.
+        callbacks: who is told how it goes.
+
+    Returns:
+        How it ended; None in a process that is not the first.
+
+    Raises:
+        ValueError: the folder holds something else, a sample is not finite, ``prepare`` refuses; or the processes do
+            not have all the same job.
+        OSError: something could not be written. What was written before is intact, and the same call goes on.
+    """
+    board, task, folder = _ready(prepare, Path(path), processes, overwrite)
+    callbacks = callbacks or Callbacks()
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt(echoes=board is not None))
+        stack.enter_context(task.computing())
+        if board is not None and board.rank > 0:
+            board.from_main()
+            work_launched(board, task, folder.path, lambda event: None, interrupt)
+            return None
+        stack.enter_context(held(folder.path))
+        started = time.monotonic()
+        monitor, count = _begin(board, task, folder, processes, overwrite, callbacks)
+        shards, stopped = itertools.count(), None
+        try:
+            if board is not None:
+                stopped = work_launched(board, task, folder.path, monitor, interrupt)
+            elif count > 1:
+                work_in_crew(prepare, folder.path, count, lambda: next(shards), monitor, interrupt.stop_if_asked)
+            else:
+                work(task, folder, lambda: next(shards), monitor, interrupt.stop_if_asked)
+        except StoppedError as error:
+            stopped = error.signal
+        except (ValueError, OSError) as error:
+            with contextlib.suppress(OSError):  # the disk may be full
+                folder.log(f"failed: {error}")
+            raise
+        return _end(folder, monitor.drawn, time.monotonic() - started, stopped)
+
+
+def _ready(
+    prepare: Prepare, path: Path, processes: int | None, overwrite: bool
+) -> tuple[NoticeBoard | None, Task, JobFolder]:
+    """The task, and what else is known before anything is written; everything that can be wrong is found here."""
+    if processes is not None and processes < 1:
+        raise ValueError(f"--processes is {processes}, but must be at least 1, or auto")
+    board = notice_board()
+    board = None if board is None or board.count == 1 else board
+    if board is not None and processes is not None:
+        raise ValueError(f"a launcher started {board.count} processes: leave --processes out")
+    several = board is not None or (processes or 1) > 1
+    task = prepare(int(os.environ.get("LOCAL_RANK", "0")) if several else None)
+    folder = task.folder(path)
+    if (board is None or board.rank == 0) and not overwrite:
+        folder.check()
+    if board is not None:
+        board.refuse_differences(task.job.identity())
+        board.meet()  # nothing is written before all have found everything right
+    return board, task, folder
+
+
+def _begin(
+    board: NoticeBoard | None,
+    task: Task,
+    folder: JobFolder,
+    processes: int | None,
+    overwrite: bool,
+    callbacks: Callbacks,
+) -> tuple[Monitor, int]:
+    """Make the folder ready; who keeps count, and how many processes work."""
+    total = len(task.job.seeds)
+    for note in task.notes:
+        callbacks.on_note(note)
+    before = folder.begin(overwrite)
+    if board is not None:
+        board.from_main()
+    elif processes is None:
+        processes = processes_worthwhile(task, total - before)
+    count = board.count if board is not None else min(processes or 1, task.job.shards)
+    how = f"{'goes on' if before else 'begins'} in {count} process{'es' if count > 1 else ''}"
+    folder.log(f"{how}: {before} of {total} samples are there; seeds {task.job.seeds}")
+    if before:
+        callbacks.on_note(f"going on: {before:,} of {total:,} samples are there")
+    return Monitor(folder, before, callbacks), count
+
+
+def _end(folder: JobFolder, drawn: int, seconds: float, stopped: str | None) -> Outcome:
+    """Note how it ended."""
+    done, total = folder.recorded(), len(folder.job.seeds)
+    if stopped is None:
+        folder.finish()
+        folder.log(f"finished: {total} samples")
+    else:
+        folder.log(f"stopped by {stopped}: {done} of {total} samples are there")
+    nfe = folder.evaluations() / total if stopped is None else float("nan")
+    return Outcome(folder, done, drawn, seconds, stopped, nfe)
+
+
+class Monitor:
+    """Keeps count of a job, its log, and its listeners.
+
+    Args:
+        folder: of the job, for its log.
+        before: samples of earlier sessions.
+        callbacks: the listeners.
+
+    Attributes:
+        drawn: samples drawn in this session.
+    """
+
+    def __init__(self, folder: JobFolder, before: int, callbacks: Callbacks) -> None:
+        self.drawn = 0
+        self._folder, self._before, self._callbacks = folder, before, callbacks
+        self.progress()
+
+    def __call__(self, event: Event) -> None:
+        """Something happened."""
+        shard = f"shard {event.shard} ({event.samples} samples)"
+        if event.kind == "samples":
+            self.drawn += event.samples
+            self.progress()
+        elif event.kind == "written":
+            self._folder.log(f"{shard} written: {event.text}")
+        elif event.kind == "damaged":
+            self._before -= event.samples
+            self._folder.log(f"{shard} is drawn again: {event.text}")
+            self._callbacks.on_note(f"shard {event.shard} is drawn again: {event.text}")
+
+    def progress(self) -> None:
+        """Tell how far the job is."""
+        self._callbacks.on_progress(self._before + self.drawn, len(self._folder.job.seeds))

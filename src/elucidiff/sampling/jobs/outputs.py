@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -261,3 +262,35 @@ OUTPUTS: dict[str, Output] = {
     "zip": Archives(".zip", zip_archive),
     "tar": Archives(".tar", tar_archive),
 }
+
+
+def write_listing(path: Path, about: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Path:
+    """Write ``about``, and under ``samples`` what is told of each sample, in little memory.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    head = json.dumps({**about, "samples": []}, indent=1).removesuffix("]\n}")
+    return write_whole(path, lambda file: _write_list(file, head, map(json.dumps, entries), "\n ]\n}\n"))
+
+
+def write_label_table(path: Path, rows: Iterable[tuple[str, Label]]) -> Path:
+    """Write the :func:`label_table` of many samples, in little memory, so that they can be read as one data set.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    labelled = iter(rows)
+    first = next(labelled, None)
+    if first is None:
+        return write_whole(path, label_table(()))  # said, since sub-folders without a word are taken for classes
+    items = map(json.dumps, itertools.chain([first], labelled))
+    return write_whole(path, lambda file: _write_list(file, '{"labels": [', items, "]}"))
+
+
+def _write_list(path: Path, head: str, items: Iterable[str], tail: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(head)
+        for k, item in enumerate(items):
+            file.write(f"{',' if k else ''}\n  {item}")
+        file.write(tail)

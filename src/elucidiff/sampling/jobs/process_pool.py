@@ -19,7 +19,7 @@ import torch
 
 from elucidiff.launch.coordination import NoticeBoard
 from elucidiff.launch.interrupt import Interrupt, StoppedError
-from elucidiff.launch.memory import keep_freed_memory
+from elucidiff.launch.machine import keep_freed_memory
 from elucidiff.sampling.jobs.worker import Event, Task, work
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

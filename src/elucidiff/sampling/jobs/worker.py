@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserModule, as_denoiser
-from elucidiff.sampling.jobs.folder import JobFolder
-from elucidiff.sampling.jobs.job import Job
+from elucidiff.sampling.jobs.folder import Job, JobFolder
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
 from elucidiff.sampling.sampler import SampleResult
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from elucidiff.sampling.likelihood.density import LogLikelihood, log_likelihood
-from elucidiff.sampling.likelihood.dequantisation import bits_per_dim, dequantise
+from elucidiff.sampling.likelihood.density import LogLikelihood, bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, summary
 
 __all__ = [

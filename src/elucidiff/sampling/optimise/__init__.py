@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from elucidiff.sampling.optimise.exact import ExactSolutions, solve_exactly
-from elucidiff.sampling.optimise.measuring import Measurement, measure
-from elucidiff.sampling.optimise.steps import OptimisedSteps, optimise_on, optimise_steps
+from elucidiff.sampling.optimise.steps import Measurement, OptimisedSteps, measure, optimise_on, optimise_steps
 
 __all__ = [
     "ExactSolutions",

@@ -1,9 +1,10 @@
-"""What the optimiser measures against: seeds, and where the exact ODE takes each of them."""
+"""The exact ODE solution from each of some seeds, and the error of a solver as a function of its noise levels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,14 @@ from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.denoisers.conditions import Conditions, selected
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design import steps
-from elucidiff.sampling.chunks import FixedBatch
-from elucidiff.sampling.finite import seed_names
-from elucidiff.sampling.initial import begin
+from elucidiff.design.schedules import Schedule
+from elucidiff.sampling.checks import FiniteTrace, seed_names
+from elucidiff.sampling.fixed_batch import FixedBatch
+from elucidiff.sampling.grid import noise_grid
 from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.seeds import begin
+from elucidiff.solvers import Solver
 from elucidiff.solvers.unipc import UniPC
 
 # With so many steps the error of this solver is 1e-5 on networks that were tried, which is where float32 ends;
@@ -130,3 +135,72 @@ def solve_exactly(
     coarse = solve(latents[:_CHECKED], some, fine_steps // 2)
     error = float((x[:_CHECKED] - coarse).square().mean().sqrt())
     return ExactSolutions(batches, seeds, latents, rows, sigma_min, sigma_max, x, tuple(path), error)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a solver made of all seeds.
+
+    Attributes:
+        sigmas: the noise levels, (N + 1,).
+        residual: how far each value of each sample is from the exact solution, (P,).
+        nfe: network evaluations per sample.
+        places: for each step the samples from which it starts, and what the solver remembered.
+    """
+
+    sigmas: Tensor
+    residual: Tensor
+    nfe: int
+    places: tuple[tuple[Tensor, Any], ...]
+
+    @property
+    def error(self) -> float:
+        """Root mean square of the residual, in units of the data."""
+        return float(self.residual.square().mean().sqrt())
+
+
+@dataclass(frozen=True)
+class EndError:
+    """The distance between a solver's samples and the exact solutions.
+
+    Args:
+        exact: the exact solutions.
+        solver: takes the steps.
+        schedule: the curve that it follows.
+    """
+
+    exact: ExactSolutions
+    solver: Solver
+    schedule: Schedule
+
+    @torch.no_grad()
+    def __call__(self, sigmas: Tensor, before: Run | None = None, first: int = 0) -> Run:
+        """Take all steps between ``sigmas``, or only those from step ``first`` on.
+
+        Args:
+            sigmas: noise levels (N + 1,), decreasing, the last 0.
+            before: a run of as many steps whose noise levels are those of ``sigmas`` up to number ``first``.
+            first: the step to begin with; the ones before are taken from ``before``.
+
+        Raises:
+            ValueError: the denoiser gave values that are not finite.
+        """
+        exact = self.exact
+        grid = noise_grid(exact.denoiser, self.schedule, sigmas, None, exact.latents.device)
+        ode = probability_flow(exact.denoiser, self.schedule, exact.latents, exact.labels, None)
+        if before is None:
+            x = exact.latents.to(exact.x.dtype) * (grid[0].sigma * float(self.schedule.scale(grid[0].t)))
+            places: list[tuple[Tensor, Any]] = [(x, None)]
+        else:
+            places = list(before.places[: first + 1])
+        for level in grid[len(places) - 1 :]:
+            advance = self.solver.step(ode, *places[-1][:1], level.t_hat, level.t_next, places[-1][1])
+            places.append((advance.x, advance.state))
+        x, _ = places.pop()
+        residual = (x - exact.x).flatten()
+        trace = FiniteTrace()
+        for level, (later, _) in zip(grid, [*places[1:], (x, None)], strict=True):
+            trace.note(level.sigma, later)
+        trace.check(x, seed_names(exact.seeds))
+        nfe = int(torch.as_tensor(ode.evaluations.nfe).max())
+        return Run(sigmas, residual, nfe, tuple(places))

@@ -1,23 +1,143 @@
-"""The batch size with which a job takes the least time, as measured on its own network."""
+"""What a job chooses by itself: the backend, the batch size, the shards and the processes."""
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
-from elucidiff.denoisers.precision import widest_type
+from elucidiff.denoisers.backends import BACKENDS, Backend, Choice, choose, require_compiler, with_backend
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.design.schedules import EDM
-from elucidiff.devices import wait_for
-from elucidiff.launch.cores import physical_cores
-from elucidiff.launch.memory import MemoryTaken, available_memory
-from elucidiff.sampling.initial import begin
+from elucidiff.devices import wait_for, widest_type
+from elucidiff.launch.coordination import notice_board
+from elucidiff.launch.machine import MemoryTaken, available_memory, physical_cores
+from elucidiff.sampling.jobs.folder import job_begun_in
 from elucidiff.sampling.jobs.worker import Task
-from elucidiff.sampling.loop import Step
+from elucidiff.sampling.loop import Step, count_evaluations
 from elucidiff.sampling.ode import probability_flow
+from elucidiff.sampling.seeds import begin
+
+_MOST_A_STEP = 8
+"""No fewer network evaluations than a step takes, under guidance."""
+
+Asked = Literal["auto"] | Backend
+
+
+@dataclass
+class BackendSetting:
+    """What the first process of a machine settles. It is handed on to those that it starts, which go by it.
+
+    Attributes:
+        scratch: folder for exported networks, so that one process exports them for all.
+        backend: None until it is settled.
+        note: is told what takes long; stays in the first process.
+    """
+
+    scratch: Path
+    backend: Backend | None = None
+    note: Callable[[str], None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "note": None}
+
+    def apply(self, asked: Asked, task: Task, out: Path, *, overwrite: bool = False) -> Task:
+        """The task with its networks computed by the backend, which becomes a part of what the job is.
+
+        Under auto a job that was begun keeps its backend. A new one gets what suits the amount of work, or eager if
+        that turns out to be impossible here.
+
+        Args:
+            asked: the backend that was asked for, or "auto".
+            task: with the denoisers as they were loaded.
+            out: folder of the job.
+            overwrite: whether what is there will be forgotten.
+
+        Raises:
+            ValueError: the backend cannot compute the networks here, or the folder holds another job.
+            OSError: the folder cannot be read.
+        """
+        if self.backend is not None:
+            return self._with(self.backend, task)
+        kept = None if asked != "auto" or overwrite else _begun_with(out)
+        notes: tuple[str, ...] = ()
+        if asked != "auto":
+            backend: Backend = asked
+        elif kept is not None:
+            backend = kept
+        else:
+            choice = _chosen(task)
+            backend, notes = choice.backend, (f"backend {choice.backend}: {choice.why}",)
+        if not overwrite:
+            # Before seconds or minutes are spent.
+            _named(backend, task).folder(out).check()
+        try:
+            if backend == "compile":
+                require_compiler(task.device)
+                if self.note is not None:
+                    self.note("compiling the network: this takes minutes")
+            made = self._with(backend, task)
+        except ValueError as error:
+            if kept is not None:
+                raise ValueError(f"{out} was begun with the backend {kept}: {error}") from error
+            if asked != "auto":
+                raise
+            notes += (f"backend eager instead: {error}",)
+            backend, made = "eager", self._with("eager", task)
+        self.backend = backend
+        return replace(made, notes=(*notes, *made.notes))
+
+    def _with(self, backend: Backend, task: Task) -> Task:
+        def ready(denoiser: DenoiserModule, name: str) -> DenoiserModule:
+            file = self.scratch / f"{name}.onnx"
+            return with_backend(denoiser, backend, batch_sizes=_batch_sizes(task), file=file)
+
+        with task.computing():  # the code is made for a number of threads
+            denoiser = ready(task.denoiser, "model")
+            guide = None if task.guide is None else ready(task.guide, "guide")
+        return replace(_named(backend, task), denoiser=denoiser, guide=guide)
+
+
+def _chosen(task: Task) -> Choice:
+    """The backend for a new job."""
+    job, denoiser = task.job, task.denoiser
+    guided = job.sampler.guided(denoiser, task.guide)
+    samples, steps = len(job.seeds), len(job.sampler.sigmas(guided)) - 1
+    unsettled = job.sampler.restarts is not None or job.sampler.solver.adaptive
+    return choose(
+        denoiser,
+        lambda: samples * count_evaluations(job.sampler.prepare(guided), guided),
+        job.device,
+        job.threads,
+        at_most=math.inf if unsettled else samples * steps * _MOST_A_STEP,
+    )
+
+
+def _named(backend: Backend, task: Task) -> Task:
+    """The task of a job that is done with this backend and no other."""
+    return replace(task, job=replace(task.job, facts={**task.job.facts, "backend": backend}))
+
+
+def _begun_with(out: Path) -> Backend | None:
+    begun = (job_begun_in(out) or {}).get("backend")
+    return next((backend for backend in BACKENDS if backend == begun), None)
+
+
+def _batch_sizes(task: Task) -> list[int]:
+    """Of all batches that come: classifier-free guidance has both of its branches in one."""
+    sampler, size = task.job.sampler, task.job.batch_size
+    guidance = sampler.guidance
+    if guidance is None or guidance.weight == 0 or task.guide is not None:
+        return [size]
+    everywhere = guidance.sigma_min <= 0 and guidance.sigma_max == math.inf
+    return [2 * size] if everywhere else [size, 2 * size]
+
 
 LARGEST = 4096
 """The largest batch that is tried."""
@@ -216,3 +336,50 @@ def _seconds_a_batch(task: Task) -> float:
     except _SeenError:
         return seconds[-1] / len(seconds) * (len(job.sampler.sigmas(task.denoiser)) - 1)
     return seconds[-1]
+
+
+def batch_size_for(
+    out: Path,
+    asked: int | Literal["auto"],
+    processes: int | None,
+    prepare: Callable[[int, int | None], Task],
+    note: Callable[[str], None],
+    *,
+    overwrite: bool = False,
+) -> int:
+    """The batch size of a job: the number that was asked for or, under auto, what is fastest.
+
+    A job that was begun keeps its own. For a new one the first process measures, and the others wait for its word,
+    since samples depend on the batch size in their last bits.
+
+    Args:
+        out: folder of the job.
+        asked: a number, or "auto".
+        processes: how many will be started on this machine; None if that is not settled.
+        prepare: the task for a batch size, and for the number of a process on its machine or None.
+        note: is told what was found.
+        overwrite: whether what is in the folder will be forgotten.
+
+    Raises:
+        ValueError: something of what was asked for is wrong, or the folder holds something else.
+        OSError: something cannot be read.
+    """
+    if asked != "auto":
+        return asked
+    board = notice_board()
+    if board is not None and board.rank > 0:
+        return int(board.from_main())
+    begun = None if overwrite else job_begun_in(out)
+    size = (begun or {}).get("batch_size")
+    if not isinstance(size, int):
+        count = processes if board is None else board.count
+        task = prepare(16, None if (count or 1) == 1 else int(os.environ.get("LOCAL_RANK", "0")))
+        if not overwrite:
+            task.folder(out).check()
+        cores = physical_cores() if task.device.type == "cpu" else 1
+        found = fastest_batch_size(task, count or cores)
+        note(str(found))
+        size = found.size
+    if board is not None:
+        board.from_main(str(size))
+    return size

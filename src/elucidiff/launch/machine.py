@@ -1,4 +1,4 @@
-"""How much memory there is, and how much this process has taken, as Linux tells it."""
+"""Cores and memory: how much this process may use, and what it has taken."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def physical_cores(topology: Path = _TOPOLOGY, quota: Path = _QUOTA) -> int:
+    """Physical cores that this process may use: two threads of a core share its arithmetic units, and count once.
+
+    Args:
+        topology: where Linux tells which threads share a core. Elsewhere all that the system counts are cores.
+        quota: where a container is told how much time it may take on all cores together.
+    """
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings = (_read(topology / f"cpu{cpu}" / "topology" / "thread_siblings_list") or str(cpu) for cpu in usable)
+    cores = len(set(siblings))
+    time, _, period = _read(quota).strip().partition(" ")
+    if time.isdigit() and period.isdigit():
+        cores = min(cores, round(int(time) / int(period)))
+    return max(1, cores)
+
 
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 

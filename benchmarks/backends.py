@@ -18,7 +18,7 @@ import torch
 import elucidiff as ed
 from benchmarks.timing import interleaved, ratio
 from elucidiff.denoisers.backends import Backend
-from elucidiff.networks.computing import forward_flops
+from elucidiff.denoisers.backends.choosing import forward_flops
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from elucidiff.networks.layers import convolution, fan_in_uniform
-from elucidiff.networks.resample import Resample
+from elucidiff.networks.layers import Resample, convolution, fan_in_uniform
 from tests.networks.small import random
 
 SIDES = {1: (10,), 2: (6, 8), 3: (4, 6, 2)}

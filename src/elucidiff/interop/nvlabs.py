@@ -32,8 +32,7 @@ from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.edm2_layers import UnitAttention
-from elucidiff.networks.layers import SelfAttention
-from elucidiff.networks.resample import filter_kernel
+from elucidiff.networks.layers import SelfAttention, filter_kernel
 from elucidiff.sampling.churn import Churn
 from elucidiff.untrusted import clipped, open_regular, printable
 

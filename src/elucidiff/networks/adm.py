@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elucidiff.networks.blocks import Block, BlockStyle, Head
+from elucidiff.networks.blocks import Block, BlockStyle, Head, decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.layers import PositionalEmbedding, convolution, fan_in_uniform, linear, standard_normal, zero
-from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
 from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.parts import part
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.layers import FourierEmbedding, silu
-from elucidiff.networks.levels import decoder_levels, encoder_levels, pass_levels
+from elucidiff.networks.blocks import decoder_levels, encoder_levels, pass_levels
+from elucidiff.networks.layers import FourierEmbedding, Resample, silu
 from elucidiff.networks.magnitude_preserving import (
     SILU_MAGNITUDE,
     UnitLayer,
@@ -23,7 +23,6 @@ from elucidiff.networks.magnitude_preserving import (
     unit_magnitude,
 )
 from elucidiff.networks.network import Network, NetworkSettings, settings_from
-from elucidiff.networks.resample import Resample
 from elucidiff.parts import part
 
 BRANCH_SHARE = 0.3

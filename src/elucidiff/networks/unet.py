@@ -12,11 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.blocks import Block, BlockStyle, Head, InputResidual, InputSkip
-from elucidiff.networks.layers import FourierEmbedding, PositionalEmbedding, convolution, linear, xavier_uniform
-from elucidiff.networks.levels import decoder_levels, encoder_levels
+from elucidiff.networks.blocks import (
+    Block,
+    BlockStyle,
+    Head,
+    InputResidual,
+    InputSkip,
+    decoder_levels,
+    encoder_levels,
+)
+from elucidiff.networks.layers import (
+    FourierEmbedding,
+    PositionalEmbedding,
+    Resample,
+    check_taps,
+    convolution,
+    linear,
+    xavier_uniform,
+)
 from elucidiff.networks.network import Network, NetworkSettings, settings_from
-from elucidiff.networks.resample import Resample, check_taps
 from elucidiff.parts import part
 
 

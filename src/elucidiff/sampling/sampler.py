@@ -304,6 +304,8 @@ class Sampler:
         Raises:
             ValueError: the denoiser cannot be guided so, or the guide does not fit it; see :class:`.Guidance`.
         """
+        if self.guidance is None and guide is None:
+            return as_denoiser(denoiser)
         return (self.guidance or Guidance()).guided(denoiser, guide)
 
     def run(

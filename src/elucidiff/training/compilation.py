@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch.distributed.fsdp import FSDPModule
 
+from elucidiff.denoisers.backends.choosing import Payoff, forward_flops
+from elucidiff.denoisers.backends.pytorch import in_one_line, try_compiler
 from elucidiff.networks import Blueprint, Network
-from elucidiff.networks.computing import Payoff, forward_flops, in_one_line, try_compiler
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.draws import seeded_layers
 from elucidiff.training.state import TrainingState

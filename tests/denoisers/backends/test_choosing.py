@@ -9,8 +9,7 @@ import torch
 
 import elucidiff as ed
 from elucidiff.denoisers.backends import choose, choosing
-from elucidiff.denoisers.backends.choosing import NARROW, SMALL, SPEEDS, payoffs
-from elucidiff.networks.computing import forward_flops
+from elucidiff.denoisers.backends.choosing import NARROW, SMALL, SPEEDS, forward_flops, payoffs
 from tests.denoisers.backends.made import denoiser
 
 FLOPS = 3e6

@@ -15,13 +15,21 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from elucidiff.denoisers.backends.onnx import is_installed, onnx
-from elucidiff.denoisers.backends.pytorch import CalledAsOurs, ReadyNetwork, check_agreement, compiled, eager
+from elucidiff.denoisers.backends.pytorch import (
+    CalledAsOurs,
+    ReadyNetwork,
+    check_agreement,
+    compiled,
+    eager,
+    in_one_line,
+)
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import Network
-from elucidiff.networks.computing import Payoff, forward_flops, in_one_line
+from elucidiff.networks.base import Blueprint
 from elucidiff.suggest import suggestion
 
 Backend = Literal["eager", "compile", "onnx"]
@@ -32,6 +40,39 @@ SPEEDS = {"cpu": 60e9, "cuda": 10e12}
 
 SMALL, NARROW = 0.1e9, 0.5e9
 """Operations for one sample below which a network in two dimensions is small, or narrow: see :func:`payoffs`."""
+
+
+@dataclass(frozen=True)
+class Payoff:
+    """What another way of computing costs and gains.
+
+    Attributes:
+        seconds: time to make it ready.
+        gain: how many times faster it is then.
+    """
+
+    seconds: float
+    gain: float
+
+    def worth(self, seconds: float) -> bool:
+        """Whether work of so many ``seconds`` saves at least twice what making it ready costs."""
+        return self.saved(seconds) >= 2 * self.seconds
+
+    def saved(self, seconds: float) -> float:
+        """What work of so many ``seconds`` takes less, not counting the time to make it ready."""
+        return seconds * (1 - 1 / self.gain)
+
+
+def forward_flops(blueprint: Blueprint) -> int:
+    """Floating-point operations of a network's forward pass for one sample, counted without computing it.
+
+    Args:
+        blueprint: how it is built.
+    """
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        blueprint.build()(torch.empty(1, *blueprint.sample_shape), torch.empty(1))
+    return int(counter.get_total_flops())
+
 
 _ONNX, _ONNX_NARROW = Payoff(12.0, 1.4), Payoff(12.0, 1.1)
 _COMPILE, _COMPILE_CUDA = Payoff(90.0, 1.25), Payoff(60.0, 1.25)

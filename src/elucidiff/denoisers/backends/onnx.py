@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elucidiff.denoisers.backends.pytorch import Compute, one_a_sample
+from elucidiff.denoisers.backends.pytorch import Compute, in_one_line, one_a_sample
 from elucidiff.denoisers.preconditioned import floating_type
-from elucidiff.networks.computing import in_one_line
 from elucidiff.networks.magnitude_preserving import folded
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")

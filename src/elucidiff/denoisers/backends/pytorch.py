@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import Network
-from elucidiff.networks.computing import in_one_line, try_compiler
 from elucidiff.networks.magnitude_preserving import folded
 
 TOLERANCE = 1e-4
@@ -197,3 +196,14 @@ class _Compiled(nn.Module):
 
     def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None) -> Tensor:
         return self.network(*one_a_sample(x, noise_labels, class_labels))
+
+
+def try_compiler(device: torch.device) -> None:
+    """Fail, with whatever error that brings, in seconds rather than minutes where there is no working compiler."""
+    x = torch.ones(8, device=device, requires_grad=True)
+    torch.autograd.backward(torch.compile(lambda x: (x.sin() + 1).sum(), dynamic=False)(x))
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a compiler or exporter complains of, which may be pages, in the first 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elucidiff import augment, data, evaluation, interop, networks, parts, sampling, solvers, training
+    from elucidiff import augment, data, evaluation, figures, interop, networks, parts, sampling, solvers, training
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
     from elucidiff.denoisers.preconditioned import Denoiser
@@ -40,6 +40,7 @@ __all__ = [
     "augment",
     "data",
     "evaluation",
+    "figures",
     "guided",
     "ideal",
     "interop",
@@ -65,6 +66,7 @@ _MODULES = {
     "augment": "augment",
     "data": "data",
     "evaluation": "evaluation",
+    "figures": "figures",
     "guided": "denoisers.guided",
     "ideal": "denoisers.ideal",
     "interop": "interop",

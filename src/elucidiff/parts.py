@@ -163,8 +163,8 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "figure",
-            "what is measured and drawn",
-            "elucidiff.figures.measured:MeasuredFigure",
+            "what is drawn, measured first or not",
+            "elucidiff.figures.base:FigurePart",
             "elucidiff.figures",
         ),
         Kind(

@@ -15,7 +15,9 @@ import torch
 
 import elucidiff as ed
 from elucidiff import parts
+from elucidiff.evaluation.results import read_results, write_results
 from tests.extending.conftest import FILES, PAGE, Run, exact, forget, use
+from tests.figures.rows import measured
 
 KINDS = {
     "my_solver.py": ("solver", "ab2"),
@@ -29,6 +31,7 @@ KINDS = {
     "my_metric.py": ("metric", "mean_shift"),
     "my_extractor.py": ("feature extractor", "moments"),
     "my_figure.py": ("figure", "brightness"),
+    "my_results_figure.py": ("figure", "value_against_rho"),
     "my_format.py": ("format", "gaussian_text"),
     "my_verb.py": ("verb", "range"),
 }
@@ -287,6 +290,20 @@ def test_a_figure_is_drawn_and_drawn_again(run: Run) -> None:
     refused = run("figure", "saved", "first.npz", "--out", "no.png", code=2)
     assert "'brightness'" in refused
     assert "--plugin MODULE" in refused
+
+
+def test_a_figure_of_results_is_drawn(run: Run) -> None:
+    rows = [row for rho in (3.0, 7.0) for row in measured(f"rho {rho:g}", 18, 35, (rho / 10, rho / 8), rho=rho)]
+    write_results(Path("table"), rows)
+    words = ("figure", "value-against-rho", "table", "--metric", "fid", "--out", "rho.png")
+    assert "--plugin MODULE" in run(*words, code=2)
+    assert run(*words, "--plugin", "my_results_figure.py") == "rho.png\nrho.svg\n"
+    figure = _class("my_results_figure.py")(Path("table"), "fid").draw()
+    drawn = figure.axes[0].collections[0].get_offsets().data.tolist()
+    assert drawn == [[row.rho, row.value] for row in read_results(Path("table"))]
+    assert "values against rho" in run("figure", "--help", "--plugin", "my_results_figure.py")
+    asked = run("figure", "value-against-rho", "table", "--only", "rho 5", "--plugin", "my_results_figure.py", code=2)
+    assert "there is no configuration 'rho 5'" in asked
 
 
 def test_a_format_is_opened_by_the_library_and_by_verbs(run: Run) -> None:

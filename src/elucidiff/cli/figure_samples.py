@@ -1,4 +1,4 @@
-"""Figures of samples and of how they come about: ``elucidiff figure trajectory|steps|grid``."""
+"""``elucidiff figure trajectory``: samples on their way from noise."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from matplotlib.figure import Figure
 import elucidiff
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.scaling import is_picture
-from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
-from elucidiff.figures import grid, steps, trajectory
-from elucidiff.figures.grid import read_samples
+from elucidiff.figures import trajectory
 from elucidiff.interop.opening import load_guide
-from elucidiff.sampling import table
 from elucidiff.sampling.loop import Step
-from elucidiff.sampling.sampler import parse_choice
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -64,44 +60,3 @@ class Trajectory:
             np.array([*(step.sigma for step in taken), 0.0]),
         )
         return trajectory.draw(*arrays, sigma_data=denoiser.sigma_data)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Where samplers spend their steps: the four columns of Table 1, or any others."""
-
-    n: int = 18
-    """Number of steps, of those that do not say theirs."""
-    steps: tuple[str, ...] = ()
-    """Compare these instead of the columns of the table, such as karras:rho=3 karras:rho=7 log_uniform."""
-    out: Path = Path("steps.png")
-    """File to write; an SVG goes beside it."""
-
-    def draw(self) -> Figure:
-        """Compute and draw."""
-        if self.steps:
-            levels = {text: parse_choice("steps", text, Karras(self.n)).within() for text in self.steps}
-        else:
-            titles = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM + DDIM", "edm": "EDM"}
-            levels = {titles[name]: design.steps(self.n) for name, design in table.NAMES.items()}
-        return steps.draw({name: sigmas.numpy() for name, sigmas in levels.items()})
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The images of a sample folder in one figure."""
-
-    samples: tyro.conf.Positional[Path]
-    """A folder that `elucidiff sample` wrote."""
-    columns: int | None = None
-    """Images in a row; by default about as many as there are rows."""
-    out: Path = Path("grid.png")
-    """File to write; an SVG goes beside it."""
-
-    def draw(self) -> Figure:
-        """Read and draw."""
-        found = read_samples(self.samples)
-        columns = self.columns or max(1, round(len(found.images) ** 0.5))
-        return grid.draw(
-            {f"{len(found.images)} samples, {found.nfe:g} network evaluations each": found.images}, columns=columns
-        )

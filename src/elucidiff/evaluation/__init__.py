@@ -19,6 +19,8 @@ from elucidiff.evaluation.neighbours import nearest
 from elucidiff.evaluation.noise_use import NoiseUse, noise_use
 from elucidiff.evaluation.quality import (
     Evaluator,
+    FeatureExtractor,
+    Metric,
     Quality,
     Reference,
     open_extractor,
@@ -29,6 +31,8 @@ from elucidiff.evaluation.quality import (
 
 __all__ = [
     "Evaluator",
+    "FeatureExtractor",
+    "Metric",
     "NoiseUse",
     "Quality",
     "Reference",

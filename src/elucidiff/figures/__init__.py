@@ -1,1 +1,7 @@
-"""One file per figure. Each draws from numbers that were saved, so that a figure can be redrawn without the model."""
+"""Figures: each a file, drawn from numbers; and the page that binds them."""
+
+from elucidiff.figures.base import FigurePart, MeasuredFigure, ResultsFigure, redraw
+from elucidiff.figures.numbers import Numbers, read_numbers
+from elucidiff.figures.style import save
+
+__all__ = ["FigurePart", "MeasuredFigure", "Numbers", "ResultsFigure", "read_numbers", "redraw", "save"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,10 +13,11 @@ from matplotlib.ticker import MaxNLocator
 
 from elucidiff.evaluation.ablation.tables import Column, Table, resolution_of
 from elucidiff.evaluation.results import Row
+from elucidiff.figures.base import ResultsFigure
 from elucidiff.figures.results_table import Point, metric_of, metric_title, points
 from elucidiff.figures.style import BLUE, GREY, INK, SKY, new_figure, quiet
+from elucidiff.parts import part
 
-NAME = "ablation-bars"
 _BAR, _WIDTH = 0.3, 3.3
 _COLUMNS = 3
 _ROOM = 1.6  # beyond the longest bar, for its number
@@ -82,3 +85,18 @@ def _panel(axes: Axes, names: Sequence[str], bars: Mapping[str, Point], lower: b
     quiet(axes)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
+
+
+@part("figure", "ablation_bars")
+@dataclass(frozen=True)
+class AblationBars(ResultsFigure):
+    """The configurations of an ablation as bars, with their standard errors; the best is marked."""
+
+    summary: ClassVar[str] = "bars from `elucidiff ablate`"
+    alternative: ClassVar[str] = "Bars of an ablation with error bars"
+    experiments: ClassVar[tuple[str, ...]] = ("sampling", "churn", "alpha", "training", "augment")
+    explanation: ClassVar[str] = "Each bar is one configuration, from 0, with the best dark."
+
+    def picture(self, rows: Sequence[Row]) -> Figure:
+        """See :func:`draw`."""
+        return draw(rows, self.metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import matplotlib
 import numpy as np
@@ -16,13 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from elucidiff.evaluation.results import Row
+from elucidiff.figures.base import ResultsFigure
 from elucidiff.figures.results_table import metric_of, metric_title
 from elucidiff.figures.style import INK, VERMILION, new_figure
-from elucidiff.suggest import suggestion
+from elucidiff.parts import part
+from elucidiff.suggest import names_in, suggestion
 
 Array = npt.NDArray[np.float64]
 
-NAME = "churn-heat-map"
 SYMBOLS: Mapping[str, str] = {
     "churn": r"$S_{\mathrm{churn}}$",
     "churn_sigma_min": r"$S_{\mathrm{tmin}}$",
@@ -199,3 +201,29 @@ def best_place(cells: Array, lower: bool) -> tuple[int, int]:
 def _colours(lower: bool) -> Colormap:
     """Bright is good."""
     return matplotlib.colormaps["viridis_r" if lower else "viridis"]
+
+
+@part("figure", "churn_heat_map")
+@dataclass(frozen=True)
+class ChurnHeatMap(ResultsFigure):
+    """The best value for each pair of settings of churn, as a search or a grid found them."""
+
+    summary: ClassVar[str] = "settings of churn, from `elucidiff search` or a grid"
+    alternative: ClassVar[str] = "Maps of quality over pairs of settings"
+    experiments: ClassVar[tuple[str, ...]] = ("search",)
+    explanation: ClassVar[str] = """
+        Each cell of the maps is the best that was reached with its two settings, whatever the others, and the framed
+        one the best of all; nothing was tried in grey ones.
+        """
+
+    axes: str | None = None
+    """Two columns, with a comma between them, such as churn,churn_sigma_min; all pairs with S_churn by default."""
+
+    def picture(self, rows: Sequence[Row]) -> Figure:
+        """See :func:`draw`."""
+        if self.axes is None:
+            return draw(rows, self.metric)
+        names = names_in(self.axes)
+        if len(names) != 2:
+            raise ValueError(f"--axes {self.axes} names {len(names)} columns: name two, with a comma between them")
+        return draw(rows, self.metric, (names[0], names[1]))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from elucidiff.design import schedules
 from elucidiff.evaluation.curvature import Paths, paths
-from elucidiff.figures.measured import MeasuredFigure, ProgressBar, Silent
+from elucidiff.figures.base import MeasuredFigure, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, INK, VERMILION, new_figure, quiet
 from elucidiff.parts import part
@@ -54,16 +54,6 @@ def numbers(panels: Mapping[str, Sequence[Paths]], command: str) -> Numbers:
     }
     turning = {title: [float(window.turning.mean()) for window in windows] for title, windows in panels.items()}
     return Numbers(NAME, command, {"titles": list(panels), "turning": turning}, arrays)
-
-
-def redraw(kept: Numbers) -> Figure:
-    """The figure from numbers that were kept."""
-
-    def paths(title: str, row: str) -> Paths:
-        found: dict[str, Any] = {entry.name: kept.arrays[f"{title}/{row}/{entry.name}"] for entry in fields(Paths)}
-        return Paths(**(found | {"extent": float(found["extent"])}))
-
-    return draw({title: [paths(title, row) for row in _ROWS] for title in kept.facts["titles"]})
 
 
 def _panel(axes: Axes, window: Paths) -> None:
@@ -126,12 +116,19 @@ class CurvatureFigure(MeasuredFigure):
 
     @classmethod
     def redraw(cls, kept: Numbers) -> Figure:
-        """See :func:`redraw`."""
-        return redraw(kept)
+        """The figure from numbers that were kept."""
+
+        def paths(title: str, row: str) -> Paths:
+            found: dict[str, Any] = {
+                entry.name: kept.arrays[f"{title}/{row}/{entry.name}"] for entry in fields(Paths)
+            }
+            return Paths(**(found | {"extent": float(found["extent"])}))
+
+        return draw({title: [paths(title, row) for row in _ROWS] for title in kept.facts["titles"]})
 
     @classmethod
     def explain(cls, kept: Numbers) -> str:
-        """What is to be seen."""
+        """A paragraph for a report."""
         turns = ", ".join(f"{whole[0]:.0f}° with {name}" for name, whole in kept.facts["turning"].items())
         return f"""
             Solutions of the probability-flow ODE for data on a line, over the density of the noisy data (Karras et

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
+from tyro.conf import Positional
 
+from elucidiff.figures.base import FigurePart
 from elucidiff.figures.style import INK, mosaic, new_figure, picture
+from elucidiff.parts import part
 from elucidiff.untrusted import read_json, reading
 
 
@@ -81,3 +84,24 @@ def _read(file: Path) -> npt.NDArray[np.uint8]:
     with Image.open(file) as image:
         pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+@part("figure", "grid")
+@dataclass(frozen=True)
+class GridFigure(FigurePart):
+    """The images of a sample folder in one figure."""
+
+    summary: ClassVar[str] = "the images of a sample folder"
+    alternative: ClassVar[str] = "Samples in a grid"
+
+    samples: Positional[Path]
+    """A folder that `elucidiff sample` wrote."""
+    columns: int | None = None
+    """Images in a row; by default about as many as there are rows."""
+
+    def draw(self) -> Figure:
+        """Read and draw."""
+        found = read_samples(self.samples)
+        columns = self.columns or max(1, round(len(found.images) ** 0.5))
+        title = f"{len(found.images)} samples, {found.nfe:g} network evaluations each"
+        return draw({title: found.images}, columns=columns)

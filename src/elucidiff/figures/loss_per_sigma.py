@@ -26,7 +26,7 @@ from elucidiff.evaluation.model_and_data import (
     training_part,
 )
 from elucidiff.evaluation.noise_use import training_objective
-from elucidiff.figures.measured import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
 from elucidiff.parts import part
@@ -86,12 +86,6 @@ def numbers(
     return Numbers(NAME, command, {"curves": list(loss)}, arrays)
 
 
-def redraw(kept: Numbers) -> Figure:
-    """The figure from numbers that were kept."""
-    loss = {name: kept.arrays[f"loss/{name}"] for name in kept.facts["curves"]}
-    return draw(kept.arrays["sigma"], loss, kept.arrays["density"])
-
-
 @part("figure", "loss_per_sigma")
 @dataclass(frozen=True)
 class LossPerSigmaFigure(OfModel):
@@ -143,12 +137,13 @@ class LossPerSigmaFigure(OfModel):
 
     @classmethod
     def redraw(cls, kept: Numbers) -> Figure:
-        """See :func:`redraw`."""
-        return redraw(kept)
+        """The figure from numbers that were kept."""
+        loss = {name: kept.arrays[f"loss/{name}"] for name in kept.facts["curves"]}
+        return draw(kept.arrays["sigma"], loss, kept.arrays["density"])
 
     @classmethod
     def explain(cls, kept: Numbers) -> str:
-        """What is to be seen."""
+        """A paragraph for a report."""
         return """
             The weighted loss at each noise level, over the noise levels that training draws (Karras et al. 2022,
             Fig. 5a). At very low noise nothing can be learned and at very high noise there is little to learn, so

@@ -24,13 +24,21 @@ _ABOUT = "about"
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a figure is drawn from.
+    """The numbers that a figure is drawn from.
 
     Attributes:
         figure: its name for ``elucidiff figure``.
         command: that made it.
         facts: what else its text and labels say; JSON-able.
         arrays: by name.
+
+    >>> import tempfile
+    >>> numbers = Numbers("squares", "by hand", {"unit": "cm"}, {"x": np.arange(3) ** 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read = read_numbers(numbers.save(f"{folder}/squares.npz"))
+    ...
+    >>> read.facts, read.arrays["x"].tolist()
+    ({'unit': 'cm'}, [0, 1, 4])
     """
 
     figure: str
@@ -52,11 +60,16 @@ class Numbers:
 
 
 def read_numbers(path: Path) -> Numbers:
-    """What :meth:`Numbers.save` wrote. Nothing in the file is executed.
+    """Read what :meth:`Numbers.save` wrote. Nothing in the file is executed.
 
     Raises:
         ValueError: it is something else, or damaged.
         OSError: it cannot be read.
+
+    >>> read_numbers(Path("nothing.npz"))
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: ...
     """
     with reading(path, "holds no numbers of a figure: name a .npz file that `elucidiff figure` wrote"):
         arrays = read_arrays(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,11 +12,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from elucidiff import parts
 from elucidiff.evaluation.results import Row
+from elucidiff.figures.base import ResultsFigure
 from elucidiff.figures.direct_labels import End, label_ends, text_width
 from elucidiff.figures.results_table import Point, metric_of, metric_title, points
 from elucidiff.figures.style import INK, LINES, PALETTE, new_figure, quiet
+from elucidiff.parts import part
 
-NAME = "quality-against-nfe"
 # Inches: the axes, and what is left, right, below and above of them beside the names, and after a long title.
 _PLOT, _LEFT, _HEIGHT, _RIGHT, _GAP = 3.5, 0.85, 3.7, 0.45, 0.2
 _BOTTOM, _TOP = 0.62, 0.42
@@ -153,3 +156,22 @@ def _apart(budgets: Sequence[int]) -> list[int]:
         if budget >= kept[-1] * least:
             kept.append(budget)
     return kept
+
+
+@part("figure", "quality_against_nfe")
+@dataclass(frozen=True)
+class QualityAgainstNfe(ResultsFigure):
+    """Quality against network evaluations, deterministic and stochastic samplers apart (Karras et al. 2022, Figs. 2
+    and 4)."""
+
+    summary: ClassVar[str] = "curves from `elucidiff curve` (Figs. 2 and 4)"
+    alternative: ClassVar[str] = "Quality against network evaluations"
+    experiments: ClassVar[tuple[str, ...]] = ("curve",)
+    explanation: ClassVar[str] = """
+        Each curve is one way to sample, named at its end, at several numbers of network evaluations (Karras et al.
+        2022, Figs. 2 and 4); samplers that add noise have a panel of their own.
+        """
+
+    def picture(self, rows: Sequence[Row]) -> Figure:
+        """See :func:`draw`."""
+        return draw(rows, self.metric)

@@ -14,7 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
 from elucidiff.evaluation.repeated_churn import LOOKS, Array, ChurnTrace
 from elucidiff.evaluation.repeated_churn import repeated_churn as measure_churn
-from elucidiff.figures.measured import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import INK, LINES, PALETTE, mosaic, new_figure, picture, pixels, quiet
 from elucidiff.parts import part
@@ -91,22 +91,6 @@ def numbers(traces: Mapping[str, ChurnTrace], between: tuple[float, float], comm
     return Numbers(NAME, command, {"denoisers": list(traces), "between": list(between)}, arrays)
 
 
-def redraw(kept: Numbers) -> Figure:
-    """The figure from numbers that were kept."""
-
-    def trace(name: str) -> ChurnTrace:
-        return ChurnTrace(
-            tuple(int(cycle) for cycle in kept.arrays[f"{name}/cycles"]),
-            kept.arrays[f"{name}/images"].astype(np.float64),
-            kept.arrays[f"{name}/contrast"],
-            kept.arrays.get(f"{name}/saturation"),
-            kept.arrays[f"{name}/detail"],
-        )
-
-    low, high = kept.facts["between"]
-    return draw({name: trace(name) for name in kept.facts["denoisers"]}, (float(low), float(high)))
-
-
 def _curves(axes: Axes, measures: Mapping[str, Array], cycles: Sequence[int]) -> None:
     """The mean over images of a measure ``(K, B)`` by denoiser, relative to the start, with its standard error."""
     for colour, line, (name, values) in zip(PALETTE, LINES, measures.items(), strict=False):
@@ -175,12 +159,23 @@ class RepeatedChurnFigure(OfModel):
 
     @classmethod
     def redraw(cls, kept: Numbers) -> Figure:
-        """See :func:`redraw`."""
-        return redraw(kept)
+        """The figure from numbers that were kept."""
+
+        def trace(name: str) -> ChurnTrace:
+            return ChurnTrace(
+                tuple(int(cycle) for cycle in kept.arrays[f"{name}/cycles"]),
+                kept.arrays[f"{name}/images"].astype(np.float64),
+                kept.arrays[f"{name}/contrast"],
+                kept.arrays.get(f"{name}/saturation"),
+                kept.arrays[f"{name}/detail"],
+            )
+
+        low, high = kept.facts["between"]
+        return draw({name: trace(name) for name in kept.facts["denoisers"]}, (float(low), float(high)))
 
     @classmethod
     def explain(cls, kept: Numbers) -> str:
-        """What is to be seen."""
+        """A paragraph for a report."""
         low, high = kept.facts["between"]
         return f"""
             Images after ever more rounds of noise up to sigma = {high:g} and denoising down to {low:g} (Karras et

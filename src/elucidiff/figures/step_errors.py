@@ -18,7 +18,7 @@ from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.step_errors import RHOS, Array, StepErrors
 from elucidiff.evaluation.step_errors import step_errors as measure_steps
-from elucidiff.figures.measured import MeasuredFigure, ProgressBar, Silent
+from elucidiff.figures.base import MeasuredFigure, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import BLUE, GREY, INK, LINES, VERMILION, new_figure, quiet
 from elucidiff.parts import part
@@ -74,11 +74,6 @@ def draw(errors: StepErrors) -> Figure:
 def numbers(errors: StepErrors, command: str) -> Numbers:
     """The same as numbers to keep."""
     return Numbers(NAME, command, {"most_even": errors.most_even, "best": errors.best}, asdict(errors))
-
-
-def redraw(kept: Numbers) -> Figure:
-    """The figure from numbers that were kept."""
-    return draw(StepErrors(**kept.arrays))
 
 
 def _rho_axis(axes: Axes, rho: Array) -> None:
@@ -140,12 +135,12 @@ class StepErrorsFigure(MeasuredFigure):
 
     @classmethod
     def redraw(cls, kept: Numbers) -> Figure:
-        """See :func:`redraw`."""
-        return redraw(kept)
+        """The figure from numbers that were kept."""
+        return draw(StepErrors(**kept.arrays))
 
     @classmethod
     def explain(cls, kept: Numbers) -> str:
-        """What is to be seen."""
+        """A paragraph for a report."""
         return f"""
             Single Heun steps from the exact solution, by noise level and by the exponent rho of the steps, and what
             their errors add up to (Karras et al. 2022, Fig. 13). The theory asks for steps that err alike, with rho

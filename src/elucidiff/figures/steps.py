@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
+from elucidiff.design.steps import Karras
+from elucidiff.figures.base import FigurePart
 from elucidiff.figures.style import GREY, PALETTE, new_figure, quiet
+from elucidiff.parts import part
+from elucidiff.sampling import table
+from elucidiff.sampling.sampler import parse_choice
 
 
 def draw(sigmas: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
@@ -53,3 +60,26 @@ def draw(sigmas: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
     if len(sigmas) > 1:
         levels.legend(frameon=False, fontsize=9, labelcolor=GREY)
     return figure
+
+
+@part("figure", "steps")
+@dataclass(frozen=True)
+class StepsFigure(FigurePart):
+    """Where samplers spend their steps: the four columns of Table 1, or any others."""
+
+    summary: ClassVar[str] = "where samplers spend their steps"
+    alternative: ClassVar[str] = "Noise levels by step, and the factor that each step removes"
+
+    n: int = 18
+    """Number of steps, of those that do not say theirs."""
+    steps: tuple[str, ...] = ()
+    """Compare these instead of the columns of the table, such as karras:rho=3 karras:rho=7 log_uniform."""
+
+    def draw(self) -> Figure:
+        """Compute and draw."""
+        if self.steps:
+            levels = {text: parse_choice("steps", text, Karras(self.n)).within() for text in self.steps}
+        else:
+            titles = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM + DDIM", "edm": "EDM"}
+            levels = {titles[name]: design.steps(self.n) for name, design in table.NAMES.items()}
+        return draw({name: sigmas.numpy() for name, sigmas in levels.items()})

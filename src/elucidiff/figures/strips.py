@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
 from elucidiff.evaluation.strips import strips as measure_strips
-from elucidiff.figures.measured import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, INK, level_text, new_figure, picture, pixels
 from elucidiff.parts import part
@@ -97,18 +97,6 @@ def numbers(
     return Numbers(NAME, command, {"denoisers": list(denoised), "sigma_data": sigma_data}, arrays)
 
 
-def redraw(kept: Numbers) -> Figure:
-    """The figure from numbers that were kept."""
-    names, arrays = kept.facts["denoisers"], kept.arrays
-    return draw(
-        arrays["sigmas"],
-        arrays["noisy"].astype(np.float64),
-        {name: arrays[f"denoised/{name}"].astype(np.float64) for name in names},
-        {name: arrays[f"rms/{name}"] for name in names},
-        sigma_data=float(kept.facts["sigma_data"]),
-    )
-
-
 def _error_text(error: float) -> str:
     return f"{error:.2g}" if error >= 0.0005 else "0"
 
@@ -154,12 +142,19 @@ class StripsFigure(OfModel):
 
     @classmethod
     def redraw(cls, kept: Numbers) -> Figure:
-        """See :func:`redraw`."""
-        return redraw(kept)
+        """The figure from numbers that were kept."""
+        names, arrays = kept.facts["denoisers"], kept.arrays
+        return draw(
+            arrays["sigmas"],
+            arrays["noisy"].astype(np.float64),
+            {name: arrays[f"denoised/{name}"].astype(np.float64) for name in names},
+            {name: arrays[f"rms/{name}"] for name in names},
+            sigma_data=float(kept.facts["sigma_data"]),
+        )
 
     @classmethod
     def explain(cls, kept: Numbers) -> str:
-        """What is to be seen."""
+        """A paragraph for a report."""
         return """
             Noisy images, what the exact denoiser of the training data makes of them, and what the network does
             (Karras et al. 2022, Fig. 1). At high noise both answer with the mean of what is possible; at low noise

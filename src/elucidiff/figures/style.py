@@ -96,7 +96,15 @@ def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: i
 
 
 def save(figure: Figure, path: str | os.PathLike[str], formats: Iterable[str] = ("png", "svg")) -> list[Path]:
-    """Write ``figure`` beside ``path`` once per format (``path``'s own suffix is replaced); returns the files."""
+    """Write ``figure`` beside ``path`` once per format (``path``'s own suffix is replaced); returns the files.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = save(new_figure(2.0, 1.0), f"{folder}/empty.png")
+    ...
+    >>> [file.name for file in files]
+    ['empty.png', 'empty.svg']
+    """
     return [write_whole(Path(path).with_suffix(f".{kind}"), encoded(figure, kind)) for kind in formats]
 
 

@@ -1,8 +1,9 @@
 """Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
 
 from elucidiff.evaluation.quality.evaluator import Evaluator
-from elucidiff.evaluation.quality.extractors import Extractor, open_extractor
+from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, open_extractor
 from elucidiff.evaluation.quality.features import BlockStore, OfDataset, describe
+from elucidiff.evaluation.quality.metrics import Metric
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name, principal_components
 from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
@@ -13,7 +14,9 @@ __all__ = [
     "BlockStore",
     "Evaluator",
     "Extractor",
+    "FeatureExtractor",
     "Measured",
+    "Metric",
     "OfDataset",
     "OfModel",
     "Quality",

@@ -87,10 +87,9 @@ class FeatureExtractor(ABC):
 
     >>> from dataclasses import dataclass
     >>> import elucidiff as ed
-    >>> from elucidiff.evaluation.quality.extractors import FeatureExtractor
     >>> @ed.part("feature extractor", "colours_example")
     ... @dataclass(frozen=True)
-    ... class Colours(FeatureExtractor):
+    ... class Colours(ed.evaluation.FeatureExtractor):
     ...     dim = 3
     ...     def features(self, images):
     ...         return images.double().flatten(2).mean(2).numpy()

@@ -36,10 +36,9 @@ class Metric(ABC):
 
     >>> from dataclasses import dataclass
     >>> import elucidiff as ed
-    >>> from elucidiff.evaluation.quality.metrics import Metric
     >>> @ed.part("metric", "mean_distance_example")
     ... @dataclass(frozen=True)
-    ... class MeanDistance(Metric):
+    ... class MeanDistance(ed.evaluation.Metric):
     ...     def value(self, features, reference):
     ...         return float(abs(features.mean(0) - reference.gaussian.mean).max())
     >>> MeanDistance().lower_is_better

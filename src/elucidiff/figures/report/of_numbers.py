@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elucidiff.figures.measured import figure_of, redraw
+from elucidiff.figures.base import figure_of, redraw
 from elucidiff.figures.numbers import read_numbers
 from elucidiff.figures.page import Picture, Section
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from elucidiff.evaluation.ablation.tables import Column, resolution_of
 from elucidiff.evaluation.ablation.tables import Table as Measurements
 from elucidiff.evaluation.results import Row, read_results
-from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
+from elucidiff.figures import churn_heat_map
+from elucidiff.figures.base import figure_for
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.results_table import metric_title, points
 
@@ -51,39 +52,26 @@ def _section(place: Path, name: str, experiment: str, metric: str, rows: Sequenc
     title = f"{_TITLES.get(experiment, experiment)}: {called}{name}"
     if experiment == "search":
         return _search(place, title, metric, rows)
-    curve = experiment == "curve"
-    kind, draw = (
-        (quality_against_nfe.NAME, quality_against_nfe.draw) if curve else (ablation_bars.NAME, ablation_bars.draw)
-    )
-    alternative = "Quality against network evaluations" if curve else "Bars of an ablation with error bars"
+    name, figure = figure_for(experiment)
     return Section(
         title,
-        f"{_CURVE if curve else _BARS} {_spread(rows)}",
-        Picture.of(draw(rows, metric), alternative),
+        f"{figure.explanation} {_errors(rows)}",
+        Picture.of(figure(place, metric).picture(rows), figure.alternative),
         _table(rows, metric),
-        shlex.join(["elucidiff", "figure", kind, str(place), "--metric", metric]),
+        shlex.join(["elucidiff", "figure", name, str(place), "--metric", metric]),
     )
 
 
-_CURVE = """
-    Each curve is one way to sample, named at its end, at several numbers of network evaluations (Karras et al. 2022,
-    Figs. 2 and 4); samplers that add noise have a panel of their own.
-    """
-_BARS = """
-    Each bar is one configuration, from 0, with the best dark.
-    """
-
-
-def _spread(rows: Sequence[Row]) -> str:
-    """What the error bars are, and of how many images."""
+def _errors(rows: Sequence[Row]) -> str:
+    """A sentence on the error bars, and of how many images they are."""
     seeds = len({row.seed for row in rows})
     images = sorted({row.images for row in rows if row.images is not None})
     of = f" of {images[0]:,} images each" if len(images) == 1 else ""
     if seeds == 1:
         return f"There is one block of seeds{of}, so nothing is known of chance."
     return (
-        f"Error bars are standard errors over {seeds} blocks of seeds{of}; ≈ marks what a paired t-test (5%) cannot "
-        "tell from the best."
+        f"Error bars are standard errors over {seeds} blocks of seeds{of}; ≈ marks what is not significantly "
+        "worse than the best (paired t-test, 5%)."
     )
 
 
@@ -100,15 +88,12 @@ def _search(place: Path, title: str, metric: str, rows: Sequence[Row]) -> Sectio
         beside the sampler of before, which tells luck from improvement.
         """
     if figure is not None:
-        text += """
-            Each cell of the maps is the best that was reached with its two settings, whatever the others, and the
-            framed one the best of all; nothing was tried in grey ones.
-            """
-    words = ["elucidiff", "figure", churn_heat_map.NAME, str(place), "--metric", metric]
+        text += churn_heat_map.ChurnHeatMap.explanation
+    words = ["elucidiff", "figure", "churn-heat-map", str(place), "--metric", metric]
     return Section(
         title,
         text,
-        None if figure is None else Picture.of(figure, "Maps of quality over pairs of settings"),
+        None if figure is None else Picture.of(figure, churn_heat_map.ChurnHeatMap.alternative),
         _trials(rows, trials),
         shlex.join(words) if figure is not None else "",
     )

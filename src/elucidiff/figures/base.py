@@ -1,0 +1,229 @@
+"""A figure as a part, so that a new one is one file: measured and drawn, or drawn from a table of results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
+
+from matplotlib.figure import Figure
+from tyro.conf import Positional
+
+from elucidiff import parts
+from elucidiff.evaluation.results import Row, read_results
+from elucidiff.figures.numbers import Numbers
+from elucidiff.suggest import suggestion
+
+
+class Bar(Protocol):
+    """A progress bar, as a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def reach(self, done: float) -> None:
+        """So much is done."""
+
+
+class ProgressBar(Protocol):
+    """Makes a bar: what is done, how many units there are, and their name."""
+
+    def __call__(self, what: str, total: float, unit: str, /) -> Bar: ...
+
+
+class Silent:
+    """A bar that shows nothing."""
+
+    def __init__(self, what: str, total: float, unit: str, /) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def reach(self, done: float) -> None:
+        """See :class:`Bar`."""
+
+
+@dataclass(frozen=True)
+class FigurePart(ABC):
+    """A figure: its fields are flags of ``elucidiff figure``, which adds where to write it.
+
+    Those that are measured first are a :class:`MeasuredFigure`, those of a table of results a :class:`ResultsFigure`;
+    the others overwrite :meth:`draw`.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.find("figure", "steps")(n=4).draw().axes[0].get_yscale()
+    'log'
+    """
+
+    summary: ClassVar[str] = ""
+    """Its contents, in a few words."""
+    title: ClassVar[str] = ""
+    """Its title in a report."""
+    alternative: ClassVar[str] = ""
+    """A description for those who cannot see it."""
+
+    @abstractmethod
+    def draw(self) -> Figure:
+        """Do the work, and draw.
+
+        Raises:
+            ValueError: a setting is out of range, or there is nothing to draw.
+            OSError: a file cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class MeasuredFigure(FigurePart):
+    """A figure whose numbers are measured first, and kept beside the picture, so that it can be drawn again.
+
+    :meth:`measure` leaves all that :meth:`redraw` needs in :class:`.Numbers`.
+
+    >>> import elucidiff as ed
+    >>> figure = ed.parts.find("figure", "curvature")(means=(0.0,), std=0.5)
+    >>> numbers = figure.measure("from Python")
+    >>> sorted(numbers.facts["turning"])
+    ['EDM', 'VE', 'VP']
+    """
+
+    @abstractmethod
+    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+        """Do the work.
+
+        Args:
+            command: to be kept with the numbers.
+            progress: shows how far it has come, if it takes long.
+        """
+
+    @classmethod
+    @abstractmethod
+    def redraw(cls, kept: Numbers) -> Figure:
+        """The picture of what :meth:`measure` left; KeyError and the like if something is missing."""
+
+    def draw(self) -> Figure:
+        """Measure and draw."""
+        return type(self).redraw(self.measure(""))
+
+    @classmethod
+    def explain(cls, kept: Numbers) -> str:
+        """A paragraph on what is to be seen, for a report."""
+        return cls.summary
+
+
+@dataclass(frozen=True)
+class ResultsFigure(FigurePart):
+    """A figure of a table of results, as ``elucidiff curve``, ``ablate`` and ``search`` write them.
+
+    >>> import elucidiff as ed
+    >>> ed.parts.find("figure", "quality_against_nfe").experiments
+    ('curve',)
+    """
+
+    experiments: ClassVar[tuple[str, ...]] = ()
+    """The experiments whose tables a report shows with it."""
+    explanation: ClassVar[str] = ""
+    """A sentence on what is to be seen, for a report."""
+
+    table: Positional[Path]
+    """A folder with results.csv, as `elucidiff curve`, `ablate` and `search` write it; or the file itself, .csv or
+    .parquet."""
+    metric: str | None = None
+    """A metric, such as fid or truncation_error; the first in the table by default."""
+    only: str | None = None
+    """Some of the configurations, by name, with semicolons between them."""
+
+    @abstractmethod
+    def picture(self, rows: Sequence[Row]) -> Figure:
+        """The figure of these rows.
+
+        Raises:
+            ValueError: there is nothing in them to draw, or they cannot be compared.
+        """
+
+    def draw(self) -> Figure:
+        """Read and draw."""
+        return self.picture(self.rows())
+
+    def rows(self) -> list[Row]:
+        """The rows that were asked for."""
+        found = read_results(self.table)
+        if self.only is None:
+            return found
+        known = list(dict.fromkeys(row.configuration for row in found))
+        names = [name.strip() for name in self.only.split(";") if name.strip()]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"--only: there is no configuration {name!r}; {suggestion(name, known)}")
+        return [row for row in found if row.configuration in names]
+
+
+@dataclass(frozen=True)
+class OfModel(MeasuredFigure):
+    """A figure of a model and its data."""
+
+    model: Positional[Path]
+    """A model folder."""
+    data: Positional[str | None] = None
+    """Name or path of a data set. Left out: what the model was trained on."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    batch_size: int = 16
+    """Images in one call of the network."""
+
+
+def figures() -> dict[str, type[FigurePart]]:
+    """All figures, plugins' included, by the name that the command line has for them."""
+    return {name.replace("_", "-"): cls for name, cls in parts.parts_of("figure").items()}
+
+
+def figure_for(experiment: str) -> tuple[str, type[ResultsFigure]]:
+    """The figure with which a report shows the results of an experiment, and its name; bars if none asks for it."""
+    known = {name: cls for name, cls in figures().items() if issubclass(cls, ResultsFigure)}
+    return next(
+        ((name, cls) for name, cls in known.items() if experiment in cls.experiments),
+        ("ablation-bars", known["ablation-bars"]),
+    )
+
+
+def figure_of(kept: Numbers) -> type[MeasuredFigure]:
+    """The figure that these are the numbers of.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    known = {name: cls for name, cls in figures().items() if issubclass(cls, MeasuredFigure)}
+    if kept.figure not in known:
+        raise ValueError(
+            f"the numbers are of a figure {kept.figure!r}; {suggestion(kept.figure, known)} "
+            "(one of your own needs its module: --plugin MODULE)"
+        )
+    return known[kept.figure]
+
+
+def redraw(kept: Numbers) -> Figure:
+    """The figure that these are the numbers of.
+
+    Raises:
+        ValueError: it is unknown, or numbers are missing or damaged.
+
+    >>> import elucidiff as ed
+    >>> numbers = ed.parts.find("figure", "curvature")().measure("from Python")
+    >>> len(ed.figures.redraw(numbers).axes)  # two windows for each of VP, VE and EDM
+    6
+    """
+    figure = figure_of(kept)
+    try:
+        return figure.redraw(kept)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"numbers of the figure {kept.figure} are missing or damaged: {error}") from None

@@ -170,7 +170,7 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "format",
             "in what other people's models are kept",
-            "elucidiff.interop.opening:Format",
+            "elucidiff.denoisers.opening:Format",
             "elucidiff.interop",
         ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),

@@ -17,6 +17,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from elucidiff.untrusted import printable
 
@@ -32,7 +33,7 @@ def use_plugins(modules: Sequence[str]) -> None:
     """
     named = [_absolute(name) for name in modules]
     for name in named:
-        _import(name)
+        imported(name)
     known = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     if named:
         os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *named]))
@@ -46,8 +47,29 @@ def load_plugins() -> None:
     """
     for name in os.environ.get(VARIABLE, "").split(os.pathsep):
         if name:
-            _import(_absolute(name))
+            imported(name)
     _load_installed()
+
+
+def imported(name: str) -> ModuleType:
+    """The module that the user names, imported once: ``package.module``, or the path of a ``.py`` file.
+
+    Raises:
+        ValueError: it cannot be imported; the message says why, in one line.
+    """
+    return _import(_absolute(name))
+
+
+def named_by_user(name: str) -> ModuleType | None:
+    """The plugin of this name, or the file of this stem, if the user named it; None if not.
+
+    What a file says it needs is looked for here, so that no file has anything imported.
+
+    Raises:
+        ValueError: a plugin that the user named cannot be imported.
+    """
+    load_plugins()
+    return next((module for each, module in _NAMED.items() if name in (each, Path(each).stem)), None)
 
 
 def _absolute(name: str) -> str:
@@ -60,14 +82,17 @@ def _load_installed() -> None:
         _import(entry.module)
 
 
+_NAMED: dict[str, ModuleType] = {}
+
+
 @functools.cache
-def _import(name: str) -> None:
+def _import(name: str) -> ModuleType:
     try:
         if name.endswith(".py"):
-            _import_file(Path(name))
+            module = _import_file(Path(name))
         else:
             _look_in(os.getcwd())
-            importlib.import_module(name)
+            module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         if (
             isinstance(error, ModuleNotFoundError)
@@ -81,9 +106,11 @@ def _import(name: str) -> None:
         raise ValueError(
             f"the plugin {printable(name)} cannot be imported: {type(error).__name__}: {text}"
         ) from error
+    _NAMED[name] = module
+    return module
 
 
-def _import_file(file: Path) -> None:
+def _import_file(file: Path) -> ModuleType:
     """Import a file as the module of its name, so that other processes find what they are sent of it.
 
     Where Python knows another module of that name, such as ``random``, it gets a name of its own.
@@ -95,8 +122,7 @@ def _import_file(file: Path) -> None:
     with contextlib.suppress(ImportError, ValueError, AttributeError):
         found = importlib.util.find_spec(file.stem)
     if found is not None and found.origin is not None and Path(found.origin).resolve() == file:
-        importlib.import_module(file.stem)
-        return
+        return importlib.import_module(file.stem)
     name = f"{file.stem}_{zlib.crc32(os.fsencode(file)):08x}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -108,6 +134,7 @@ def _import_file(file: Path) -> None:
     except BaseException:
         sys.modules.pop(name, None)
         raise
+    return module
 
 
 def _look_in(folder: str) -> None:

@@ -322,7 +322,7 @@ def test_a_verb_runs(model: Path, run: Run) -> None:
     assert run("range", model, "--digits", "2", "--plugin", "my_verb.py") == "0 to inf\n"
     assert "range " in run("--help", "--plugin", "my_verb.py")
     assert "Digits to print." in run("range", "--help", "--plugin", "my_verb.py")
-    assert "there is no model folder" in run("range", "none", "--plugin", "my_verb.py", code=2)
+    assert "there is no model folder or file" in run("range", "none", "--plugin", "my_verb.py", code=2)
     forget("my_verb.py")
     assert "--plugin MODULE" in run("range", model, code=2)
 

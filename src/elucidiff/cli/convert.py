@@ -11,9 +11,7 @@ import tyro
 import elucidiff
 from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
-from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.output_folder import check_empty
-from elucidiff.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,6 @@ def run(arguments: Sequence[str]) -> int:
     if not options.overwrite:
         check_empty(options.out)
     model = elucidiff.load(options.source)
-    if not isinstance(model, Denoiser) and "arguments" not in model.facts.get("home", {}):
-        raise ValueError(
-            f"{printable(str(options.source))} is read by an adapter ({type(model).__name__}), which a model folder "
-            "cannot hold yet: open it with elucidiff.load each time"
-        )
     interop.save(model, options.out)
     print(options.out)
     return 0

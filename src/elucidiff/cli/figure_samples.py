@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 import elucidiff
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.scaling import is_picture
+from elucidiff.denoisers.opening import load_guide
 from elucidiff.devices import choose_device
 from elucidiff.figures import trajectory
-from elucidiff.interop.opening import load_guide
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.seeds import parse_seeds
 
@@ -43,7 +43,7 @@ class Trajectory:
         if sampler.solver.adaptive:
             raise ValueError("a trajectory has the same steps for all samples: choose a --solver of fixed steps")
         device = choose_device(self.device)
-        denoiser = elucidiff.load(self.model).eval().to(device)
+        denoiser = elucidiff.load(self.model, device)
         if not is_picture(denoiser.sample_shape):
             raise ValueError(f"{self.model} makes samples of shape {denoiser.sample_shape}, which are no pictures")
         taken: list[Step] = []

@@ -16,10 +16,10 @@ from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.inputs import read_given
 from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device, widest_type
-from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_error, stops
 from elucidiff.sampling.label_choice import labels_or_uniform
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.batch_size < 1:
         raise ValueError(f"--batch-size is {options.batch_size}, but must be at least 1")
     device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model).eval().to(device)
+    denoiser = elucidiff.load(options.model, device)
     if not options.overwrite:
         check_empty(options.out)
     way = (
@@ -129,7 +129,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
+def _between_seeds(options: Options, denoiser: DenoiserModule, device: torch.device) -> _Way:
     assert options.seeds is not None
     seeds = list(parse_seeds(options.seeds))
     places = stops(len(seeds), options.frames)
@@ -163,7 +163,7 @@ def _between_seeds(options: Options, denoiser: Denoiser, device: torch.device) -
     return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
 
 
-def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device) -> _Way:
+def _between_pictures(options: Options, denoiser: DenoiserModule, device: torch.device) -> _Way:
     usual = Sampler(Karras(64, *range_of(denoiser)), solver=RK45(1e-5, 1e-5))
     sampler = options.sampling.chosen(options.model, usual)
     check_follows_ode(sampler, options.sampling)
@@ -201,7 +201,7 @@ def _between_pictures(options: Options, denoiser: Denoiser, device: torch.device
     return _Way(frames.cpu(), [str(file) for file in options.images], places, labels, facts)
 
 
-def _asked(options: Options, denoiser: Denoiser, keys: int) -> Tensor | Literal["uniform"] | None:
+def _asked(options: Options, denoiser: DenoiserModule, keys: int) -> Tensor | Literal["uniform"] | None:
     """The rows of ``--labels``, (1, label_dim) or (K, label_dim), or how seeds are to draw theirs."""
     asked = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
     if not isinstance(asked, Tensor):
@@ -212,5 +212,5 @@ def _asked(options: Options, denoiser: Denoiser, keys: int) -> Tensor | Literal[
     return rows
 
 
-def _span(denoiser: Denoiser) -> str:
+def _span(denoiser: DenoiserModule) -> str:
     return "in [-1, 1]" if makes_pictures(denoiser) else "in the units of the training data"

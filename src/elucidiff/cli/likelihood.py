@@ -22,11 +22,11 @@ from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.opening import checksum
 from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
-from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.output_folder import file_held
 from elucidiff.sampling.label_choice import labels_asked_for
@@ -81,7 +81,7 @@ class Options:
     rk45:rtol=1e-4,atol=1e-4, from 0.002 to 80, or 0.004 to 160 times the spread of data that are not 8-bit; fixed
     steps, such as those of heun, are 64. Noise and guidance have no place here."""
 
-    def choices(self, denoiser: Denoiser) -> Likelihood:
+    def choices(self, denoiser: DenoiserModule) -> Likelihood:
         """The choices that were made, and defaults for the others.
 
         Raises:
@@ -111,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.images < 1:
         raise ValueError(f"--images is {options.images}, but must be at least 1")
     device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model).eval().to(device)
+    denoiser = elucidiff.load(options.model, device)
     choices = options.choices(denoiser)
     choices.sigmas(denoiser)  # refuses a range that the model does not know
     dataset = _checked(data.open(options.data), denoiser, options)
@@ -138,13 +138,13 @@ def _measure(
     options: Options,
     choices: Likelihood,
     facts: dict[str, Any],
-    denoiser: Denoiser,
+    denoiser: DenoiserModule,
     dataset: Dataset,
     images: Tensor,
     labels: Tensor | None,
 ) -> int:
     """Measure what is not there yet, tell all, and return the exit code."""
-    device = next(denoiser.parameters()).device
+    device = denoiser.device
     done = [] if options.overwrite else read_record(options.out, facts)
     known = {each.image for each in done}
     todo = [k for k, image in enumerate(images.tolist()) if image not in known]
@@ -164,7 +164,7 @@ def _measure(
     return 0
 
 
-def _checked(dataset: Dataset, denoiser: Denoiser, options: Options) -> Dataset:
+def _checked(dataset: Dataset, denoiser: DenoiserModule, options: Options) -> Dataset:
     if dataset.shape != denoiser.sample_shape:
         raise ValueError(
             f"the images of {options.data} have shape {dataset.shape}, but {options.model} knows samples of shape "
@@ -173,7 +173,7 @@ def _checked(dataset: Dataset, denoiser: Denoiser, options: Options) -> Dataset:
     return dataset
 
 
-def _labels(options: Options, dataset: Dataset, denoiser: Denoiser, images: Tensor) -> Tensor | None:
+def _labels(options: Options, dataset: Dataset, denoiser: DenoiserModule, images: Tensor) -> Tensor | None:
     if options.labels is None:
         return labels_of(dataset, denoiser, images, options.data)
     asked = denoiser.known_labels.rows(labels_asked_for(options.labels, denoiser, any_class=True))

@@ -14,10 +14,9 @@ from elucidiff.data.inspecting import Report
 from elucidiff.data.inspection import Progress
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.design.objectives import EDM, Objective
 from elucidiff.design.training_noise import LogNormal
-from elucidiff.devices import choose_device
 from elucidiff.evaluation.noise_use import NoiseUse, noise_use, training_objective
 from elucidiff.figures import loss_per_sigma
 from elucidiff.figures.style import save
@@ -38,7 +37,7 @@ class ModelNoise:
         dataset: the data.
     """
 
-    denoiser: Denoiser
+    denoiser: DenoiserModule
     objective: Objective
     known: bool
     dataset: Dataset
@@ -51,7 +50,7 @@ class ModelNoise:
             OSError: the model cannot be read.
             ValueError: it is damaged, or made for other data.
         """
-        denoiser = elucidiff.load(path).eval().to(choose_device(device))
+        denoiser = elucidiff.load(path, device)
         if denoiser.sample_shape != dataset.shape:
             raise ValueError(
                 f"{path} makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
@@ -79,7 +78,7 @@ class ModelNoise:
         if self.denoiser.label_dim and self.dataset.classes is not None:
             point_classes = self.dataset.classes[torch.from_numpy(known)]
             labels = self.dataset.labels(torch.from_numpy(known)[chosen])
-        place = next(self.denoiser.parameters()).device
+        place = self.denoiser.device
         return noise_use(
             self.denoiser,
             points[chosen].to(place),

@@ -19,9 +19,9 @@ from elucidiff.cli.common.sample_folder import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.decoding import decode
 from elucidiff.data.npy import read_npy
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.devices import choose_device, widest_type
-from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
     sampler = options.sampling.chosen(options.model)
     device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model).eval().to(device)
+    denoiser = elucidiff.load(options.model, device)
     guide = None if options.sampling.guide is None else load_guide(options.sampling.guide, options.model, device)
     guided = sampler.guided(denoiser, guide)
     sampler.sigmas(guided)  # refuses noise levels that the model does not know
@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _known(options: Options, denoiser: Denoiser) -> tuple[Mask | AveragePool, Tensor, Tensor]:
+def _known(options: Options, denoiser: DenoiserModule) -> tuple[Mask | AveragePool, Tensor, Tensor]:
     """The measurement, what it gave (1, ...), and that as a sample that can be looked at (1, C, *spatial)."""
     shape = denoiser.sample_shape
     given = read_given(options.picture, denoiser)
@@ -169,7 +169,7 @@ def _to_paint(file: Path, sides: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _labels(options: Options, denoiser: Denoiser, seeds: int) -> Tensor | Literal["uniform"] | None:
+def _labels(options: Options, denoiser: DenoiserModule, seeds: int) -> Tensor | Literal["uniform"] | None:
     if options.labels is None:
         if denoiser.label_dim:
             raise ValueError(

@@ -16,10 +16,8 @@ import tyro
 
 import elucidiff
 from elucidiff.cli.common.dispatch import Actions
-from elucidiff.denoisers.base import DenoiserLike
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
-from elucidiff.interop.opening import checksum
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
+from elucidiff.denoisers.opening import checksum
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.output_folder import file_held
 from elucidiff.parts import summary
@@ -221,7 +219,7 @@ class Measure:
         return 0
 
     def _measure(
-        self, chosen: Sequence[NamedSampler], denoiser: Denoiser, model: str, seeds: SeedRanges, command: str
+        self, chosen: Sequence[NamedSampler], denoiser: DenoiserModule, model: str, seeds: SeedRanges, command: str
     ) -> None:
         """Measure, keep and tell, once all was found right."""
         solved: dict[Any, ExactSolutions] = {}
@@ -284,8 +282,8 @@ def _keep(model: Path, named: NamedSampler, measured: Measurement) -> None:
         print(f"{named.name}: not kept, since karras steps are as good")
 
 
-def _load(action: Optimise | Measure) -> Denoiser:
-    denoiser: Denoiser = elucidiff.load(action.model).eval().to(choose_device(action.device))
+def _load(action: Optimise | Measure) -> DenoiserModule:
+    denoiser: DenoiserModule = elucidiff.load(action.model, action.device)
     draw_labels_from(denoiser, action.labels, any_class=action.any_class)
     return denoiser
 

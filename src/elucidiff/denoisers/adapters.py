@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -340,7 +340,6 @@ class AdaptedDenoiser(DenoiserModule):
         self.clip = clip
         self.any_labels = any_labels
         self.sample_shape = tuple(sample_shape)
-        self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
         # The noise cannot be told from x where x is the noise, so there is nothing to learn from an epsilon there.
         self._endless = predicts not in ("epsilon", "score") and _reaches_infinity(time)
 
@@ -410,6 +409,21 @@ class AdaptedDenoiser(DenoiserModule):
         denoised, from_noise = self._denoised(x, sigma, s, output)
         return torch.where(sigma == 0, x, torch.where(noise_only, from_noise, denoised)), rest
 
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """D(x; sigma) if the network's output were 0, by the table above; not clipped."""
+        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=widest_type(x.device)).expand(len(x))
+        _, scale = self.time.at(exact)
+        levels = per_sample(exact.to(x.dtype), x)
+        noise_only, nothing = levels.isinf(), torch.zeros_like(x)
+        finite, s = torch.where(noise_only, 1.0, levels).to(x.dtype), per_sample(scale, x).to(x.dtype)
+        denoised, from_noise = self._denoised(x, finite, torch.where(noise_only, 1.0, s).to(x.dtype), nothing)
+        return torch.where(levels == 0, x, torch.where(noise_only, from_noise, denoised))
+
+    @property
+    def data_std(self) -> float | None:
+        """Standard deviation of the training data, by ``facts["data"]``, or what TrigFlow takes it for."""
+        return self.time.sigma_data if isinstance(self.time, TrigTime) else super().data_std
+
     @property
     def network_dtype(self) -> torch.dtype:
         """The floating type that the network sees."""
@@ -465,7 +479,6 @@ class InUnits(Wrapped):
     def __init__(self, denoiser: AdaptedDenoiser, factor: float, offset: float) -> None:
         super().__init__(denoiser)
         self.factor, self.offset = factor, offset
-        self.facts: dict[str, Any] = denoiser.facts
 
     @property
     def sigma_min(self) -> float:
@@ -483,19 +496,32 @@ class InUnits(Wrapped):
         std = super().data_std
         return None if std is None else self.factor * std
 
+    @property
+    def sigma_data(self) -> float:
+        """The standard deviation of data that D is made for, in these units; 0.5 where it does not say."""
+        return 0.5 if self.data_std is None else self.data_std
+
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """What D' would be if its network's output were 0."""
+        return self._here(x, sigma, self.denoiser.without_network)
+
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The noise level nearest to ``sigma`` that D supports."""
         return self.factor * super().round_sigma(as_tensor(sigma) / self.factor)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """D' as above; for the arguments see :meth:`.AdaptedDenoiser.forward`."""
+        given = () if labels is None else (labels,)
+        return self._here(x, sigma, lambda y, level: self.denoiser(y, level, *given))
+
+    def _here(self, x: Tensor, sigma: float | Tensor, there: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """A function of samples and noise levels in the units of D, asked in these."""
         level = torch.as_tensor(sigma)
         noise_only = per_sample(level.reshape(-1).to(x.device).isinf(), x)
         y = torch.where(noise_only, x, (x - self.offset) / self.factor)
-        given = () if labels is None else (labels,)
-        denoised = self.factor * self.denoiser(y, level / self.factor, *given) + self.offset
+        answer = self.factor * there(y, level / self.factor) + self.offset
         # Exactly x without noise, also where going to the other units and back rounds.
-        return torch.where(per_sample(level.reshape(-1).to(x.device), x) == 0, x, denoised)
+        return torch.where(per_sample(level.reshape(-1).to(x.device), x) == 0, x, answer)
 
 
 def _reaches_infinity(time: Time) -> bool:

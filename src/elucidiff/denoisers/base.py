@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.values import as_tensor
 from elucidiff.devices import onto
@@ -65,6 +65,17 @@ class AnyDenoiser(Protocol):
     def data_std(self) -> float | None:
         """Standard deviation of the training data; None if unknown."""
 
+    @property
+    def sigma_data(self) -> float:
+        """The standard deviation of data that it is made for: the paper's, 0.5, where it does not say."""
+
+    facts: dict[str, Any]
+    """What is known beyond its numbers, JSON-able: ``data``, what it was trained on, ``provenance``, how it came to
+    be, and ``home``, if it is of another library, where from."""
+
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """D(x; sigma) if the network's output were 0: c_skip(sigma) x in Karras et al. 2022, Eq. 7."""
+
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call at these noise levels, () or (B,): integers of that shape."""
 
@@ -100,6 +111,12 @@ class DenoiserModule(nn.Module):
     >>> ed.sample(Unit(), 16).shape
     torch.Size([16, 1, 4])
     """
+
+    facts: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = {"data": {}, "provenance": {}}
 
     @property
     def sigma_min(self) -> float:
@@ -152,8 +169,19 @@ class DenoiserModule(nn.Module):
 
     @property
     def data_std(self) -> float | None:
-        """See :attr:`AnyDenoiser.data_std`."""
-        return None
+        """See :attr:`AnyDenoiser.data_std`: by ``facts["data"]["sigma_data"]``."""
+        data = self.facts.get("data")
+        std = data.get("sigma_data") if isinstance(data, dict) else None
+        return std if isinstance(std, float) and 0 < std < math.inf else None
+
+    @property
+    def sigma_data(self) -> float:
+        """See :attr:`AnyDenoiser.sigma_data`."""
+        return 0.5 if self.data_std is None else self.data_std
+
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """0: nothing is known to pass a network by."""
+        return torch.zeros_like(x)
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """One of each sample."""
@@ -192,6 +220,7 @@ class Wrapped(DenoiserModule):
     def __init__(self, denoiser: DenoiserLike) -> None:
         super().__init__()
         self.denoiser = as_denoiser(denoiser)
+        self.facts = self.denoiser.facts
 
     @property
     def sigma_min(self) -> float:
@@ -232,6 +261,15 @@ class Wrapped(DenoiserModule):
         """Standard deviation of the training data of D."""
         return self.denoiser.data_std
 
+    @property
+    def sigma_data(self) -> float:
+        """The standard deviation of data that D is made for."""
+        return self.denoiser.sigma_data
+
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """What D would be if its network's output were 0."""
+        return self.denoiser.without_network(x, sigma)
+
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call of D."""
         return self.denoiser.evaluations(sigma)
@@ -270,6 +308,8 @@ class Described(DenoiserModule):
     def __init__(self, function: DenoiserLike | None) -> None:
         super().__init__()
         self.function = function
+        facts = self._stated("facts", None)
+        self.facts = facts if isinstance(facts, dict) else self.facts
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """What the function returns; it is given labels where there are some."""
@@ -305,7 +345,10 @@ class Described(DenoiserModule):
         dim, kind = self._stated("label_dim", None), self._stated("label_kind", None)
         if dim is None and kind in (None, "conditions"):
             return UNSTATED
-        return KnownLabels(int(dim or 0), kind or "classes", examples=self._stated("label_examples", None))
+        examples = self._stated("label_examples", None)
+        if kind in (None, "classes") and examples is None:
+            return labels_by_facts(self.facts.get("data"), int(dim or 0))
+        return KnownLabels(int(dim or 0), kind or "classes", examples=examples)
 
     @property
     def label_dropout(self) -> float | None:
@@ -322,8 +365,13 @@ class Described(DenoiserModule):
     @property
     def data_std(self) -> float | None:
         """That of the function, or None."""
-        std: float | None = self._stated("data_std", None)
+        std: float | None = self._stated("data_std", super().data_std)
         return std
+
+    @property
+    def sigma_data(self) -> float:
+        """That of the function, or the standard deviation of its data, or 0.5."""
+        return float(self._stated("sigma_data", super().sigma_data))
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """As the function counts them, or 1."""

@@ -64,7 +64,6 @@ class Denoiser(DenoiserModule):
         self.network = network
         self.preconditioning = preconditioning
         self.takes = Takes.of(network)
-        self.facts: dict[str, Any] = {"data": {}, "provenance": {}}
 
     @property
     def sigma_min(self) -> float:
@@ -153,6 +152,12 @@ class Denoiser(DenoiserModule):
             if isinstance(std, float) and 0 < std < math.inf:
                 return std
         return None
+
+    def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """c_skip(sigma) x; x itself without noise."""
+        levels = per_sample(noise_levels(sigma, x), x)
+        positive = torch.where(levels == 0, _SOME_LEVEL, levels).to(levels)
+        return torch.where(levels == 0, x, self.preconditioning.c_skip(positive) * x)
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The nearest noise level that the network was trained for, in the type of ``sigma``."""

@@ -12,7 +12,7 @@ from typing import Any
 from elucidiff import parts
 from elucidiff.denoisers.backends import Backend
 from elucidiff.denoisers.base import DenoiserLike
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.design.steps import Karras, Spaced
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation.cells import TRUNCATION
@@ -21,7 +21,6 @@ from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
 from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, not_for_ideal, open_model
 from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
-from elucidiff.interop.opening import checksum, load_guide
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.ranges import range_advice
 from elucidiff.sampling.sampler import KINDS, Sampler
@@ -303,9 +302,7 @@ def _configurations(
         raise ValueError("--guide does nothing with guidance 1: choose more, such as --guidance 2, or leave it out")
     for each in every:
         each.guided(studied.denoiser)  # refuses guidance that the model does not know
-    if isinstance(studied.denoiser, Denoiser) and (
-        advice := range_advice(base.sigmas(studied.denoiser), studied.denoiser)
-    ):
+    if advice := range_advice(base.sigmas(studied.denoiser), studied.denoiser):
         watch.note(f"warning: {advice}")
     return found, points
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,10 +16,9 @@ from elucidiff import data as data_sets
 from elucidiff.data import Dataset, to_unit
 from elucidiff.data.scaling import is_picture
 from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.labels import KnownLabels
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
 
 Part = Literal["auto", "held-out", "training", "all"]
 IDEAL, TRAINED = "exact denoiser", "trained network"
@@ -41,25 +39,25 @@ class Opened:
         labels: rows ``(B, label_dim)``, or None.
     """
 
-    denoiser: Denoiser
+    denoiser: DenoiserModule
     ideal: DataPosterior
     images: Tensor
     labels: Tensor | None
 
     @property
     def sigma_data(self) -> float:
-        """Standard deviation of the data, as the model was told."""
+        """Standard deviation of the data that the model is made for."""
         return self.denoiser.sigma_data
 
 
-def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[Denoiser, Dataset]:
+def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[DenoiserModule, Dataset]:
     """The model on its device, and the data set it was trained on or another one that fits.
 
     Raises:
         ValueError: nobody says what data there are, or they do not fit the model.
         OSError: something cannot be read.
     """
-    denoiser = elucidiff.load(model).eval().to(choose_device(device))
+    denoiser = elucidiff.load(model, device)
     name = data or data_name(denoiser)
     if name is None:
         raise ValueError(f"{model} does not tell what data it is of: name a data set after it")
@@ -92,7 +90,7 @@ def open_pictures(model: Path, data: str | None, device: str, part: Part, count:
     chosen = torch.from_numpy(evenly_spread(shown.numpy(), count))
     labels = labels_of(dataset, denoiser, chosen, dataset.name)
     classes = None if labels is None else labels_of(dataset, denoiser, known, dataset.name)
-    place = next(denoiser.parameters()).device
+    place = denoiser.device
     return Opened(
         denoiser,
         DataPosterior(to_unit(dataset.images(known)), classes).to(place),
@@ -101,7 +99,7 @@ def open_pictures(model: Path, data: str | None, device: str, part: Part, count:
     )
 
 
-def training_part(dataset: Dataset, denoiser: Denoiser) -> Tensor:
+def training_part(dataset: Dataset, denoiser: DenoiserModule) -> Tensor:
     """Places of the images that the model was trained on; of all, where it does not tell."""
     try:
         return part_of(dataset, denoiser, "training")[0]
@@ -109,23 +107,14 @@ def training_part(dataset: Dataset, denoiser: Denoiser) -> Tensor:
         return part_of(dataset, denoiser, "all")[0]
 
 
-def skip_alone(denoiser: Denoiser) -> Callable[..., Tensor]:
-    """The denoiser that the model's preconditioning makes of a network whose output is 0: c_skip(sigma) x."""
-
-    def skipped(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        return denoiser.preconditioning.c_skip(sigma) * x
-
-    return skipped
-
-
-def data_name(denoiser: Denoiser) -> str | None:
+def data_name(denoiser: DenoiserModule) -> str | None:
     """Name or path of the data set that a model was trained on; None if it does not tell."""
     facts = denoiser.facts.get("data")
     name = facts.get("name") if isinstance(facts, dict) else None
     return name if isinstance(name, str) else None
 
 
-def part_of(dataset: Dataset, denoiser: Denoiser, part: Part) -> tuple[Tensor, str]:
+def part_of(dataset: Dataset, denoiser: DenoiserModule, part: Part) -> tuple[Tensor, str]:
     """Which images, and what to call them.
 
     Args:
@@ -152,7 +141,7 @@ def part_of(dataset: Dataset, denoiser: Denoiser, part: Part) -> tuple[Tensor, s
     return wanted.nonzero().flatten(), "training images" if part == "training" else "held-out images"
 
 
-def labels_of(dataset: Dataset, denoiser: Denoiser, places: Tensor, name: str) -> Tensor | None:
+def labels_of(dataset: Dataset, denoiser: DenoiserModule, places: Tensor, name: str) -> Tensor | None:
     """The labels of images as the model takes them, (N, label_dim); None for a model without labels.
 
     Raises:
@@ -189,7 +178,7 @@ def places_of_classes(dataset: Dataset, known: KnownLabels) -> dict[int, int]:
     return found
 
 
-def _held_out(dataset: Dataset, denoiser: Denoiser) -> Tensor | None:
+def _held_out(dataset: Dataset, denoiser: DenoiserModule) -> Tensor | None:
     """What was held out in training, if this is what it was trained on; the draw is the same for every run."""
     trained_on = denoiser.facts.get("data")
     provenance = denoiser.facts.get("provenance")

@@ -22,7 +22,6 @@ from elucidiff.evaluation.model_and_data import (
     labels_of,
     open_model_and_data,
     part_of,
-    skip_alone,
     training_part,
 )
 from elucidiff.evaluation.noise_use import training_objective
@@ -114,14 +113,14 @@ class LossPerSigmaFigure(OfModel):
         parts = {what: held_out, "training images": training_part(dataset, denoiser)}
         if what == "images":
             parts.pop("training images")  # nobody tells which they are
-        place = next(denoiser.parameters()).device
+        place = denoiser.device
         losses: dict[str, npt.NDArray[np.float64]] = {}
         for name, places in parts.items():
             chosen = torch.from_numpy(evenly_spread(places.numpy(), self.images))
             labels = labels_of(dataset, denoiser, chosen, dataset.name)
             curves: dict[str, Callable[..., Tensor]] = {f"the network, {name}": denoiser}
             if not losses:
-                curves = {f"a network whose output is 0, {name}": skip_alone(denoiser), **curves}
+                curves = {f"a network whose output is 0, {name}": denoiser.without_network, **curves}
             for title, kind in curves.items():
                 losses[title] = measure_loss(
                     kind,

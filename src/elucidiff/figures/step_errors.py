@@ -15,7 +15,6 @@ from tyro.conf import Positional
 
 import elucidiff
 from elucidiff.design.steps import Karras
-from elucidiff.devices import choose_device
 from elucidiff.evaluation.step_errors import RHOS, Array, StepErrors
 from elucidiff.evaluation.step_errors import step_errors as measure_steps
 from elucidiff.figures.base import MeasuredFigure, ProgressBar, Silent
@@ -126,7 +125,7 @@ class StepErrorsFigure(MeasuredFigure):
         rhos, seeds = numbers_from_text("rho", self.rho, float), parse_seeds(self.seeds)
         for rho in rhos:
             Karras(self.n, rho=rho)  # refuses what are no steps
-        denoiser = elucidiff.load(self.model).eval().to(choose_device(self.device))
+        denoiser = elucidiff.load(self.model, self.device)
         with progress("solving", len(rhos), "values of rho") as bar:
             errors = measure_steps(
                 denoiser, seeds, n=self.n, rhos=rhos, batch_size=self.batch_size, progress=bar.reach

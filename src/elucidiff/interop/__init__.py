@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elucidiff.denoisers.opening import load
 from elucidiff.interop import (
     diffusers,
     flow_matching,
@@ -9,12 +10,12 @@ from elucidiff.interop import (
     lucidrains,
     nvlabs,
     openai,
+    own_code,
     physicsnemo,
     score_sde,
 )
 from elucidiff.interop.home_folder import save
 from elucidiff.interop.home_sampling import home_sample
-from elucidiff.interop.opening import load
 
 __all__ = [
     "diffusers",
@@ -25,6 +26,7 @@ __all__ = [
     "lucidrains",
     "nvlabs",
     "openai",
+    "own_code",
     "physicsnemo",
     "save",
     "score_sde",

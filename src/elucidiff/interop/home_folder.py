@@ -16,12 +16,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from elucidiff.denoisers.adapters import InUnits
+from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import sha256, write_folder_whole
-from elucidiff.interop import k_diffusion, lucidrains, openai, score_sde, weights
+from elucidiff.interop import diffusers, k_diffusion, lucidrains, openai, own_code, score_sde, weights
 from elucidiff.interop.home_sampling import ForeignModel
-from elucidiff.interop.opening import opens
+from elucidiff.networks import blueprint_of
 from elucidiff.untrusted import clipped, printable, read_json, reading
 
 FORMAT = "elucidiff-home"
@@ -38,36 +40,61 @@ _READERS: dict[str, Callable[..., ForeignModel]] = {
 }
 
 
-def save(denoiser: ForeignModel, path: str | os.PathLike[str]) -> None:
-    """Write a model of another library as a folder; one whose network is ours is written as a model folder.
+def save(denoiser: DenoiserModule, path: str | os.PathLike[str]) -> None:
+    """Write a model from elsewhere as a folder that :func:`elucidiff.load` reads.
+
+    One whose network is ours becomes a model folder; one of diffusers a folder of diffusers; one that a library's
+    reader read keeps its weights and settings under their names there; and one that a function of the user's own
+    makes a folder that names the function, whose module must be named again (``--plugin``) to open it.
 
     Args:
-        denoiser: what a reader of this package returned.
+        denoiser: what :func:`elucidiff.load`, or a reader of this package, returned.
         path: the folder; one that an earlier call wrote is replaced.
 
     Raises:
         OSError: the folder cannot be written, or is there and holds something else.
-        ValueError: the model has no settings with which it could be read again, as with a network of your own.
+        ValueError: nothing is known by which it could be read again, as of a network of your own that no function
+            made which can be named.
 
     >>> import elucidiff as ed
     >>> denoiser = ed.interop.flow_matching.adapt(lambda x, t: -x)
-    >>> ed.interop.save(denoiser, "folder")
+    >>> ed.interop.save(denoiser, "folder")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: AdaptedDenoiser around a network of your own has no settings to write
+    ValueError: nothing says how the network of AdaptedDenoiser is built: name the function that makes it, ...
     """
-    told = denoiser.facts.get("home", {}).get("arguments")
-    if told is None:
-        if not isinstance(denoiser, Denoiser):
-            raise ValueError(f"{type(denoiser).__name__} around a network of your own has no settings to write")
+    home = denoiser.facts.get("home", {})
+    if "arguments" in home:
+        _refuse_other(path, is_home_folder)
+        _write(denoiser, home["format"].split()[0], home["arguments"], path)
+    elif isinstance(denoiser, Denoiser) and blueprint_of(denoiser.network) is not None:
         denoiser.save(path)
-        return
+    elif home.get("format") == "diffusers":
+        assert isinstance(denoiser, AdaptedDenoiser | Denoiser)
+        diffusers.export(denoiser, path)
+    elif "factory" in home:
+        _refuse_other(path, own_code.is_own_code)
+        own_code.save(denoiser, home["factory"], path)
+    else:
+        raise ValueError(
+            f"nothing says how the network of {type(denoiser).__name__} is built: name the function that makes "
+            "it, elucidiff convert package.module:function OUT"
+        )
+
+
+def _refuse_other(path: str | os.PathLike[str], ours: Callable[[Path], bool]) -> None:
+    """Raise FileExistsError if there is something that is not to be replaced."""
     where = Path(path)
-    if os.path.lexists(path) and not is_home_folder(where) and not (where.is_dir() and not any(where.iterdir())):
+    if os.path.lexists(path) and not ours(where) and not (where.is_dir() and not any(where.iterdir())):
         raise FileExistsError(f"{printable(os.fspath(path))} is there, and is no model that this would replace")
-    name = denoiser.facts["home"]["format"].split()[0]
-    network = (denoiser.denoiser if isinstance(denoiser, InUnits) else denoiser).network
-    assert isinstance(network, nn.Module)  # its reader built it
+
+
+def _write(denoiser: DenoiserModule, name: str, told: Any, path: str | os.PathLike[str]) -> None:
+    """Weights and arguments of a library's reader."""
+    inner = denoiser.denoiser if isinstance(denoiser, InUnits) else denoiser
+    assert isinstance(inner, AdaptedDenoiser | Denoiser)  # its reader made it
+    network = inner.network
+    assert isinstance(network, nn.Module)
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 
     def fill(folder: Path) -> None:

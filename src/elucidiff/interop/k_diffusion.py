@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import EDM
 from elucidiff.design.steps import karras
 from elucidiff.interop import weights
 from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.image_v1 import ImageV1
-from elucidiff.interop.opening import opens
 from elucidiff.sampling.churn import Churn
 from elucidiff.untrusted import clipped, parse_json, printable, read_json, reading
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from elucidiff import networks
+from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.preconditioning import Preconditioning
@@ -28,7 +29,6 @@ from elucidiff.design.steps import karras
 from elucidiff.interop import pickle_data
 from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
-from elucidiff.interop.opening import opens
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
 from elucidiff.networks.edm2_layers import UnitAttention

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.npy import read_npy
+from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.denoisers.labels import UNIFORM, KnownLabels
-from elucidiff.denoisers.preconditioned import Denoiser
 
 
-def labels_asked_for(text: str, denoiser: Denoiser, *, any_class: bool = False) -> Tensor:
+def labels_asked_for(text: str, denoiser: AnyDenoiser, *, any_class: bool = False) -> Tensor:
     """The labels in ``text``, in the form that the denoiser takes.
 
     Args:
@@ -48,7 +48,7 @@ def labels_asked_for(text: str, denoiser: Denoiser, *, any_class: bool = False) 
 
 
 def labels_or_uniform(
-    asked: str | Tensor | Sequence[Any] | None, denoiser: Denoiser, *, any_class: bool = False
+    asked: str | Tensor | Sequence[Any] | None, denoiser: AnyDenoiser, *, any_class: bool = False
 ) -> Tensor | Literal["uniform"] | None:
     """The labels asked for, or how each seed is to draw its own: None as often as in training, or ``uniform``.
 
@@ -66,14 +66,14 @@ def labels_or_uniform(
         raise ValueError("--any-class would have no effect without --labels that name classes")
     if asked is None:
         return None
-    if text == UNIFORM and denoiser.label_dim and denoiser.label_kind == "classes":
+    if text == UNIFORM and denoiser.known_labels.dim and denoiser.known_labels.kind == "classes":
         return "uniform"
     if text is not None:
         return labels_asked_for(text, denoiser, any_class=any_class)
     return _given(asked, denoiser, any_class)
 
 
-def _given(asked: Tensor | Sequence[Any], denoiser: Denoiser, any_class: bool) -> Tensor:
+def _given(asked: Tensor | Sequence[Any], denoiser: AnyDenoiser, any_class: bool) -> Tensor:
     """Labels that are not a text, checked in the same way."""
     known = denoiser.known_labels
     if known.dim == 0:
@@ -87,7 +87,7 @@ def _given(asked: Tensor | Sequence[Any], denoiser: Denoiser, any_class: bool) -
     return torch.from_numpy(np.asarray(known.numbers, dtype=np.int64)[places])
 
 
-def draw_labels_from(denoiser: Denoiser, text: str | None, *, any_class: bool = False) -> None:
+def draw_labels_from(denoiser: AnyDenoiser, text: str | None, *, any_class: bool = False) -> None:
     """Let seeds draw their labels from others than the training data's, in place.
 
     Args:

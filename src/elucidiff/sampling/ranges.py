@@ -9,7 +9,6 @@ from torch import Tensor
 
 from elucidiff.data.scaling import is_picture
 from elucidiff.denoisers.base import AnyDenoiser
-from elucidiff.denoisers.preconditioned import Denoiser
 
 
 def range_for(sigma_data: float) -> tuple[float, float]:
@@ -62,7 +61,7 @@ def _rounded(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def makes_pictures(denoiser: Denoiser) -> bool:
+def makes_pictures(denoiser: AnyDenoiser) -> bool:
     """Whether samples are pictures in [-1, 1].
 
     Those of a model of floating-point data are not, whatever their shape: they are in units of the data's own.
@@ -70,14 +69,14 @@ def makes_pictures(denoiser: Denoiser) -> bool:
     return is_picture(denoiser.sample_shape) and of_8_bits(denoiser)
 
 
-def units(denoiser: Denoiser) -> str:
+def units(denoiser: AnyDenoiser) -> str:
     """What the values of a sample mean."""
     if of_8_bits(denoiser):
         return "in [-1, 1]: 127.5 x + 127.5 brings them back to 0..255"
     return "in the units of the training data"
 
 
-def range_of(denoiser: Denoiser) -> tuple[float, float]:
+def range_of(denoiser: AnyDenoiser) -> tuple[float, float]:
     """sigma_min and sigma_max in which to follow the ODE both ways: the paper's, in units of the model's data."""
     spread = _data_facts(denoiser).get("sigma_data")
     if of_8_bits(denoiser) or not isinstance(spread, float) or not 0 < spread < float("inf"):
@@ -85,12 +84,12 @@ def range_of(denoiser: Denoiser) -> tuple[float, float]:
     return range_for(spread)
 
 
-def of_8_bits(denoiser: Denoiser) -> bool:
+def of_8_bits(denoiser: AnyDenoiser) -> bool:
     """Whether the model was trained on 8-bit data, so that its samples are in [-1, 1]."""
     # Models from elsewhere do not say; nearly all are of pictures.
     return bool(_data_facts(denoiser).get("dtype", "uint8") == "uint8")
 
 
-def _data_facts(denoiser: Denoiser) -> dict[str, Any]:
+def _data_facts(denoiser: AnyDenoiser) -> dict[str, Any]:
     facts = denoiser.facts.get("data")
     return facts if isinstance(facts, dict) else {}

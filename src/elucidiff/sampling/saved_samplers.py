@@ -1,4 +1,4 @@
-"""Samplers with a name, kept beside the model that they were measured with: ``MODEL/samplers/NAME.json``.
+"""Samplers with a name, kept with the model that they were measured with: ``MODEL/samplers/NAME.json``.
 
 Noise levels that were optimised for one set of weights are not the best for another, and the errors that the file
 states hold for those weights alone. So the file holds the checksum of its model, and is refused by others.
@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from elucidiff.denoisers.model_folder import checksum
+from elucidiff.denoisers.opening import checksum, is_model, samplers_of
 from elucidiff.files import write_whole
 from elucidiff.plain_data import from_dict
 from elucidiff.sampling.optimise import ExactSolutions, Measurement
@@ -24,7 +24,6 @@ from elucidiff.untrusted import clipped, printable, read_json
 
 FORMAT = "elucidiff-sampler"
 VERSION = 2
-FOLDER = "samplers"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -61,7 +60,7 @@ class NamedSampler:
     Attributes:
         name: its name.
         sampler: all sampling choices.
-        model: checksum of the model that it was measured with; see :func:`.model_folder.checksum`.
+        model: checksum of the model that it was measured with; see :func:`.opening.checksum`.
         nfe: network evaluations per sample.
         error: distance to the exact ODE solution.
         exact_error: estimated error of what counted as the exact solution.
@@ -139,7 +138,7 @@ def path_of(model: str | os.PathLike[str], name: str) -> Path:
         ValueError: the name is impossible.
     """
     check_name(name)
-    return Path(model) / FOLDER / f"{name}.json"
+    return samplers_of(model) / f"{name}.json"
 
 
 def save_named(model: str | os.PathLike[str], named: NamedSampler) -> Path:
@@ -172,7 +171,7 @@ def load_named(model: str | os.PathLike[str], which: str, *, any_model: bool = F
     """Read the sampler of a name beside a model, or of a path.
 
     Args:
-        model: the model folder.
+        model: where the model is, as for :func:`elucidiff.load`.
         which: a name, or the path of a file that ends in ``.json``.
         any_model: whether one that was made for other weights will do.
 
@@ -195,8 +194,8 @@ def load_named(model: str | os.PathLike[str], which: str, *, any_model: bool = F
     >>> [found.nfe for found in read]
     [12, 12]
     """
-    if not Path(model).is_dir():
-        raise FileNotFoundError(f"there is no model folder {model}")
+    if not Path(model).is_dir() and not is_model(model):
+        raise FileNotFoundError(f"there is no model folder or file {model}")
     if which.endswith(".json"):
         named = read_named(Path(which))
     else:
@@ -219,7 +218,7 @@ def load_named(model: str | os.PathLike[str], which: str, *, any_model: bool = F
 
 def names_beside(model: str | os.PathLike[str]) -> list[str]:
     """The names of the samplers beside a model, in order."""
-    return sorted(path.stem for path in (Path(model) / FOLDER).glob("*.json") if _NAME.fullmatch(path.stem))
+    return sorted(path.stem for path in samplers_of(model).glob("*.json") if _NAME.fullmatch(path.stem))
 
 
 def read_named(path: Path) -> NamedSampler:

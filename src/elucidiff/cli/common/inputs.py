@@ -11,13 +11,13 @@ from torch import Tensor
 from elucidiff.data.decoding import SUFFIXES, decode
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import to_unit
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.sampling.ranges import of_8_bits
 
 _BEYOND = 1e-3  # what rounding may add to [-1, 1]
 
 
-def read_given(path: Path, denoiser: Denoiser) -> Tensor:
+def read_given(path: Path, denoiser: AnyDenoiser) -> Tensor:
     """Read a picture, or an ``.npy`` array (C, *spatial), as float64 in the units of the model; any size.
 
     Raises:
@@ -44,7 +44,7 @@ def read_given(path: Path, denoiser: Denoiser) -> Tensor:
     return x
 
 
-def check_range_of_values(what: str, x: Tensor, denoiser: Denoiser) -> None:
+def check_range_of_values(what: str, x: Tensor, denoiser: AnyDenoiser) -> None:
     """Raise ValueError if ``x`` is not finite, or is beyond [-1, 1] for a model of 8-bit pictures."""
     if not bool(x.isfinite().all()):
         raise ValueError(f"{what} holds values that are not finite")

@@ -14,11 +14,11 @@ from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.ideal import DataPosterior
+from elucidiff.denoisers.opening import checksum, name_of
 from elucidiff.evaluation.ablation.measure import open_evaluator
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.reference import holds_statistics
-from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import draw_labels_from
 
@@ -32,7 +32,7 @@ class StudiedModel:
     Attributes:
         denoiser: D.
         name: what to call it.
-        checksum: of the model folder; ``ideal`` for the exact denoiser.
+        checksum: of the model; ``ideal`` for the exact denoiser.
         data: what samples are judged by: a data set, or a file of statistics; None if that was not asked for.
         backend: what computes its network.
         labels: what seeds draw their labels from, as it was asked for.
@@ -95,7 +95,7 @@ class StudiedModel:
 
 def not_for_ideal(what: str) -> ValueError:
     """The error of giving what only a model folder has, by the names of the options."""
-    return ValueError(f"{what} are for a model folder, not for {IDEAL}: leave them out")
+    return ValueError(f"{what} are for a model, not for {IDEAL}: leave them out")
 
 
 def open_model(
@@ -110,10 +110,10 @@ def open_model(
     any_class: bool = False,
     watch: Watch | None = None,
 ) -> StudiedModel:
-    """Open a model folder, or the exact denoiser of a data set.
+    """Open a model, or the exact denoiser of a data set.
 
     Args:
-        model: path of the folder; or ``ideal``.
+        model: what :func:`elucidiff.load` opens; or ``ideal``.
         data: name or path of a data set, or of a file of statistics; None for what the model was trained on.
         device: where to compute.
         judged: whether samples are judged by data.
@@ -134,11 +134,11 @@ def open_model(
         if backend != "eager":
             raise ValueError(f"the backend {backend} is for networks, and {IDEAL} has none: leave --backend out")
         if labels is not None or any_class:
-            raise ValueError(f"--labels are for a model folder, and {IDEAL} knows none: leave them out")
+            raise ValueError(f"--labels are for a model, and {IDEAL} knows none: leave them out")
         dataset = elucidiff.data.open(data)
         posterior = DataPosterior(to_unit(dataset.in_memory().images())).to(device)
         return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
-    denoiser = elucidiff.load(model).eval().to(device)
+    denoiser = elucidiff.load(model, device)
     draw_labels_from(denoiser, labels, any_class=any_class)
     source = _data(model, data or data_name(denoiser)) if judged else None
     if isinstance(source, Dataset) and source.shape != denoiser.sample_shape:
@@ -150,7 +150,7 @@ def open_model(
         require_compiler(device)
         (watch or Watch()).note("compiling the network: this takes minutes")
     ready = with_backend(denoiser, backend, batch_sizes=[batch_size])
-    return StudiedModel(ready, model_name(Path(model)), checksum(model), source, backend, labels)
+    return StudiedModel(ready, name_of(model), checksum(model), source, backend, labels)
 
 
 def _data(model: str, name: str | None) -> Dataset | Path:
@@ -162,9 +162,3 @@ def _data(model: str, name: str | None) -> Dataset | Path:
 def model_id(name: str, checksum: str) -> str:
     """Name and the first eight digits of the checksum, as in tables of results."""
     return f"{name}-{checksum[:8]}"
-
-
-def model_name(model: Path) -> str:
-    """What to call a model: the run that its folder is in, unless it has a name of its own."""
-    path = model.resolve()
-    return path.parent.name if path.name == "model" else path.name

@@ -15,7 +15,7 @@ import torch
 
 import elucidiff
 from elucidiff.data.dataset import Dataset
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality.class_frequencies import frequencies_advice
 from elucidiff.evaluation.quality.evaluator import Evaluator, check_images
@@ -92,7 +92,7 @@ def evaluate(
     seeds: str | Sequence[int] | None = None,
     labels: Labels = None,
     any_class: bool = False,
-    guide: Path | Denoiser | None = None,
+    guide: Path | DenoiserModule | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     extractor_batch_size: int | None = None,
@@ -113,8 +113,8 @@ def evaluate(
         print(found.to_markdown())
 
     Args:
-        images: a model folder or a denoiser, whose samples are drawn as they are needed and not kept; or pictures: a
-            data set, its name, or a path.
+        images: what :func:`elucidiff.load` opens, or a denoiser, whose samples are drawn as they are needed and not
+            kept; or pictures: a data set, its name, or a path.
         reference: what to compare with: a data set, its name or path, or a ``.npz`` of statistics.
         metrics: some of fid, fid_infinity, kid, precision, recall and is (fid and kid; for statistics fid alone).
         extractor: describes images; see :func:`.extractor_by_name`.

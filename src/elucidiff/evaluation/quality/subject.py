@@ -16,6 +16,10 @@ from torch import Tensor
 
 from elucidiff.data.dataset import Dataset, Fingerprint
 from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers import opening
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.factories import weights_checksum
+from elucidiff.denoisers.opening import checksum, load, load_guide
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.evaluation.quality.class_frequencies import told_classes
 from elucidiff.evaluation.quality.extractors import Extractor
@@ -23,7 +27,6 @@ from elucidiff.evaluation.quality.features import BlockStore, Described, OfDatas
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import kept_features
 from elucidiff.evaluation.quality.samples import OfModel
-from elucidiff.interop.opening import checksum, load, load_guide
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.ranges import of_8_bits, range_advice
@@ -33,7 +36,7 @@ from elucidiff.sampling.seeds import seed_ranges
 _SEEDS, _BATCH_SIZE = "0-9999", 16
 
 Labels = str | Tensor | Sequence[Any] | None
-ImagesOrModel = str | os.PathLike[str] | Dataset | Denoiser
+ImagesOrModel = str | os.PathLike[str] | Dataset | DenoiserModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +96,10 @@ class Subject:
 
 
 def is_model(images: ImagesOrModel) -> bool:
-    """Whether images are to be drawn from a model: a denoiser, or the path of a model folder."""
-    if isinstance(images, (Dataset, Denoiser)):
-        return isinstance(images, Denoiser)
-    return (Path(images).expanduser() / "model.json").is_file()
+    """Whether images are to be drawn from a model: a denoiser, or what :func:`elucidiff.load` takes for one."""
+    if isinstance(images, (Dataset, DenoiserModule)):
+        return isinstance(images, DenoiserModule)
+    return opening.is_model(images)
 
 
 def open_subject(
@@ -107,7 +110,7 @@ def open_subject(
     seeds: str | Sequence[int] | None = None,
     labels: Labels = None,
     any_class: bool = False,
-    guide: Path | Denoiser | None = None,
+    guide: Path | DenoiserModule | None = None,
     batch_size: int | None = None,
     count: int | None = None,
     watch: Watch | None = None,
@@ -130,8 +133,8 @@ def open_subject(
     of_a_model = {"seeds": seeds, "labels": labels, "batch_size": batch_size, "sampler": sampler, "guide": guide}
     if given := [name for name, value in of_a_model.items() if value is not None]:
         flag = given[0].replace("_", "-")
-        raise ValueError(f"--{flag} is about a model's samples, but {images} is no model folder: leave it out")
-    assert not isinstance(images, Denoiser)
+        raise ValueError(f"--{flag} is about a model's samples, but {images} is no model: leave it out")
+    assert not isinstance(images, DenoiserModule)
     dataset = images if isinstance(images, Dataset) else open_images(str(images))
     if count is not None:
         if not 1 <= count <= len(dataset):
@@ -143,22 +146,22 @@ def open_subject(
 
 
 def _samples(
-    model: str | os.PathLike[str] | Denoiser,
+    model: str | os.PathLike[str] | DenoiserModule,
     device: torch.device,
     sampler: Sampler,
     seeds: str | Sequence[int] | None,
     labels: Labels,
     any_class: bool,
-    guide: Path | Denoiser | None,
+    guide: Path | DenoiserModule | None,
     batch_size: int,
     watch: Watch,
 ) -> Subject:
     ranges = seed_ranges(_SEEDS if seeds is None else seeds)
     if (twice := ranges.first_repeated()) is not None:
         raise ValueError(f"--seeds {seeds}: {twice} is there twice, which would count its sample twice")
-    folder = None if isinstance(model, Denoiser) else Path(model).expanduser()
-    denoiser = model.to(device) if isinstance(model, Denoiser) else load(Path(model).expanduser(), device)
-    guided_by = guide if guide is None or isinstance(guide, Denoiser) else load_guide(guide, folder, device)
+    place = None if isinstance(model, DenoiserModule) else model
+    denoiser = model.to(device) if isinstance(model, DenoiserModule) else load(model, device)
+    guided_by = guide if guide is None or isinstance(guide, DenoiserModule) else load_guide(guide, place, device)
     sigmas = sampler.sigmas(sampler.guided(denoiser, guided_by))  # refuses what the models do not know
     if advice := range_advice(sigmas, denoiser):
         watch.note(f"warning: {advice}")
@@ -168,16 +171,14 @@ def _samples(
     images = OfModel(denoiser, sampler, ranges, asked, batch_size, guided_by, of_8_bits(denoiser))
     facts = images.facts(_identity(model), None if guide is None else _identity(guide))
     facts |= {"device": device.type, "seeds": str(ranges)}
-    title = "samples" if isinstance(model, Denoiser) else str(model)
+    title = "samples" if isinstance(model, DenoiserModule) else str(model)
     dtype = torch.uint8 if images.rounded else torch.float32
     return Subject(title, images, tuple(denoiser.sample_shape), dtype, facts, None)
 
 
-def _identity(model: str | os.PathLike[str] | Denoiser) -> str:
-    """The checksum of a model folder, or of the weights of a denoiser that is none."""
-    if not isinstance(model, Denoiser):
-        return checksum(Path(model).expanduser())
-    total = hashlib.sha256(repr(model.preconditioning).encode())
-    for name, value in model.state_dict().items():
-        total.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+def _identity(model: str | os.PathLike[str] | DenoiserModule) -> str:
+    """The checksum of a model somewhere, or of the weights of a denoiser and what is around them."""
+    if not isinstance(model, DenoiserModule):
+        return checksum(model)
+    around = model.preconditioning if isinstance(model, Denoiser) else type(model).__qualname__
+    return hashlib.sha256(f"{around!r}{weights_checksum(model)}".encode()).hexdigest()

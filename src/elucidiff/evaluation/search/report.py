@@ -12,8 +12,9 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from elucidiff.denoisers.guided import Guidance
+from elucidiff.denoisers.opening import name_of
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.ablation.studied_model import model_id, model_name
+from elucidiff.evaluation.ablation.studied_model import model_id
 from elucidiff.evaluation.quality.samples import OfModel
 from elucidiff.evaluation.results import Row, sampler_columns, write_results
 from elucidiff.evaluation.search.objectives import Objective
@@ -158,7 +159,7 @@ class Result:
             metric=TRUNCATION if facts["metric"] == ERROR else str(facts["metric"]),
             value=value,
             lower_is_better=self.plan.search.direction == "minimize",
-            model=model_id(model_name(model), str(facts["model"])),
+            model=model_id(name_of(model), str(facts["model"])),
             reference=str(facts.get("reference", "")),
             extractor=str(facts.get("extractor", "")),
         )

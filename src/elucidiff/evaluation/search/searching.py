@@ -12,7 +12,8 @@ import torch
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.base import as_denoiser
+from elucidiff.denoisers.opening import checksum, is_model
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality.evaluation import evaluator_for
@@ -27,7 +28,6 @@ from elucidiff.evaluation.search.report import ERROR, Plan, Result, SearchResult
 from elucidiff.evaluation.search.running import IMAGES, WHY, Search, Worked, begin, work
 from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.storage import dashboard_command, open_storage, storage_errors, without_password
-from elucidiff.interop.opening import checksum
 from elucidiff.launch.interrupt import Bar, StoppedError, Watch
 from elucidiff.launch.output_folder import held_if_free
 from elucidiff.sampling.optimise import solve_exactly
@@ -140,8 +140,7 @@ def search_samplers(
     if metric == ERROR:
         smaller, objective = True, _error_of(images, space, (trial_seeds, *blocks), watch)
     else:
-        assert isinstance(images.denoiser, Denoiser)
-        compared = reference or data_name(images.denoiser)
+        compared = reference or data_name(as_denoiser(images.denoiser))
         if compared is None:
             raise ValueError(f"{folder} does not tell what it was trained on: name data with --reference")
         # The fewest images that it will evaluate are those of the first look.
@@ -218,8 +217,8 @@ def _tell(bar: Bar, trial: FrozenTrial, finished: int) -> None:
 
 def _check_names(model: Path, name: str, front: bool, overwrite: bool, metric: str) -> None:
     check_name(name)
-    if not (model / "model.json").is_file():
-        raise FileNotFoundError(f"there is no model folder {model}")
+    if not is_model(model):
+        raise FileNotFoundError(f"there is no model folder or file {model}")
     ours = re.compile(re.escape(name) + (r"-\d+" if front else ""))
     for beside in names_beside(model):
         if ours.fullmatch(beside) and not overwrite:

@@ -14,6 +14,7 @@ from torch import Tensor
 from elucidiff.denoisers import model_folder
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime
 from elucidiff.denoisers.conditions import Conditions, conditions_from, for_network
+from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.design.schedules import Flow
@@ -22,7 +23,6 @@ from elucidiff.interop.diffusers.continuous import EDMScheduler, FlowEuler
 from elucidiff.interop.diffusers.network import DiffusersNetwork, is_network, load_network
 from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler
 from elucidiff.interop.home_sampling import draws, home, settings_of, step_count
-from elucidiff.interop.opening import opens
 from elucidiff.untrusted import printable, read_json, reading
 
 FORMAT = "diffusers"

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 import elucidiff
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers import opening
+from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.devices import choose_device, own_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
@@ -106,7 +107,7 @@ def draw_samples(
         outcome.done, outcome.folder.path
 
     Args:
-        model: a model folder.
+        model: a model folder, or what else :func:`elucidiff.load` opens.
         out: the folder to write to; see :class:`.JobFolder`.
         seeds: one sample each, a text such as "0-63,70" or numbers.
         sampler: how to draw, an object or a text (the paper's).
@@ -185,8 +186,7 @@ class Order:
             raise ValueError(
                 "--shard-size would have no effect with --format folder: leave it out, or choose another format"
             )
-        opening = elucidiff.interop.opening  # by its public name: formats are above sampling
-        denoiser = elucidiff.load(self.model, device)
+        denoiser = opening.load(self.model, device)
         guide = None if self.guide is None else opening.load_guide(self.guide, self.model, device)
         # Refuses guidance that the models are not made for, and a range that they do not know.
         sigmas = self.sampler.sigmas(self.sampler.guided(denoiser, guide))
@@ -218,7 +218,7 @@ class Order:
         task = Task(job, denoiser, device, about, notes=(f"warning: {advice}",) if advice else (), guide=guide)
         return setting.apply(self.backend, task, self.out, overwrite=self.overwrite)
 
-    def _labels(self, denoiser: Denoiser) -> Tensor | Literal["uniform"] | None:
+    def _labels(self, denoiser: AnyDenoiser) -> Tensor | Literal["uniform"] | None:
         labels, seeds = labels_or_uniform(self.labels, denoiser, any_class=self.any_class), len(self.seeds)
         if isinstance(labels, Tensor) and str(self.labels).endswith(".npy") and seeds % len(labels):
             raise ValueError(

@@ -1,0 +1,114 @@
+"""A model whose network the user's own code builds, as a folder: its weights, and the name of the function.
+
+``own-code.json`` says which function makes the model, as ``module:function``; ``weights.safetensors`` holds all its
+weights. Nothing is imported because a file says so: the user names the module, ``--plugin MODULE``, and a folder
+whose module was not named is refused in a line that says which it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.factories import Factory
+from elucidiff.denoisers.model_files import first_line
+from elucidiff.denoisers.opening import opens
+from elucidiff.files import sha256, write_folder_whole
+from elucidiff.plugins import named_by_user
+from elucidiff.untrusted import clipped, printable, read_json, reading
+
+FORMAT = "elucidiff-own-code"
+VERSION = 1
+FILE, WEIGHTS = "own-code.json", "weights.safetensors"
+
+_NAME = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+)*):(?P<function>[A-Za-z_]\w*)", re.ASCII)
+
+
+def save(denoiser: DenoiserModule, factory: str, path: str | os.PathLike[str]) -> None:
+    """Write the folder.
+
+    Args:
+        denoiser: what the function made.
+        factory: ``module:function``.
+        path: a folder to make.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in denoiser.state_dict().items()}
+
+    def fill(folder: Path) -> None:
+        save_file(state, folder / WEIGHTS)
+        facts = {name: value for name, value in denoiser.facts.items() if name in ("data", "provenance")}
+        description = {"format": FORMAT, "version": VERSION, "made_by": factory, "facts": facts}
+        text = json.dumps(description | {"weights_sha256": sha256(folder / WEIGHTS)}, indent=2)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    write_folder_whole(path, fill)
+
+
+def is_own_code(path: Path) -> bool:
+    """Whether :func:`save` wrote this folder."""
+    return (path / FILE).is_file() and (path / WEIGHTS).is_file()
+
+
+@opens(is_own_code)
+def load(path: str | os.PathLike[str]) -> DenoiserModule:
+    """Make a model whose network the user's own code builds, and give it the weights of the folder.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: the user did not name the module that the folder needs; or a file is damaged, of another version,
+            or does not fit what the function makes. The message names the file.
+    """
+    file, stored = Path(path) / FILE, Path(path) / WEIGHTS
+    description = read_json(file)
+    with reading(file):
+        if not isinstance(description, Mapping) or description.get("format") != FORMAT:
+            raise ValueError(f"it does not say format {FORMAT!r}")
+        if description.get("version") != VERSION:
+            raise ValueError(f"it has version {clipped(repr(description.get('version')))}, but this reads {VERSION}")
+        name = _NAME.fullmatch(str(description.get("made_by"))[:1000])
+        if name is None:
+            raise ValueError("it does not say which function makes the model, as module:function")
+        if description.get("weights_sha256") != sha256(stored):
+            raise ValueError(f"it is not what was saved with {printable(str(stored))}, whose SHA-256 differs")
+    factory = Factory(name["module"], name["function"])
+    module = named_by_user(factory.module)
+    if module is None:
+        raise ValueError(
+            f"{printable(os.fspath(path))} needs {factory}, code of whoever made it: name its module with --plugin "
+            f"{factory.module}, or the .py file of that name (ELUCIDIFF_PLUGINS in Python)"
+        )
+    denoiser = factory.call(module)
+    _fill(denoiser, stored, str(factory))
+    facts = description.get("facts")
+    denoiser.facts.update(facts if isinstance(facts, dict) else {})
+    return denoiser.eval()
+
+
+def _fill(denoiser: nn.Module, file: Path, factory: str) -> None:
+    try:
+        weights = load_file(file)
+    except (SafetensorError, KeyError, AttributeError) as error:
+        raise ValueError(f"{printable(str(file))} is truncated or damaged: {first_line(error)}") from error
+    wanted = denoiser.state_dict()
+    if missing := sorted(wanted.keys() ^ weights.keys()):
+        raise ValueError(f"{printable(str(file))} and {factory} differ in the weights {clipped(missing[0])}")
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            raise ValueError(
+                f"{printable(str(file))}: {clipped(name)} has shape {tuple(value.shape)}, but {factory} makes "
+                f"{tuple(wanted[name].shape)}"
+            )
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{printable(str(file))}: the weights {clipped(name)} are not all finite")
+    denoiser.load_state_dict(weights)

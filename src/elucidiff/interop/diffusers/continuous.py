@@ -10,9 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import Prediction
+from elucidiff.design import noise_tables
+from elucidiff.design.noise_tables import Array
 from elucidiff.interop.diffusers import tables
 from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler, denoised
-from elucidiff.interop.diffusers.tables import Array, FinalSigma
+from elucidiff.interop.diffusers.tables import FinalSigma
 
 CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
 
@@ -49,7 +51,7 @@ class Churned:
 class SigmaScheduler(TableScheduler):
     """A scheduler with noise levels of its own choice, and times interpolated in the table."""
 
-    timestep_spacing: tables.Spacing = "linspace"
+    timestep_spacing: noise_tables.Spacing = "linspace"
     use_karras_sigmas: bool = False
     use_exponential_sigmas: bool = False
     use_beta_sigmas: bool = False
@@ -70,7 +72,7 @@ class SigmaScheduler(TableScheduler):
 
     def grid(self, steps: int, given: Array | None = None) -> tuple[Array, Array]:
         """Times (N,), those ``given`` preferred, and noise levels (N,)."""
-        table = tables.sigmas_of(self.finite_alpha_bars)
+        table = noise_tables.sigmas_of(self.finite_alpha_bars)
         tables.refuse_given(self, given)
         if given is not None:
             return given, np.interp(given, np.arange(len(table)), table)
@@ -125,7 +127,7 @@ class Euler(SigmaScheduler):
 
     def _chosen(self, steps: int, times: Array | None, sigmas: Array | None) -> tuple[Array, Array]:
         """Times (N,) and noise levels (N + 1,), those given preferred."""
-        table = tables.sigmas_of(self.finite_alpha_bars)
+        table = noise_tables.sigmas_of(self.finite_alpha_bars)
         last = 0.0 if self.final_sigmas_type == "zero" else float(table[0])
         if sigmas is not None:
             times = tables.TimeOfSigma(table).of(sigmas[:-1])

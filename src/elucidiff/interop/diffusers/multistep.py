@@ -15,10 +15,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
+from elucidiff.design import noise_tables
+from elucidiff.design.noise_tables import Array
 from elucidiff.interop.diffusers import tables
 from elucidiff.interop.diffusers.continuous import EDMScheduler
 from elucidiff.interop.diffusers.settings import Run, TableScheduler, Thresholding, denoised, noise_in
-from elucidiff.interop.diffusers.tables import Array, FinalSigma
+from elucidiff.interop.diffusers.tables import FinalSigma
 
 FEW = 15
 """With fewer steps than this, ``lower_order_final`` lowers the order at the end."""
@@ -172,7 +174,7 @@ def _differences(outputs: Sequence[Tensor], levels: Sequence[Level], h: float) -
 class MultistepScheduler(TableScheduler, Thresholding):
     """What DPM-Solver++ and UniPC share: noise levels, with times rounded to whole ones."""
 
-    timestep_spacing: tables.Spacing = "linspace"
+    timestep_spacing: noise_tables.Spacing = "linspace"
     use_karras_sigmas: bool = False
     use_exponential_sigmas: bool = False
     use_beta_sigmas: bool = False
@@ -264,7 +266,7 @@ class DPMSolver(MultistepScheduler, DPMSettings):
 
     def grid(self, steps: int, mu: float | None = None, given: Array | None = None) -> tuple[Array, Array]:
         """Times (N,), those ``given`` preferred, and noise levels (N + 1,)."""
-        table = tables.sigmas_of(self.finite_alpha_bars)
+        table = noise_tables.sigmas_of(self.finite_alpha_bars)
         tables.refuse_given(self, given)
         # Times beyond the least lambda are left out.
         last = int((-np.log(table) >= self.lambda_min_clipped).sum())
@@ -356,7 +358,7 @@ class UniPC(MultistepScheduler):
 
     def grid(self, steps: int, mu: float | None = None, given: Array | None = None) -> tuple[Array, Array]:
         """Times (N,) and noise levels (N + 1,); a flow's are made of those ``given``."""
-        table = tables.sigmas_of(self.finite_alpha_bars)
+        table = noise_tables.sigmas_of(self.finite_alpha_bars)
         last = float(table[0])
         low = float(table[0]) if self.sigma_min is None else self.sigma_min
         high = float(table[-1]) if self.sigma_max is None else self.sigma_max

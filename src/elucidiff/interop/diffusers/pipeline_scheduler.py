@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime, Time
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design import preconditioning
+from elucidiff.design import noise_tables, preconditioning
 from elucidiff.design.schedules import Flow
 from elucidiff.devices import widest_type
-from elucidiff.interop.diffusers import tables
 from elucidiff.interop.diffusers.settings import PREDICTIONS
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.loop import sample as draw_samples
@@ -43,7 +42,7 @@ class ElucidiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         sampler: a text form of :meth:`.Sampler.parse`, such as ``"heun churn=30 steps=karras:rho=5"``. The number of
             steps is the pipeline's; there are as many timesteps as evaluations.
         num_train_timesteps: length of the table.
-        beta_start: see :func:`.tables.alpha_bars`, as for the next three.
+        beta_start: see :func:`.noise_tables.alpha_bars`, as for the next three.
         beta_end: last beta.
         beta_schedule: the schedule of betas.
         trained_betas: betas in place of a schedule.
@@ -184,7 +183,7 @@ class ElucidiffScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if config.shift is not None or config.prediction_type == "flow_prediction":
             time = ContinuousTime(Flow(), factor=float(config.num_train_timesteps))
             return AdaptedDenoiser(network, "flow", time, dtype=dtype)
-        bars = tables.alpha_bars(
+        bars = noise_tables.alpha_bars(
             config.beta_schedule,
             config.beta_start,
             config.beta_end,

@@ -22,8 +22,8 @@ from torch import Tensor
 from elucidiff.denoisers import model_folder
 from elucidiff.denoisers.adapters import AdaptedDenoiser
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design import noise_tables
 from elucidiff.files import write_whole
-from elucidiff.interop.diffusers import tables
 from elucidiff.interop.diffusers.network import DiffusersNetwork
 from elucidiff.interop.diffusers.pipeline_scheduler import ElucidiffScheduler
 from elucidiff.untrusted import read_json
@@ -54,7 +54,7 @@ class ElucidiffUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.denoiser: Denoiser | None = None
-        table = tables.alpha_bars("linear", 0.0, 0.0, len(trained_betas), trained_betas)
+        table = noise_tables.alpha_bars("linear", 0.0, 0.0, len(trained_betas), trained_betas)
         self.register_buffer("sigmas", torch.from_numpy(np.sqrt((1 - table) / table)), persistent=False)
 
     @classmethod

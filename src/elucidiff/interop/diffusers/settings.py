@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.adapters import Prediction
+from elucidiff.design import noise_tables
+from elucidiff.design.noise_tables import Array, Spacing
 from elucidiff.interop.diffusers import tables
-from elucidiff.interop.diffusers.tables import Array, Spacing
 from elucidiff.plain_data import typed_value
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped
@@ -135,7 +136,7 @@ class TableScheduler(Scheduler):
     @functools.cached_property
     def alpha_bars(self) -> Array:
         """The noise table, (T,)."""
-        return tables.alpha_bars(
+        return noise_tables.alpha_bars(
             self.beta_schedule,
             self.beta_start,
             self.beta_end,
@@ -153,7 +154,7 @@ class TableScheduler(Scheduler):
         return bars
 
     def times(self, steps: int, *, whole: bool, extra: int = 0, last: int | None = None) -> Array:
-        """The times to visit; see :func:`.tables.spaced_times`.
+        """The times to visit; see :func:`.noise_tables.spaced_times`.
 
         Raises:
             ValueError: there are more steps than times, or a time lies beyond the table.
@@ -162,7 +163,7 @@ class TableScheduler(Scheduler):
         last = total if last is None else last
         if not 1 <= steps <= last - extra:
             raise ValueError(f"steps is {steps}, but must be from 1 to {last - extra}, the times of the table")
-        times = tables.spaced_times(self.timestep_spacing, last, total, steps, self.steps_offset, extra)
+        times = noise_tables.spaced_times(self.timestep_spacing, last, total, steps, self.steps_offset, extra)
         if whole:
             times = times.round()
         if times[0] > total - 1:

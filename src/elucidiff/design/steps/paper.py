@@ -1,41 +1,18 @@
-"""Time-step discretizations: sigma_0 > ... > sigma_(N-1), followed by sigma_N = 0 (Karras et al. 2022, Table 1).
-
-Every function returns noise levels in float64 on the CPU, shape (N + 1,), the last of them 0. Turn them into the
-solver's time with ``schedule.time(sigmas)``. A single step is one from sigma_max to 0. All raise ValueError for fewer
-than one step or a range that is not 0 < sigma_min < sigma_max < infinity, and TypeError for what are no numbers.
-"""
+"""The spacings of Karras et al. 2022, Table 1, and equal ratios: functions, and parts of the same names."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from elucidiff.design import iddpm as iddpm_table
 from elucidiff.design import schedules
-from elucidiff.design.values import check_integer, check_positive, check_range
+from elucidiff.design.steps.base import Spaced, check_count, evenly, fractions, with_zero
+from elucidiff.design.values import check_positive, check_range
 from elucidiff.parts import part, setting
-
-__all__ = [
-    "IDDPM",
-    "VE",
-    "VP",
-    "Karras",
-    "Levels",
-    "LogUniform",
-    "Spaced",
-    "Steps",
-    "check_levels",
-    "iddpm",
-    "karras",
-    "log_uniform",
-    "ve",
-    "vp",
-    "vp_times",
-]
 
 _LARGE_RHO = 1e3
 
@@ -58,18 +35,18 @@ def karras(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float
     [80.0, 9.723, 0.47, 0.002, 0.0]
     """
     check_positive(rho=rho)
-    i = _fractions(n, sigma_min, sigma_max)
+    i = fractions(n, sigma_min, sigma_max)
     if 1 <= rho <= _LARGE_RHO:
         high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
         levels = (high + i * (low - high)) ** rho
         # Over ranges of dozens of orders of magnitude the difference leaves nothing of the lowest level.
         lost = (i == 1) & ((levels - sigma_min).abs() > 1e-6 * sigma_min)
-        return _with_zero(torch.where(lost, sigma_min, levels))
+        return with_zero(torch.where(lost, sigma_min, levels))
     # The same in logarithms: powers of 1 / rho leave the range of numbers for a small rho, and for a large one all
     # come to 1, where differences are lost. Its limits are sigma_max up to the last step, and equal ratios.
     log_ratio = torch.tensor(math.log(sigma_min / sigma_max), dtype=torch.float64)
     levels = sigma_max * (rho * (i * (log_ratio / rho).expm1()).log1p()).exp()
-    return _with_zero(torch.where(i == 1, sigma_min, levels))
+    return with_zero(torch.where(i == 1, sigma_min, levels))
 
 
 def vp_times(n: int, epsilon_s: float = 1e-3) -> Tensor:
@@ -79,10 +56,10 @@ def vp_times(n: int, epsilon_s: float = 1e-3) -> Tensor:
     >>> [round(float(t), 6) for t in ed.steps.vp_times(3)]
     [1.0, 0.5005, 0.001]
     """
-    _check_count(n)
+    check_count(n)
     if not 0 < epsilon_s < 1:
         raise ValueError(f"epsilon_s is {epsilon_s}: it must lie between 0 and 1")
-    return 1 + _evenly(n) * (epsilon_s - 1)
+    return 1 + evenly(n) * (epsilon_s - 1)
 
 
 def vp(n: int, sigma_min: float | None = None, sigma_max: float | None = None, epsilon_s: float = 1e-3) -> Tensor:
@@ -114,7 +91,7 @@ def vp(n: int, sigma_min: float | None = None, sigma_max: float | None = None, e
             f"vp steps from sigma_max = {high:g} to sigma_min = {low:g} with epsilon_s = {epsilon_s:g} would not "
             "decrease: choose a wider range, a larger epsilon_s, or karras steps"
         )
-    return _with_zero(fitted.sigma(times))
+    return with_zero(fitted.sigma(times))
 
 
 def ve(n: int, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Tensor:
@@ -165,14 +142,14 @@ def iddpm(
     >>> len(ed.steps.iddpm(10, 0.002, 80))
     11
     """
-    _check_count(n)
+    check_count(n)
     check_range(sigma_min, sigma_max)
     table = iddpm_table.noise_levels(m, c1, c2)
     table = table[(table >= sigma_min) & (table <= sigma_max)]
     if not table.numel():
         raise ValueError(f"no level of the iDDPM table lies between {sigma_min} and {sigma_max}: widen the range")
     indices = torch.arange(n, dtype=torch.float64) * ((table.numel() - 1) / max(n - 1, 1))
-    return _with_zero(table[indices.round().long()])
+    return with_zero(table[indices.round().long()])
 
 
 def log_uniform(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Tensor:
@@ -190,105 +167,8 @@ def log_uniform(n: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Te
     >>> ed.steps.log_uniform(3, 0.01, 100).round(decimals=6).tolist()
     [100.0, 1.0, 0.01, 0.0]
     """
-    i = _fractions(n, sigma_min, sigma_max)
-    return _with_zero(sigma_max * (sigma_min / sigma_max) ** i)
-
-
-class Steps(ABC):
-    """A way to space noise levels: what a run's ``sigmas`` are, once a denoiser's range is known.
-
-    >>> import elucidiff as ed
-    >>> steps = ed.parts.parse("steps", "karras:n=5,sigma_min=0.002,sigma_max=80")
-    >>> isinstance(steps, ed.steps.Steps), steps.range_within(lowest=0.01)
-    (True, (0.01, 80.0))
-    """
-
-    @abstractmethod
-    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
-        """Noise levels (N + 1,), float64 on the CPU, decreasing to 0, for a denoiser of this range.
-
-        Raises:
-            ValueError: nothing of the range is left, or a value does not fit it.
-        """
-
-    @abstractmethod
-    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
-        """The lowest and the highest positive noise level that are meant, for a denoiser of this range."""
-
-
-@dataclass(frozen=True)
-class Spaced(Steps):
-    """Steps of a number and a range; a new spacing is :meth:`between`, and its settings.
-
-    Args:
-        n: number of steps N.
-        sigma_min: lowest noise level before 0; by default that of the spacing. Clamped to the denoiser's range.
-        sigma_max: highest noise level, where sampling starts; likewise.
-
-    Raises:
-        ValueError: ``n`` is not positive, or the range is none.
-
-    >>> import elucidiff as ed
-    >>> from dataclasses import dataclass
-    >>> @dataclass(frozen=True)
-    ... class Even(ed.steps.Spaced):
-    ...     def between(self, sigma_min, sigma_max):
-    ...         levels = torch.linspace(sigma_max, sigma_min, self.n, dtype=torch.float64)
-    ...         return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
-    ...
-    >>> Even(n=4, sigma_min=1.0, sigma_max=7.0).within(lowest=0.0, highest=4.0).tolist()  # a denoiser that ends at 4
-    [4.0, 3.0, 2.0, 1.0, 0.0]
-    """
-
-    n: int = setting(18, search=(6, 36), log=True)
-    sigma_min: float | None = setting(None, search=(0.0005, 0.05), log=True)
-    sigma_max: float | None = setting(None, search=(20.0, 160.0), log=True)
-
-    def __post_init__(self) -> None:
-        _check_count(self.n)
-        low, high = self.usual_range()
-        check_range(
-            low if self.sigma_min is None else self.sigma_min, high if self.sigma_max is None else self.sigma_max
-        )
-
-    def usual_range(self) -> tuple[float, float]:
-        """The range where none is given: 0.002 to 80, the paper's (Karras et al. 2022, Table 1)."""
-        return 0.002, 80.0
-
-    @abstractmethod
-    def between(self, sigma_min: float, sigma_max: float) -> Tensor:
-        """Noise levels (n + 1,) from ``sigma_max`` down to ``sigma_min``, then 0; float64 on the CPU."""
-
-    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
-        """The part of the range that lies within [lowest, highest].
-
-        Raises:
-            ValueError: nothing is left.
-        """
-        usual = self.usual_range()
-        wanted = (
-            usual[0] if self.sigma_min is None else self.sigma_min,
-            usual[1] if self.sigma_max is None else self.sigma_max,
-        )
-        low, high = max(wanted[0], lowest), min(wanted[1], highest)
-        if not low < high:
-            raise ValueError(
-                f"no noise levels are left between sigma_min = {wanted[0]:g} and sigma_max = {wanted[1]:g}: "
-                f"the denoiser supports {lowest:g} to {highest:g}"
-            )
-        return low, high
-
-    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
-        """:meth:`between` the ends of :meth:`range_within`."""
-        return self.between(*self.range_within(lowest, highest))
-
-    def __call__(
-        self, n: int | None = None, sigma_min: float | None = None, sigma_max: float | None = None
-    ) -> Tensor:
-        """Noise levels for another number of steps or range; what is left out is as it is here."""
-        low, high = self.range_within()
-        steps = self if n is None else replace(self, n=n)
-        return steps.between(low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max)
+    i = fractions(n, sigma_min, sigma_max)
+    return with_zero(sigma_max * (sigma_min / sigma_max) ** i)
 
 
 @part("steps", "karras")
@@ -415,91 +295,3 @@ class LogUniform(Spaced):
     def between(self, sigma_min: float, sigma_max: float) -> Tensor:
         """:func:`log_uniform`."""
         return log_uniform(self.n, sigma_min, sigma_max)
-
-
-@part("steps", "levels")
-@dataclass(frozen=True)
-class Levels(Steps):
-    """The noise levels themselves, as somebody chose or optimised them.
-
-    Args:
-        levels: noise levels (N + 1,), decreasing, the last 0.
-
-    Raises:
-        ValueError: they do not decrease to a final 0.
-
-    >>> import elucidiff as ed
-    >>> ed.parts.to_text(ed.steps.Levels((80.0, 2.0, 0.1, 0.0)))
-    'levels:levels=80/2/0.1/0'
-    """
-
-    levels: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        check_levels(torch.tensor(self.levels, dtype=torch.float64))
-
-    @property
-    def n(self) -> int:
-        """The number of steps."""
-        return len(self.levels) - 1
-
-    def range_within(self, lowest: float = 0.0, highest: float = math.inf) -> tuple[float, float]:
-        """The lowest and the highest of them.
-
-        Raises:
-            ValueError: they leave [lowest, highest].
-        """
-        low, high = self.levels[-2], self.levels[0]
-        # Rounding may have moved what was clamped to the denoiser's range.
-        if low < lowest * (1 - 1e-9) or high > highest * (1 + 1e-9):
-            raise ValueError(
-                f"the noise levels go from {high:g} to {low:g}, but the denoiser supports {lowest:g} to {highest:g}"
-            )
-        return low, high
-
-    def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
-        """They, unchanged."""
-        self.range_within(lowest, highest)
-        return torch.tensor(self.levels, dtype=torch.float64)
-
-
-def check_levels(sigmas: Tensor) -> None:
-    """Raise ValueError unless ``sigmas`` are noise levels (N + 1,) that decrease (repeats allowed) to a final 0.
-
-    >>> import elucidiff as ed
-    >>> ed.steps.check_levels(torch.tensor([2.0, 1.0, 0.0]))
-    >>> ed.steps.check_levels(torch.tensor([1.0, 2.0, 0.0]))
-    Traceback (most recent call last):
-        ...
-    ValueError: sigmas must decrease, and be positive but for the final 0
-    """
-    if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"sigmas has shape {tuple(sigmas.shape)}, but must be (N + 1,) with N >= 1 steps")
-    if not bool(sigmas[1:].isfinite().all() and not sigmas[0].isnan()):
-        raise ValueError("sigmas holds values that are not finite, after the first, which may be infinite")
-    if float(sigmas[-1]) != 0:
-        raise ValueError(f"the last of sigmas is {float(sigmas[-1]):g}, but must be 0")
-    if not bool((sigmas[:-1] > 0).all() and (sigmas.diff() <= 0).all()):
-        raise ValueError("sigmas must decrease, and be positive but for the final 0")
-
-
-def _fractions(n: int, sigma_min: float, sigma_max: float) -> Tensor:
-    """i / (N - 1) for i = 0 ... N - 1, after the checks that all discretizations share."""
-    _check_count(n)
-    check_range(sigma_min, sigma_max)
-    return _evenly(n)
-
-
-def _evenly(n: int) -> Tensor:
-    """From 0 to 1 in ``n`` numbers; 0 alone for one."""
-    return torch.arange(n, dtype=torch.float64) / max(n - 1, 1)
-
-
-def _check_count(n: int) -> None:
-    check_integer(n=n)
-    if n < 1:
-        raise ValueError(f"{n} sampling steps are too few: use at least 1")
-
-
-def _with_zero(sigmas: Tensor) -> Tensor:
-    return torch.cat([sigmas, sigmas.new_zeros(1)])

@@ -1,0 +1,105 @@
+"""Noise tables of discrete-time models as their libraries make them from a few settings, and the times they visit.
+
+The tables are float32 there, and networks were trained with those numbers. So they are made in float32 here too, and
+everything that follows is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[np.float64]
+Spacing = Literal["leading", "trailing", "linspace"]
+
+
+def alpha_bars(
+    schedule: str,
+    start: float,
+    end: float,
+    count: int,
+    trained: Sequence[float] | None = None,
+    *,
+    zero_terminal_snr: bool = False,
+) -> Array:
+    """The table of alpha-bars, (T,): cumulative products of 1 - beta.
+
+    Args:
+        schedule: ``linear``, ``scaled_linear`` (linear in sqrt(beta)), ``squaredcos_cap_v2`` (Nichol and Dhariwal
+            2021, Eq. 17, with beta at most 0.999), ``exp`` (alpha-bar exp(-12 t)) or ``sigmoid``.
+        start: first beta; not used by ``squaredcos_cap_v2`` and ``exp``.
+        end: last beta.
+        count: T.
+        trained: betas in place of a schedule.
+        zero_terminal_snr: shift and scale sqrt(alpha-bar) so that it ends at 0 (Lin et al. 2023, Algorithm 1).
+
+    Raises:
+        ValueError: an unknown schedule, or betas that make no noise table.
+    """
+    if not (0 <= start <= 1 and 0 <= end <= 1):
+        raise ValueError(f"beta_start and beta_end are {start:g} and {end:g}, but must lie between 0 and 1")
+    if trained is not None:
+        betas = torch.tensor(list(trained), dtype=torch.float32)
+    elif schedule == "linear":
+        betas = torch.linspace(start, end, count, dtype=torch.float32)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32).square()
+    elif schedule == "squaredcos_cap_v2":
+        betas = _betas_of(lambda t: math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2, count)
+    elif schedule == "exp":
+        betas = _betas_of(lambda t: math.exp(-12 * t), count)
+    elif schedule == "sigmoid":
+        betas = torch.sigmoid(torch.linspace(-6, 6, count)) * (end - start) + start
+    else:
+        known = "linear, scaled_linear, squaredcos_cap_v2, exp, sigmoid"
+        raise ValueError(f"beta_schedule is {schedule!r}, but must be one of {known}")
+    if not len(betas) or not bool(((betas > 0) & (betas < 1)).all()):
+        raise ValueError("the betas must lie between 0 and 1")
+    if zero_terminal_snr:
+        root = torch.cumprod(1 - betas, 0).sqrt()
+        first, last = root[0].clone(), root[-1].clone()
+        bars = ((root - last) * (first / (first - last))).square()
+        betas = 1 - torch.cat([bars[:1], bars[1:] / bars[:-1]])
+    table: Array = torch.cumprod(1 - betas, 0).double().numpy()
+    return table
+
+
+def _betas_of(alpha_bar: Callable[[float], float], count: int) -> torch.Tensor:
+    ratios = [1 - alpha_bar((i + 1) / count) / alpha_bar(i / count) for i in range(count)]
+    return torch.tensor([min(beta, 0.999) for beta in ratios], dtype=torch.float32)
+
+
+def sigmas_of(bars: Array) -> Array:
+    """Noise levels of alpha-bars: sqrt((1 - abar) / abar), in float32."""
+    single = bars.astype(np.float32)
+    with np.errstate(divide="ignore"):
+        sigmas: Array = np.sqrt((1 - single) / single).astype(np.float64)
+    return sigmas
+
+
+def spaced_times(spacing: Spacing, last: int, total: int, steps: int, offset: int, extra: int = 0) -> Array:
+    """Times to visit, decreasing, (steps,).
+
+    Args:
+        spacing: ``trailing`` starts at last - 1; ``leading`` ends at ``offset``; ``linspace`` starts at last - 1 and
+            ends at 0, in fractions of a time.
+        last: one more than the highest time.
+        total: number of times T of the table, by which ``trailing`` spaces.
+        steps: N.
+        offset: added to ``leading`` times.
+        extra: points that are made beyond N, and left out at the end, by ``leading`` and ``linspace``.
+    """
+    points = steps + extra
+    if spacing == "linspace":
+        times: Array = np.linspace(0.0, last - 1.0, points)[::-1]
+    elif spacing == "leading":
+        times = np.arange(points, dtype=np.float64)[::-1] * (last // points) + offset
+    else:
+        times = np.arange(float(last), 0.0, -total / steps, dtype=np.float64).round() - 1.0
+    # Rounding may make one more, which would stand before the first time of the table.
+    return np.ascontiguousarray(times[:steps], dtype=np.float64)

@@ -40,7 +40,7 @@ from elucidiff.evaluation.search import (
     rungs,
     work,
 )
-from elucidiff.evaluation.search.results import SYMBOLS, Measured, standard_error
+from elucidiff.evaluation.search.report import SYMBOLS, Measured, standard_error
 from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
 from elucidiff.figures import churn_heat_map
 from elucidiff.figures.style import save

@@ -26,7 +26,7 @@ from benchmarks.errors import Estimate, ratio, root_mean, squares
 from benchmarks.judging_garments import BLOCK, frechet, judge, spread
 from benchmarks.tables import write_table
 from elucidiff.data import to_unit
-from elucidiff.demo.measures import Evaluator
+from elucidiff.demo.study import Evaluator
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras

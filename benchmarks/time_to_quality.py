@@ -34,7 +34,7 @@ from elucidiff.files import write_whole
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, train
-from elucidiff.training.draws import draw
+from elucidiff.training.batches import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.presets import preset
 from elucidiff.training.state import TrainingState

@@ -25,9 +25,8 @@ from benchmarks.stages import watched
 from elucidiff.data.importing import import_dataset
 from elucidiff.training import batches as batches_module
 from elucidiff.training import loop
-from elucidiff.training.batches import TrainingData
+from elucidiff.training.batches import TrainingData, draw
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.ema import WeightAverage
 from elucidiff.training.metrics import LossMeter
 from elucidiff.training.precision import Arithmetic

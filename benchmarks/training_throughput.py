@@ -23,10 +23,9 @@ from benchmarks.plain import with_standard_layers
 from benchmarks.plain_training import PlainTraining
 from benchmarks.timing import interleaved, ratio
 from elucidiff.data import to_unit
-from elucidiff.training.batches import TrainingData
+from elucidiff.training.batches import TrainingData, draw
 from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.presets import preset
 from elucidiff.training.state import TrainingState, make_network

@@ -18,8 +18,8 @@ from torch.distributed import TCPStore
 
 from benchmarks.processes import Side
 from benchmarks.timing import interleaved, ratio
+from elucidiff.training.batches import draw
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.presets import preset
 from elucidiff.training.processes import joined

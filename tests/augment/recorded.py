@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Recorded:
-    """A :class:`elucidiff.augment.draws.Source` of recorded draws, in their order; it checks their kind."""
+    """A :class:`elucidiff.augment.base.Source` of recorded draws, in their order; it checks their kind."""
 
     def __init__(self, draws: Iterable[tuple[str, Tensor]]) -> None:
         self._draws = iter(draws)

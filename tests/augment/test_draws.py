@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from elucidiff.augment import Augment
-from elucidiff.augment.options import COLOUR, EXACT, SUBPIXEL
+from elucidiff.augment.base import COLOUR, EXACT, SUBPIXEL
 
 ALL = Augment(**dict.fromkeys((*EXACT, *SUBPIXEL, *COLOUR), 1.0))
 N = 20_000

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elucidiff.augment import Augment
-from elucidiff.augment.filters import BANK, POWER, SYM2, filter_images, gains
+from elucidiff.augment.colour import BANK, POWER, SYM2, filter_images, gains
 
 
 def test_sym2_is_orthogonal_with_two_vanishing_moments() -> None:

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from elucidiff.augment import Augment
+from elucidiff.augment.base import COLOUR, SUBPIXEL, gated_values
 from elucidiff.augment.colour import colour_matrices
-from elucidiff.augment.draws import gated_values
-from elucidiff.augment.geometry import inverse_matrices
-from elucidiff.augment.options import COLOUR, SUBPIXEL
-from elucidiff.augment.resampling import margins
+from elucidiff.augment.geometry import inverse_matrices, margins
 from tests.augment.recorded import Recorded
 from tests.golden_files import cases, load
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elucidiff.augment import Augment
-from elucidiff.augment.options import COLOUR, EXACT, SUBPIXEL
+from elucidiff.augment.base import COLOUR, EXACT, SUBPIXEL
 
 ALL = Augment(**dict.fromkeys((*EXACT, *SUBPIXEL, *COLOUR), 1.0))
 

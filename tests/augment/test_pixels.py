@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elucidiff.augment import Augment
-from elucidiff.augment.pixels import reflect
+from elucidiff.augment.geometry import reflect
 
 
 def random_images(*shape: int, seed: int = 0) -> Tensor:

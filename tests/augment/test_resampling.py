@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elucidiff.augment import Augment
-from elucidiff.augment.geometry import inverse_matrices
-from elucidiff.augment.resampling import SYM6, double, halve, margins, resample
+from elucidiff.augment.geometry import SYM6, double, halve, inverse_matrices, margins, resample
 
 IDENTITY = torch.eye(3, dtype=torch.float64)[None]
 

@@ -268,7 +268,7 @@ def test_a_full_disk(evaluate: Run, model: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return true(path, content)
 
-    monkeypatch.setattr("elucidiff.evaluation.quality.features.write_whole", full)
+    monkeypatch.setattr("elucidiff.evaluation.quality.reference.write_whole", full)
     words = (model, "digits", *FEW, "--seeds", "0-39", "--metrics", "fid")
     said = refused(evaluate, *words)
     assert "No space left on device: " in said

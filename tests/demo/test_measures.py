@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from elucidiff.demo.measures import Evaluator
+from elucidiff.demo.study import Evaluator
 
 
 @pytest.fixture(scope="module")

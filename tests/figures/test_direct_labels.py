@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from elucidiff.figures.direct_labels import End, label_ends, spread_out
+from elucidiff.figures.quality_against_nfe import End, label_ends, spread_out
 from elucidiff.figures.style import new_figure
 
 heights = st.lists(st.floats(0, 1), min_size=1, max_size=6)

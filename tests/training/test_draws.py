@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elucidiff.training.draws import Draws, draw, mix, seeded_layers
+from elucidiff.training.batches import Draws, draw, mix, seeded_layers
 
 
 class Levels:

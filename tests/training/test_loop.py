@@ -28,7 +28,7 @@ from elucidiff.networks import DDPMPPSettings, MPUNetSettings
 from elucidiff.training import Callbacks, Progress, TrainingConfig, preset, train
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.checkpoint import CheckpointFolder
-from elucidiff.training.overfitting import validate
+from elucidiff.training.checks import validate
 from elucidiff.training.state import TrainingState
 
 

@@ -10,10 +10,9 @@ from torch import Tensor
 
 import elucidiff as ed
 from elucidiff.networks import MPUNetSettings
-from elucidiff.training.draws import draw
+from elucidiff.training.batches import draw
 from elucidiff.training.loop import noisy_batches, update
-from elucidiff.training.loss_weighting import LossWeighting, uncertainty_weighted
-from elucidiff.training.state import TrainingState
+from elucidiff.training.state import LossWeighting, TrainingState, uncertainty_weighted
 from tests.golden_files import GOLDEN, cases, load
 from tests.training.test_update import CPU, tiny, trained
 

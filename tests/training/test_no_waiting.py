@@ -15,9 +15,8 @@ from elucidiff.augment import Augment
 from elucidiff.denoisers import preconditioned
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.training import state as state_module
-from elucidiff.training.batches import TrainingData
+from elucidiff.training.batches import TrainingData, draw
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.state import TrainingState
 from tests.waiting import OnDevice, Waits

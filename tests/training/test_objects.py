@@ -112,7 +112,7 @@ def test_a_module_of_a_part_is_written_with_its_part(tmp_path: Path) -> None:
 
 def test_the_first_step_is_adam_on_the_stranger_s_loss(tmp_path: Path) -> None:
     """Adam's first step moves every weight by the learning rate, against the sign of its gradient."""
-    from elucidiff.training.draws import draw
+    from elucidiff.training.batches import draw
     from elucidiff.training.loop import noisy_batches, update
     from elucidiff.training.state import TrainingState
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from elucidiff.training.checks import held_out_trend
 from elucidiff.training.metrics import LossMeter, LossSummary, MetricsLog
-from elucidiff.training.overfitting import held_out_trend
 
 LEVELS = (0.05, 0.5, 5.0)
 

@@ -19,8 +19,8 @@ from elucidiff import networks
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.networks.blocks import Block
 from elucidiff.training import precision, state
+from elucidiff.training.batches import draw
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.loop import noisy_batches, update
 from elucidiff.training.precision import Arithmetic, check_precision, cpu_computes_bf16, cuda_products, memory_format
 from elucidiff.training.state import TrainingState

@@ -14,8 +14,8 @@ from elucidiff.data.order import InfiniteOrder
 from elucidiff.interop.nvlabs import from_state_dict
 from elucidiff.interop.nvlabs_names import reference_name
 from elucidiff.networks import DDPMPPSettings, MPUNetSettings
+from elucidiff.training.batches import draw
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import draw
 from elucidiff.training.loop import NoisyBatch, noisy_batches, update
 from elucidiff.training.metrics import LossSummary
 from elucidiff.training.precision import tame_gradients

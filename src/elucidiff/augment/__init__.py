@@ -36,8 +36,8 @@ imgfilter       N(0, 1) four times  multiply octave bands of frequency by 2^(w s
 ==============  ==================  ======================================================  ==========================
 
 ``scale`` to ``translate_frac`` together are one affine map for each image, and one resampling: see
-:mod:`elucidiff.augment.resampling`. The colour transforms are one matrix for each image: see
-:mod:`elucidiff.augment.colour`. For the filters see :mod:`elucidiff.augment.filters`.
+:mod:`elucidiff.augment.geometry`. The colour transforms are one matrix for each image: see
+:mod:`elucidiff.augment.colour`. For the filters see :mod:`elucidiff.augment.colour`.
 
 **What is on.** :meth:`Augment.paper` switches on the paper's set (its Table 6): both flips, scale, rotate_frac, aniso
 and translate_frac, nine label columns. The gate of the left-right mirror always passes: half of all images are

@@ -16,7 +16,7 @@ from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.ablation.studied_model import IDEAL, not_for_ideal
+from elucidiff.evaluation.ablation.measure import IDEAL, not_for_ideal
 from elucidiff.evaluation.curve import measure_curve
 from elucidiff.figures import quality_against_nfe
 from elucidiff.figures.style import save

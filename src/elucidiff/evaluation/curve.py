@@ -16,10 +16,10 @@ from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.design.steps import Karras, Spaced
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.evaluation.ablation.measure import IDEAL, StudiedModel, not_for_ideal, open_model
 from elucidiff.evaluation.ablation.report import Filled, Report, fill_tables
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
-from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
-from elucidiff.evaluation.ablation.studied_model import IDEAL, StudiedModel, not_for_ideal, open_model
+from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.ranges import range_advice

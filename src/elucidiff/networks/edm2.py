@@ -173,7 +173,7 @@ class EDM2(Network):
     def log_variance(self, noise_labels: Tensor) -> Tensor:
         """u(sigma) of the uncertainty weighting, Eq. 21: the logarithm of the loss at each noise level, learned.
 
-        Only training has a use for it; see :func:`elucidiff.training.loss_weighting.uncertainty_weighted`.
+        Only training has a use for it; see :func:`elucidiff.training.state.uncertainty_weighted`.
 
         Args:
             noise_labels: ``(B,)``, c_noise = ln(sigma) / 4.

@@ -1,17 +1,183 @@
-"""What a run checks at every checkpoint: held-out loss, overfitting, memorisation."""
+"""Checks of a run at every checkpoint: the loss on held-out images, early warning of overfitting, memorisation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from elucidiff.data import Dataset, to_unit
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.training.batches import TrainingData
+from elucidiff.training.batches import TrainingData, draw, mix
 from elucidiff.training.memorisation import MemorisationCheck
-from elucidiff.training.metrics import metrics_until
-from elucidiff.training.overfitting import held_out_trend, validate
+from elucidiff.training.metrics import LossMeter, LossSummary, level_name, metrics_until
 from elucidiff.training.state import TrainingState
+
+
+@torch.no_grad()
+def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int = 4) -> LossSummary:
+    """Measure a model's loss under p_train, overall and by noise level.
+
+    Noise levels and noise are the same in every call and every run, so what differs is the model. Nothing is
+    augmented.
+
+    Args:
+        state: the training state.
+        model: the denoiser with the averaged weights; every process has it.
+        held_out: the images.
+        passes: how often each image is used, each time at another noise level.
+
+    Raises:
+        ValueError: another process could not measure its part. What one of them raises comes after all have met, so
+            that whoever goes on without this loss goes on with the others.
+    """
+    meter = LossMeter(state.device, state.processes)
+    failure: Exception | None = None
+    try:
+        _measure(state, model, held_out, passes, meter)
+    except Exception as error:
+        failure = error
+    failed = state.processes.gather(torch.tensor([failure is not None]))
+    if failure is not None:
+        raise failure
+    if failed.any():
+        raise ValueError("another process could not measure the loss on held-out images")
+    return meter.summary()
+
+
+def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int, meter: LossMeter) -> None:
+    """This process's part; the processes take turns."""
+    processes, noise = state.processes, state.objective.noise
+    images, labels = to_unit(held_out.images()), held_out.labels()
+    size = state.config.device_batch_size or state.images
+    for number in range(passes):
+        draws = draw(mix(0, "validation"), number, images.shape, noise)
+        for start in range(processes.rank * size, len(images), processes.count * size):
+            part = slice(start, start + size)
+            drawn = draws.part(part)
+            sigma = noise.from_base(drawn.level).to(state.device)
+            clean, unit_noise = images[part].to(state.device), drawn.noise.to(state.device)
+            rows = None if labels is None else labels[part].to(state.device)
+            with state.arithmetic.forward():
+                loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
+            meter.add(loss, sigma)
+
+
+# The lowest loss must be so many checkpoints ago.
+_PATIENCE = 3
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class HeldOutTrend:
+    """How the loss on held-out images has gone so far.
+
+    Attributes:
+        best: the lowest mean loss at any checkpoint, this one included.
+        best_images: training images at that checkpoint.
+        rising: noise levels, as metrics.jsonl names them, at which the loss was lowest three or more checkpoints ago
+            and has risen since by more than its standard error, while the loss in training has fallen; in order.
+        rise: the largest of these rises, as a share of the lowest loss.
+        overall: whether that is true of the mean over all levels.
+    """
+
+    best: float
+    best_images: int
+    rising: tuple[str, ...]
+    rise: float
+    overall: bool
+
+    @property
+    def warning(self) -> str | None:
+        """One line if the model overfits; else None."""
+        if not (self.rising or self.overall):
+            return None
+        at = f"at sigma {_range(self.rising)}" if self.rising else "over all noise levels"
+        return (
+            f"the loss on held-out images has risen {at} (by up to {self.rise:.0%}) while that in training falls: "
+            "the model overfits; stop, or train with more images, augmentation or dropout. The model with the lowest "
+            f"held-out loss ({self.best_images:,} images) is in best/"
+        )
+
+
+def held_out_trend(lines: Sequence[Mapping[str, Any]], images_seen: int, losses: LossSummary) -> HeldOutTrend:
+    """Evaluator the held-out losses of a checkpoint by those of the checkpoints before.
+
+    Args:
+        lines: of metrics.jsonl, about at most ``images_seen`` images.
+        images_seen: training images at this checkpoint.
+        losses: of the held-out images.
+    """
+    before = [line for line in lines if "validation_loss" in line and line["images"] < images_seen]
+    now = {
+        "images": images_seen,
+        "validation_loss": losses.mean,
+        "validation_loss_by_sigma": {level_name(sigma): loss for sigma, loss in losses.by_sigma.items()},
+    }
+    checkpoints = [*before, now]
+    best = min(checkpoints, key=lambda line: _finite(line["validation_loss"]))
+    rises = {}
+    for level, error in {_ALL: losses.error, **_named(losses.error_by_sigma)}.items():
+        rise = _rise(lines, checkpoints, level, error)
+        if rise:
+            rises[level] = rise
+    return HeldOutTrend(
+        best=float(best["validation_loss"]),
+        best_images=int(best["images"]),
+        rising=tuple(level for level in rises if level != _ALL),
+        rise=max(rises.values(), default=0.0),
+        overall=_ALL in rises,
+    )
+
+
+def _rise(
+    lines: Sequence[Mapping[str, Any]], checkpoints: Sequence[Mapping[str, Any]], level: str, error: float
+) -> float:
+    """By which share the held-out loss at a level has risen, if that is a sign of overfitting; else 0."""
+    known = [(line["images"], value) for line in checkpoints if (value := _held_out(line, level)) is not None]
+    best_place = min(range(len(known)), key=lambda place: _finite(known[place][1]))
+    best_images, best = known[best_place]
+    images, loss = known[-1]
+    # A loss of 0 has no share of itself to rise by, and one that is not finite has not risen but broken.
+    if len(known) - 1 - best_place < _PATIENCE or not (best + error < loss < math.inf and best > 0):
+        return 0.0
+    then, now = (_training(lines, checkpoints, level, at) for at in (best_images, images))
+    falls = then is None or now is None or now < then
+    return loss / best - 1 if falls else 0.0
+
+
+def _finite(loss: float) -> float:
+    """A loss by which the lowest is found: one that is not finite is never it."""
+    return float(loss) if math.isfinite(loss) else math.inf
+
+
+def _held_out(line: Mapping[str, Any], level: str) -> float | None:
+    value = line["validation_loss"] if level == _ALL else line.get("validation_loss_by_sigma", {}).get(level)
+    return None if value is None else float(value)
+
+
+def _training(
+    lines: Sequence[Mapping[str, Any]], checkpoints: Sequence[Mapping[str, Any]], level: str, images: int
+) -> float | None:
+    """Mean loss in training between a checkpoint and the one before it; None if nothing was logged there."""
+    since = max((line["images"] for line in checkpoints if line["images"] < images), default=0)
+    logged = [line for line in lines if "loss" in line and since < line["images"] <= images]
+    values = [line["loss"] if level == _ALL else line.get("loss_by_sigma", {}).get(level) for line in logged]
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _named(by_sigma: Mapping[float, float]) -> dict[str, float]:
+    return {level_name(sigma): value for sigma, value in by_sigma.items()}
+
+
+def _range(levels: Sequence[str]) -> str:
+    short = [f"{float(level):.2g}" for level in levels]
+    return short[0] if len(short) == 1 else f"{short[0]} to {short[-1]}"
 
 
 class Checks:

@@ -15,8 +15,8 @@ from torch.distributed.fsdp import FSDPModule
 from elucidiff.denoisers.backends.choosing import Payoff, forward_flops
 from elucidiff.denoisers.backends.pytorch import in_one_line, try_compiler
 from elucidiff.networks import Blueprint, Network
+from elucidiff.training.batches import seeded_layers
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.draws import seeded_layers
 from elucidiff.training.state import TrainingState
 
 # Floating-point operations a second in training: of one thread by the processor's vector instructions, of one

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from elucidiff.training.replicas import own_part
+from elucidiff.training.processes import own_part
 
 
 def ema_beta(images_seen: int, batch_size: int, half_life_images: float, rampup_ratio: float | None) -> float:

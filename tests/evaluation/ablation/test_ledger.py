@@ -6,7 +6,7 @@ from pathlib import Path
 
 from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured, ResultsLedger
 from elucidiff.evaluation.ablation.sampling import sampling_configurations
-from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.evaluation.results import ResultsTable, Row, read_results
 from tests.evaluation.ablation.ledgers import MeanJudge
 from tests.sampling.optimise.mixtures import mixture

@@ -17,7 +17,7 @@ from elucidiff.evaluation.ablation.sampling import (
     churn_configurations,
     sampling_configurations,
 )
-from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.sampling import Churn, Sampler
 from elucidiff.sampling.churn import Restart
 from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger

@@ -13,13 +13,13 @@ from torch import Tensor
 
 import elucidiff as ed
 from elucidiff.evaluation.ablation.cells import LOSS, Cell, fill
+from elucidiff.evaluation.ablation.studies import TrainingAblation
 from elucidiff.evaluation.ablation.training import (
     RECIPES,
     TRAINING_CONFIGURATIONS,
     augmentation_configurations,
     configure,
 )
-from elucidiff.evaluation.ablation.training_study import TrainingAblation
 from elucidiff.launch.interrupt import StoppedError
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.quality.extractors import Rows
-from elucidiff.evaluation.quality.features import BlockStore
-from elucidiff.evaluation.quality.reference import Reference
+from elucidiff.evaluation.quality.reference import BlockStore, Reference
 
 
 class Colours(nn.Module):

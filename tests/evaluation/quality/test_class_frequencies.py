@@ -16,7 +16,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.evaluation.model_and_data import labels_of
 from elucidiff.evaluation.quality import OfModel
-from elucidiff.evaluation.quality.class_frequencies import frequencies_advice, told_classes
+from elucidiff.evaluation.quality.subject import frequencies_advice, told_classes
 from elucidiff.sampling import Sampler
 
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from elucidiff.evaluation.frechet import Gaussian, frechet_distance, moments
-from elucidiff.evaluation.quality.block_errors import BLOCKS, jackknife, spread_of_blocks
 from elucidiff.evaluation.quality.extractors import Rows
 from elucidiff.evaluation.quality.metrics import (
+    BLOCKS,
     frechet,
     frechet_infinity,
     inception_score,
+    jackknife,
     kernel,
     precision_recall,
+    spread_of_blocks,
 )
 from elucidiff.evaluation.quality.reference import Reference
 from tests.evaluation.quality.small import reference_of

@@ -13,7 +13,7 @@ from PIL import Image
 from torch_fidelity.fidelity import main
 
 from elucidiff.evaluation.quality import Evaluator, OfDataset, describe, open_extractor, open_images, open_reference
-from elucidiff.evaluation.quality.features import BlockStore
+from elucidiff.evaluation.quality.reference import BlockStore
 from tests.evaluation.quality.small import script
 
 KEYS = {

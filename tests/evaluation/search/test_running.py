@@ -27,7 +27,7 @@ from elucidiff.evaluation.search import (
     rows,
     work,
 )
-from elucidiff.evaluation.search.workers import Workers
+from elucidiff.evaluation.search.running import Workers
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.seeds import SeedRanges

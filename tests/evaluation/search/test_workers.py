@@ -11,9 +11,9 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from elucidiff.evaluation.search import workers
+from elucidiff.evaluation.search import running as workers
 from elucidiff.evaluation.search.proposals import Proposals, distributions_of
-from elucidiff.evaluation.search.workers import BEAT, WORKER, Beating, Workers
+from elucidiff.evaluation.search.running import BEAT, WORKER, Beating, Workers
 from tests.evaluation.search.studies import begin, end_of, search
 
 

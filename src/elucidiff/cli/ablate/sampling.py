@@ -19,7 +19,7 @@ from elucidiff.evaluation.ablation import (
     churn_table,
     deterministic_table,
 )
-from elucidiff.evaluation.ablation.studied_model import IDEAL
+from elucidiff.evaluation.ablation.measure import IDEAL
 from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling import Churn, load_named
 from elucidiff.sampling.sampler import parse_choice

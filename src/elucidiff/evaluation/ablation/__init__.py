@@ -28,7 +28,7 @@ from elucidiff.evaluation.ablation.sampling import (
     churn_configurations,
     sampling_configurations,
 )
-from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
+from elucidiff.evaluation.ablation.studies import SamplingAblation, TrainingAblation
 from elucidiff.evaluation.ablation.tables import Column, Table, markdown, to_csv
 from elucidiff.evaluation.ablation.training import (
     RECIPES,
@@ -40,7 +40,6 @@ from elucidiff.evaluation.ablation.training import (
     configure,
     recipe,
 )
-from elucidiff.evaluation.ablation.training_study import TrainingAblation
 
 __all__ = [
     "RECIPES",

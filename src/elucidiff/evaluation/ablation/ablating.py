@@ -12,7 +12,7 @@ from typing import Any
 import elucidiff.data
 from elucidiff.denoisers.backends import Backend
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.ablation.measure import open_evaluator
+from elucidiff.evaluation.ablation.measure import open_evaluator, open_model
 from elucidiff.evaluation.ablation.report import Filled, Report, chosen_from, fill_tables
 from elucidiff.evaluation.ablation.sampling import (
     SamplingConfiguration,
@@ -20,8 +20,7 @@ from elucidiff.evaluation.ablation.sampling import (
     churn_configurations,
     sampling_configurations,
 )
-from elucidiff.evaluation.ablation.sampling_study import SamplingAblation
-from elucidiff.evaluation.ablation.studied_model import open_model
+from elucidiff.evaluation.ablation.studies import SamplingAblation, TrainingAblation
 from elucidiff.evaluation.ablation.training import (
     TRAINING_CONFIGURATIONS,
     Baseline,
@@ -31,7 +30,6 @@ from elucidiff.evaluation.ablation.training import (
 from elucidiff.evaluation.ablation.training import (
     recipe as recipe_named,
 )
-from elucidiff.evaluation.ablation.training_study import TrainingAblation
 from elucidiff.launch.interrupt import Watch
 from elucidiff.plain_data import to_dict
 from elucidiff.sampling.churn import Churn

@@ -10,7 +10,7 @@ from typing import Literal
 
 from elucidiff import parts
 from elucidiff.augment import Augment
-from elucidiff.augment.options import COLOUR
+from elucidiff.augment.base import COLOUR
 from elucidiff.design import objectives, preconditioning
 from elucidiff.networks import DDPMPPSettings, NCSNPPSettings, NetworkSettings
 from elucidiff.suggest import suggestion

@@ -1,14 +1,12 @@
 """Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
 
-from elucidiff.evaluation.quality.evaluator import Evaluator
+from elucidiff.evaluation.quality.evaluator import Evaluator, Measured, Quality, markdown, repeated
 from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, open_extractor
-from elucidiff.evaluation.quality.features import BlockStore, OfDataset, describe
 from elucidiff.evaluation.quality.metrics import Metric
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name, principal_components
-from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
-from elucidiff.evaluation.quality.reference import Reference, open_reference
-from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.evaluation.quality.reference import BlockStore, OfDataset, Reference, describe, open_reference
+from elucidiff.evaluation.quality.subject import OfModel
 
 __all__ = [
     "BlockStore",

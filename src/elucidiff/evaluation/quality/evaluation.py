@@ -17,16 +17,19 @@ import elucidiff
 from elucidiff.data.dataset import Dataset
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.quality.class_frequencies import frequencies_advice
-from elucidiff.evaluation.quality.evaluator import Evaluator, check_images
-from elucidiff.evaluation.quality.features import Described, describe
+from elucidiff.evaluation.quality.evaluator import Evaluator, Measured, Quality, check_images, markdown, repeated
 from elucidiff.evaluation.quality.metric_sets import check_metrics, metrics_of
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name
-from elucidiff.evaluation.quality.quality import Measured, Quality, markdown, repeated
-from elucidiff.evaluation.quality.reference import holds_statistics, open_reference
-from elucidiff.evaluation.quality.samples import OfModel
-from elucidiff.evaluation.quality.subject import ImagesOrModel, Labels, Subject, open_subject
+from elucidiff.evaluation.quality.reference import Described, describe, holds_statistics, open_reference
+from elucidiff.evaluation.quality.subject import (
+    ImagesOrModel,
+    Labels,
+    OfModel,
+    Subject,
+    frequencies_advice,
+    open_subject,
+)
 from elucidiff.files import remove_unfinished, write_whole
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import check_same_work, held

@@ -6,9 +6,8 @@ import importlib.util
 from collections.abc import Callable, Collection, Mapping
 
 from elucidiff import parts
-from elucidiff.evaluation.quality.block_errors import BLOCKS, jackknife
 from elucidiff.evaluation.quality.extractors import Extractor, Rows
-from elucidiff.evaluation.quality.metrics import FEWEST, Metric
+from elucidiff.evaluation.quality.metrics import BLOCKS, FEWEST, Metric, jackknife
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.suggest import suggestion
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from elucidiff import parts
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.quality.block_errors import BLOCKS, spread_of_blocks
+from elucidiff.evaluation.loss_per_sigma import standard_error
 from elucidiff.evaluation.quality.extractors import Rows
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.parts import part
@@ -23,9 +23,12 @@ NEIGHBOURS = 3
 FEWEST = 20
 """Images below which no metric is worth its name, nor has it an error."""
 
+BLOCKS = 10
 _PER_FEATURE = 4  # images from which FID-infinity is extrapolated
 _SAFE = 10  # images for each feature, from which the bias of the Frechet distance is small
 _ENOUGH_SUBSETS = 10  # of a block: as many comparisons in all blocks as of all images
+
+Statistic = Callable[[Rows], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -340,3 +343,41 @@ def _too_few(number: int, what: str, dim: int) -> str:
         f"{number:,} {what.upper()} ARE FEW FOR {dim:,} FEATURES: the Frechet distance has a bias that falls with "
         f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
     )
+
+
+def jackknife(statistic: Statistic, rows: Rows, tick: Callable[[], object] = lambda: None) -> dict[str, float]:
+    """Standard errors by leaving out one of 10 blocks of consecutive rows at a time (Tukey 1958; Kunsch 1989)::
+
+        error^2 = (R - 1) / R  sum_r (f_r - mean f)^2
+
+    where f_r is the figure without block r. It holds for smooth functions of the empirical distribution such as the
+    Frechet distance, even where a covariance is singular: in simulations (32 and 64 features, 40 to 1000 images) it
+    was 0.94 to 1.09 times the true standard deviation where the distributions differ, and 1.4 to 1.6 times where they
+    are the same. The spread of the blocks' own figures would be 1.4 to 4 times the truth, since small blocks have
+    other biases. It does not hold for figures that draw random subsets.
+
+    Args:
+        statistic: figures by name, of rows (n, D).
+        rows: of all images.
+        tick: called after each block; may raise to end the work.
+    """
+    found = []
+    for block in np.array_split(np.arange(len(rows)), BLOCKS):
+        found.append(statistic(np.delete(rows, block, axis=0)))
+        tick()
+    return {name: float(np.sqrt((BLOCKS - 1) * np.var([each[name] for each in found]))) for name in found[0]}
+
+
+def spread_of_blocks(figure: Callable[[Rows], float], rows: Rows, tick: Callable[[], object] = lambda: None) -> float:
+    """Standard error of the mean over 10 blocks of consecutive rows: for figures without bias.
+
+    Args:
+        figure: of rows (n, D).
+        rows: of all images.
+        tick: called after each block; may raise to end the work.
+    """
+    found = []
+    for block in np.array_split(rows, BLOCKS):
+        found.append(figure(block))
+        tick()
+    return standard_error(found)

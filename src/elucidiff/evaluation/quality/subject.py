@@ -1,4 +1,4 @@
-"""Images that are to be evaluated: the samples of a model, or pictures that are there."""
+"""The images of an evaluation: pictures, or samples that a model draws as they are needed."""
 
 from __future__ import annotations
 
@@ -8,30 +8,122 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from elucidiff.data.dataset import Dataset, Fingerprint
+from elucidiff.data.scaling import to_uint8
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers import opening
-from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.factories import weights_checksum
+from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.opening import checksum, load, load_guide
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.evaluation.quality.class_frequencies import told_classes
+from elucidiff.evaluation.model_and_data import places_of_classes
 from elucidiff.evaluation.quality.extractors import Extractor
-from elucidiff.evaluation.quality.features import BlockStore, Described, OfDataset
 from elucidiff.evaluation.quality.pictures import open_images
-from elucidiff.evaluation.quality.reference import kept_features
-from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.evaluation.quality.reference import BlockStore, Described, OfDataset, kept_features
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.ranges import of_8_bits, range_advice
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seeds import seed_ranges
+from elucidiff.sampling.seeds import SeedRanges, seed_ranges
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, eq=False)
+class OfModel:
+    """The samples of some seeds; see :class:`.Images`.
+
+    Attributes:
+        denoiser: D, which states its ``sample_shape``; used where it is.
+        sampler: all sampling choices.
+        seeds: one a sample.
+        labels: class numbers or rows, taken in turn; None or "uniform" as for :meth:`.Sampler.run`. Whoever asks for
+            them has looked whether the model was trained with them.
+        batch_size: samples in one call of the denoiser.
+        guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
+        rounded: whether samples are pictures in [-1, 1], to be rounded to 8 bits; else they become float32.
+        between: called before each batch; may raise to end the work.
+    """
+
+    denoiser: DenoiserLike
+    sampler: Sampler
+    seeds: Sequence[int]
+    labels: Tensor | Literal["uniform"] | None = None
+    batch_size: int = 16
+    guide: DenoiserLike | None = None
+    rounded: bool = True
+    between: Callable[[], object] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def block(self, places: range) -> tuple[Tensor, npt.NDArray[np.float64]]:
+        """Samples, and the network evaluations of each.
+
+        Raises:
+            ValueError: a sample is not finite; the message names its seed.
+        """
+        images, nfe = [], []
+        for start in range(places.start, places.stop, self.batch_size):
+            self.between()
+            part = range(start, min(start + self.batch_size, places.stop))
+            seeds = [self.seeds[place] for place in part]
+            drawn = self.sampler.run(
+                self.denoiser,
+                seeds,
+                self.labels_of(part),
+                any_class=True,
+                batch_size=self.batch_size,
+                guide=self.guide,
+            )
+            images.append((to_uint8(drawn.x) if self.rounded else drawn.x.float()).cpu())
+            cost = torch.as_tensor(drawn.nfe, dtype=torch.float64).cpu()
+            nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))
+        return torch.cat(images), np.concatenate(nfe)
+
+    def labels_of(self, places: range) -> Tensor | Literal["uniform"] | None:
+        """The labels asked for at some places, as for :meth:`.Sampler.run`."""
+        if not isinstance(self.labels, Tensor):
+            return self.labels
+        return self.labels[torch.tensor(list(places), dtype=torch.int64) % len(self.labels)]
+
+    def name(self, places: range) -> str:
+        """See :class:`.Images`: the seeds of the block, and which labels it begins with."""
+        seeds = str(SeedRanges(range(self.seeds[place], self.seeds[place] + 1) for place in places))
+        text = f"{seeds}@{places.start % len(self.labels)}" if isinstance(self.labels, Tensor) else seeds
+        return text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def facts(self, model: str, guide: str | None) -> dict[str, Any]:
+        """What decides a sample beside its seed, as JSON-able values.
+
+        Args:
+            model: checksum of the model.
+            guide: of the guide.
+        """
+        labels = _sha256(self.labels) if isinstance(self.labels, Tensor) else self.labels
+        facts = {
+            "model": model,
+            "guide": guide,
+            "sampler": self.sampler.to_plain(),
+            "labels": labels,
+            "batch_size": self.batch_size,
+            "torch": torch.__version__,
+            "rounded": self.rounded,
+        }
+        return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
+
+
+def _sha256(values: Tensor) -> str:
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
+
 
 _SEEDS, _BATCH_SIZE = "0-9999", 16
 
@@ -182,3 +274,56 @@ def _identity(model: str | os.PathLike[str] | DenoiserModule) -> str:
         return checksum(model)
     around = model.preconditioning if isinstance(model, Denoiser) else type(model).__qualname__
     return hashlib.sha256(f"{around!r}{weights_checksum(model)}".encode()).hexdigest()
+
+
+# The share of the samples that is of other classes than in the reference, from which on it is worth a word; and how
+# many times what chance alone makes of it.
+_SHARE, _TIMES = 0.02, 3.0
+
+
+def told_classes(images: OfModel) -> str:
+    """How the classes of a model's samples are chosen, in a few words; empty where nothing is known of them."""
+    known: KnownLabels = as_denoiser(images.denoiser).known_labels
+    if not known.dim or known.kind == "vectors":
+        return ""
+    if isinstance(images.labels, Tensor):
+        return ""
+    if images.labels is not None:
+        return "classes drawn equally often"
+    shares = known.shares()
+    return f"classes drawn as often as in training ({shares})" if shares else "classes drawn equally often"
+
+
+def frequencies_advice(images: OfModel, reference: Dataset) -> str | None:
+    """A line if the samples are of other classes than the reference, or of the same in other numbers; else None."""
+    known: KnownLabels = as_denoiser(images.denoiser).known_labels
+    if not known.dim or known.kind == "vectors" or reference.classes is None:
+        return None
+    drawn = _drawn(images, known)
+    found = torch.zeros(known.dim + 1, dtype=torch.float64)  # the last for classes that the model does not know
+    places = places_of_classes(reference, known)
+    for index, count in enumerate(reference.class_counts):
+        found[places.get(index, known.dim)] += count / len(reference)
+    difference = float((drawn - found).abs().sum()) / 2
+    chance = float((found * (1 - found) / len(reference)).sqrt().sum()) / 2
+    if difference <= max(_SHARE, _TIMES * chance):
+        return None
+    worst = int((drawn - found).abs().argmax())
+    name = known.name(worst) if worst < known.dim else "those that the model does not know"
+    return (
+        f"classes are not as frequent in the samples as in {reference.name} (class {name}: {float(drawn[worst]):.1%} "
+        f"of the samples, {float(found[worst]):.1%} of the reference), and metrics count that: choose "
+        "--labels, or a reference with the frequencies of the training data"
+    )
+
+
+def _drawn(images: OfModel, known: KnownLabels) -> Tensor:
+    """The share of each class among the samples, and 0 for classes that are not known."""
+    if isinstance(images.labels, Tensor):
+        counts = known.rows(images.labels).sum(0).double()
+    elif images.labels is None and known.counts:
+        counts = torch.tensor(known.counts, dtype=torch.float64)
+    else:
+        counts = torch.zeros(known.dim, dtype=torch.float64)
+        counts[list(known.trained)] = 1
+    return torch.cat([counts / counts.sum(), counts.new_zeros(1)])

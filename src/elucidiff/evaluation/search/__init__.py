@@ -1,13 +1,11 @@
 """The best sampling options for a model, found by trying: Optuna proposes, an objective measures."""
 
 from elucidiff.evaluation.search.objectives import Figure, Objective, OfSamples, TruncationError
-from elucidiff.evaluation.search.options import CHURN, PAPER_GRID, Interval, Values, parse_options
+from elucidiff.evaluation.search.options import CHURN, PAPER_GRID, Interval, Space, Values, parse_options
 from elucidiff.evaluation.search.proposals import rungs
-from elucidiff.evaluation.search.report import SearchResult
-from elucidiff.evaluation.search.results import best_samplers, measure_afresh, rows
+from elucidiff.evaluation.search.report import SearchResult, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.running import Search, work
 from elucidiff.evaluation.search.searching import search_samplers
-from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.storage import open_storage
 from elucidiff.launch.interrupt import StoppedError
 

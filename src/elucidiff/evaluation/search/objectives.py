@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.conditions import selected
 from elucidiff.evaluation.quality import OfModel
-from elucidiff.evaluation.quality.features import IMAGES_IN_A_BLOCK
+from elucidiff.evaluation.quality.reference import IMAGES_IN_A_BLOCK
 from elucidiff.sampling.optimise.candidate import check_deterministic
 from elucidiff.sampling.optimise.exact import EndError, ExactSolutions
 from elucidiff.sampling.sampler import Sampler

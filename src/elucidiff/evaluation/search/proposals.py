@@ -18,8 +18,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from elucidiff.evaluation.search.options import Interval, Option, Values
-from elucidiff.evaluation.search.space import TRIES, Space
+from elucidiff.evaluation.search.options import TRIES, Interval, Option, Space, Values
 
 Method = Literal["tpe", "random", "grid"]
 

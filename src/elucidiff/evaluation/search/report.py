@@ -1,24 +1,27 @@
-"""What ``elucidiff search`` writes: tables of trials and of results, and the best samplers beside the model."""
+"""Results of a search: its trials as a table, the best of them on fresh seeds, and the files that say so."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
+import numpy as np
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.opening import name_of
 from elucidiff.evaluation.ablation.cells import TRUNCATION
-from elucidiff.evaluation.ablation.studied_model import model_id
-from elucidiff.evaluation.quality.samples import OfModel
+from elucidiff.evaluation.ablation.measure import model_id
+from elucidiff.evaluation.loss_per_sigma import standard_error
+from elucidiff.evaluation.quality.subject import OfModel
 from elucidiff.evaluation.results import Row, sampler_columns, write_results
 from elucidiff.evaluation.search.objectives import Objective
-from elucidiff.evaluation.search.results import Measured, best_samplers, measure_afresh, rows
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search, Worked
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Watch
@@ -27,6 +30,115 @@ from elucidiff.sampling.optimise.candidate import check_deterministic, exact_ran
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import NamedSampler, Quality, describe, save_named
 from elucidiff.sampling.seeds import SeedRanges
+
+SYMBOLS = {
+    "churn.amount": "S_churn",
+    "churn.sigma_min": "S_tmin",
+    "churn.sigma_max": "S_tmax",
+    "churn.noise_scale": "S_noise",
+}
+"""The paper's names of columns."""
+
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "ended early", TrialState.FAIL: "failed"}
+
+TrialRow = dict[str, str | int | float | None]
+
+
+def rows(study: Study, search: Search, trials: int) -> list[TrialRow]:
+    """A row for each of the first ``trials`` trials that is finished, in order.
+
+    The value of a trial that was ended early is that of the images it had; a failed one has none. Nothing in it
+    depends on when and by whom a trial was done, so a search that was killed and went on ends with the same table.
+    """
+    return [_row(trial, search) for trial in study.get_trials(deepcopy=False)[:trials] if trial.state in _STATES]
+
+
+def _row(trial: FrozenTrial, search: Search) -> TrialRow:
+    value = trial.values[-1] if trial.values else None
+    return {
+        "trial": trial.number,
+        "state": _STATES[trial.state],
+        **{column: trial.params[name] for name, column in _columns(search).items()},
+        "images": trial.user_attrs.get(IMAGES),
+        "nfe": trial.user_attrs.get(NFE),
+        "value": value,
+    }
+
+
+def _columns(search: Search) -> dict[str, str]:
+    """What the column of each option is called: settings of steps and solver by themselves, as people write them."""
+    options = search.space.options
+    columns = {name: SYMBOLS.get(name, re.sub(r"^(steps|solver)\.", "", name)) for name in options}
+    called = list(columns.values())
+    return {name: column if called.count(column) == 1 else name for name, column in columns.items()}
+
+
+def best_samplers(study: Study, search: Search, trials: int) -> list[tuple[FrozenTrial, Sampler]]:
+    """The best trial, or the front of those that none beats in both evaluations and figure, the cheapest first.
+
+    Raises:
+        ValueError: no trial was completed.
+    """
+    complete = [trial for trial in study.get_trials(deepcopy=False)[:trials] if trial.state is TrialState.COMPLETE]
+    if not complete:
+        raise ValueError(f"none of the {trials} trials was completed, so there is no best one")
+    sign = 1 if search.direction == "minimize" else -1
+
+    def cost(trial: FrozenTrial) -> float:
+        return float(trial.user_attrs[NFE]) if search.with_nfe else 0.0
+
+    front: list[FrozenTrial] = []
+    for trial in sorted(complete, key=lambda trial: (cost(trial), sign * trial.values[-1], trial.number)):
+        if not front or sign * trial.values[-1] < sign * front[-1].values[-1]:
+            front.append(trial)
+    return [(trial, search.space.sampler(trial.params)) for trial in front]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure of a sampler on fresh seeds, in blocks of as many as a trial has.
+
+    Attributes:
+        values: one for each block.
+        nfe: network evaluations per sample.
+    """
+
+    values: tuple[float, ...]
+    nfe: float
+
+    @property
+    def mean(self) -> float:
+        """Over the blocks."""
+        return float(np.mean(self.values))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; not a number for one block."""
+        return standard_error(self.values)
+
+
+def measure_afresh(
+    objective: Objective, sampler: Sampler, blocks: Sequence[SeedRanges], between: Callable[[], object] = lambda: None
+) -> Measured:
+    """Measure a sampler on blocks of seeds.
+
+    Args:
+        objective: the figure.
+        sampler: what to measure.
+        blocks: seeds that it was not chosen by, of equal numbers, since many figures depend on that.
+        between: called before each block; may raise to end the work.
+
+    Raises:
+        ValueError: there are no blocks, they differ in size, or the sampler cannot be measured.
+    """
+    if not blocks or any(len(one) != len(other) for one, other in pairwise(blocks)):
+        raise ValueError("fresh seeds come in blocks of equal size, at least one")
+    figures = []
+    for block in blocks:
+        between()
+        figures.append(objective(sampler, block))
+    return Measured(tuple(figure.value for figure in figures), float(np.mean([figure.nfe for figure in figures])))
+
 
 # A view of the study: unlike the table of results it has every option that was searched, and how each trial ended.
 TABLE = "trials.csv"

@@ -19,14 +19,12 @@ from elucidiff.evaluation.model_and_data import data_name
 from elucidiff.evaluation.quality.evaluation import evaluator_for
 from elucidiff.evaluation.quality.evaluator import Evaluator
 from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
-from elucidiff.evaluation.quality.samples import OfModel
-from elucidiff.evaluation.quality.subject import open_subject
+from elucidiff.evaluation.quality.subject import OfModel, open_subject
 from elucidiff.evaluation.search.objectives import Objective, OfSamples, TruncationError
-from elucidiff.evaluation.search.options import Values, parse_options
+from elucidiff.evaluation.search.options import Space, Values, parse_options
 from elucidiff.evaluation.search.proposals import Method, rungs
 from elucidiff.evaluation.search.report import ERROR, Plan, Result, SearchResult, told_choice
 from elucidiff.evaluation.search.running import IMAGES, WHY, Search, Worked, begin, work
-from elucidiff.evaluation.search.space import Space
 from elucidiff.evaluation.search.storage import dashboard_command, open_storage, storage_errors, without_password
 from elucidiff.launch.interrupt import Bar, StoppedError, Watch
 from elucidiff.launch.output_folder import held_if_free

@@ -1,4 +1,4 @@
-"""Sections from tables of results."""
+"""Sections from tables of results, and from the numbers that figures left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from elucidiff.evaluation.ablation.tables import Column, resolution_of
 from elucidiff.evaluation.ablation.tables import Table as Measurements
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import churn_heat_map
-from elucidiff.figures.base import figure_for
+from elucidiff.figures.base import figure_for, figure_of, redraw
+from elucidiff.figures.numbers import read_numbers
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.results_table import metric_title, points
 
@@ -145,3 +146,23 @@ def _table(rows: Sequence[Row], metric: str) -> Table:
 
     header = ["configuration", *(column.title or metric.replace("_", " ") for column in columns)]
     return Table(header, [[name, *(cell(name, column) for column in columns)] for name in names])
+
+
+def of_numbers(folder: Path, path: Path) -> list[Section]:
+    """The figure with its explanation and the command that measured it.
+
+    Args:
+        folder: what the report is about.
+        path: the file.
+
+    Raises:
+        ValueError: the numbers are damaged.
+        OSError: they cannot be read.
+    """
+    kept = read_numbers(path)
+    figure, picture = figure_of(kept), redraw(kept)
+    try:
+        text = figure.explain(kept)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"numbers of the figure {kept.figure} are missing or damaged: {error}") from None
+    return [Section(figure.title, text, Picture.of(picture, figure.alternative), command=kept.command)]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from elucidiff.figures.page import Section, write_page
 from elucidiff.figures.report.finding import Found, find
-from elucidiff.figures.report.of_numbers import of_numbers
-from elucidiff.figures.report.of_results import of_results
+from elucidiff.figures.report.of_results import of_numbers, of_results
 from elucidiff.figures.report.of_runs import of_run, of_samples
 
 

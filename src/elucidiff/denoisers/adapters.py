@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserModule, Wrapped
+from elucidiff.denoisers.clipping import Clamp, DynamicThreshold
 from elucidiff.denoisers.conditions import Conditions, for_network
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
 from elucidiff.denoisers.preconditioned import floating_type
 from elucidiff.denoisers.shapes import check_label_count, label_rows, noise_levels
+from elucidiff.denoisers.usual import Clip, Usual
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import as_tensor, per_sample
 from elucidiff.devices import widest_type
@@ -225,45 +227,6 @@ class TrigTime:
         return self.factor * (sigma / self.sigma_data).arctan(), (self.sigma_data**2 + sigma.square()).rsqrt()
 
 
-@dataclass(frozen=True)
-class Clamp:
-    """D within [-limit, limit], as home samplers of epsilon-networks hold it where images are in [-1, 1].
-
-    >>> import elucidiff as ed
-    >>> ed.adapters.Clamp()(torch.tensor([-3.0, 0.5])).tolist()
-    [-1.0, 0.5]
-    """
-
-    limit: float = 1.0
-
-    def __call__(self, denoised: Tensor) -> Tensor:
-        """``denoised``, clamped."""
-        return denoised.clamp(-self.limit, self.limit)
-
-
-@dataclass(frozen=True)
-class DynamicThreshold:
-    """D clamped to [-q, q] and divided by q, a quantile of |D| in each image, at least 1 (Saharia et al. 2022).
-
-    Args:
-        ratio: the quantile, over all values of an image.
-        largest: what q is clamped to from above; values that are larger remain within [-1, 1], but are cut more.
-
-    >>> import elucidiff as ed
-    >>> ed.adapters.DynamicThreshold(ratio=1.0)(torch.tensor([[[-4.0, 2.0]]])).tolist()
-    [[[-1.0, 0.5]]]
-    """
-
-    ratio: float = 0.995
-    largest: float = math.inf
-
-    def __call__(self, denoised: Tensor) -> Tensor:
-        """``denoised`` (B, ...) within [-1, 1]."""
-        quantile = denoised.flatten(1).abs().quantile(self.ratio, dim=1).clamp(1.0, max(1.0, self.largest))
-        bound = per_sample(quantile, denoised)
-        return denoised.clamp(-bound, bound) / bound
-
-
 class AdaptedDenoiser(DenoiserModule):
     """D(x; sigma) from a network F(s x; t) that predicts something else than the clean sample x_0.
 
@@ -299,6 +262,8 @@ class AdaptedDenoiser(DenoiserModule):
         sample_shape: shape (C, *spatial) of the samples that the network was made for, if it is known.
 
     Attributes:
+        usual_clip: what is applied to D while samples are drawn, beside ``clip``: see :attr:`usual`. A function of D,
+            None for nothing, or "auto".
         facts: what is known about the model beyond its numbers, as in :attr:`.Denoiser.facts`. ``facts["home"]``, for
             a model of another library, is ``{"format": ..., "settings": ...}``: where it came from.
 
@@ -340,6 +305,7 @@ class AdaptedDenoiser(DenoiserModule):
         self.clip = clip
         self.any_labels = any_labels
         self.sample_shape = tuple(sample_shape)
+        self.usual_clip: Clip | Literal["auto"] | None = "auto"
         # The noise cannot be told from x where x is the noise, so there is nothing to learn from an epsilon there.
         self._endless = predicts not in ("epsilon", "score") and _reaches_infinity(time)
 
@@ -384,6 +350,26 @@ class AdaptedDenoiser(DenoiserModule):
             return denoised
         levels = noise_levels(sigma, x, may_be_infinite=self._endless)
         return torch.where(per_sample(levels, x) == 0, x, self.clip(denoised))
+
+    @property
+    def usual(self) -> Usual:
+        """Even steps of the time of a flow within the range of the network's own time, and a multistep solver.
+
+        Networks that count time so were trained evenly along it, or nearly so; and one evaluation a step is what
+        their home samplers take. The x_0 of a network that predicts epsilon or the score is sigma times as wrong as
+        what it predicts, so it is clamped to [-1, 1] where samples are pictures, unless :attr:`usual_clip` is
+        something else.
+        """
+        data = self.facts.get("data")
+        of_8_bits = not isinstance(data, dict) or data.get("dtype", "uint8") == "uint8"
+        clip = self.usual_clip
+        if clip == "auto":
+            shape = self.sample_shape
+            amplified = self.clip is None and self.predicts in ("epsilon", "score")
+            clip = Clamp() if amplified and of_8_bits and len(shape) == 3 and shape[0] in (1, 3) else None
+        # The time 1/2 is at twice the standard deviation of the data, which is 0.5 for images in [-1, 1].
+        steps = "flow" if of_8_bits or self.data_std is None else f"flow:shift={2 * self.data_std:g}"
+        return Usual(steps, "ipndm:order=2", clip)
 
     def predict(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """D(x; sigma) without clipping, and what the network returned beside its first C channels, (B, 0 or C, ...).
@@ -504,6 +490,17 @@ class InUnits(Wrapped):
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """What D' would be if its network's output were 0."""
         return self._here(x, sigma, self.denoiser.without_network)
+
+    @property
+    def usual(self) -> Usual:
+        """As D is sampled, clipped in these units."""
+        usual = super().usual
+        if usual.clip is None or self.denoiser.usual_clip == "auto":
+            return usual
+        return replace(usual, clip=self._in_its_units(usual.clip))
+
+    def _in_its_units(self, clip: Clip) -> Clip:
+        return lambda denoised: self.factor * clip((denoised - self.offset) / self.factor) + self.offset
 
     def round_sigma(self, sigma: float | Tensor) -> Tensor:
         """The noise level nearest to ``sigma`` that D supports."""

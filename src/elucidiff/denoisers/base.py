@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
 from elucidiff.denoisers.shapes import LabelKind
+from elucidiff.denoisers.usual import Usual
 from elucidiff.design.values import as_tensor
 from elucidiff.devices import onto
 
@@ -75,6 +76,10 @@ class AnyDenoiser(Protocol):
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x; sigma) if the network's output were 0: c_skip(sigma) x in Karras et al. 2022, Eq. 7."""
+
+    @property
+    def usual(self) -> Usual:
+        """How it is sampled where nobody chooses."""
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call at these noise levels, () or (B,): integers of that shape."""
@@ -183,6 +188,11 @@ class DenoiserModule(nn.Module):
         """0: nothing is known to pass a network by."""
         return torch.zeros_like(x)
 
+    @property
+    def usual(self) -> Usual:
+        """See :attr:`AnyDenoiser.usual`: the paper's way."""
+        return Usual()
+
     def evaluations(self, sigma: Tensor) -> Tensor:
         """One of each sample."""
         return torch.ones_like(sigma, dtype=torch.int64)
@@ -269,6 +279,11 @@ class Wrapped(DenoiserModule):
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """What D would be if its network's output were 0."""
         return self.denoiser.without_network(x, sigma)
+
+    @property
+    def usual(self) -> Usual:
+        """How D is sampled where nobody chooses."""
+        return self.denoiser.usual
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call of D."""
@@ -372,6 +387,12 @@ class Described(DenoiserModule):
     def sigma_data(self) -> float:
         """That of the function, or the standard deviation of its data, or 0.5."""
         return float(self._stated("sigma_data", super().sigma_data))
+
+    @property
+    def usual(self) -> Usual:
+        """That of the function, or the paper's way."""
+        usual: Usual = self._stated("usual", Usual())
+        return usual
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """As the function counts them, or 1."""

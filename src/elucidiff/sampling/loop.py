@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.clipping import Clipped
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Steps
@@ -99,7 +100,7 @@ def sample(
     latents: Tensor | npt.NDArray[np.floating] | int,
     sigmas: Steps | str | Sequence[float] | Tensor | None = None,
     *,
-    solver: Solver | str = Heun(),  # noqa: B008 (frozen)
+    solver: Solver | str | None = None,
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     churn: Churn | None = None,
     restarts: Sequence[Restart] = (),
@@ -121,11 +122,13 @@ def sample(
             samples: then latents, labels that are not given, and noise are drawn from the seeds 0, 1, 2, ..., as
             :meth:`.Sampler.run` draws them, for a denoiser that states its ``sample_shape``.
         sigmas: noise levels (N + 1,), decreasing, the last 0; or steps, such as ``ed.steps.Karras(18)`` or
-            "karras:n=18", within the denoiser's range (the default); see :mod:`elucidiff.design.steps`. The first
+            "karras:n=18", within the denoiser's range; see :mod:`elucidiff.design.steps`. By default 18 karras steps;
+            if neither they nor ``solver``, ``churn`` or ``restarts`` are given, what the model itself says
+            (:meth:`.Sampler.usual`), clipped as it says. The first
             level may be infinite, for a denoiser that has an answer to pure noise (rectified flow, zero terminal
             SNR). One-step solvers on the flow schedule go from there as from anywhere; for all others the first step
             is the exact one for a denoised image that does not change, to D + sigma_1 n.
-        solver: takes the steps; an object, a name or a text form, such as "rk2:alpha=0.5"; see
+        solver: takes the steps; an object, a name or a text form, such as "rk2:alpha=0.5" (Heun's); see
             :mod:`elucidiff.solvers`.
         schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows; an object, or a name such as "vp".
         churn: noise to add before each step; None for none.
@@ -161,7 +164,11 @@ def sample(
     """
     denoiser = as_denoiser(denoiser)
     check_arguments(churn, restarts, noise, callback)
-    solver, schedule = solver_from(solver), schedule_from(schedule)
+    if sigmas is None and solver is None and churn is None and not restarts:
+        usual = denoiser.usual
+        sigmas, solver = usual.steps, usual.solver
+        denoiser = denoiser if usual.clip is None else Clipped(denoiser, usual.clip)
+    solver, schedule = solver_from(Heun() if solver is None else solver), schedule_from(schedule)
     if is_count(latents):
         beginning = begin(denoiser, range(count_from(latents)), labels, None, None)
         latents, labels = beginning.latents, beginning.labels

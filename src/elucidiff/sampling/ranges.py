@@ -9,6 +9,7 @@ from torch import Tensor
 
 from elucidiff.data.scaling import is_picture
 from elucidiff.denoisers.base import AnyDenoiser
+from elucidiff.denoisers.usual import Usual
 
 
 def range_for(sigma_data: float) -> tuple[float, float]:
@@ -32,6 +33,8 @@ def range_advice(sigmas: Tensor, denoiser: AnyDenoiser) -> str | None:
         return None
     if suits(sigmas, std):
         return None
+    if denoiser.usual != Usual() and float(sigmas[0]) >= 10 * std:
+        return None  # its own time says how low its last step begins
     high, low = float(sigmas[0]), float(sigmas[-2])
     least, most = range_for(std)
     return (

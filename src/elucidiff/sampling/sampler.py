@@ -12,9 +12,11 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.clipping import Clipped
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.shapes import Labels
+from elucidiff.denoisers.usual import Usual
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
 from elucidiff.plain_data import typed_value
@@ -162,6 +164,25 @@ class Sampler:
         return cls(replace(design.steps, n=n), schedule, design.solver)
 
     @classmethod
+    def usual(cls, denoiser: DenoiserLike | Usual, n: int | None = None) -> Sampler:
+        """The sampler of a model where nobody chooses: the paper's, or what the model itself says.
+
+        Args:
+            denoiser: D, or what it says.
+            n: number of steps.
+
+        >>> import elucidiff as ed
+        >>> ed.Sampler.usual(ed.ideal.DataPosterior(torch.zeros(1, 1))) == ed.Sampler()
+        True
+        >>> time = ed.adapters.ContinuousTime(ed.schedules.Flow())
+        >>> flow = ed.adapters.AdaptedDenoiser(lambda x, t: -x, "flow", time)
+        >>> ed.Sampler.usual(flow, n=8).to_text()
+        'steps=flow:n=8 solver=ipndm:order=2'
+        """
+        usual = denoiser if isinstance(denoiser, Usual) else as_denoiser(denoiser, called=False).usual
+        return cls(usual.steps, solver=usual.solver, n=n)
+
+    @classmethod
     def parse(cls, text: str, base: Sampler | None = None) -> Sampler:
         """The sampler that ``text`` spells: choices such as ``solver=heun``, with spaces between them.
 
@@ -297,6 +318,8 @@ class Sampler:
     def guided(self, denoiser: DenoiserLike, guide: DenoiserLike | None = None) -> DenoiserModule:
         """The denoiser that these choices sample from: ``denoiser`` under guidance, or itself without.
 
+        One that says that it is usually clipped (:attr:`.AnyDenoiser.usual`) is.
+
         Args:
             denoiser: D.
             guide: the worse model of autoguidance; None for classifier-free guidance.
@@ -304,9 +327,11 @@ class Sampler:
         Raises:
             ValueError: the denoiser cannot be guided so, or the guide does not fit it; see :class:`.Guidance`.
         """
-        if self.guidance is None and guide is None:
-            return as_denoiser(denoiser)
-        return (self.guidance or Guidance()).guided(denoiser, guide)
+        guided = as_denoiser(denoiser)
+        if self.guidance is not None or guide is not None:
+            guided = (self.guidance or Guidance()).guided(denoiser, guide)
+        clip = guided.usual.clip
+        return guided if clip is None else Clipped(guided, clip)
 
     def run(
         self,

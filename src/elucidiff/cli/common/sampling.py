@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from elucidiff.cli.common.help import Names
+from elucidiff.denoisers.opening import usual_of
 from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice
 from elucidiff.sampling.saved_samplers import load_named, names_beside
@@ -22,7 +23,8 @@ class SamplingChoices:
     any_model: bool = False
     """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None
-    """A column of Table 1 of Karras et al. 2022 for what is left out below (edm)."""
+    """A column of Table 1 of Karras et al. 2022 for what is left out below (edm; a model of another library has a way
+    of its own, unless --steps, --solver or the like are given)."""
     n: int | None = None
     """Number of steps (18)."""
     steps: Annotated[str | None, Names("steps")] = None
@@ -45,12 +47,19 @@ class SamplingChoices:
         """The flags that were used."""
         return [entry.name for entry in fields(self) if getattr(self, entry.name) not in (None, False)]
 
+    @property
+    def _leaves_it_to_the_model(self) -> bool:
+        """Whether nothing is chosen that a model has a usual way for, nor anything that this way may not go with."""
+        way = (self.sampler, self.table, self.steps, self.schedule, self.solver, self.churn, self.restarts)
+        return all(choice is None for choice in way)
+
     def chosen(self, model: Path | None = None, usual: Sampler | None = None) -> Sampler:
         """The sampler: what was given, in place of the choices of the table's column.
 
         Args:
             model: the model folder, beside which samplers may be kept.
-            usual: what a verb does where nothing else is asked for, down to single settings, instead of that column.
+            usual: what a verb does where nothing else is asked for, down to single settings, instead of that column
+                and of what the model itself says.
 
         Raises:
             ValueError: a part is unknown, a flag has no effect beside the others, or a value is out of its range; or
@@ -68,6 +77,8 @@ class SamplingChoices:
         if self.any_model:
             raise ValueError("--any-model would have no effect without --sampler NAME")
         base = usual if usual is not None and self.table is None else Sampler.from_table(self.table or "edm")
+        if usual is None and model is not None and self._leaves_it_to_the_model:
+            base = Sampler.usual(usual_of(model))
         if self.sampler is not None:
             if self.table is not None:
                 raise ValueError("--table would have no effect with --sampler: leave one of them out")

@@ -217,7 +217,9 @@ def open_subject(
         assert not isinstance(images, Dataset)
         if count is not None:
             raise ValueError(f"--images is about pictures, but {images} is a model: say how many with --seeds")
-        choices = Sampler() if sampler is None else Sampler.parse(sampler) if isinstance(sampler, str) else sampler
+        choices = Sampler.parse(sampler) if isinstance(sampler, str) else sampler
+        if choices is None:
+            choices = Sampler.usual(images if isinstance(images, DenoiserModule) else opening.usual_of(images))
         return _samples(
             images, device, choices, seeds, labels, any_class, guide,
             _BATCH_SIZE if batch_size is None else batch_size, watch or Watch(),

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers import model_folder
-from elucidiff.denoisers.adapters import AdaptedDenoiser, ContinuousTime, DiscreteTime
+from elucidiff.denoisers.adapters import AdaptedDenoiser, Clamp, ContinuousTime, DiscreteTime, DynamicThreshold
 from elucidiff.denoisers.conditions import Conditions, conditions_from, for_network
 from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.usual import Clip
 from elucidiff.design import preconditioning
 from elucidiff.design.schedules import Flow
 from elucidiff.interop.diffusers import schedulers
-from elucidiff.interop.diffusers.continuous import EDMScheduler, FlowEuler
+from elucidiff.interop.diffusers.continuous import EDMScheduler, FlowEuler, Heun
+from elucidiff.interop.diffusers.discrete import DDIM
 from elucidiff.interop.diffusers.network import DiffusersNetwork, is_network, load_network
-from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler
+from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler, Thresholding
 from elucidiff.interop.home_sampling import draws, home, settings_of, step_count
 from elucidiff.untrusted import printable, read_json, reading
 
@@ -92,7 +94,7 @@ def _denoiser(network: DiffusersNetwork, scheduler: Scheduler) -> AdaptedDenoise
     else:
         assert isinstance(scheduler, TableScheduler)
         time = DiscreteTime(torch.from_numpy(scheduler.alpha_bars), between="interpolated")
-    return AdaptedDenoiser(
+    denoiser = AdaptedDenoiser(
         network,
         predicts,
         time,
@@ -100,6 +102,17 @@ def _denoiser(network: DiffusersNetwork, scheduler: Scheduler) -> AdaptedDenoise
         any_labels=network.text,
         sample_shape=network.sample_shape,
     )
+    denoiser.usual_clip = _usual_clip(scheduler)
+    return denoiser
+
+
+def _usual_clip(scheduler: Scheduler) -> Clip | None:
+    """What the scheduler does to x_0, if it does it at every step."""
+    if isinstance(scheduler, Thresholding) and scheduler.thresholding:
+        return DynamicThreshold(scheduler.dynamic_thresholding_ratio, scheduler.sample_max_value)
+    if isinstance(scheduler, DDIM | Heun) and scheduler.clip_sample:
+        return Clamp(scheduler.clip_sample_range)
+    return None
 
 
 @home(FORMAT)

@@ -110,7 +110,7 @@ def draw_samples(
         model: a model folder, or what else :func:`elucidiff.load` opens.
         out: the folder to write to; see :class:`.JobFolder`.
         seeds: one sample each, a text such as "0-63,70" or numbers.
-        sampler: how to draw, an object or a text (the paper's).
+        sampler: how to draw, an object or a text (the model's usual way: the paper's, unless it says otherwise).
         labels: names, numbers or rows, taken in turn; None lets each seed draw its own, "uniform" all equally often.
         any_class: take classes that the training data did not have.
         guide: folder of the worse model of autoguidance.
@@ -132,7 +132,13 @@ def draw_samples(
         ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
         OSError: something cannot be read or written.
     """
-    choices = Sampler() if sampler is None else Sampler.parse(sampler) if isinstance(sampler, str) else sampler
+    choices = (
+        Sampler.usual(opening.usual_of(model))
+        if sampler is None
+        else Sampler.parse(sampler)
+        if isinstance(sampler, str)
+        else sampler
+    )
     order = Order(
         Path(model), Path(out), seed_ranges(seeds), choices, labels, any_class,
         None if guide is None else Path(guide), output, shard_size, threads, device, backend, overwrite,

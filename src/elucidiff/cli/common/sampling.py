@@ -23,8 +23,7 @@ class SamplingChoices:
     any_model: bool = False
     """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None
-    """A column of Table 1 of Karras et al. 2022 for what is left out below (edm; a model of another library has a way
-    of its own, unless --steps, --solver or the like are given)."""
+    """A column of Table 1 of Karras et al. 2022 for what is left out (edm; the usual way of a foreign model)."""
     n: int | None = None
     """Number of steps (18)."""
     steps: Annotated[str | None, Names("steps")] = None

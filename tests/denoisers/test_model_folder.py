@@ -136,6 +136,10 @@ def test_descriptions_that_are_none(folder: Path, content: bytes) -> None:
             "no model that can be built: .*depth",
         ),
         ({"preconditioning": {"type": "edm", "sigma_data": -1}}, "no model that can be built: sigma_data"),
+        (
+            {"preconditioning": {"type": "edm", "sigma_data": 0.5, "sigma_min": 1e30}},
+            r"lowest noise level, 1e\+30, is so far above the standard deviation",
+        ),
         ({"preconditioning": {"type": "cosine"}}, "no model that can be built: .*cosine"),
     ],
 )

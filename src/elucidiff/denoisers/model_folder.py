@@ -28,6 +28,9 @@ from elucidiff.untrusted import read_json
 
 __all__ = ["checksum", "load", "save"]
 
+# A lowest noise level this many times as large as the data leaves nothing of them: it is damage, or a wrong unit.
+_ONLY_NOISE = 1e4
+
 
 def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Denoiser:
     """Read a model folder into a denoiser on the CPU, in evaluation mode.
@@ -69,6 +72,12 @@ def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Deno
     denoiser.facts.update({key: value for key, value in description.items() if key not in OURS})
     try:
         denoiser.known_labels  # noqa: B018 (for what it refuses)
+        std = denoiser.data_std or 1.0
+        if denoiser.sigma_min > _ONLY_NOISE * std:
+            raise ValueError(
+                f"its lowest noise level, {denoiser.sigma_min:g}, is so far above the standard deviation of the data, "
+                f"about {std:g}, that nothing is left of them"
+            )
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
     return denoiser.eval()

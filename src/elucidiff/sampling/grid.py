@@ -104,8 +104,12 @@ def _check_reached(schedule: Schedule, asked: Tensor, sigma: Tensor, others: Ten
     """
     reached = (torch.isclose(sigma, asked, rtol=0.01, atol=0) & others.isfinite().all(0)) | asked.isinf()
     if not bool(reached.all()):
-        level, name = float(asked[~reached][0]), type(schedule).__name__
-        raise ValueError(f"{name} does not reach the noise level {level:g}{advice}, or another schedule")
+        missed, met = asked[~reached], asked[reached]
+        # Of the levels in a row that are out of reach, the last one is what somebody chose.
+        level = float(missed.min() if missed.min() == asked.min() else missed.max())
+        nearest = f" ({float(met.min() if level < met.min() else met.max()):g} is in its reach)" if len(met) else ""
+        name = type(schedule).__name__
+        raise ValueError(f"{name} does not reach the noise level {level:g}{advice}, or another schedule{nearest}")
 
 
 def _way_down(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,18 @@ def test_classes_that_the_model_does_not_know_are_told() -> None:
     advice = frequencies_advice(samples(), reference((["cat"] * 8 + ["dog"] + ["emu"]) * 40))
     assert advice is not None
     assert "the model does not know: 0.0% of the samples, 10.0% of the reference" in advice
+
+
+def test_other_frequencies_than_in_training_are_told_where_the_reference_has_no_labels(tmp_path: Path) -> None:
+    bare = Dataset("bare", ArraySource(np.zeros((400, 1, 4), np.float32)))
+    for without in (bare, tmp_path / "statistics.npz"):
+        advice = frequencies_advice(samples("uniform"), without)
+        assert advice is not None
+        assert "class cat: 50.0% of the samples, 90.0% of the training data" in advice
+        assert f"in {without.name}, which has no labels" in advice
+        assert frequencies_advice(samples(torch.tensor([1])), without) is not None
+        assert frequencies_advice(samples(), without) is None
+        assert frequencies_advice(samples("uniform", counts=(50, 50)), without) is None
 
 
 def test_how_classes_were_chosen() -> None:

@@ -40,6 +40,19 @@ def test_a_file_that_is_something_else(tmp_path: Path, storage: str) -> None:
     assert where.read_bytes() == b"a letter to a friend\n" * 100
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"op_code": 0', b'"op_code": 77'), (b'"study_name"', b'"study_nam\xff"'), (b"}\n", b"\n")]
+)
+def test_a_journal_with_a_damaged_line(tmp_path: Path, old: bytes, new: bytes) -> None:
+    where = Path(journal(tmp_path))
+    work(search(trials=1), open_storage(str(where)), "s", parabola)
+    content = where.read_bytes()
+    first, rest = content.split(b"\n", 1)
+    assert old in first + b"\n"
+    where.write_bytes(first + b"\n" + (first + b"\n").replace(old, new) + rest)
+    assert f"the study in {where} cannot be read: a line of it is damaged (" in refused(str(where))
+
+
 def test_a_database_that_cannot_be_reached() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -223,10 +223,10 @@ def evaluator_for(
     check_metrics(metrics, made, source.name, isinstance(source, Dataset))
     if isinstance(source, Dataset):
         check_images(made, metrics, subject.shape, subject.dtype, count, source, len(source))
-        if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
-            watch.note(advice)
     else:
         made.check(subject.shape, subject.dtype)
+    if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
+        watch.note(advice)
     with watch.bar("reference", len(source) if isinstance(source, Dataset) else 1, "images") as bar:
         described = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
     evaluator = Evaluator(made, described, metrics)

@@ -296,12 +296,18 @@ def told_classes(images: OfModel) -> str:
     return f"classes drawn as often as in training ({shares})" if shares else "classes drawn equally often"
 
 
-def frequencies_advice(images: OfModel, reference: Dataset) -> str | None:
-    """A line if the samples are of other classes than the reference, or of the same in other numbers; else None."""
+def frequencies_advice(images: OfModel, reference: Dataset | Path) -> str | None:
+    """A line if the samples are of other classes than the reference, or of the same in other numbers; else None.
+
+    A reference without labels, such as a file of statistics, is taken to have the classes as often as the training
+    data.
+    """
     known: KnownLabels = as_denoiser(images.denoiser).known_labels
-    if not known.dim or known.kind == "vectors" or reference.classes is None:
+    if not known.dim or known.kind == "vectors":
         return None
     drawn = _drawn(images, known)
+    if isinstance(reference, Path) or reference.classes is None:
+        return _advice_without_labels(images, known, drawn, reference.name)
     found = torch.zeros(known.dim + 1, dtype=torch.float64)  # the last for classes that the model does not know
     places = places_of_classes(reference, known)
     for index, count in enumerate(reference.class_counts):
@@ -316,6 +322,21 @@ def frequencies_advice(images: OfModel, reference: Dataset) -> str | None:
         f"classes are not as frequent in the samples as in {reference.name} (class {name}: {float(drawn[worst]):.1%} "
         f"of the samples, {float(found[worst]):.1%} of the reference), and metrics count that: choose "
         "--labels, or a reference with the frequencies of the training data"
+    )
+
+
+def _advice_without_labels(images: OfModel, known: KnownLabels, drawn: Tensor, reference: str) -> str | None:
+    if images.labels is None or not known.counts:
+        return None
+    trained = torch.tensor(known.counts, dtype=torch.float64)
+    difference = drawn[:-1] - trained / trained.sum()
+    if float(difference.abs().sum()) / 2 <= _SHARE:
+        return None
+    worst = int(difference.abs().argmax())
+    return (
+        f"classes are not as frequent in the samples as in the training data (class {known.name(worst)}: "
+        f"{float(drawn[worst]):.1%} of the samples, {float(trained[worst] / trained.sum()):.1%} of the training data), "
+        f"and metrics count that if they are not so in {reference}, which has no labels, either"
     )
 
 

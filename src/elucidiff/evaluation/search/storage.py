@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from elucidiff.plain_data import first_difference
-from elucidiff.untrusted import parse_json
+from elucidiff.untrusted import clipped, parse_json, printable
 
 LOCKED_S = 30  # so long another program may write to a SQLite file
 CONNECT_S = 10
@@ -108,7 +108,15 @@ def _journal(path: Path) -> JournalStorage:
                     file.truncate(content.rfind(b"\n") + 1)
         finally:
             lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock))
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock))
+    except OSError:
+        raise
+    except Exception as error:  # Optuna goes through all lines again, and meets damage with errors of all types
+        raise ValueError(
+            f"the study in {printable(str(path))} cannot be read: a line of it is damaged"
+            f" ({type(error).__name__}: {clipped(' '.join(str(error).split()))}); choose another --storage"
+        ) from None
 
 
 def _is_entry(line: bytes) -> bool:

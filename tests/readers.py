@@ -68,7 +68,13 @@ def _everything(path: Path) -> None:
 
 
 def _naming(path: Path, read: Reader, *others: str) -> Reader:
-    """A reader of a folder: which of its files is wrong cannot always be told, as they do not fit each other."""
+    """A reader of a folder; which of its files is wrong cannot always be told, as they do not fit each other.
+
+    Args:
+        path: the folder.
+        read: reads it.
+        others: what a message may say in place of the folder's path, such as the name of a file.
+    """
 
     def reader(file: Path) -> None:
         try:
@@ -77,7 +83,7 @@ def _naming(path: Path, read: Reader, *others: str) -> Reader:
             text = str(error)
             if str(path) not in text and not any(other in text for other in others):
                 raise
-            raise ValueError(text.replace(str(path), f"{path}, as {file.name}")) from None
+            raise ValueError(f"{file.name}: {text}") from None
 
     return reader
 

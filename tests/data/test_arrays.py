@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elucidiff import data
+from tests.data.pictures import archive
 
 RANDOM = np.random.default_rng(0)
 
@@ -226,6 +227,104 @@ def test_an_array_an_image(tmp_path: Path) -> None:
     np.save(tmp_path / "folder" / "b" / "5.npy", GREY[0])
     with pytest.raises(ValueError, match=r"a/0.npy is uint8 \(8, 8\), but .*b/5.npy is uint8 \(1, 8, 8\)"):
         data.open(tmp_path / "folder")
+
+
+def put(path: Path, array: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+
+
+def packed(folder: Path) -> Path:
+    """A zip archive of a folder."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return archive(folder.with_suffix(".zip"), files)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/images", "train/labels", "test/images", "test/labels"),
+        ("train/x", "train/y", "test/x", "test/y"),
+        ("images/train", "labels/train", "images/test", "labels/test"),
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("set/train/x_train", "set/train/y_train", "set/test/x_test", "set/test/y_test"),
+        ("top/Train/data", "top/Train/targets", "top/Test/data", "top/Test/targets"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_folders_of_named_arrays_with_parts(tmp_path: Path, names: tuple[str, ...], zipped: bool) -> None:
+    for name, array in zip(names, (GREY[:4], CLASSES[:4], GREY[4:], CLASSES[4:]), strict=True):
+        put(tmp_path / "x" / f"{name}.npy", array)
+    where = packed(tmp_path / "x") if zipped else tmp_path / "x"
+    with pytest.warns(UserWarning, match="the part train .* is read; :test, :all after the name reads others"):
+        train = data.open(where)
+    assert np.array_equal(train.images().numpy(), GREY[:4])
+    assert train.classes.tolist() == CLASSES[:4].tolist()  # type: ignore[union-attr]
+    assert np.array_equal(data.open(f"{where}:test").images().numpy(), GREY[4:])
+    assert data.open(f"{where}:all").classes.tolist() == CLASSES.tolist()  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="has no part 'val': its parts are train, test"):
+        data.open(f"{where}:val")
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_files_called_after_parts(tmp_path: Path, kind: str) -> None:
+    for part, rows in (("train", slice(0, 4)), ("test", slice(4, 6))):
+        if kind == "npz":
+            np.savez(tmp_path / f"{part}.npz", images=GREY[rows], labels=CLASSES[rows])
+        else:
+            flat = np.concatenate([CLASSES[rows, None], GREY[rows].reshape(-1, 64)], 1)
+            header = ",".join(["label", *(f"pixel{place}" for place in range(64))])
+            np.savetxt(tmp_path / f"mnist_{part}.csv", flat, "%d", ",", header=header, comments="")
+    with pytest.warns(UserWarning, match=r"the part train \(\w+\.\w+\) is read; :test after the name reads others"):
+        assert np.array_equal(data.open(tmp_path).images().numpy(), GREY[:4])
+    assert np.array_equal(data.open(f"{tmp_path}:test").images().numpy(), GREY[4:])
+    with pytest.raises(ValueError, match="has no part 'val': its parts are"):
+        data.open(f"{tmp_path}:val")
+
+
+def test_arrays_beside_folders_of_arrays_are_as_pictures_beside_folders(tmp_path: Path) -> None:
+    for index in range(4):
+        put(tmp_path / "cd"[index % 2] / f"{index}.npy", GREY[index])
+    put(tmp_path / "loose.npy", GREY[4])
+    with pytest.warns(
+        UserWarning, match=r"left out: 1 array beside the 2 folders c, d, .*loose.npy\); --labels-from none"
+    ):
+        dataset = data.open(tmp_path)
+    assert np.array_equal(dataset.images().numpy(), GREY[[0, 2, 1, 3]])
+    assert dataset.class_names == ("c", "d")
+    assert len(data.open(tmp_path, reading=data.Reading(labels_from="none"))) == 5
+    for index in range(5):
+        put(tmp_path / f"loose{index}.npy", GREY[4])
+    with pytest.warns(UserWarning, match="no labels: 6 arrays of 10 lie beside the 2 folders c, d"):
+        assert data.open(tmp_path).label_dim == 0
+
+
+def test_arrays_have_labels_as_pictures_have_them(tmp_path: Path) -> None:
+    for index in range(3):
+        put(tmp_path / "listed" / f"{index}.npy", GREY[index])
+        put(tmp_path / "parts" / ("train", "test")[index % 2] / "cd"[index // 2] / f"{index}.npy", GREY[index])
+    (tmp_path / "listed" / "labels.csv").write_text("0.npy,cat\n1.npy,dog\n2.npy,cat\n")
+    listed = data.open(tmp_path / "listed")
+    assert listed.class_names == ("cat", "dog")
+    assert listed.classes.tolist() == [0, 1, 0]  # type: ignore[union-attr]
+    train, test = (data.open(f"{tmp_path / 'parts'}:{part}") for part in ("train", "test"))
+    assert train.class_names == test.class_names == ("c", "d")
+    assert test.classes.tolist() == [0]  # type: ignore[union-attr]
+
+
+def test_the_only_array_that_can_be_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=GREY, digit=CLASSES, mu=np.zeros(9), weight=np.ones(6))
+    with pytest.warns(
+        UserWarning, match="labels are read from digit, the only array that can be; --labels-from none"
+    ):
+        assert data.open(tmp_path / "x.npz").classes.tolist() == CLASSES.tolist()  # type: ignore[union-attr]
+    assert data.open(tmp_path / "x.npz", labels=False).label_dim == 0
+    np.savez(tmp_path / "x.npz", images=GREY, step=np.arange(6))
+    with pytest.warns(UserWarning, match="no labels are read, as step holds 6 different values; --label-column step"):
+        assert data.open(tmp_path / "x.npz").label_dim == 0
+    np.savez(tmp_path / "x.npz", images=GREY, digit=CLASSES, other=CLASSES)
+    with pytest.warns(UserWarning, match="images, no labels; for one of digit, other"):
+        assert data.open(tmp_path / "x.npz").label_dim == 0
 
 
 def test_labels_are_text(tmp_path: Path) -> None:

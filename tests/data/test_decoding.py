@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,11 +79,42 @@ def test_photographs_are_turned_upright() -> None:
     assert turned[:, 9:].max() < 50
 
 
-def test_values_without_an_8_bit_form_are_refused() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ones((2, 2), np.float32)).save(buffer, "tiff")
-    with pytest.raises(ValueError, match=r"cannot read image a/b.tiff: pixels of type F have no 8-bit form"):
-        header(io.BytesIO(buffer.getvalue()), "a/b.tiff")
+@pytest.mark.parametrize("values", [np.float32([[0.25, -3e5]]), np.int32([[70_000, -2]])])
+def test_values_of_32_bits_are_kept_and_have_no_8_bit_form(values: Any) -> None:
+    content = encoded(values, "tiff")
+    with PictureFile(io.BytesIO(content), "a/b.tiff") as picture:
+        assert picture.stores_numbers(0) == values.dtype
+        assert picture.shape(0) == (1, 1, 2)
+        assert np.array_equal(picture.numbers(0), values[None])
+    with pytest.raises(ValueError, match=r"cannot read image a/b.tiff: its values have 32 bits and no 8-bit form"):
+        decode(io.BytesIO(content), "a/b.tiff")
+    with PictureFile(io.BytesIO(encoded(noise(0))), "x.png") as picture:
+        assert picture.stores_numbers(0) is None
+        with pytest.raises(ValueError, match=r"cannot read image x.png: its pixels are none of 32 bits"):
+            picture.numbers(0)
+
+
+def test_bitmaps_without_a_file_header_are_read() -> None:
+    pixels = noise(5)
+    assert np.array_equal(decode(io.BytesIO(encoded(pixels, "dib")), "x.dib"), pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC or HEIF"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"%!PS-Adobe-3.0", "PostScript"),
+        (b'<?xml version="1.0"?>', "SVG"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+    ],
+)
+def test_files_of_other_kinds_are_called_by_their_name(head: bytes, kind: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^cannot read image x.jpg: it is {kind}, which is not read: save it as PNG"
+    ):
+        header(io.BytesIO(head + bytes(600)), "x.jpg")
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "ppm"])

@@ -90,6 +90,29 @@ def test_wrong_labels(tmp_path: Path, labels: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_labels_as_a_mapping(tmp_path: Path) -> None:
+    dataset = data.open(folder(tmp_path, ["x.png", "y.png"], {"y.png": "dog", "x.png": "eel"}))
+    assert dataset.class_names == ("dog", "eel")
+    assert dataset.classes.tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_pictures_of_32_bits_are_read_like_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    for place, each in enumerate(values):
+        write(tmp_path / "set" / "cd"[place % 2] / f"{place}.tif", each)
+    dataset = data.open(tmp_path / "set")
+    assert np.array_equal(dataset.images().numpy(), values[[0, 2, 1, 3], None])
+    assert dataset.class_names == ("c", "d")
+    data.import_dataset(tmp_path / "set", tmp_path / "out")
+    assert np.array_equal(data.open(tmp_path / "out").images().numpy(), values[[0, 2, 1, 3], None])
+    write(tmp_path / "levels" / "0.tif", np.int32([[0, 4095, 273]]))
+    with pytest.warns(UserWarning, match="holds int32 values 0 to 4095: they are read as 12-bit levels"):
+        assert data.open(tmp_path / "levels").images().flatten().tolist() == [0, 255, 17]
+    write(tmp_path / "levels" / "1.tif", np.uint8([[0, 1, 2]]))
+    with pytest.raises(ValueError, match=r"1.tif: it is 8 or 16 bits a value, but .*0.tif int32"):
+        data.open(tmp_path / "levels")
+
+
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe{", b"[]", b"{}", b"3"])
 def test_damaged_dataset_json(tmp_path: Path, content: bytes) -> None:
     folder(tmp_path, ["x.png"])

@@ -17,6 +17,7 @@ from PIL import Image
 
 from elucidiff.data.finding import find
 from elucidiff.data.images import ImageFiles
+from elucidiff.data.opening import open as open_data
 from elucidiff.data.reading import Reading
 from elucidiff.data.sources import Contents
 from tests.data.pictures import archive, encoded, noise
@@ -111,6 +112,16 @@ def test_parts_inside_the_classes(tmp_path: Path, make: Maker) -> None:
     path = make(tmp_path / "d", dict.fromkeys(names, PNG))
     assert found(opened(path)) == [("cat/train/x.png", "cat"), ("dog/train/x.png", "dog")]
     assert found(opened(path, ":test")) == [("cat/test/x.png", "cat"), ("dog/test/x.png", "dog")]
+
+
+def test_a_part_with_pictures_of_one_class_has_the_classes_of_all_parts(tmp_path: Path) -> None:
+    where = in_folder(tmp_path, dict.fromkeys(("train/cat/0.png", "train/dog/1.png", "test/dog/2.png"), PNG))
+    with pytest.warns(UserWarning, match="look like a split"):
+        assert open_data(where).class_names == ("cat", "dog")
+    test = open_data(f"{where}:test")
+    assert test.class_names == ("cat", "dog")
+    assert test.classes is not None
+    assert test.classes.tolist() == [1]
 
 
 def test_parts_without_classes_and_what_lies_beside_them(tmp_path: Path) -> None:
@@ -303,7 +314,7 @@ def test_links_and_doubles_in_an_archive(tmp_path: Path) -> None:
 def test_only_listed_formats_are_opened_whatever_a_file_is_called(tmp_path: Path) -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     in_folder(tmp_path, {"a.png": eps, "b.eps": eps, "c.png": PNG})
-    with pytest.raises(ValueError, match=r"cannot read image .*a\.png: not an image"):
+    with pytest.raises(ValueError, match=r"cannot read image .*a\.png: it is PostScript, which is not read"):
         opened(tmp_path)
     contents = find(tmp_path, alike=False)
     assert len(contents.source) == 1

@@ -182,3 +182,45 @@ def test_rows_in_any_order_and_by_threads(tmp_path: Path) -> None:
         out = tmp_path / f"out{workers}"
         data.import_dataset(path, out, workers=workers)
         assert np.array_equal(np.load(out / "images.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "names"),
+    [
+        ("digit", [3, 4, 3, 4], ("3", "4")),
+        ("animal", ["cat", "dog", "cat", "dog"], ("cat", "dog")),
+        ("wild", [True, False, True, False], ()),
+    ],
+)
+def test_the_only_column_that_can_be_labels(
+    tmp_path: Path, name: str, cells: list[Any], names: tuple[str, ...]
+) -> None:
+    path = written(tmp_path / "x.parquet", range(4), score=[0.1, 0.2, 0.3, 0.4], **{name: cells})
+    with pytest.warns(
+        UserWarning, match=f"labels are read from the column {name}, the only one .*--labels-from none"
+    ):
+        dataset = data.open(path)
+    assert dataset.label_dim == 2
+    assert dataset.class_names == names
+    assert data.open(path, reading=data.Reading(labels_from="none")).label_dim == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {"caption": ["a cat on a mat", "a dog in fog", "an eel", "a fox in a box"]},
+            "caption holds 4 different values",
+        ),
+        ({"__index_level_0__": [4, 5, 6, 7]}, "__index_level_0__ holds 4 different values"),
+        (
+            {"a": [0, 1, 0, 1], "b": [1, 1, 0, 0]},
+            "no labels are read; for one of a, b, import it with --label-column",
+        ),
+    ],
+)
+def test_columns_that_cannot_be_labels_without_being_asked_for(tmp_path: Path, columns: Any, said: str) -> None:
+    path = written(tmp_path / "x.parquet", range(4), **columns)
+    with pytest.warns(UserWarning, match=said):
+        assert data.open(path).label_dim == 0
+    assert data.open(path, reading=data.Reading(label_column=next(iter(columns)))).label_dim >= 2

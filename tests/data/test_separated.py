@@ -53,6 +53,17 @@ def test_colours_in_the_order_that_is_smooth(tmp_path: Path, axis: str) -> None:
     assert np.array_equal(dataset.images().numpy(), pictures)
 
 
+def test_the_only_column_beside_the_pixels_is_that_of_labels(tmp_path: Path) -> None:
+    pixels = ",".join(f"p{place}" for place in range(64))
+    with pytest.warns(UserWarning, match="labels are read from the column digit, the only one that can be"):
+        dataset = data.open(rows(tmp_path / "x.csv", f"digit,{pixels}", with_label()))
+    assert dataset.classes.tolist() == CLASSES  # type: ignore[union-attr]
+    assert np.array_equal(dataset.images().numpy().reshape(7, 64), PIXELS)
+    numbered = [[place, *row] for place, row in enumerate(PIXELS.tolist())]
+    with pytest.warns(UserWarning, match="the column row holds 7 different values and was not taken for labels"):
+        assert data.open(rows(tmp_path / "y.csv", f"row,{pixels}", numbered)).label_dim == 0
+
+
 def test_signals_and_points(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(5, 20))
     signals = data.open(rows(tmp_path / "x.csv", "", values.tolist()))

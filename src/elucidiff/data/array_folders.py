@@ -6,9 +6,9 @@ import os
 from pathlib import Path, PurePosixPath
 
 from elucidiff.data.arrays import named_arrays, one_array_an_image, open_npy, open_npz
-from elucidiff.data.decoding import SUFFIXES
-from elucidiff.data.labels import Labels
-from elucidiff.data.naming import IMAGE_NAMES, split_name
+from elucidiff.data.formats import SUFFIXES
+from elucidiff.data.layout import ARRAY, arrays_of, lay_out
+from elucidiff.data.naming import IMAGE_NAMES, split_name, without_shared_folders
 from elucidiff.data.npy import Layout, mapped_npy, read_array, read_layout
 from elucidiff.data.reading import Reading
 from elucidiff.data.separated import open_separated
@@ -23,7 +23,9 @@ def open_array_tree(name: str, tree: Tree, part: str | None, reading: Reading) -
     """What a folder or archive without pictures holds in arrays; None if it has pictures, or no arrays.
 
     Files with names of images and labels, such as ``images.npy`` and ``labels.npy``, are read like a ``.npz`` file
-    with these; others are an image each, and of a class if they lie in several sub-folders. A lone file is opened.
+    with these, be they side by side or in folders that are parts, as ``train/images.npy``. Others are an image each,
+    with labels as pictures have them: see :func:`elucidiff.data.layout.lay_out`. A lone file is opened, and of files
+    that are called after parts, such as ``train.npz`` and ``test.npz``, that of the part.
 
     Raises:
         OSError: a file cannot be read.
@@ -33,32 +35,36 @@ def open_array_tree(name: str, tree: Tree, part: str | None, reading: Reading) -
     if suffixes & SUFFIXES:
         return None
     where = printable(str(tree.root))
-    arrays = [file for file in tree.names if file.lower().endswith(".npy")]
+    arrays, left_out = arrays_of(tree)
     if not arrays:
-        lone = [file for file in tree.names if PurePosixPath(file).suffix.lower() in _LONE]
-        if isinstance(tree, Archive) or len(lone) != 1:
-            return None
-        path = Path(tree.root) / lone[0]
-        return _LONE[path.suffix.lower()](path, part, reading)
-    top = [file for file in arrays if "/" not in file]
-    if any(split_name(file[:-4])[0] in IMAGE_NAMES for file in top):
-        return _named(name, where, tree, top, part, reading)
+        return None if isinstance(tree, Archive) else _of_one_file(tree, where, part, reading)
+    keys = _keys(arrays)
+    if any(split_name(key)[0] in IMAGE_NAMES for key in keys):
+        found = _named(name, where, tree, dict(zip(keys, arrays, strict=True)), part, reading)
+        return Contents(found.name, found.source, found.labels, notes=(*filter(None, [left_out]), *found.notes))
     if len(arrays) == 1 and isinstance(tree, Folder):
         return open_npy(Path(tree.root) / arrays[0], part, reading)
-    chosen, notes = _part(arrays, part, where)
-    labels = None if reading.labels_from == "none" else _by_folder(chosen, where)
-    found = one_array_an_image(name, where, tree, chosen, reading, labels)
-    return Contents(found.name, found.source, found.labels, notes=(*notes, *found.notes))
+    layout = lay_out(tree, part, reading, arrays=True)
+    found = one_array_an_image(name, where, tree, layout.names, reading, layout.labels)
+    called = name if part in (None, "train") else f"{name}:{part}"
+    return Contents(called, found.source, found.labels, notes=(*layout.notes, *found.notes))
 
 
-def _named(name: str, where: str, tree: Tree, files: list[str], part: str | None, reading: Reading) -> Contents:
+def _keys(files: list[str]) -> list[str]:
+    """The names of arrays, without the folders that all of them share; none where folders mean anything but parts."""
+    keys = without_shared_folders([file[: -len(ARRAY)] for file in files])
+    speak = all("/" not in key or (key.count("/") == 1 and split_name(key)[1]) for key in keys)
+    return keys if speak else []
+
+
+def _named(name: str, where: str, tree: Tree, files: dict[str, str], part: str | None, reading: Reading) -> Contents:
     if isinstance(tree, Archive):
         return open_npz(Path(tree.root), part, reading)
-    paths = {file[:-4]: Path(tree.root) / file for file in files}
+    paths = {key: Path(tree.root) / file for key, file in files.items()}
     return named_arrays(
         name,
         where,
-        {key: _layout(path).shape for key, path in paths.items()},
+        {key: _layout(path) for key, path in paths.items()},
         lambda key: mapped_npy(paths[key]),
         lambda key: _load(paths[key]),
         part,
@@ -76,29 +82,24 @@ def _load(path: Path) -> Images:
         return read_array(file, printable(str(path)), os.fstat(file.fileno()).st_size)
 
 
-def _part(files: list[str], part: str | None, where: str) -> tuple[list[str], tuple[str, ...]]:
-    """The files of a part, where folders or names speak of parts: ``train/3.npy``."""
-    parts: dict[str, list[str]] = {}
-    for file in files:
-        parts.setdefault(split_name(f"{file.split('/')[0]}_x")[1] if "/" in file else "", []).append(file)
-    known = [key for key in parts if key]
-    if part == "all" or (part is None and (not known or "" in parts)):
-        return files, ()
-    wanted = part or ("train" if "train" in known else known[0])
-    if wanted not in known:
-        have = f"its parts are {', '.join(known)}" if known else "give its name alone"
-        raise ValueError(f"{where} has no part {wanted!r}: {have}")
-    rest = ", ".join(f":{key}" for key in [*(key for key in known if key != wanted), "all"])
-    said = f"{where}: the part {wanted} is read; {rest} after the name reads others"
-    return parts[wanted], (said,) if part is None and len(known) > 1 else ()
-
-
-def _by_folder(files: list[str], where: str) -> Labels | None:
-    """Classes by the sub-folders at the first level where there are several."""
-    folders = [file.split("/")[:-1] for file in files]
-    shared = 0
-    while all(len(parts) > shared for parts in folders) and len({parts[shared] for parts in folders}) == 1:
-        shared += 1
-    if any(len(parts) <= shared for parts in folders):
+def _of_one_file(tree: Tree, where: str, part: str | None, reading: Reading) -> Contents | None:
+    """The only archive of arrays or table in a folder, or that of the part; None if there is none, or several."""
+    notes: tuple[str, ...] = ()
+    lone = [file for file in tree.names if PurePosixPath(file).suffix.lower() in _LONE]
+    parts = {split_name(f"x_{PurePosixPath(file).stem}")[1]: file for file in lone}
+    if len(lone) == 1:
+        chosen, inner = lone[0], part
+    elif len(lone) > 1 and len(parts) == len(lone) and "" not in parts and part != "all":
+        wanted = part or ("train" if "train" in parts else next(iter(parts)))
+        if wanted not in parts:
+            raise ValueError(f"{where} has no part {part!r}: its parts are {', '.join(parts)}")
+        chosen, inner = parts[wanted], None
+        rest = ", ".join(f":{key}" for key in parts if key != wanted)
+        said = f"{where}: the part {wanted} ({chosen}) is read; {rest} after the name reads others"
+        if part is None:
+            notes = (said,)
+    else:
         return None
-    return Labels.from_names([printable(parts[shared]) for parts in folders], where)
+    path = Path(tree.root) / chosen
+    found = _LONE[path.suffix.lower()](path, inner, reading)
+    return Contents(found.name, found.source, found.labels, notes=(*notes, *found.notes))

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from elucidiff.data.array_files import ArrayFiles
 from elucidiff.data.interpreting import as_images
 from elucidiff.data.labels import Labels
-from elucidiff.data.naming import choose
+from elucidiff.data.naming import choose, without_shared_folders
 from elucidiff.data.npy import (
+    Layout,
     load_member,
     mapped_npy,
     member_name,
@@ -55,6 +56,7 @@ def open_npz(path: Path, part: str | None, reading: Reading) -> Contents:
     """
     where = printable(str(path))
     members = members_of(path)
+    members = dict(zip(without_shared_folders(list(members)), members.values(), strict=True))
     if len(members) > _MOST_MEMBERS:
         raise ValueError(f"{where} holds {len(members):,} arrays: save them as one array, (N, C, *spatial)")
     layouts = {}
@@ -70,7 +72,7 @@ def open_npz(path: Path, part: str | None, reading: Reading) -> Contents:
     return named_arrays(
         path.stem,
         where,
-        {name: layout.shape for name, layout in layouts.items()},
+        layouts,
         lambda name: zipped_npy(path, members[name]),
         lambda name: load_member(path, members[name]),
         part,
@@ -95,7 +97,7 @@ def one_array_an_image(
 def named_arrays(
     name: str,
     where: str,
-    shapes: Mapping[str, tuple[int, ...]],
+    layouts: Mapping[str, Layout],
     images_of: Callable[[str], Source],
     array_of: Callable[[str], Images],
     part: str | None,
@@ -106,7 +108,7 @@ def named_arrays(
     Args:
         name: what to call the data set.
         where: what to call the file in a message.
-        shapes: of the arrays, by their names.
+        layouts: of the arrays, by their names.
         images_of: opens an array of images.
         array_of: loads a small array.
         part: which part is wanted; see :func:`elucidiff.data.naming.choose`.
@@ -116,20 +118,28 @@ def named_arrays(
         OSError: a file cannot be read.
         ValueError: it is damaged, or what it holds is no data set.
     """
-    chosen, notes = choose({key: len(shape) for key, shape in shapes.items()}, where, part, reading)
+    chosen, notes = choose(layouts, where, part, reading)
     # Parts are joined as they are stored, so that all are read in one way.
     sources = [images_of(found.images) for found in chosen]
-    of_what = f"{where}:{chosen[0].images}" if len(shapes) > 1 and len(chosen) == 1 else where
+    of_what = f"{where}:{chosen[0].images}" if len(layouts) > 1 and len(chosen) == 1 else where
     images, more = as_images(joined(sources, where), of_what, reading)
     notes += more
     labels = []
     for found, source in zip(chosen, sources, strict=True):
         if found.labels is None or reading.labels_from == "none":
             continue
-        shape = shapes[found.labels]
+        shape = layouts[found.labels].shape
         if not shape or shape[0] != len(source):
             raise ValueError(f"{where}: there are {shape[0] if shape else 'no'} labels for {len(source)} images")
-        labels.append(array_of(found.labels))
+        values = array_of(found.labels)
+        if found.guessed and len(values) > 1 and len(np.unique(values)) == len(values):
+            said = f"no labels are read, as {found.labels} holds {len(values):,} different values"
+            notes += (f"{where}: {said}; --label-column {found.labels} takes each for a class",)
+            continue
+        if found.guessed:
+            said = f"labels are read from {found.labels}, the only array that can be"
+            notes += (f"{where}: {said}; --labels-from none leaves them out",)
+        labels.append(values)
     if labels and len(labels) < len(sources):
         raise ValueError(f"{where}: only some of its parts have labels: open them one by one")
     return Contents(

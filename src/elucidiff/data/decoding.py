@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import struct
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -13,36 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
+from elucidiff.data.formats import FORMATS, HEAD_BYTES, is_picture, other_kind
 from elucidiff.data.values import to_8_bit
 from elucidiff.untrusted import printable
-
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF", "JPEG2000")
-"""What Pillow may open, whatever a file is called: for PostScript, say, it would start Ghostscript."""
-
-SUFFIXES = frozenset({
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k",
-})  # fmt: skip
-"""What such files are called, as a rule."""
 
 Shape = tuple[int, int, int]
 Pixels = npt.NDArray[np.uint8]
 
-HEAD_BYTES = 512
-"""From the beginning of a file, enough for :func:`is_picture`."""
-
-_SIGNATURES = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|....ftypavi[fs]"
-    rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"
-    # These two begin with letters that a text may begin with, too.
-    rb"|BM....\0\0\0\0.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6](\s|#[^\n]*\n)+\d+\s+\d+\s",
-    re.DOTALL,
-)
-
 # What an image becomes: grey, grey with alpha, RGB or RGBA. Palettes and other colour spaces are turned into RGB.
 _TARGETS = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "RGB": "RGB", "RGBX": "RGB"}
 _TARGETS |= {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
-_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I": 1, "F": 1}
+# These have no 8-bit form: their values are numbers, which are read like those of an array.
+_NUMBERS: dict[str, np.dtype[Any]] = {"I": np.dtype(np.int32), "F": np.dtype(np.float32)}
+
 _ORIENTATION = 0x0112
 # The formats whose tag is to be followed here. Pillow follows that of TIFF files itself; the others have none.
 _ORIENTED = frozenset({"PNG", "JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
@@ -57,11 +40,6 @@ _BYTES_A_PAGE = 8  # the least that a page takes in a file of any format
 _BAND_PIXELS = 1 << 20
 
 _REDUCED_OR_MASK = 0b101  # of TIFF's NewSubfileType
-
-
-def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is in one of :data:`FORMATS`, as far as its signature tells."""
-    return _SIGNATURES.match(head) is not None
 
 
 def header(file: IO[bytes], where: str) -> Shape:
@@ -110,10 +88,10 @@ class PictureFile:
             self._orientation = _orientation(self._image, file)
             count = self._count()
             self.pages = self._pictures(count)
-        except ValueError as error:
-            raise (error if str(error).startswith("cannot read image") else self._unreadable(error)) from None
         except Exception as error:  # Pillow raises many types for damaged files
-            raise self._unreadable(error) from None
+            said = self._unreadable(error)
+            file.close()
+            raise said from None
         self.left_out = count - len(self.pages)
         # Later frames may come in another mode, but those of one file must be alike. TIFF's pages are independent.
         self._target = None if self._image.format == "TIFF" else self._target_now(animated=len(self.pages) > 1)
@@ -136,6 +114,27 @@ class PictureFile:
         if _is_16_bit(self._image):
             return "grey"
         return "colours" if ";16" in _raw_mode(self._image) else None
+
+    def stores_numbers(self, page: int) -> np.dtype[Any] | None:
+        """The type of the values of a page with 32 bits a value, which are whole numbers or floating point."""
+        self._seek(page, load=False)
+        return None if _is_16_bit(self._image) else _NUMBERS.get(self._image.mode)
+
+    def numbers(self, page: int) -> npt.NDArray[Any]:
+        """The values of a page that :meth:`stores_numbers`, ``(1, H, W)``.
+
+        Raises:
+            ValueError: the page is damaged, too large for its file, or holds 8-bit or 16-bit pixels.
+        """
+        if self.stores_numbers(page) is None:
+            raise ValueError(
+                f"cannot read image {self._where}: its pixels are none of 32 bits, as those of others here"
+            )
+        self._check_size()
+        try:
+            return np.array(self._image)[None]
+        except Exception as error:
+            raise self._unreadable(error) from None
 
     def highest(self, page: int) -> int:
         """The highest value of a page, as Pillow gives it, without alpha.
@@ -168,6 +167,11 @@ class PictureFile:
         image = self._image
         self._check_size()
         target = self._target or self._target_now(animated=False)
+        if target in _NUMBERS:
+            raise ValueError(
+                f"cannot read image {self._where}: its values have 32 bits and no 8-bit form; save it as .npy, or as"
+                " PNG with 8 or 16 bits"
+            )
         clear, wide = _clear_colour(image), _is_16_bit(image)
         try:
             out = np.empty(shape, np.uint8)
@@ -258,7 +262,8 @@ class PictureFile:
                 f"cannot read image {self._where}: it declares {width} x {height} pixels, more than"
                 f" {_PIXELS_AT_MOST:,}: make it smaller, or cut it in pieces"
             )
-        size = pixels * _CHANNELS[self._target or self._target_now(animated=False)]
+        target = self._target or self._target_now(animated=False)
+        size = pixels * _CHANNELS[target] * (4 if target in _NUMBERS else 1)
         if size > _PIXEL_BYTES_ALWAYS and size > _PIXEL_BYTES_A_BYTE * (length := _length(self._file)):
             raise ValueError(
                 f"cannot read image {self._where}: it declares {width} x {height} pixels, but has {length:,} bytes:"
@@ -274,6 +279,8 @@ class PictureFile:
             mode = "LA"
         if animated and image.format == "GIF":
             mode = "P"  # a later frame may have colours, even if this one has none
+        if mode in _NUMBERS:
+            return mode
         if mode not in _TARGETS:
             raise ValueError(
                 f"cannot read image {self._where}: pixels of type {mode} have no 8-bit form; save them as .npy"
@@ -286,8 +293,26 @@ class PictureFile:
         if isinstance(error, ValueError) and str(error).startswith("cannot read image"):
             return error
         # Pillow describes a file object by its address, which helps nobody.
-        reason = "not an image" if "cannot identify" in str(error) else printable(" ".join(str(error).split()))
+        reason = printable(" ".join(str(error).split()))
+        if "cannot identify" in reason:
+            reason = self._what_it_is()
         return ValueError(f"cannot read image {self._where}: {reason or type(error).__name__}")
+
+    def _what_it_is(self) -> str:
+        """What to say of a file that Pillow cannot open."""
+        try:
+            self._file.seek(0)
+            head = self._file.read(HEAD_BYTES)
+        except Exception:  # archives raise many types for damage
+            return "not an image"
+        kind = other_kind(head)
+        if kind is not None:
+            return f"it is {kind}, which is not read: save it as PNG or JPEG"
+        if is_picture(head):
+            return (
+                "it is damaged, or its pixels are of a kind that is not read: save it as PNG, or its values as .npy"
+            )
+        return "not an image"
 
 
 def _band(image: Image.Image, target: str, clear: int | tuple[int, ...] | None, white: int | None) -> Pixels:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from elucidiff.data.array_folders import open_array_tree
 from elucidiff.data.arrays import open_npy, open_npz
-from elucidiff.data.images import ImageFiles, scan
+from elucidiff.data.images import ImageFiles, NumberFiles, scan
 from elucidiff.data.imported import is_imported, open_imported
+from elucidiff.data.interpreting import as_images
 from elucidiff.data.layout import PARTS, lay_out
 from elucidiff.data.parquet import open_parquet, parquet_files
 from elucidiff.data.partial import partial_folder
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.separated import open_separated
-from elucidiff.data.sources import Contents
+from elucidiff.data.sources import Contents, Source
 from elucidiff.data.standard_sets import (
     DOWNLOADABLE,
     NAMES,
@@ -130,11 +131,16 @@ def _scanned(contents: Contents, alike: bool, reading: Reading, progress: Progre
         raise ValueError(found.broken[0])
     if not len(found.files):
         raise ValueError(f"{printable(contents.name)} holds no image that is not broken: {found.broken[0]}")
-    if alike:
+    if alike or found.numbers is not None:
         found.files.check_alike()
     labels = None if contents.labels is None else contents.labels.select(found.rows)
     notes = (*contents.notes, *found.notes)
-    return replace(contents, source=found.files, labels=labels, notes=notes, broken=found.broken)
+    read: Source = found.files
+    if found.numbers is not None:
+        where = printable(str(source.tree.root))
+        read, more = as_images(NumberFiles(found.files, found.numbers), where, replace(reading, channel_axis="first"))
+        notes += more
+    return replace(contents, source=read, labels=labels, notes=notes, broken=found.broken)
 
 
 def _not_found(text: str) -> FileNotFoundError:

@@ -82,6 +82,12 @@ class ImageFiles:
         with PictureFile(self.tree.open(self.names[row]), self.where(row)) as picture:
             return picture.pixels(picture.pages[0], self._white)
 
+    def numbers(self, row: int) -> Images:
+        """Values of an image of 32 bits a value, ``(1, H, W)``."""
+        with PictureFile(self.tree.open(self.names[row]), self.where(row)) as picture:
+            page = self._page(row)
+            return picture.numbers(picture.pages[0] if page < 0 else page)
+
     def select(self, rows: Rows) -> ImageFiles:
         """Some of the images."""
         return ImageFiles(
@@ -124,6 +130,31 @@ class ImageFiles:
         return -1 if self._pages is None else int(self._pages[row])
 
 
+class NumberFiles:
+    """Images in picture files with 32 bits a value, as arrays of these values.
+
+    Args:
+        files: of one shape.
+        dtype: of the values.
+    """
+
+    def __init__(self, files: ImageFiles, dtype: np.dtype[Any]) -> None:
+        self._files, self.dtype = files, dtype
+        self.shape: tuple[int, ...] = files.shape
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, rows: Rows) -> Images:
+        images = np.empty((len(rows), *self.shape), self.dtype)
+        for place, row in enumerate(rows.tolist()):
+            image = self._files.numbers(row)
+            if image.shape != self.shape:
+                raise ValueError(f"{self._files.where(row)} has changed since the data set was opened")
+            images[place] = image
+        return images
+
+
 @dataclass(frozen=True)
 class Scanned:
     """What the headers of picture files say.
@@ -133,12 +164,14 @@ class Scanned:
         rows: the position of each one's file in the list that was scanned.
         broken: what is wrong with the other files.
         notes: what was left out.
+        numbers: the type of the values, where they have 32 bits and are read as those of an array; else None.
     """
 
     files: ImageFiles
     rows: Rows
     broken: tuple[str, ...]
     notes: tuple[str, ...]
+    numbers: np.dtype[Any] | None = None
 
 
 def scan(
@@ -163,7 +196,8 @@ def scan(
     shapes: list[Shape] = []
     broken: list[str] = []
     several = accompanying = further = 0
-    example = ""
+    example = first = ""
+    numbers: np.dtype[Any] | None = None
     depth = Depth(reading)
     for row, name in enumerate(names):
         where = tree.where(name)
@@ -171,8 +205,17 @@ def scan(
             with PictureFile(tree.open(name), where) as picture:
                 kept = picture.pages if reading.pages == "all" else picture.pages[:1]
                 found = [picture.shape(page) for page in kept]
-                for page in kept:
-                    depth.add(picture, page, where)
+                kinds = {picture.stores_numbers(page) for page in kept}
+                if not first:
+                    first, numbers = where, kinds.pop()
+                    kinds.add(numbers)
+                if kinds != {numbers}:
+                    raise ValueError(
+                        f"cannot read image {where}: it is {_kind(kinds)}, but {first} {_kind({numbers})}"
+                    )
+                if numbers is None:
+                    for page in kept:
+                        depth.add(picture, page, where)
                 accompanying += picture.left_out > 0
                 if len(picture.pages) > 1:
                     several += 1
@@ -186,7 +229,7 @@ def scan(
         shapes += found
         if progress is not None and (row % _STEP == 0 or row == len(names) - 1):
             progress("checking", row + 1, len(names))
-    white, deep = depth.white(printable(str(tree.root)))
+    white, deep = depth.white(printable(str(tree.root))) if numbers is None else (FULL, ())
     notes = [*deep]
     if several and reading.pages == "all":
         notes.append(
@@ -206,7 +249,7 @@ def scan(
         np.array(shapes, np.int32).reshape(-1, 3),
         white,
     )
-    return Scanned(files, np.array(rows, np.int64), tuple(broken), tuple(notes))
+    return Scanned(files, np.array(rows, np.int64), tuple(broken), tuple(notes), numbers)
 
 
 def describe(shape: tuple[int, ...]) -> str:
@@ -239,6 +282,10 @@ class _LastOpened:
 
 
 _STEP = 64
+
+
+def _kind(kinds: set[np.dtype[Any] | None]) -> str:
+    return " and ".join(sorted("8 or 16 bits a value" if kind is None else str(kind) for kind in kinds))
 
 
 def _files(count: int) -> str:

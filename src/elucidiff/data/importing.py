@@ -301,13 +301,13 @@ def _survey(contents: Contents, conversion: Conversion, skip_broken: bool) -> _S
     """Find, before any work is done, that all images will come out alike."""
     source = contents.source
     total = len(source)
+    if contents.broken and not skip_broken:
+        raise ValueError(contents.broken[0])
     if not isinstance(source, ImageFiles):
         shape = source.shape
         enlarged = total if conversion.enlarges(shape) else 0
         pixels = math.prod(shape[1:])
         return _Survey(conversion.result_shape(shape), enlarged, pixels, pixels)
-    if contents.broken and not skip_broken:
-        raise ValueError(contents.broken[0])
     shape = ()
     enlarged = pixels = most = 0
     for row in range(total):

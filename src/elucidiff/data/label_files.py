@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from elucidiff.data.decoding import SUFFIXES
-from elucidiff.data.labels import Labels
+from elucidiff.data.formats import SUFFIXES
+from elucidiff.data.labels import Labels, are_names_of_classes
 from elucidiff.data.trees import Tree
 from elucidiff.untrusted import parse_json, printable, read_document
 
@@ -29,8 +29,6 @@ _LABEL_COLUMNS = (
 )  # fmt: skip
 _NULL = frozenset({"null", "none", "nan", "na", "n/a"})
 _MOST_COLUMNS = 4096
-# Text in a column that is not called a label may be captions. Names of classes are short, and come again and again.
-_WORDS_OF_A_NAME = 3
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,22 @@ def labels_from_values(values: Sequence[Any], where: str, names: tuple[str, ...]
 
 
 def _nvlabs(content: bytes, where: str, pictures: list[str], every: list[str]) -> Listed:
-    """``{"labels": [[name, label], ...]}``, or null for no labels, as NVlabs' dataset_tool writes it."""
+    """``{"labels": [[name, label], ...]}``, or null for no labels, as NVlabs' dataset_tool writes it.
+
+    ``{"labels": {name: label, ...}}`` is read, too.
+    """
     document = parse_json(content, where)
     expected = 'expected {"labels": [["image.png", 0], ...]} or {"labels": null}'
-    try:
-        entries = document["labels"]
-        if entries is None:
-            return Listed([None] * len(pictures))
-        given = {_plain(str(name)): label for name, label in entries}
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where} is damaged ({printable(repr(error))}): {expected}") from None
+    if not isinstance(document, dict) or "labels" not in document:
+        raise ValueError(f"{where} is damaged (it has no entry labels): {expected}")
+    entries = document["labels"]
+    if entries is None:
+        return Listed([None] * len(pictures))
+    if isinstance(entries, dict):
+        entries = list(entries.items())
+    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
+        raise ValueError(f"{where} is damaged (its labels are no list of names with a label each): {expected}")
+    given = {_plain(name): label for name, label in entries}
     values = []
     for name in pictures:
         if _plain(name) not in given:
@@ -123,6 +127,10 @@ def _nvlabs(content: bytes, where: str, pictures: list[str], every: list[str]) -
         if stray is not None:
             raise ValueError(f"{where} has a label for {printable(stray)}, which is not there")
     return Listed(values, elsewhere=tuple(given.values()) if len(given) > len(pictures) else ())
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
 
 
 def _json_lines(content: bytes, where: str) -> list[dict[str, Any]]:
@@ -146,7 +154,7 @@ def _table(content: bytes, where: str) -> list[dict[str, Any]]:
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        pictures = [PurePosixPath(name.replace("\\", "/")).suffix.lower() in SUFFIXES for name in header]
+        pictures = [PurePosixPath(name.replace("\\", "/")).suffix.lower() in (*SUFFIXES, ".npy") for name in header]
         if any(pictures):
             if len(header) != 2 or all(pictures):
                 raise ValueError(f"{where}: its first line names a picture: put the names of the columns above it")
@@ -279,13 +287,12 @@ def _label_columns(
         return others, tuple(printable(name) for name in others), ""
     if len(others) == 1:
         values = [row.get(others[0]) for row in rows if row.get(others[0]) is not None]
-        texts = {value for value in values if isinstance(value, str)}
-        names = all(len(text.split()) <= _WORDS_OF_A_NAME for text in texts)
-        if not texts or 2 * len(texts) <= len(values) or (names and len(texts) < len(values)):
+        texts = [value for value in values if isinstance(value, str)]
+        if not texts or are_names_of_classes(texts):
             return others, (), ""
         name = printable(others[0])
         note = (
-            f"column {name} of {where} holds {len(texts):,} different texts and was not taken for labels;"
+            f"column {name} of {where} holds {len(set(texts)):,} different texts and was not taken for labels;"
             f" --label-column {name} takes each for a class"
         )
         return [], (), note

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # One-hot rows of more classes than this would not fit a network, let alone memory; it is a sign of wrong numbers.
 MOST_CLASSES = 1 << 16
+_WORDS_OF_A_NAME = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,16 @@ class Labels:
         out = np.zeros((len(rows), self.dim), dtype=np.float32)
         out[np.arange(len(rows)), self.values[rows]] = 1
         return out
+
+
+def are_names_of_classes(texts: Sequence[str]) -> bool:
+    """Whether text that is not called a label may be one: names of classes are short, and come again and again.
+
+    Captions are long, or each is there once.
+    """
+    different = set(texts)
+    short = all(len(text.split()) <= _WORDS_OF_A_NAME for text in different)
+    return 2 * len(different) <= len(texts) or (short and len(different) < len(texts))
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from elucidiff.data.decoding import FORMATS, HEAD_BYTES, SUFFIXES, is_picture
+from elucidiff.data.formats import FORMATS, HEAD_BYTES, SUFFIXES, is_picture
 from elucidiff.data.label_files import is_missing, labels_from_values, read_listed
 from elucidiff.data.labels import Labels
 from elucidiff.data.reading import Reading
@@ -19,6 +19,8 @@ from elucidiff.untrusted import printable
 
 LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "labels.csv", "labels.jsonl")
 """Files whose labels are used, the first that is there."""
+
+ARRAY = ".npy"
 
 PARTS = {
     "train": "train",
@@ -46,13 +48,19 @@ class Layout:
         names: their files, sorted.
         labels: one for each, or None.
         notes: what was left out, and which of several readings was taken.
+        kind: what to call one of the files in a message.
         elsewhere: the folders of the pictures of other parts, without the level of the parts.
     """
 
     names: list[str]
     labels: Labels | None = None
     notes: list[str] = field(default_factory=list)
+    kind: str = "picture"
     elsewhere: list[list[str]] = field(default_factory=list)
+
+    def counted(self, count: int) -> str:
+        """So many of the files, in words."""
+        return f"{count:,} {self.kind}{'s' if count != 1 else ''}"
 
 
 def pictures_of(tree: Tree) -> tuple[list[str], str]:
@@ -77,7 +85,23 @@ def pictures_of(tree: Tree) -> tuple[list[str], str]:
     return names, f"left out: {_counted(others)}, which are no pictures that can be read" if others else ""
 
 
-def lay_out(tree: Tree, part: str | None, reading: Reading) -> Layout:
+def arrays_of(tree: Tree) -> tuple[list[str], str]:
+    """The ``.npy`` files of a tree, and what to say of the other files."""
+    names = [name for name in tree.names if name.lower().endswith(ARRAY)]
+    return names, left_out_beside(tree, names)
+
+
+def left_out_beside(tree: Tree, arrays: Sequence[str]) -> str:
+    """What to say of the files of a tree beside those that are read; "" if there are none."""
+    taken, others = set(arrays), Counter(tree.left_out)
+    for name in tree.names:
+        path = PurePosixPath(name)
+        if name not in taken and path.name.lower() not in LABEL_FILES:
+            others[printable(path.suffix.lower()) or "without a suffix"] += 1
+    return f"left out: {_counted(others)}, beside the arrays" if others else ""
+
+
+def lay_out(tree: Tree, part: str | None, reading: Reading, *, arrays: bool = False) -> Layout:
     """The pictures of a part of a tree, with their labels.
 
     Folders called train, val and test are parts. Labels come from a file of :data:`LABEL_FILES` where there is one
@@ -87,12 +111,13 @@ def lay_out(tree: Tree, part: str | None, reading: Reading) -> Layout:
         tree: the folder or archive.
         part: a key of :data:`PARTS`; None for the one to train with.
         reading: which reading to take where several are possible.
+        arrays: whether the images are in ``.npy`` files, one in each.
 
     Raises:
         ValueError: there are no pictures, no such part, or the labels are damaged or do not fit the pictures.
     """
-    every, note = pictures_of(tree)
-    layout = Layout(every, notes=[note] if note else [])
+    every, note = arrays_of(tree) if arrays else pictures_of(tree)
+    layout = Layout(every, notes=[note] if note else [], kind="array" if arrays else "picture")
     folders = [name.split("/")[:-1] for name in every]
     if reading.split_folders == "parts" or part is not None:
         folders = _take_part(layout, folders, part, str(tree.root))
@@ -121,7 +146,9 @@ def _take_part(layout: Layout, folders: list[list[str]], part: str | None, root:
             " name takes others, and --split-folders classes takes the folders for classes"
         )
     if outside := len(folders) - len(rows):
-        layout.notes.append(f"left out: {_pictures(outside)} beside the folders of the parts, as in none of them")
+        layout.notes.append(
+            f"left out: {layout.counted(outside)} beside the folders of the parts, as in none of them"
+        )
     layout.names = [layout.names[row] for row in kept]
     others = set(rows).difference(kept)
     layout.elsewhere = [folders[row][:level] + folders[row][level + 1 :] for row in sorted(others)]
@@ -185,7 +212,9 @@ def _take_labels(
             _labels_from_files(layout, files, tree, every, reading, folders)
             return
         if wanted is not None:
-            raise ValueError(f"{printable(str(tree.root))} holds no {printable(wanted)} above all of its pictures")
+            raise ValueError(
+                f"{printable(str(tree.root))} holds no {printable(wanted)} above all of its {layout.kind}s"
+            )
     _labels_from_folders(layout, folders, tree, forced=wanted == "folders")
 
 
@@ -239,11 +268,11 @@ def _labels_from_files(
     where = tree.where(used[0])
     if not labelled:
         if not used[0].endswith(".json"):  # there, null means just that
-            layout.notes.append(f"{where} gives no picture a label, so the data have none")
+            layout.notes.append(f"{where} gives no {layout.kind} a label, so the data have none")
         return
     if len(labelled) < len(files):
         layout.notes.append(
-            f"left out: {_pictures(len(files) - len(labelled))} without a label in {where};"
+            f"left out: {layout.counted(len(files) - len(labelled))} without a label in {where};"
             " --labels-from none takes all of them, without labels"
         )
         layout.names = [layout.names[row] for row in labelled]
@@ -261,8 +290,10 @@ def _labels_from_files(
 
 
 def _labels_from_folders(layout: Layout, folders: list[list[str]], tree: Tree, *, forced: bool) -> None:
-    level, inside = _first_branching(folders)
-    if level is None:
+    # A class that is in this part alone, or is all that this part has, still is one of several.
+    level, inside = _first_branching([*folders, *layout.elsewhere])
+    inside = [row for row in inside if row < len(folders)]
+    if level is None or not inside:
         if forced:
             raise ValueError(f"{printable(str(tree.root))} has no sub-folders that could be classes")
         return
@@ -270,15 +301,15 @@ def _labels_from_folders(layout: Layout, folders: list[list[str]], tree: Tree, *
     classes = sorted({folders[row][level] for row in inside})
     if loose and not forced and loose >= _FEW * len(folders):
         layout.notes.append(
-            f"no labels: {_pictures(loose)} of {len(folders):,} lie beside the {_folders(classes)}, which therefore"
-            " were not taken for classes; --labels-from folders takes them, and leaves the others out"
+            f"no labels: {layout.counted(loose)} of {len(folders):,} lie beside the {_folders(classes)}, which"
+            " therefore were not taken for classes; --labels-from folders takes them, and leaves the others out"
         )
         return
     if loose:
         first = next(name for name, parts in zip(layout.names, folders, strict=True) if len(parts) <= level)
         layout.notes.append(
-            f"left out: {_pictures(loose)} beside the {_folders(classes)}, which are the classes"
-            f" ({tree.where(first)}); --labels-from none takes all pictures, without labels"
+            f"left out: {layout.counted(loose)} beside the {_folders(classes)}, which are the classes"
+            f" ({tree.where(first)}); --labels-from none takes all {layout.kind}s, without labels"
         )
         layout.names = [layout.names[row] for row in inside]
     # A class has the same number in every part, even if a part has no picture of it.
@@ -297,10 +328,6 @@ def _labels_from_folders(layout: Layout, folders: list[list[str]], tree: Tree, *
             f"the {_folders(classes)} were taken for classes; if they only divide the files up, --labels-from none"
             " is right"
         )
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'s' if count != 1 else ''}"
 
 
 def _folders(names: Sequence[str]) -> str:

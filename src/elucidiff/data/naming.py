@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from elucidiff.data.npy import Layout
 from elucidiff.data.reading import Reading
 
 # In order: the first that is there counts.
@@ -30,15 +32,26 @@ class Chosen:
     Attributes:
         images: name of the array of images.
         labels: name of that of labels, or None.
+        guessed: whether that has no usual name, but is the only one that can be.
     """
 
     images: str
     labels: str | None
+    guessed: bool = False
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """A name without the part of the data set that it speaks of, and that part: train, test, val or ""."""
+    """A name without the part of the data set that it speaks of, and that part: train, test, val or "".
+
+    Folders may name the part, or the array: ``train/images``, ``images/train``.
+    """
     text = name.strip().lower()
+    *folders, base = re.split(r"[/\\]", text)
+    if folders:
+        if base in _PARTS:
+            return split_name(folders[-1])[0], _PARTS[base]
+        known, part = split_name(base)
+        return known, part or next((_PARTS[folder] for folder in folders if folder in _PARTS), "")
     if text in IMAGE_NAMES or text in LABEL_NAMES:
         return text, ""
     words = [word for word in re.split(r"[_\-. ]+", text) if word]
@@ -53,25 +66,35 @@ def split_name(name: str) -> tuple[str, str]:
     return "_".join(words), ""
 
 
+def without_shared_folders(names: Sequence[str]) -> list[str]:
+    """Names without the folders in which all of them lie, which say nothing unless the last is a part."""
+    folders = [name.split("/")[:-1] for name in names]
+    levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    shared = len(list(levels))
+    if shared and folders[0][shared - 1].lower() in _PARTS:
+        shared -= 1
+    return ["/".join(name.split("/")[shared:]) for name in names]
+
+
 def choose(
-    axes: Mapping[str, int], where: str, part: str | None, reading: Reading, kind: str = "array"
+    layouts: Mapping[str, Layout], where: str, part: str | None, reading: Reading
 ) -> tuple[list[Chosen], tuple[str, ...]]:
     """The arrays to read, for each part that is wanted, and notes on the choice.
 
     Args:
-        axes: the names that are there, and of how many axes each is.
+        layouts: of the arrays that are there, by their names.
         where: what to call the file in a message.
         part: train, test, val, all; None for train where there are parts.
         reading: names that were asked for.
-        kind: what to call one of them in a message.
 
     Raises:
         ValueError: no images can be told from the names, or there is no such part.
     """
+    axes = {name: len(layout.shape) for name, layout in layouts.items()}
     listed = ", ".join(axes) or "nothing"
     for key in (reading.image_column, reading.label_column):
         if key is not None and key not in axes:
-            raise ValueError(f"{where} has no {kind} {key!r}: it holds {listed}")
+            raise ValueError(f"{where} has no array {key!r}: it holds {listed}")
     if reading.image_column is not None:
         images = {"": reading.image_column}
     else:
@@ -83,26 +106,47 @@ def choose(
             images = {"": next(iter(axes))}
     if not images:
         raise ValueError(
-            f"{where} holds {listed}; name the {kind}s images and labels, or import it with --image-column NAME"
+            f"{where} holds {listed}; name the arrays images and labels, or import it with --image-column NAME"
         )
+    only: dict[str, str] = {}
     if reading.label_column is not None:
         labels = dict.fromkeys(images, reading.label_column)
     else:
         labels = _by_part({name: axes[name] for name in axes if name not in images.values()}, LABEL_NAMES)
-        if set(images) == {""} and split_name(images[""])[1] == "" and "" not in labels:
-            lone = [name for name in axes if name not in images.values() and axes[name] == 1]
-            if images[""].lower() == "arr_1" and lone == ["arr_0"]:
-                labels = {"": "arr_0"}
-    return _of_part(images, labels, where, part, axes, kind)
+        if reading.labels_from != "none":
+            only = _only_labels(layouts, images, labels)
+            labels |= only
+    return _of_part(images, labels, only, where, part, axes)
+
+
+def _only_labels(
+    layouts: Mapping[str, Layout], images: Mapping[str, str], labels: Mapping[str, str]
+) -> dict[str, str]:
+    """For each part without labels, the only array of as many whole numbers or texts as there are images."""
+    found = {}
+    used = {*images.values(), *labels.values()}
+    for part, name in images.items():
+        whole = part == split_name(name)[1]  # else it was asked for, or named otherwise
+        others = [
+            other
+            for other, layout in layouts.items()
+            if other not in used
+            and layout.dtype.kind in "biuSU"
+            and layout.shape == layouts[name].shape[:1]
+            and (split_name(other)[1] == part or not whole)
+        ]
+        if part not in labels and len(others) == 1:
+            found[part] = others[0]
+    return found
 
 
 def _of_part(
     images: Mapping[str, str],
     labels: Mapping[str, str],
+    guessed: Mapping[str, str],
     where: str,
     part: str | None,
     axes: Mapping[str, int],
-    kind: str,
 ) -> tuple[list[Chosen], tuple[str, ...]]:
     parts = [name for name in ("train", "val", "test") if name in images]
     if part is None:
@@ -114,7 +158,7 @@ def _of_part(
     if wanted[0] not in images:
         have = f"its parts are {', '.join(parts)}" if parts else "give its name alone"
         raise ValueError(f"{where} has no part {part!r}: {have}")
-    chosen = [Chosen(images[name], labels.get(name)) for name in wanted]
+    chosen = [Chosen(images[name], labels.get(name), name in guessed) for name in wanted]
     notes = []
     if part is None and wanted != [""] and len(parts) > 1:
         rest = ", ".join(f":{name}" for name in [*(name for name in parts if name != wanted[0]), "all"])

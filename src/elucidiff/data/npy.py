@@ -15,6 +15,7 @@ import numpy as np
 
 from elucidiff.data.sources import Images
 from elucidiff.data.stored import MappedSource, ZippedSource
+from elucidiff.data.trees import left_out_as
 from elucidiff.untrusted import clipped, open_regular, printable, reading
 
 _BYTES_AT_ONCE = 1 << 22
@@ -209,7 +210,13 @@ def members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
         ValueError: it is no archive, or damaged.
     """
     with reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
-        return {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
+        files = [info for info in archive.infolist() if not (info.is_dir() or _is_left_over(info.filename))]
+        arrays = [info for info in files if info.filename.lower().endswith(".npy")] or files
+        return {info.filename.removesuffix(".npy"): info for info in arrays}
+
+
+def _is_left_over(name: str) -> bool:
+    return any(left_out_as(part, False) or left_out_as(part, True) for part in name.split("/"))
 
 
 def opened_member(path: Path, member: zipfile.ZipInfo) -> IO[bytes]:

@@ -17,7 +17,7 @@ from elucidiff.data.images import ImageFiles
 from elucidiff.data.interpreting import as_images
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import ArraySource, Contents, Images, Rows
-from elucidiff.data.tables import column_labels, folded, image_column, label_column, pixel_columns
+from elucidiff.data.tables import column_labels, folded, image_column, label_column, only_label_column, pixel_columns
 from elucidiff.data.trees import Folder
 from elucidiff.untrusted import clipped, open_regular, parse_json, printable, reading
 
@@ -249,6 +249,10 @@ def open_parquet(root: Path, paths: list[Path], chosen: Reading = AS_USUAL) -> C
     label, notes = label_column([name for name in schema.names if name != images], chosen, where)
     if images is None:
         return _pixel_table(root, paths, schema, label, notes, chosen)
+    if label is None and chosen.labels_from != "none":
+        scalars = [field.name for field in schema if field.name != images and _is_scalar(field.type)]
+        label, more = only_label_column(scalars, lambda name: _cells(paths, name), where)
+        notes = more or notes
     rows = ParquetColumn(paths, images)
     if not len(rows):
         raise ValueError(f"{where} holds no images")
@@ -296,6 +300,10 @@ def _pixel_table(
                 pieces.append(np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in columns], -1))
     if not pieces:
         raise ValueError(f"{where} holds no rows")
+    if label is None and chosen.labels_from != "none":
+        beside = [field.name for field in schema if field.name not in columns and _is_scalar(field.type)]
+        label, more = only_label_column(beside, lambda name: _cells(paths, name), where)
+        notes = more or notes
     labels = None
     if label is not None and chosen.labels_from != "none":
         labels, more = column_labels(_cells(paths, label), where, _class_names(schema, label))
@@ -333,6 +341,16 @@ def _is_encoded(kind: Any) -> bool:
     if types.is_struct(kind):
         return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _is_scalar(kind: Any) -> bool:
+    """Whether a column may hold classes: whole numbers, truth values or text."""
+    from pyarrow import types
+
+    kind = getattr(kind, "value_type", kind) if types.is_dictionary(kind) else kind
+    return bool(
+        types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
+    )
 
 
 def _is_nested(kind: Any) -> bool:

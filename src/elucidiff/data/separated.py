@@ -11,7 +11,7 @@ import numpy as np
 from elucidiff.data.interpreting import as_images
 from elucidiff.data.reading import Reading
 from elucidiff.data.sources import ArraySource, Contents, Images
-from elucidiff.data.tables import column_labels, folded, label_column, pixel_columns
+from elucidiff.data.tables import column_labels, folded, label_column, only_label_column, pixel_columns
 from elucidiff.untrusted import open_regular, printable
 
 _HEAD_BYTES = 1 << 20
@@ -66,6 +66,10 @@ def open_separated(path: Path, part: str | None, reading: Reading) -> Contents:
         if not named and label is None and _is_square(len(names) - 1) and not _is_square(len(names)):
             label, notes = names[0], (f"{where}: the first column is read as labels",)
         columns = pixel_columns(kinds, label)
+        beside = [name for name in names if name not in columns and name != label]
+        guessed = label is None and len(beside) == 1 and reading.labels_from != "none"
+        if guessed:
+            label = beside[0]
         if len(columns) < 2:
             raise ValueError(
                 f"{where} has columns {printable(', '.join(names[:8]))}, which are no pixels: of a list of pictures,"
@@ -83,6 +87,8 @@ def open_separated(path: Path, part: str | None, reading: Reading) -> Contents:
     values, folding, reading = folded(np.concatenate(pieces), where, reading)
     source, said = as_images(ArraySource(values), where, reading)
     found = None
+    if guessed:
+        label, notes = only_label_column(beside, lambda _: labels, where)
     if label is not None and reading.labels_from != "none":
         found, more = column_labels(labels, where)
         notes += more

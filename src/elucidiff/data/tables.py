@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from elucidiff.data.arrays import label_each
-from elucidiff.data.labels import Labels
+from elucidiff.data.labels import Labels, are_names_of_classes
 from elucidiff.data.naming import IMAGE_NAMES, LABEL_NAMES
 from elucidiff.data.reading import Reading
 from elucidiff.data.sources import Images
@@ -52,6 +52,36 @@ def label_column(names: Sequence[str], reading: Reading, where: str) -> tuple[st
     taken = "no labels are read" if label is None else f"labels are read from the column {printable(label)}"
     listed = printable(", ".join(others[:8])) + (" ..." if len(others) > 8 else "")
     return label, (f"{where}: {taken}; for one of {listed}, import it with --label-column NAME",)
+
+
+def only_label_column(
+    names: Sequence[str], cells_of: Callable[[str], Sequence[Any]], where: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """The column of labels where none has a usual name: the only one that could be, and what to say of that.
+
+    An index, of numbers that are all different, could not; nor could captions, see :func:`.are_names_of_classes`.
+
+    Args:
+        names: the columns of whole numbers, truth values or text, without that of the images.
+        cells_of: the cells of a column.
+        where: what to call the table in a message.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    if not names:
+        return None, ()
+    listed = printable(", ".join(names[:8])) + (" ..." if len(names) > 8 else "")
+    if len(names) > 1:
+        return None, (f"{where}: no labels are read; for one of {listed}, import it with --label-column NAME",)
+    cells = [cell for cell in cells_of(names[0]) if cell is not None]
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if not (are_names_of_classes(texts) if texts else len(set(cells)) < len(cells)):
+        said = f"the column {listed} holds {len(set(cells)):,} different values and was not taken for labels"
+        return None, (f"{where}: {said}; --label-column {listed} takes each for a class",)
+    said = f"labels are read from the column {listed}, the only one that can be"
+    return names[0], (f"{where}: {said}; --labels-from none leaves them out",)
 
 
 def column_labels(

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.data.decoding import SUFFIXES, decode
+from elucidiff.data.decoding import decode
+from elucidiff.data.formats import SUFFIXES
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.base import AnyDenoiser

@@ -3,9 +3,9 @@
     python -m tests.fuzz_readers --mutations 20000                  # every reader of tests/readers.py
     python -m tests.fuzz_readers --mutations 2000 snapshot-edm zip  # two of them
 
-Each damaged file must be read, or refused in one line; see ``tests/mutations.py``. Beyond that, no file may take more
-processor time or memory than the limits below; and a reader that ends the process is found, too. The exit code is 1 if
-anything was found; a line names the reader, the seed and the mutation, with which it comes again.
+Each damaged file must be read, or refused in one line; see ``tests/mutations.py``. Beyond that, no file may take
+more processor time or memory than the limits below; and a reader that ends the process is found, too. The exit code
+is 1 if anything was found; a line names the reader, the seed and the mutation, with which it comes again.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def fuzz(name: str, mutations: int, seed: int = 0, number: Synchronized[int] | N
             before, started = _memory("VmRSS"), time.process_time()
             try:
                 message = outcome(
-                    damaged.reader, damaged.path, sound, k, seed, damaged.places, writes=damaged.writes, watches=k >= 0
-                )
+                    damaged.reader, damaged.path, sound, k, seed, damaged.places,
+                    writes=damaged.writes, watches=k >= 0,
+                )  # fmt: skip
                 found.read += message is None
                 found.refused += message is not None
             except (AssertionError, Forbidden) as error:
@@ -135,7 +136,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     failed = False
-    print("| reader | read | refused | findings | slowest (CPU s) | memory (MiB) | minutes |\n|" + "---|" * 7, flush=True)
+    print("| reader | read | refused | findings | slowest (CPU s) | memory (MiB) | minutes |", flush=True)
+    print("|" + "---|" * 7, flush=True)
     for name in options.readers or READERS:
         started = time.monotonic()
         found = _in_a_process(name, options.mutations, options.seed)

@@ -121,9 +121,9 @@ def outcomes(
 ) -> Outcomes:
     """Put ``count`` damaged forms of ``sound`` at ``path``, one after the other, and have each of them read.
 
-    A reader may return, or raise ValueError or OSError with one printable line of at most 1,000 characters that names
-    the file; what it warns of must be printable, too. Everything else fails, and the message says which seed and which
-    mutation it was.
+    A reader may return, or raise ValueError or OSError with one printable line of at most 1,000 characters that
+    names the file; what it warns of must be printable, too. Everything else fails, and the message says which seed
+    and which mutation it was.
     """
     path.write_bytes(sound)
     reader(path)

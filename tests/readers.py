@@ -28,7 +28,7 @@ from elucidiff.evaluation.search.storage import open_storage, storage_errors
 from elucidiff.figures.numbers import Numbers, read_numbers
 from elucidiff.interop import flow_matching, lucidrains, nvlabs, openai, physicsnemo, score_sde
 from elucidiff.sampling.label_choice import labels_asked_for
-from elucidiff.sampling.likelihood.progress_file import read_record
+from elucidiff.sampling.likelihood.measuring import read_record
 from elucidiff.sampling.saved_samplers import NamedSampler, read_named, save_named
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.metrics import metrics_until
@@ -108,10 +108,10 @@ def _both_ends(content: bytes, head: int, tail: int) -> list[int]:
     return [*range(min(head, len(content))), *range(max(0, len(content) - tail), len(content))]
 
 
-def _data_file(name: str, content: Callable[[], bytes], head: int = 128, tail: int = 400) -> Callable[[Path], Damaged]:
+def _data_file(name: str, content: Callable[[], bytes]) -> Callable[[Path], Damaged]:
     def make(folder: Path) -> Damaged:
         sound = content()
-        return Damaged(_file(folder / name, sound), _everything, _both_ends(sound, head, tail))
+        return Damaged(_file(folder / name, sound), _everything, _both_ends(sound, 128, 400))
 
     return make
 
@@ -263,7 +263,7 @@ def _labels_npy(folder: Path) -> Damaged:
 
 def _likelihoods(folder: Path) -> Damaged:
     images = [
-        {"image": k, "bits_per_dim": 3.5, "standard_error": 0.1, "repeats": [3.4, 3.6], "nfe": 40, "backward_passes": 2}
+        {"image": k, "bits_per_dim": 3.5, "standard_error": 0.1, "repeats": [3.4], "nfe": 40, "backward_passes": 2}
         for k in range(3)
     ]
     record = {"measurement": {"steps": "karras"}, "images": images}
@@ -356,7 +356,7 @@ READERS: dict[str, Callable[[Path], Damaged]] = {
     "parquet": _parquet,
     "csv": _data_file("x.csv", lambda: b"label,a,b\n0,1.5,2\n1,2.5,3\n0,0.5,1\n"),
     "dataset-json": _label_file("dataset.json", '{"labels": [["0.png", 0], ["1.png", 1], ["2.png", 0]]}'),
-    "dataset-json-names": _label_file("dataset.json", '{"labels": [["0.png", "cat"], ["1.png", "dog"], ["2.png", "cat"]]}'),
+    "dataset-json-names": _label_file("dataset.json", '{"labels": {"0.png": "cat", "1.png": "dog", "2.png": "cat"}}'),
     "labels-csv": _label_file("labels.csv", "file_name,label\n0.png,cat\n1.png,dog\n2.png,cat\n"),
     "metadata-jsonl": _label_file(
         "metadata.jsonl", "".join(f'{{"file_name": "{k}.png", "label": "cat{k % 2}"}}\n' for k in range(3))

@@ -159,8 +159,9 @@ def test_churn_that_leaves_a_narrow_vp_range_is_refused() -> None:
 
 @pytest.mark.parametrize("lowest", [1e-12, 1e-13, 1e-20])
 def test_a_fitted_vp_range_that_float64_cannot_resolve_names_the_level_that_was_chosen(lowest: float) -> None:
-    """ln(1 + sigma^2) is a difference of numbers of about 1e-5 there, so levels of 1e-11 have no time of their own."""
-    with pytest.raises(ValueError, match=rf"VP does not reach the noise level {lowest:g}: .* \(\S+ is in its reach\)"):
+    """ln(1 + sigma^2) is a difference of numbers of about 1e-5, so levels of 1e-11 have no time of their own."""
+    says = rf"VP does not reach the noise level {lowest:g}: .* \(\S+ is in its reach\)"
+    with pytest.raises(ValueError, match=says):
         Sampler(f"karras:n=40,sigma_min={lowest}", "vp_fitted")
 
 

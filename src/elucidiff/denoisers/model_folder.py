@@ -75,8 +75,8 @@ def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Deno
         std = denoiser.data_std or 1.0
         if denoiser.sigma_min > _ONLY_NOISE * std:
             raise ValueError(
-                f"its lowest noise level, {denoiser.sigma_min:g}, is so far above the standard deviation of the data, "
-                f"about {std:g}, that nothing is left of them"
+                f"its lowest noise level, {denoiser.sigma_min:g}, is so far above the standard deviation of the "
+                f"data, about {std:g}, that nothing is left of them"
             )
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None

@@ -333,9 +333,10 @@ def _advice_without_labels(images: OfModel, known: KnownLabels, drawn: Tensor, r
     if float(difference.abs().sum()) / 2 <= _SHARE:
         return None
     worst = int(difference.abs().argmax())
+    share = float(trained[worst] / trained.sum())
     return (
         f"classes are not as frequent in the samples as in the training data (class {known.name(worst)}: "
-        f"{float(drawn[worst]):.1%} of the samples, {float(trained[worst] / trained.sum()):.1%} of the training data), "
+        f"{float(drawn[worst]):.1%} of the samples, {share:.1%} of the training data), "
         f"and metrics count that if they are not so in {reference}, which has no labels, either"
     )
 

@@ -41,7 +41,7 @@ def test_a_file_that_is_something_else(tmp_path: Path, storage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(b'"op_code": 0', b'"op_cod": 0'), (b'"study_name"', b'"study_nam\xff"'), (b"}\n", b"\n")]
+    ("old", "new"), [(b'"op_code"', b'"op_cod"'), (b'"study_name"', b'"study_nam\xff"'), (b"}\n", b"\n")]
 )
 def test_a_journal_with_a_damaged_line(tmp_path: Path, old: bytes, new: bytes) -> None:
     where = Path(journal(tmp_path))

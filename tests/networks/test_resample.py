@@ -60,7 +60,7 @@ def test_convolution_after_it(dims, direction, taps, kernel):
         convolution(dims, 3, 5, kernel, fan_in_uniform).double(),
     )
     x = random(2, 3, *SIDES[dims]).requires_grad_()
-    short, plain = resample.then(x, conv.weight, conv.bias), conv(resample(x))
+    short, plain = resample.then(x, conv, conv.weight, conv.bias), conv(resample(x))
     torch.testing.assert_close(short, plain, rtol=0, atol=1e-13)
     weights = random(*plain.shape, seed=2)
     arguments = (x, conv.weight, conv.bias)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 import elucidiff as ed
 from elucidiff.denoisers.backends import with_backend
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.networks import Network
 from elucidiff.sampling import FixedBatch
 
 
@@ -19,6 +22,37 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+SMALL: dict[str, Any] = {"base_channels": 16, "channel_multipliers": (1, 2), "blocks_per_level": 1}
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "signals": lambda: ed.networks.UNet((2, 32), attention_resolutions=(16,), **SMALL),
+    "pictures": lambda: ed.networks.UNet((3, 16, 16), attention_resolutions=(8,), **SMALL),
+    "volumes": lambda: ed.networks.UNet((1, 8, 8, 8), attention_resolutions=(4,), **SMALL),
+    "ncsnpp": lambda: ed.networks.UNet.ncsnpp((3, 16, 16), **SMALL),
+    "adm": lambda: ed.networks.ADM((3, 16, 16), **{**SMALL, "base_channels": 64}),
+    "edm2": lambda: ed.networks.EDM2((3, 16, 16), **{**SMALL, "base_channels": 32}),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("ready", [False, True])
+def test_one_sample_is_one_row_of_every_network_of_ours(kind: str, ready: bool) -> None:
+    """Two rows of volumes whose channels are innermost: PyTorch has no bits of a batch for one."""
+    torch.manual_seed(0)
+    made = NETWORKS[kind]()
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    denoiser: DenoiserModule = ed.Denoiser(made, ed.preconditioning.EDM()).eval()
+    denoiser = with_backend(denoiser, "eager") if ready else denoiser
+    x = torch.randn(16, *made.sample_shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    batches, given = FixedBatch(denoiser), []
+    denoiser.register_forward_pre_hook(lambda module, inputs: given.append(len(inputs[0])))
+    with torch.no_grad():
+        every = batches(x, torch.tensor(0.7))
+        for place in (3, 11):
+            assert torch.equal(batches(x[place : place + 1], torch.tensor(0.7)), every[place : place + 1])
+    assert given[-1] == (2 if kind == "volumes" and ready else 1)
 
 
 class Fickle(nn.Module):

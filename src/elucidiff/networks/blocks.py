@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.layers import GroupNorm, Initialiser, Resample, SelfAttention, convolution, linear, silu
+from elucidiff.networks.layers import (
+    Convolution,
+    GroupNorm,
+    Initialiser,
+    Resample,
+    SelfAttention,
+    convolution,
+    linear,
+    silu,
+)
 
 BlockMaker = Callable[..., nn.Module]
 """Makes a block from its channels before and after, and the keywords ``resample`` and ``attention`` of
@@ -217,7 +226,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """From ``(B, in_channels, *spatial)`` and the embedding ``(B or 1, embedding_channels)``."""
         h: Tensor = silu(self.norm1(x))
-        h = self.conv1(h) if self.resample is None else self.resample.then(h, self.conv1.weight, self.conv1.bias)
+        h = self.conv1(h) if self.resample is None else _then_convolved(self.resample, h, self.conv1)
         e = self.embed(embedding)
         e = e.reshape(*e.shape, *[1] * (x.ndim - 2))
         if self.scale_and_shift:
@@ -236,7 +245,11 @@ class Block(nn.Module):
         """``x`` with the resolution and the channels of the output."""
         if self.resample is None:
             return x if self.skip is None else self.skip(x)
-        return self.resample(x) if self.skip is None else self.resample.then(x, self.skip.weight, self.skip.bias)
+        return self.resample(x) if self.skip is None else _then_convolved(self.resample, x, self.skip)
+
+
+def _then_convolved(resample: Resample, x: Tensor, conv: Convolution) -> Tensor:
+    return resample.then(x, conv, conv.weight, conv.bias)
 
 
 class InputSkip(nn.Module):

@@ -303,13 +303,22 @@ class Resample(nn.Module):
             x, kernel * 2**self.dims, stride=2, padding=self.padding, groups=channels
         )
 
-    def then(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Resample ``x``, then convolve with a kernel of side 1 or 3 that keeps the sides; with less work."""
+    def then(
+        self, x: Tensor, layer: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """Resample ``x``, then convolve with a kernel of side 1 or 3 that keeps the sides; with less work.
+
+        Args:
+            x: ``(B, C, *spatial)``.
+            layer: the convolution.
+            weight: its kernel, as it is applied.
+            bias: its bias.
+        """
         side = weight.shape[-1]
         if self.direction == "down" or not self.box:
-            return CONVOLVE[self.dims](self(x), weight, bias, padding=side // 2)
+            return layer(self(x))
         if side == 1:
-            return self.forward(CONVOLVE[self.dims](x, weight, bias))
+            return self.forward(layer(x))
         # Neighbouring taps of the kernel meet the same copied value. Their sums make up a transposed convolution of
         # stride 2 with 2^d taps an output position rather than 3^d, and the enlarged input is never stored.
         sums = _AVERAGE[self.dims](weight, 2, stride=1, padding=1) * 2**self.dims

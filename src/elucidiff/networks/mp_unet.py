@@ -86,7 +86,7 @@ class MPUNetBlock(nn.Module):
                 h = self.conv1(h)
             else:
                 # Copies of neighbours and their activation commute.
-                h = self.resample.then(h, self.conv1.unit_weight())
+                h = self.resample.then(h, self.conv1, self.conv1.unit_weight())
                 x = self.resample(x)
             x = x if self.skip is None else self.skip(x)
         scale = 1 + self.embed(embedding) * self.embed_gain

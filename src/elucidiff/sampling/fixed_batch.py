@@ -1,29 +1,37 @@
 """Equal bits whatever the batch: a network is called on batches of one size, or on fewer rows that have its bits.
 
-Most layers give a sample the same bits in a batch of 2 as in one of 16, many even alone; some do not, because the
-library picks other loops for small products. So a call on few samples pads the inputs of these layers, and of no
-others. Which they are is found at run time, once per network: during one call on a full batch, each layer is asked
-again for the first few of its inputs. What comes out is used only if the whole network then gives equal bits.
+Most layers give a sample the same bits in a batch of 2 as in one of 16, many even alone; some do not, because PyTorch
+computes small products and convolutions by another library. So in a call on few samples these convolutions take the
+library of a batch, what is left is padded, and nothing else. Which layers these are is found at run time, once per
+network: during one call on a full batch, each layer is asked again for the first few of its inputs. What comes out is
+used only if the whole network then gives equal bits.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, Wrapped
 from elucidiff.denoisers.conditions import Conditions, rows_of, shapes_of
 from elucidiff.denoisers.guided import Autoguided
 from elucidiff.design.values import check_integer
+from elucidiff.networks.magnitude_preserving import UnitLayer
 
 Call = Callable[[int], Tensor]
 """D of the first so many rows of a full batch, whose last real row fills it up."""
+
+Forward = Callable[..., Tensor]
+"""What a layer computes of the arguments of its ``forward``: the first is a batch, the others single numbers."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +40,93 @@ class FewSamples:
 
     Attributes:
         count: rows of the call.
-        size: rows of a full batch.
-        needs: how many rows each layer needs that must not have ``count``.
+        forwards: what some layers compute instead of their own ``forward``.
     """
 
     count: int
-    size: int
-    needs: Sequence[tuple[nn.Module, int]]
+    forwards: Mapping[nn.Module, Forward]
 
     @contextlib.contextmanager
-    def padding(self) -> Iterator[None]:
-        """Pad the inputs of these layers, and cut their outputs."""
-        handles = []
-        for layer, need in self.needs:
-            pad, cut = self._hooks(need)
-            handles += [layer.register_forward_pre_hook(pad), layer.register_forward_hook(cut)]
+    def taken(self) -> Iterator[None]:
+        """Let these layers compute so meanwhile."""
+        # Beside nn.Module's own bookkeeping, which takes as long as a small layer.
+        for layer, forward in self.forwards.items():
+            vars(layer)["forward"] = forward
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            for layer in self.forwards:
+                del vars(layer)["forward"]
 
-    def _hooks(self, need: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        rows = 0
 
-        def pad(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            nonlocal rows
-            rows = len(inputs[0])
-            if rows % self.count:
-                return None  # one row for all
-            more = rows // self.count * need - rows
-            return (torch.cat([inputs[0], inputs[0][-1:].expand(more, *inputs[0].shape[1:])]),)
+def _as_in_a_batch(layer: nn.Module) -> Forward:
+    """``layer`` by the library that PyTorch takes for convolutions of many samples on a CPU."""
+    if type(layer).forward is UnitLayer.forward:
+        unit = cast(UnitLayer, layer)
+        padding = [unit.weight.shape[-1] // 2] * (unit.weight.ndim - 2)
+        return lambda x: _by_one_dnn(x, unit.unit_weight(), None, padding=padding)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.padding_mode == "zeros":
+        conv = layer
+        return lambda x: _by_one_dnn(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
-        def cut(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output[:rows]
+    def forward(*inputs: Any, **others: Any) -> Tensor:
+        with _Redirected():
+            result: Tensor = type(layer).forward(layer, *inputs, **others)
+        return result
 
-        return pad, cut
+    return forward
+
+
+class _Redirected(TorchFunctionMode):
+    """Meanwhile all convolutions go that way. For a layer that is known it takes longer than to call it so."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        convolves = function in (F.conv1d, F.conv2d, F.conv3d)
+        return (_by_one_dnn if convolves else function)(*args, **(kwargs or {}))
+
+
+def _by_one_dnn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] | int = 1,
+    padding: Sequence[int] | str | int = 0,
+    dilation: Sequence[int] | int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The arguments are those of PyTorch's convolutions."""
+    dims = x.ndim - 2
+    if isinstance(padding, str):
+        padding = [0 if padding == "valid" else side // 2 for side in weight.shape[2:]]
+    strides, pads, steps = ([each] * dims if isinstance(each, int) else each for each in (stride, padding, dilation))
+    if dims > 1:
+        return torch.mkldnn_convolution(x, weight, bias, pads, strides, steps, groups)
+    # PyTorch, too, takes signals for pictures of height 1.
+    given = (x.unsqueeze(2), weight.unsqueeze(2), bias, [0, *pads], [1, *strides], [1, *steps])
+    return torch.mkldnn_convolution(*given, groups).squeeze(2)
+
+
+def _padded(layer: nn.Module, share: float, x: Tensor, *inputs: Any, **others: Any) -> Tensor:
+    """What ``layer`` computes with ``share`` times as many rows."""
+    rows, wanted = len(x), int(len(x) * share)
+    more = x[-1:].expand(wanted - rows, *x.shape[1:])
+    filled = torch.cat([x, more]) if rows > 1 else x.expand(wanted, *x.shape[1:])
+    result: Tensor = type(layer).forward(layer, filled, *inputs, **others)
+    return result[:rows]
 
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[Hashable, FewSamples | None]] = WeakKeyDictionary()
 
 
-def can_be_few(denoiser: DenoiserModule, x: Tensor) -> bool:
-    """Whether calls on few samples are tried: of networks on a CPU that take any batch, without gradients.
+def can_be_few(denoiser: DenoiserModule) -> bool:
+    """Whether calls on few samples are tried: of networks that take any batch.
 
     Not under autoguidance: what was found out is kept with the model, and holds for one guide alone.
     """
     return (
-        x.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and denoiser.depends_on_batch
+        denoiser.depends_on_batch
         and denoiser.any_batch_size
         and any(True for _ in denoiser.parameters())
         and not any(isinstance(module, Autoguided) for module in denoiser.modules())
@@ -112,8 +157,8 @@ def look_for_way(denoiser: DenoiserModule, key: Hashable, call: Call, count: int
         whole = call(size)
     found = None
     for few in counts:
-        way = FewSamples(few, size, layers.needs(few))
-        with way.padding():
+        way = FewSamples(few, layers.forwards(few))
+        with way.taken():
             same = torch.equal(call(few), whole[:few])
         if same:
             found = way
@@ -123,17 +168,20 @@ def look_for_way(denoiser: DenoiserModule, key: Hashable, call: Call, count: int
 
 
 class _Layers:
-    """The layers of a network that see the batch, and how many rows each needs for the bits of a full one."""
+    """The layers of a network that see the batch, and how each gets the bits of a full one on fewer rows."""
 
     def __init__(self, denoiser: nn.Module, size: int, counts: Sequence[int]) -> None:
         self._size, self._counts = size, counts
         self._leaves = [
             each for each in denoiser.modules() if not any(each.children()) and any(True for _ in each.parameters())
         ]
-        self._same: dict[nn.Module, set[int]] = {}
+        # Numbers of rows that have these bits, computed as usual and as in a batch.
+        self._usual: dict[nn.Module, set[int]] = {}
+        self._as_batch: dict[nn.Module, set[int]] = {}
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
+        """Compare meanwhile, at each call of a layer."""
         handles = [leaf.register_forward_hook(self._compare, with_kwargs=True) for leaf in self._leaves]
         try:
             yield
@@ -142,25 +190,42 @@ class _Layers:
                 handle.remove()
 
     def _compare(self, layer: nn.Module, inputs: tuple[Any, ...], others: dict[str, Any], output: Any) -> None:
-        # What takes more than one input is left as it is, and is right or not when the whole network is compared.
-        if len(inputs) != 1 or others or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
+        x, *rest = (*inputs, *others.values())
+        # What takes more than one batch is left as it is, and is right or not when the whole network is compared.
+        if not inputs or not isinstance(x, Tensor) or not isinstance(output, Tensor):
             return
-        x = inputs[0]
+        if any(isinstance(each, Tensor) and each.ndim for each in rest):
+            return
         if x.ndim < 2 or len(x) % self._size or len(output) != len(x):
             return  # one row for all
         # Rows are cheap to pad, and may be whole numbers for which all sums are exact, so that nothing would show.
         tried = self._counts if x.ndim > 2 else ()
         shares = len(x) // self._size
-        same = {few for few in tried if torch.equal(layer.forward(x[: shares * few]), output[: shares * few])}
-        self._same[layer] = same & self._same.get(layer, same)
 
-    def needs(self, count: int) -> list[tuple[nn.Module, int]]:
-        """The layers that need more than ``count`` rows, and how many."""
-        least = {
-            layer: min((few for few in same if few >= count), default=self._size)
-            for layer, same in self._same.items()
-        }
-        return [(layer, need) for layer, need in least.items() if need > count]
+        def same(forward: Forward, counts: Iterable[int]) -> set[int]:
+            return {
+                few
+                for few in counts
+                if torch.equal(forward(x[: shares * few], *inputs[1:], **others), output[: shares * few])
+            }
+
+        usual = same(layer.forward, tried)
+        as_batch = usual | same(_as_in_a_batch(layer), set(tried) - usual)
+        self._usual[layer] = usual & self._usual.get(layer, usual)
+        self._as_batch[layer] = as_batch & self._as_batch.get(layer, as_batch)
+
+    def forwards(self, count: int) -> dict[nn.Module, Forward]:
+        """What layers compute on ``count`` rows, where it is not the usual."""
+        forwards: dict[nn.Module, Forward] = {}
+        for layer, usual in self._usual.items():
+            if count in usual:
+                continue
+            if count in self._as_batch[layer]:
+                forwards[layer] = _as_in_a_batch(layer)
+            else:
+                need = min((few for few in usual if few > count), default=self._size)
+                forwards[layer] = partial(_padded, layer, need / count)
+        return forwards
 
 
 def _inner(denoiser: nn.Module) -> nn.Module:
@@ -210,12 +275,15 @@ class FixedBatch(Wrapped):
         if size < 1:
             raise ValueError(f"batch size is {size}, but must be at least 1")
         self.size = size
+        self._can_be_few = can_be_few(self.denoiser)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """D(x; sigma); see the denoiser. Padding is not counted among the evaluations."""
         batch, outputs = len(x), []
+        # On accelerators, and for backward passes, nobody has compared bits.
+        can_be_few = self._can_be_few and x.device.type == "cpu" and not torch.is_grad_enabled()
         for start in range(0, batch, self.size):
-            if batch - start <= self.size // 2 and can_be_few(self.denoiser, x):
+            if can_be_few and batch - start <= self.size // 2:
                 outputs.append(self._few(x, sigma, labels, start))
                 continue
             # Full chunks are copied too, so that all are laid out alike in memory; the last row fills the last one.
@@ -254,5 +322,5 @@ class FixedBatch(Wrapped):
             return look_for_way(self.denoiser, key, called, few, self.size)
         if not isinstance(way, FewSamples):
             return called(self.size)
-        with way.padding():
+        with way.taken():
             return called(way.count)

@@ -7,7 +7,7 @@ solver with fixed steps never waits for the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -76,7 +76,7 @@ class ProbabilityFlow:
         Raises:
             ValueError: the denoiser returned another shape than that of ``x``.
         """
-        sigma, scale = at_times(t, self.schedule.sigma, self.schedule.scale)
+        sigma, scale = at_times(t, lambda t: (self.schedule.sigma(t), self.schedule.scale(t)))
         level = sigma.abs()
         return self.ask(x / coefficient(torch.where(level.isinf(), 1.0, scale), x), level)
 
@@ -92,7 +92,7 @@ class ProbabilityFlow:
 
     def velocity(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """dx/dt at ``x`` and ``t``, given D(x/s; sigma) there."""
-        of_x, of_denoised = at_times(t, lambda t: self.schedule.ode(t)[0], lambda t: self.schedule.ode(t)[1])
+        of_x, of_denoised = at_times(t, self.schedule.ode)
         return coefficient(of_x, x) * x - coefficient(of_denoised, x) * denoised
 
     def norm(self, values: Tensor) -> Tensor:
@@ -129,17 +129,17 @@ def probability_flow(
     return ProbabilityFlow(described, schedule, len(latents), conditions)
 
 
-def at_times(t: Time, *functions: Callable[[Time], Tensor]) -> list[Tensor]:
-    """Values of functions of time.
+def at_times(t: Time, function: Callable[[Time], Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Values of a function of time.
 
     A vector of times is padded to whole multiples of the processor's vectors: elements beyond may be computed by
     other code, with another last bit, and a sample would depend on its place in the batch.
     """
     if not isinstance(t, Tensor):
-        return [function(t) for function in functions]
+        return function(t)
     count = len(t)
     padded = t[torch.arange(count + -count % 64).clamp_max(count - 1)]
-    return [function(padded)[:count] for function in functions]
+    return [values[:count] for values in function(padded)]
 
 
 def steps_from_infinity(solver: Solver, schedule: Schedule) -> bool:

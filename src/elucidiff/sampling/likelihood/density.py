@@ -202,7 +202,7 @@ class DensityFlow(ProbabilityFlow):
 
     def denoise(self, x: Tensor, t: Time) -> Tensor:
         """D(y; sigma), flattened, and tr J / n as the last column, (B, n + 1)."""
-        (scale,) = at_times(t, self.schedule.scale)
+        (scale,) = at_times(t, lambda t: (self.schedule.scale(t),))
         denoise = super().denoise
         at = linearise(lambda flat: denoise(flat.reshape(-1, *self.sample_shape), t).flatten(1), x[:, :-1])
         trace = coefficient(scale, x[:, -1:]) * self.divergence.trace(at)[:, None]
@@ -211,7 +211,7 @@ class DensityFlow(ProbabilityFlow):
 
     def velocity(self, x: Tensor, t: Time, denoised: Tensor) -> Tensor:
         """d/dt of the state."""
-        sigma, sigma_dot = at_times(t, self.schedule.sigma, self.schedule.sigma_dot)
+        sigma, sigma_dot = at_times(t, lambda t: (self.schedule.sigma(t), self.schedule.sigma_dot(t)))
         change = coefficient(sigma_dot / sigma, x) * (1 - denoised[:, -1:])
         return torch.cat([super().velocity(x[:, :-1], t, denoised[:, :-1]), change], dim=1)
 

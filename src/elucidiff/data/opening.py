@@ -29,21 +29,22 @@ def open(
     * a name: ``digits`` (in scikit-learn), ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``. The latter
       four are looked for in ``$ELUCIDIFF_DATA`` (else ``~/.cache/elucidiff``) and fetched to there if they are
       missing. Their training part is opened; ``:test`` or ``:all`` after the name chooses another;
-    * a folder or ``.zip`` of images (PNG, JPEG, WebP, GIF, BMP, PPM, TIFF, AVIF, JPEG 2000), all of one size, in the
-      order of their names, with labels from ``dataset.json`` (as NVlabs' dataset_tool writes it), ``metadata.jsonl``,
+    * a folder or ``.zip`` of images (PNG, JPEG, WebP, GIF, BMP, DIB, PPM, PFM, TIFF, AVIF, JPEG 2000), all of one size, in
+      the order of their names, with labels from ``dataset.json`` (as NVlabs' dataset_tool writes it), ``metadata.jsonl``,
       ``metadata.csv`` or ``labels.csv``, or classes from sub-folders. Folders called train, val and test are parts:
       the first is opened, and ``:test``, ``:val`` or ``:all`` after the name chooses another;
     * a folder with idx files, as MNIST comes; ``:test`` and ``:all`` work here too;
     * a folder that :func:`elucidiff.data.import_dataset` wrote;
     * a ``.npy`` file, or a ``.npz`` file or folder of ``.npy`` files with arrays of usual names: ``images``, ``x``,
       ``data``, ``arr_0`` ..., and perhaps ``labels``, ``y``, ``target``, ``arr_1`` ...; with ``x_train``, ``x_test``
-      and the like, ``:train``, ``:val``, ``:test`` or ``:all`` after the path choose a part. Images are
+      and the like, or ``train/images.npy``, ``:train``, ``:val``, ``:test`` or ``:all`` after the path choose a part.
+      Images are
       ``(N, C, *spatial)``, uint8 or floating point; the latter keep their type and values. Where the lengths of the
       axes suggest it, channels are taken to be last, ``(N, H, W, C)``, or missing, ``(N, H, W)``; truth values are
       black and white, and whole numbers of wider types levels of as many bits as are in use. Labels are classes,
       integers ``(N,)`` of any values, which become the classes' names unless they are 0 to K - 1, or text; or
       vectors, floating point ``(N, label_dim)``; what might be either is refused;
-    * a folder or ``.zip`` of ``.npy`` files with an image each;
+    * a folder or ``.zip`` of ``.npy`` files with an image each, laid out like one of pictures;
     * a ``.parquet`` file or a folder of them, with columns ``image`` and perhaps ``label``, as Hugging Face's
       ``datasets`` writes them, or with lists of pixels (import them before training, for reading them at random is
       slow);

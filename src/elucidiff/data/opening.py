@@ -29,10 +29,10 @@ def open(
     * a name: ``digits`` (in scikit-learn), ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``. The latter
       four are looked for in ``$ELUCIDIFF_DATA`` (else ``~/.cache/elucidiff``) and fetched to there if they are
       missing. Their training part is opened; ``:test`` or ``:all`` after the name chooses another;
-    * a folder or ``.zip`` of images (PNG, JPEG, WebP, GIF, BMP, DIB, PPM, PFM, TIFF, AVIF, JPEG 2000), all of one size, in
-      the order of their names, with labels from ``dataset.json`` (as NVlabs' dataset_tool writes it), ``metadata.jsonl``,
-      ``metadata.csv`` or ``labels.csv``, or classes from sub-folders. Folders called train, val and test are parts:
-      the first is opened, and ``:test``, ``:val`` or ``:all`` after the name chooses another;
+    * a folder or ``.zip`` of images (PNG, JPEG, WebP, GIF, BMP, DIB, PPM, PFM, TIFF, AVIF, JPEG 2000), all of one
+      size, in the order of their names, with labels from ``dataset.json`` (as NVlabs' dataset_tool writes it),
+      ``metadata.jsonl``, ``metadata.csv`` or ``labels.csv``, or classes from sub-folders. Folders called train, val
+      and test are parts: the first is opened, and ``:test``, ``:val`` or ``:all`` after the name chooses another;
     * a folder with idx files, as MNIST comes; ``:test`` and ``:all`` work here too;
     * a folder that :func:`elucidiff.data.import_dataset` wrote;
     * a ``.npy`` file, or a ``.npz`` file or folder of ``.npy`` files with arrays of usual names: ``images``, ``x``,

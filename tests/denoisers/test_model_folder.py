@@ -66,7 +66,7 @@ def test_there_and_back(design: preconditioning.Preconditioning, tmp_path: Path)
     assert again.facts == model.facts
     assert torch.equal(again(X, 1.5, torch.tensor([1, 0])), model(X, 1.5, torch.tensor([1, 0])))
     assert all(parameter.requires_grad for parameter in again.parameters())
-    assert sorted(os.listdir(tmp_path / "a" / "model")) == ["model.json", "model.safetensors"]
+    assert sorted(os.listdir(tmp_path / "a" / "model")) == ["README.md", "model.json", "model.safetensors"]
 
 
 def test_keeps_the_type_of_the_weights(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_save_that_is_torn(folder: Path, fails: str, monkeypatch: pytest.Monke
         patch.setattr(Path, "replace", fail)
         with pytest.raises(OSError, match="cannot replace"):
             denoiser(seed=1).save(folder)
-    assert sorted(os.listdir(folder)) == ["model.json", "model.safetensors"]
+    assert sorted(os.listdir(folder)) == ["README.md", "model.json", "model.safetensors"]
     if fails == "model.json":
         assert torch.equal(model_folder.load(folder)(X, 1.0), denoiser()(X, 1.0))
     else:
@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_the_old_model(folder: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert "\n" not in str(caught.value)
-    assert sorted(os.listdir(folder)) == ["model.json", "model.safetensors"]
+    assert sorted(os.listdir(folder)) == ["README.md", "model.json", "model.safetensors"]
     assert torch.equal(model_folder.load(folder)(X, 1.0), before(X, 1.0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -48,3 +49,24 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_a_model_becomes_a_file_that_draws_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snapshot, file = str(GOLDEN / "j_pickles" / "ddpmpp.pkl"), tmp_path / "sampler.onnx"
+    assert main(["convert", snapshot, str(file), "--solver", "ipndm:order=3", "--n", "4"]) == 0
+    assert "a sampler of 4 evaluations, from latents" in capsys.readouterr().out
+    model = ed.load(snapshot)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    latents = torch.randn(3, *model.sample_shape, generator=torch.Generator().manual_seed(0))
+    given = {"latents": latents.numpy()}
+    labels = {"labels": torch.arange(3)} if model.label_dim else {}
+    (found,) = session.run(None, given | {name: value.numpy() for name, value in labels.items()})
+    expected = ed.sample(model, latents, "karras:n=4", solver="ipndm:order=3", **labels)
+    assert float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max()) < 1e-4
+    assert main(["convert", snapshot, str(file)]) == 2
+    assert "is there already: add --overwrite" in capsys.readouterr().err
+    assert main(["convert", snapshot, str(tmp_path / "folder"), "--n", "4"]) == 2
+    assert "--n would have no effect on a model folder" in capsys.readouterr().err
+    assert main(["convert", snapshot, str(tmp_path / "a.onnx"), "--solver", "rk45"]) == 2
+    assert "RK45 chooses its steps by the samples" in capsys.readouterr().err

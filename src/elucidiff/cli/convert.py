@@ -1,38 +1,71 @@
-"""``elucidiff convert SRC OUT``: a model of another format as a model folder."""
+"""``elucidiff convert SRC OUT``: a model as a model folder, or as a file for other programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 import elucidiff
 from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.denoisers.opening import load_guide
+from elucidiff.interop.exporting import SUFFIXES
 from elucidiff.launch.output_folder import check_empty
+from elucidiff.untrusted import printable
 
 
 @dataclass(frozen=True)
 class Options:
-    """Read a model that another library saved, recognised by its content, and write it as a model folder, which all
-    verbs take. `elucidiff parts format` lists what can be read. Nothing that is in the files is run."""
+    """Read a model, recognised by its content, and write it as a model folder, which all verbs take; `elucidiff parts
+    format` lists what can be read, and nothing that is in the files is run. Or, where OUT ends in .onnx or .pt2,
+    write it as a file that runs without elucidiff: the denoiser D(x; sigma), or with any choice of how to sample, a
+    whole sampler, from latents (and labels) to samples."""
 
     source: tyro.conf.Positional[Path]
     """The file or folder of the model."""
     out: tyro.conf.Positional[Path]
-    """Model folder to write."""
+    """Model folder to write; or a file, .onnx for ONNX Runtime, .pt2 for torch.export.load."""
     overwrite: bool = False
     """Replace the model that is there."""
 
+    sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
+
 
 def run(arguments: Sequence[str]) -> int:
-    """Write the model folder; see ``Options``."""
+    """Write the model folder, or the file; see ``Options``."""
     options = parse(Options, arguments, prog="elucidiff convert")
+    if options.out.suffix in SUFFIXES:
+        return _export(options)
+    if given := options.sampling.given:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} would have no effect on a model folder: leave it out, or name a "
+            f"file that ends in {' or '.join(SUFFIXES)}"
+        )
     if not options.overwrite:
         check_empty(options.out)
     model = elucidiff.load(options.source)
     interop.save(model, options.out)
     print(options.out)
+    return 0
+
+
+def _export(options: Options) -> int:
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(
+            f"{printable(str(options.out))} is there already: add --overwrite, or name another file"
+        )
+    choices = options.sampling
+    sampler = choices.chosen(options.source) if choices.given else None
+    guide = None if choices.guide is None else load_guide(choices.guide, options.source)
+    made = interop.export(elucidiff.load(options.source), options.out, sampler, guide=guide)
+    what = "the denoiser" if sampler is None else f"a sampler of {made.about['evaluations']} evaluations"
+    inputs = ", ".join(made.about["inputs"])
+    print(
+        f"{options.out}: {what}, from {inputs} to {made.about['output']}, within {made.difference:.0e} of the largest"
+    )
     return 0

@@ -101,6 +101,8 @@ class DiscreteTime:
     between: Between = "nearest"
     factor: float | None = None
     sigmas: Tensor = field(init=False)
+    _least_log: float = field(init=False, repr=False)
+    _largest: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.between not in get_args(Between):
@@ -112,7 +114,11 @@ class DiscreteTime:
             raise ValueError("alpha_bars must decrease and lie strictly between 0 and 1, but for a last one of 0")
         if float(table[0]) == 0:
             raise ValueError("alpha_bars is 0 alone: a table needs a noise level that is finite")
-        object.__setattr__(self, "sigmas", ((1 - table) / table).sqrt())
+        sigmas = ((1 - table) / table).sqrt()
+        object.__setattr__(self, "sigmas", sigmas)
+        # As numbers, since a program that is traced cannot look at values.
+        object.__setattr__(self, "_least_log", float(sigmas[0].log()))
+        object.__setattr__(self, "_largest", float(sigmas[sigmas.isfinite()][-1]))
 
     @property
     def sigma_min(self) -> float:
@@ -139,8 +145,8 @@ class DiscreteTime:
     def _position(self, sigma: Tensor) -> Tensor:
         """Where log sigma lies in the table, between 0 and M - 1; at infinity, the end."""
         logs = self.sigmas.log().to(sigma.device, sigma.dtype)
-        log = sigma.log().clamp(min=float(logs[0]))
-        below = (torch.searchsorted(logs, log.contiguous(), right=True) - 1).clamp(0, max(len(logs) - 2, 0))
+        log = sigma.log().clamp(min=self._least_log)
+        below = ((log[..., None] >= logs).sum(-1) - 1).clamp(0, max(len(logs) - 2, 0))
         start = logs[below]
         share = (log - start) / (logs[(below + 1).clamp(max=len(logs) - 1)] - start)
         # Before an infinite level, or in a table of one, there is nothing to interpolate.
@@ -150,8 +156,7 @@ class DiscreteTime:
     def _index(self, sigma: Tensor) -> Tensor:
         table = self.sigmas.to(sigma.device, sigma.dtype)
         # Far beyond the table, differences from all of its levels would be rounded to one number.
-        highest = float(self.sigmas[self.sigmas.isfinite()][-1])
-        nearest = (sigma.clamp(max=highest)[..., None] - table).abs().argmin(-1)
+        nearest = (sigma.clamp(max=self._largest)[..., None] - table).abs().argmin(-1)
         return torch.where(sigma.isinf(), len(table) - 1, nearest)
 
 
@@ -378,7 +383,7 @@ class AdaptedDenoiser(DenoiserModule):
         """
         # Networks tell times apart that are the same in float32 (999 t to 6e-5), so times are wider than x.
         wide = widest_type(x.device) if isinstance(x, Tensor) else None
-        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=wide).expand(len(x))
+        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=wide).expand(x.shape[0])
         t, scale = self.time.at(exact)
         levels = exact.to(x.dtype)
         noise_only = per_sample(levels.isinf(), x)
@@ -397,7 +402,7 @@ class AdaptedDenoiser(DenoiserModule):
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x; sigma) if the network's output were 0, by the table above; not clipped."""
-        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=widest_type(x.device)).expand(len(x))
+        exact = noise_levels(sigma, x, may_be_infinite=self._endless, dtype=widest_type(x.device)).expand(x.shape[0])
         _, scale = self.time.at(exact)
         levels = per_sample(exact.to(x.dtype), x)
         noise_only, nothing = levels.isinf(), torch.zeros_like(x)

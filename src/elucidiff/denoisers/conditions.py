@@ -37,7 +37,7 @@ def conditions_from(given: object) -> Conditions:
 def check_count(conditions: Conditions, batch: int) -> None:
     """Raise ValueError unless each condition has one row, or one a sample."""
     for name, value in _named(conditions):
-        if len(value) not in (1, batch):
+        if value.shape[0] not in (1, batch):
             rows, samples = "row" if len(value) == 1 else "rows", "sample" if batch == 1 else "samples"
             raise ValueError(f"there are {len(value)} {name} {rows} for {batch} {samples}: give one, or one a sample")
 
@@ -48,7 +48,7 @@ def for_network(conditions: Conditions, x: Tensor, dtype: torch.dtype) -> Condit
     Raises:
         ValueError: one has neither one row nor one a sample of ``x``.
     """
-    check_count(conditions, len(x))
+    check_count(conditions, x.shape[0])
     return each(conditions, lambda value: value.to(x.device, dtype if value.is_floating_point() else None))
 
 

@@ -194,6 +194,10 @@ class Guided(Wrapped):
         sigma = torch.as_tensor(sigma, dtype=x.dtype)
         inside = self._inside(sigma)
         self._check_labels(labels)
+        if torch.compiler.is_compiling():  # a program that is traced has no branches by value
+            better, worse = self._both(x, sigma, labels)
+            guided = worse + self.scale * (better - worse)
+            return torch.where(per_sample(onto(inside, x.device), x), guided, better)
         if not bool(inside.any()):
             return ask(self.denoiser, x, sigma, labels)
         if self.scale == 0:
@@ -279,9 +283,8 @@ class ClassifierFree(Guided):
         # With the column that tells presence, where there is one: a row of zeros then says that there is no label.
         rows = self._rows(x, labels)
         sigmas = sigma if sigma.numel() == 1 else sigma.reshape(-1).repeat(2)
-        both = ask(self.denoiser, torch.cat([x, x]), sigmas, joined(rows, self._away(x, rows), len(x)))
-        better, worse = both.chunk(2)
-        return better, worse
+        both = ask(self.denoiser, torch.cat([x, x]), sigmas, joined(rows, self._away(x, rows), x.shape[0]))
+        return both[: x.shape[0]], both[x.shape[0] :]
 
     def _worse(self, x: Tensor, sigma: Tensor, labels: Conditions | None) -> Tensor:
         return ask(self.denoiser, x, sigma, self._away(x, self._rows(x, labels)))
@@ -291,7 +294,7 @@ class ClassifierFree(Guided):
         known = self.known_labels
         if known.kind == "conditions":
             conditions = each(known.resolved(labels), lambda value: value.to(x.device))
-            check_count(conditions, len(x))
+            check_count(conditions, x.shape[0])
             return conditions
         rows = known.with_presence(known.rows(labels)).to(x.device, x.dtype)  # type: ignore[arg-type]
         check_label_count(rows, x)

@@ -1,4 +1,4 @@
-"""Writing the two files of a model folder: ``model.safetensors`` and ``model.json``; see :mod:`.model_folder`."""
+"""Writing a model folder: ``model.safetensors``, ``model.json``, and the card that tells people of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from elucidiff import parts
+from elucidiff.denoisers.model_card import write_card
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.files import sha256, write_whole
 from elucidiff.networks import Blueprint, blueprint_of
@@ -21,6 +22,9 @@ from elucidiff.untrusted import clipped
 
 FORMAT = "elucidiff-model"
 VERSION = 2
+
+FILES = ("model.safetensors", "model.json")
+"""Of a model folder, beside its card."""
 
 OURS = ("format", "version", "network", "preconditioning", "weights_sha256")
 """What ``model.json`` says beside the model's facts."""
@@ -39,8 +43,9 @@ class Model(Protocol):
 def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
     """Write the model folder ``path``, replacing the model there.
 
-    Each of the two files appears whole or not at all, and both are written before either replaces an old one. If the
-    program ends between the two replacements, the description does not match the weights, and
+    Each of the files appears whole or not at all, and the weights and their description are both written before
+    either replaces an old one. A card (``README.md``) that somebody has edited stays. If the program ends between the two
+    replacements, the description does not match the weights, and
     :func:`elucidiff.load` says so.
 
     Args:
@@ -86,6 +91,7 @@ def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = 
             raise OSError(f"cannot write {folder / 'model.safetensors'}: {error}") from error
         # Within the writing of the weights: a description that cannot be written leaves the old weights, too.
         whole = {**description, "weights_sha256": sha256(file)}
+        write_card(folder, {**whole, "parameters": sum(each.numel() for each in network.parameters())})
         write_whole(folder / "model.json", json.dumps(whole, indent=2) + "\n")
 
     write_whole(folder / "model.safetensors", write_both)

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from elucidiff import parts
-from elucidiff.denoisers import model_folder
+from elucidiff.denoisers import model_card, model_folder
 from elucidiff.denoisers.factories import Factory
 from elucidiff.denoisers.found_instead import told
 from elucidiff.denoisers.usual import Usual
@@ -169,7 +169,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
     digest = hashlib.sha256()
     for file in sorted(file for file in where.rglob("*") if file.is_file()):
         inside = file.relative_to(where)
-        if inside.parts[0] != SAMPLERS:  # made for the model, and no part of it
+        if inside.parts[0] != SAMPLERS and file.name != model_card.FILE:  # made for the model, and no part of it
             digest.update(f"{inside.as_posix()}\0{sha256(file)}\0".encode())
     return digest.hexdigest()
 

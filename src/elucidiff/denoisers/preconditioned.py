@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
+from elucidiff.denoisers.hub import HubModel
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, label_kind, labels_by_facts
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
@@ -24,7 +25,7 @@ from elucidiff.networks.base import blueprint_of
 _SOME_LEVEL = 1.0  # asked for in place of 0
 
 
-class Denoiser(DenoiserModule):
+class Denoiser(HubModel, DenoiserModule):
     """D(x; sigma) = c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma)), Karras et al. 2022, Eq. 7.
 
     Inputs are cast to the floating type of the network's parameters, and D is returned in that type: the solver that
@@ -40,7 +41,8 @@ class Denoiser(DenoiserModule):
     Attributes:
         takes: which labels the network takes.
         facts: what is known about the model beyond its numbers, kept in ``model.json``: ``data`` (what it was trained
-            on) and ``provenance`` (how it came to be). JSON-able values only.
+            on) and ``provenance`` (how it came to be); for its card, ``license`` and ``metrics`` (numbers by name),
+            where you write them there. JSON-able values only.
 
     >>> import elucidiff as ed
     >>> class Zero(torch.nn.Module):

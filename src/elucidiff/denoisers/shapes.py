@@ -104,7 +104,7 @@ def rows_for(labels: Labels, label_dim: int, x: Tensor, kind: LabelKind = "class
 
 def check_label_count(rows: Tensor, x: Tensor) -> None:
     """Raise ValueError unless there is one row of labels, or one a sample of ``x``."""
-    if len(rows) not in (1, len(x)):
+    if rows.shape[0] not in (1, x.shape[0]):
         rows_word, samples_word = "row" if len(rows) == 1 else "rows", "sample" if len(x) == 1 else "samples"
         raise ValueError(
             f"there are {len(rows)} label {rows_word} for {len(x)} {samples_word}: give one, or one a sample"

@@ -18,6 +18,7 @@ from torch import nn
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.model_card import write_card
 from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import sha256, write_folder_whole
@@ -103,6 +104,10 @@ def _write(denoiser: DenoiserModule, name: str, told: Any, path: str | os.PathLi
         description = {"format": FORMAT, "version": VERSION, "library": name, "arguments": told}
         text = json.dumps(description | {"weights_sha256": sha256(file)}, indent=2)
         (folder / "home.json").write_text(text + "\n", encoding="utf-8")
+        count = sum(each.numel() for each in network.parameters())
+        settings = {"type": denoiser.facts["home"]["format"], **told}
+        about = {"network": {"part": settings, "sample_shape": list(denoiser.sample_shape)}, "parameters": count}
+        write_card(folder, {**denoiser.facts, **about}, replaces=Path(path))
 
     write_folder_whole(path, fill)
 

@@ -86,7 +86,7 @@ class LinearAttention(nn.Module):
         q = q.softmax(dim=-2) / math.sqrt(self.width)
         context = torch.einsum("bhdn,bhen->bhde", k.softmax(dim=-1), v)
         looked = torch.einsum("bhde,bhdn->bhen", context, q)
-        out: Tensor = self.to_out(looked.reshape(len(x), -1, *x.shape[2:]))
+        out: Tensor = self.to_out(looked.reshape(x.shape[0], -1, *x.shape[2:]))
         return out
 
 
@@ -107,7 +107,7 @@ class Attention(nn.Module):
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         k, v = _with_memory(self.mem_kv, k, v, dim=-2)
         h = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.to_out(h.transpose(-1, -2).reshape(len(x), -1, *x.shape[2:]))
+        out: Tensor = self.to_out(h.transpose(-1, -2).reshape(x.shape[0], -1, *x.shape[2:]))
         return out
 
 

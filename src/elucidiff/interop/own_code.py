@@ -19,6 +19,7 @@ from torch import nn
 
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.factories import Factory
+from elucidiff.denoisers.model_card import write_card
 from elucidiff.denoisers.model_files import first_line
 from elucidiff.denoisers.opening import opens
 from elucidiff.files import sha256, write_folder_whole
@@ -51,6 +52,12 @@ def save(denoiser: DenoiserModule, factory: str, path: str | os.PathLike[str]) -
         description = {"format": FORMAT, "version": VERSION, "made_by": factory, "facts": facts}
         text = json.dumps(description | {"weights_sha256": sha256(folder / WEIGHTS)}, indent=2)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        count = sum(each.numel() for each in denoiser.parameters())
+        about = {
+            "network": {"part": {"type": factory}, "sample_shape": list(denoiser.sample_shape)},
+            "parameters": count,
+        }
+        write_card(folder, {**facts, **about}, replaces=Path(path))
 
     write_folder_whole(path, fill)
 

@@ -69,7 +69,7 @@ class DiffusersNetwork(nn.Module):
         Raises:
             ValueError: the condition is missing, or none that the network takes.
         """
-        arguments: dict[str, Any] = {self._sample: x, "timestep": t.expand(len(x)), "return_dict": False}
+        arguments: dict[str, Any] = {self._sample: x, "timestep": t.expand(x.shape[0]), "return_dict": False}
         if condition is not None and is_named(condition):
             arguments |= self._named(condition, x)
         elif self.text:
@@ -83,7 +83,7 @@ class DiffusersNetwork(nn.Module):
 
     def _named(self, condition: Mapping[str, Tensor], x: Tensor) -> dict[str, Any]:
         """Keyword arguments of the network."""
-        rows = rows_of(condition, slice(None), len(x))
+        rows = rows_of(condition, slice(None), x.shape[0])
         assert is_named(rows)
         own = {name: value for name, value in rows.items() if name in self._takes}
         added = {name: value for name, value in rows.items() if name not in self._takes}
@@ -98,9 +98,9 @@ class DiffusersNetwork(nn.Module):
     def _encoded(self, condition: Any, x: Tensor) -> Tensor:
         if condition is None:
             raise ValueError("this model needs the encoded text that it draws: give labels (B, length, width)")
-        if condition.ndim != 3 or len(condition) not in (1, len(x)):
+        if condition.ndim != 3 or condition.shape[0] not in (1, x.shape[0]):
             raise ValueError(f"labels have shape {tuple(condition.shape)}: give encoded texts (B, length, width)")
-        encoded: Tensor = condition.to(x.device, x.dtype).expand(len(x), -1, -1)
+        encoded: Tensor = condition.to(x.device, x.dtype).expand(x.shape[0], -1, -1)
         return encoded
 
     def _classes(self, condition: Any, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class DiffusersNetwork(nn.Module):
             and not 0 <= int(condition.min()) <= int(condition.max()) < self._classes_known
         ):
             raise ValueError(f"labels must be classes from 0 to {self._classes_known - 1}")
-        classes: Tensor = condition.to(x.device).expand(len(x))
+        classes: Tensor = condition.to(x.device).expand(x.shape[0])
         return classes
 
 

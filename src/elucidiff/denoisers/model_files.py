@@ -44,8 +44,8 @@ def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = 
     """Write the model folder ``path``, replacing the model there.
 
     Each of the files appears whole or not at all, and the weights and their description are both written before
-    either replaces an old one. A card (``README.md``) that somebody has edited stays. If the program ends between the two
-    replacements, the description does not match the weights, and
+    either replaces an old one. A card (``README.md``) that somebody has edited stays. If the program ends between the
+    two replacements, the description does not match the weights, and
     :func:`elucidiff.load` says so.
 
     Args:

@@ -1,7 +1,7 @@
 """The course of a run with fixed steps: where the denoiser is asked, as combinations of what was known before.
 
 A solver with fixed steps is linear in the latents z, the fresh noise e_j and the answers D_k of the denoiser,
-whatever its order and schedule: Karras et al. 2022, Eq. 4, is linear in x and D. So the whole run is a table of numbers,
+whatever its order and schedule: Karras et al. 2022, Eq. 4, is linear in x and D. So the whole run is a table,
 
     x_k = A_k0 z + sum_j A_kj e_j + sum_{i < k} A_ki D_i,    D_k = D(x_k; sigma_k),
 

@@ -98,7 +98,7 @@ class DenoiserProgram(nn.Module):
 
 
 class SamplerProgram(nn.Module):
-    """Samples (B, C, *spatial) from ``latents`` of unit variance, and ``noise`` (draws, B, C, *spatial) if there is any.
+    """Samples (B, C, *spatial) from ``latents`` of unit variance, and from ``noise`` (draws, B, C, *spatial) if any.
 
     The network is there once, in a loop over the evaluations of the course. The solver's state is float64.
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.denoisers.backends.onnx import is_installed
+from elucidiff.denoisers.backends.pytorch import in_one_line
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.conditions import conditions_from
 from elucidiff.files import write_whole
 from elucidiff.interop.exporting.course import Course, course_of
 from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
-from elucidiff.networks.computing import in_one_line
 from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 

@@ -18,7 +18,10 @@ from tests.golden_files import GOLDEN
 from tests.interop.diffusers.folders import pipeline
 from tests.interop.foreign import golden, state_dict
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore:sigma goes from")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore:sigma goes from"),
+]
 
 
 def snapshot(at: Path) -> Path:

@@ -35,7 +35,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[str]
-    """A model folder; or ideal, for the exact denoiser of DATA: the posterior mean over all of its images."""
+    """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of DATA: the posterior mean over all of its images."""
     data: tyro.conf.Positional[str | None] = None
     """What samples are compared with: a data set, by its name or path; or a .npz of statistics (mu and sigma). Left
     out: what the model was trained on."""
@@ -55,7 +55,7 @@ class Options:
     base: str = ""
     """All other choices in one text, such as "churn=30,noise_scale=1.007 schedule=vp"."""
     guide: Path | None = None
-    """Folder of a worse model of the same data, to lead samples away from where guidance is not 1."""
+    """A worse model of the same data, to lead samples away from where guidance is not 1."""
     labels: str | None = None
     """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
     vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""

@@ -75,7 +75,7 @@ class Inspect:
     out: Path | None = None
     """Folder (inspected/NAME) for report.txt, report.json, contact-sheet.png and, of a model, loss-per-sigma.png."""
     model: Path | None = None
-    """A model folder, to see whether P_mean and P_std of its training suit these data."""
+    """A model, as for `elucidiff sample`, to see whether P_mean and P_std of its training suit these data."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, mps, or auto for the best there is."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)

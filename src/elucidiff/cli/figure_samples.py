@@ -26,7 +26,7 @@ class Trajectory:
     """Samples on their way from noise: the state x above D(x; sigma)."""
 
     model: tyro.conf.Positional[Path]
-    """A model folder."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     seeds: str = "0-2"
     """Seeds, one pair of rows each."""
     device: str = "auto"

@@ -38,7 +38,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     seeds: str | None = None
     """Seeds to go through: 0,1,2."""
     images: tuple[Path, ...] = ()

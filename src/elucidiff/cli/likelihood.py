@@ -45,7 +45,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     data: tyro.conf.Positional[str]
     """A data set, as for training: digits, fashion-mnist:test, or a path."""
     images: int = 100

@@ -38,7 +38,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     picture: tyro.conf.Positional[Path]
     """A picture, or an .npy array in the units of the model."""
     mask: Path | None = None

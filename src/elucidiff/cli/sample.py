@@ -37,7 +37,7 @@ class Options:
     HELP_TITLE: ClassVar[str] = "what to draw"
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     seeds: str = "0-63"
     """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
     labels: str | None = None

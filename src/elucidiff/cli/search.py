@@ -30,7 +30,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     over: tuple[str, ...] = ("churn.amount", "churn.sigma_min", "churn.sigma_max", "churn.noise_scale")
     """What to search, such as solver, n, rho or churn.sigma_min: NAME for the range that the part declares,
     NAME=LOW:HIGH, NAME=LOW:HIGH:log, NAME=LOW:HIGH:STEP, or NAME=A,B,C."""

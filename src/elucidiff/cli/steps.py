@@ -53,7 +53,7 @@ class Optimise:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder: runs/.../model, as training writes it."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     nfe: int | None = None
     """Network evaluations per sample, at most."""
     name: str | None = None
@@ -178,7 +178,7 @@ class Measure:
     """
 
     model: tyro.conf.Positional[Path]
-    """A model folder."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     samplers: str | None = None
     """Names, or paths of files made for other models, with commas between them; left out for all beside the model."""
     seeds: str = "3000000-3000063"

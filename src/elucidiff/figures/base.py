@@ -173,7 +173,7 @@ class OfModel(MeasuredFigure):
     """A figure of a model and its data."""
 
     model: Positional[Path]
-    """A model folder."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     data: Positional[str | None] = None
     """Name or path of a data set. Left out: what the model was trained on."""
     device: str = "auto"

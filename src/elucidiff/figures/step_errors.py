@@ -108,7 +108,7 @@ class StepErrorsFigure(MeasuredFigure):
     alternative: ClassVar[str] = "Errors of single steps by noise level and by rho"
 
     model: Positional[Path]
-    """A model folder."""
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     n: int = 18
     """Number of steps."""
     rho: str = ",".join(f"{rho:g}" for rho in RHOS)

@@ -23,11 +23,11 @@ class SamplingChoices:
     any_model: bool = False
     """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None
-    """A column of Table 1 of Karras et al. 2022 for what is left out (edm; the usual way of a foreign model)."""
+    """A column of Table 1 of Karras et al. 2022 for what is left out (edm, or the model's way)."""
     n: int | None = None
     """Number of steps (18)."""
     steps: Annotated[str | None, Names("steps")] = None
-    """How noise levels are spaced, such as karras:rho=5, or their range: karras:sigma_min=0.01,sigma_max=50."""
+    """Spacing of noise levels, and their range, such as karras:rho=5,sigma_max=50."""
     schedule: Annotated[str | None, Names("schedule")] = None
     """sigma(t) and s(t), the curve that the solver follows, such as vp."""
     solver: Annotated[str | None, Names("solver")] = None
@@ -39,7 +39,7 @@ class SamplingChoices:
     guidance: str | None = None
     """How far samples are led away from the unconditional model or --guide, and where: 2,sigma_max=5."""
     guide: Path | None = None
-    """Model folder of a worse model of the same data, a smaller or an earlier one, to lead samples away from."""
+    """A worse model of the same data, a smaller or an earlier one, to lead samples away from."""
 
     @property
     def given(self) -> list[str]:

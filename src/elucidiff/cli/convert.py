@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Annotated
 import tyro
 
 import elucidiff
+from elucidiff import data as data_sets
 from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.cli.doctor import check_on
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import load_guide
 from elucidiff.interop.exporting import SUFFIXES
 from elucidiff.launch.output_folder import check_empty
@@ -21,15 +25,21 @@ from elucidiff.untrusted import printable
 
 @dataclass(frozen=True)
 class Options:
-    """Read a model, recognised by its content, and write it as a model folder, which all verbs take; `elucidiff parts
-    format` lists what can be read, and nothing that is in the files is run. Or, where OUT ends in .onnx or .pt2,
-    write it as a file that runs without elucidiff: the denoiser D(x; sigma), or with any choice of how to sample, a
-    whole sampler, from latents (and labels) to samples."""
+    """Write a model of another library, recognised by its content, or one that your own code makes, as a folder that
+    all verbs take. `elucidiff parts format` lists what can be read. Nothing that is in the files is run. Of a network
+    that only your code can build, the folder holds the weights, and names the function; --plugin names its module.
+
+    Or, where OUT ends in .onnx or .pt2, write it as a file that runs without elucidiff: the denoiser D(x; sigma), or
+    with any choice of how to sample, a whole sampler, from latents (and labels) to samples."""
 
     source: tyro.conf.Positional[Path]
-    """The file or folder of the model."""
+    """The file or folder of the model, or package.module:function."""
     out: tyro.conf.Positional[Path]
     """Model folder to write; or a file, .onnx for ONNX Runtime, .pt2 for torch.export.load."""
+    data: str | None = None
+    """A data set like the one that it was trained on, to check that it denoises (its own samples). See `doctor`."""
+    check: bool = True
+    """Look whether it denoises."""
     overwrite: bool = False
     """Replace the model that is there."""
 
@@ -51,6 +61,8 @@ def run(arguments: Sequence[str]) -> int:
     model = elucidiff.load(options.source)
     interop.save(model, options.out)
     print(options.out)
+    if options.check:
+        print(f"{options.source}: {_checked(model, options.data)}", file=sys.stderr)
     return 0
 
 
@@ -69,3 +81,17 @@ def _export(options: Options) -> int:
         f"{options.out}: {what}, from {inputs} to {made.about['output']}, within {made.difference:.0e} of the largest"
     )
     return 0
+
+
+def _checked(model: DenoiserModule, data: str | None) -> str:
+    """Whether it denoises, in words."""
+    try:
+        if data is None:
+            return str(interop.check(model, count=_DRAWN, enough=_SURE))
+        return str(check_on(model, data_sets.open(data), _IMAGES))
+    except ValueError as error:
+        return f"whether it denoises was not checked: {error}"
+
+
+_DRAWN, _IMAGES, _SURE = 4, 16, 0.7
+"""Samples that are drawn for a check, or images that are looked at; a score that needs no comparison."""

@@ -35,7 +35,7 @@ class Options:
     """
 
     model: tyro.conf.Positional[str]
-    """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of DATA: the posterior mean over all of its images."""
+    """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of DATA."""
     data: tyro.conf.Positional[str | None] = None
     """What samples are compared with: a data set, by its name or path; or a .npz of statistics (mu and sigma). Left
     out: what the model was trained on."""

@@ -28,7 +28,7 @@ class Options:
     """
 
     what: tyro.conf.Positional[str]
-    """A model, as for `elucidiff sample`; or pictures: a folder, zip, .npy, .npz or .parquet, samples, or the name of a data set."""
+    """A model, as for `elucidiff sample`; or pictures: a folder, zip, .npy, .npz, .parquet, or a data set's name."""
     reference: tyro.conf.Positional[str]
     """What to compare with: a data set, such as fashion-mnist:test or a path; or a .npz of statistics (mu and sigma),
     as NVlabs publishes them."""

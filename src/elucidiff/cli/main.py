@@ -37,6 +37,7 @@ VERBS = {
     "figure": "draw one of the figures of the paper, or of your own results",
     "report": "bind all figures and tables of a run into one page",
     "convert": "make a model folder of a model that another library saved",
+    "doctor": "check that a model denoises, and tell how its network should be read if it does not",
     "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
 

@@ -14,12 +14,14 @@ from elucidiff.interop import (
     physicsnemo,
     score_sde,
 )
+from elucidiff.interop.checking import check
 from elucidiff.interop.exporting import Exported, export
 from elucidiff.interop.home_folder import save
 from elucidiff.interop.home_sampling import home_sample
 
 __all__ = [
     "Exported",
+    "check",
     "diffusers",
     "export",
     "flow_matching",

@@ -28,7 +28,7 @@ from elucidiff.sampling.sampler import parse_choice
 @dataclass(frozen=True)
 class OfSampling(ABC):
     model: tyro.conf.Positional[str]
-    """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of --data: the posterior mean over all of its images."""
+    """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of --data."""
     data: str | None = None
     """Name or path of the data set by which samples are judged. Left out: what the model was trained on."""
     nfe: str = "11,35,79"

@@ -1,0 +1,69 @@
+"""``elucidiff doctor MODEL [DATA]``: whether a model denoises, and if not, how its network would have to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+import elucidiff
+from elucidiff import interop
+from elucidiff.cli.common.arguments import parse
+from elucidiff.data import Dataset
+from elucidiff.data.scaling import to_unit
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.evaluation.model_and_data import labels_of, open_model_and_data
+from elucidiff.interop.checking import Check
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check that a model really denoises: noise is added to images at some noise levels, and the model removes it.
+
+    A network that is read as what it is not (epsilon for x_0, images in [0, 1] for [-1, 1], time the other way) fails
+    in no other way than by bad samples. What it is instead is found by trying. Without DATA, the model's own samples
+    take its place; then the units of the data are not looked at. The exit code is 2 if the model does not denoise."""
+
+    model: tyro.conf.Positional[Path]
+    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
+    data: tyro.conf.Positional[str | None] = None
+    """Name or path of a data set like the one that it was trained on."""
+    images: int = 16
+    """How many images, evenly spread over the data, or drawn."""
+    seed: int = 0
+    """Of the noise."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check, tell, and return the exit code; see ``Options``."""
+    options = parse(Options, arguments, prog="elucidiff doctor")
+    if options.images < 2:
+        raise ValueError(f"--images is {options.images}, but must be at least 2")
+    if options.data is None:
+        denoiser = elucidiff.load(options.model, options.device)
+        found = interop.check(denoiser, count=options.images, seed=options.seed)
+    else:
+        denoiser, dataset = open_model_and_data(options.model, options.data, options.device)
+        found = check_on(denoiser, dataset, options.images, options.seed)
+    if not found.fits:
+        raise ValueError(f"{options.model}: {found}")
+    print(f"{options.model}: {found}")
+    return 0
+
+
+def check_on(denoiser: DenoiserModule, dataset: Dataset, count: int, seed: int = 0) -> Check:
+    """:func:`elucidiff.interop.check` on images evenly spread over a data set, with their labels.
+
+    Raises:
+        ValueError: the data are none that the model can take.
+    """
+    places = torch.from_numpy(evenly_spread(np.arange(len(dataset)), count))
+    labels = labels_of(dataset, denoiser, places, dataset.name)
+    return interop.check(denoiser, to_unit(dataset.images(places)), labels, count=count, seed=seed)

@@ -16,6 +16,7 @@ from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.doctor import check_on
+from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import load_guide
 from elucidiff.interop.exporting import SUFFIXES
@@ -39,7 +40,7 @@ class Options:
     data: str | None = None
     """A data set like the one that it was trained on, to check that it denoises (its own samples). See `doctor`."""
     check: bool = True
-    """Look whether it denoises."""
+    """Look whether it denoises, if its network can be read in several ways."""
     overwrite: bool = False
     """Replace the model that is there."""
 
@@ -61,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     model = elucidiff.load(options.source)
     interop.save(model, options.out)
     print(options.out)
-    if options.check:
+    if options.check and (options.data is not None or isinstance(model, AdaptedDenoiser | InUnits)):
         print(f"{options.source}: {_checked(model, options.data)}", file=sys.stderr)
     return 0
 

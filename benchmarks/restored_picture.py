@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import elucidiff as ed
-from elucidiff.cli.common.images import write_sheet
+from elucidiff.cli.common.samples import write_sheet
 from elucidiff.data import to_unit
 
 PICTURE = Path("docs/images/restored.png")

@@ -145,7 +145,7 @@ def test_a_verb_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
         """
 from dataclasses import dataclass
 import elucidiff as ed
-from elucidiff.cli.common.verb import Verb
+from elucidiff.cli.common.verbs import Verb
 
 @ed.part("verb", "greet")
 @dataclass(frozen=True)

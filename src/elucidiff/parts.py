@@ -173,7 +173,7 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.denoisers.opening:Format",
             "elucidiff.interop",
         ),
-        Kind("verb", "what the command line can do", "elucidiff.cli.common.verb:Verb", "elucidiff.cli.common.verb"),
+        Kind("verb", "what the command line can do", "elucidiff.cli.common.verbs:Verb", "elucidiff.cli.common.verbs"),
         Kind("network", "the network F", "elucidiff.networks.base:NetworkPart", "elucidiff.networks"),
         Kind(
             "learning rate schedule",

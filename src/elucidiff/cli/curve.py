@@ -12,8 +12,8 @@ import tyro
 
 from elucidiff.cli.ablate.printing import finished
 from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.progress import Watching, code_after
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.ablation.measure import IDEAL, not_for_ideal

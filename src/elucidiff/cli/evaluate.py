@@ -10,10 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.help import Names
+from elucidiff.cli.common.arguments import Names, parse
+from elucidiff.cli.common.progress import Watching, code_after
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.evaluation.quality.evaluation import evaluate
 from elucidiff.evaluation.quality.subject import is_model
 from elucidiff.launch.interrupt import StoppedError

@@ -13,8 +13,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.inputs import read_given
-from elucidiff.cli.common.sample_folder import write_account, write_samples
+from elucidiff.cli.common.samples import read_given, write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide

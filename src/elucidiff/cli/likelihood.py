@@ -16,8 +16,8 @@ from torch import Tensor
 import elucidiff
 from elucidiff import data
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.inputs import check_range_of_values
 from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.samples import check_range_of_values
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from elucidiff import __version__
-from elucidiff.cli.common.dispatch import Actions
+from elucidiff.cli.common.verbs import Actions
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
 from elucidiff.launch.machine import keep_freed_memory
 from elucidiff.parts import find, parts_of, summary

@@ -7,7 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from elucidiff.cli.common.dispatch import listed
+from elucidiff.cli.common.verbs import listed
 from elucidiff.parts import KINDS, Kind, Setting, find, kind_named, parts_of, settings, summary
 from elucidiff.plain_data import value_to_text
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.inputs import read_given
-from elucidiff.cli.common.sample_folder import write_account, write_samples
+from elucidiff.cli.common.samples import read_given, write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.decoding import decode
 from elucidiff.data.npy import read_npy

@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.images import write_sheet
-from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.progress import Progress, code_after
+from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.watching import code_after
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import to_unit
 from elucidiff.launch.coordination import failing_once, is_main_process

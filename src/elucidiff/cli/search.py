@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import tyro
 
 from elucidiff.cli.common.arguments import parse
+from elucidiff.cli.common.progress import Watching, code_after
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.cli.common.watching import Watching, code_after
 from elucidiff.launch.interrupt import StoppedError
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 import elucidiff
-from elucidiff.cli.common.dispatch import Actions
+from elucidiff.cli.common.verbs import Actions
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
 from elucidiff.denoisers.opening import checksum
 from elucidiff.launch.interrupt import Interrupt

@@ -13,9 +13,9 @@ import tyro
 
 from elucidiff import parts
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.dispatch import listed
-from elucidiff.cli.common.images import write_sheet
 from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.samples import write_sheet
+from elucidiff.cli.common.verbs import listed
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras

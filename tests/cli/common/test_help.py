@@ -11,8 +11,7 @@ import pytest
 import tyro
 
 from elucidiff import parts
-from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.help import Names, flags_of, help_page
+from elucidiff.cli.common.arguments import Names, flags_of, help_page, parse
 from elucidiff.cli.sample import Options as SampleOptions
 
 

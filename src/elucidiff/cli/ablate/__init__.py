@@ -7,7 +7,7 @@ from typing import Any
 
 from elucidiff.cli.ablate.sampling import AlphaOptions, ChurnOptions, SamplingOptions
 from elucidiff.cli.ablate.training import AugmentOptions, TrainingOptions
-from elucidiff.cli.common.dispatch import Actions
+from elucidiff.cli.common.verbs import Actions
 
 TABLES: dict[str, type[Any]] = {
     "sampling": SamplingOptions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from elucidiff.cli.common.watching import code_after
+from elucidiff.cli.common.progress import code_after
 from elucidiff.evaluation.ablation.report import Filled
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import tyro
 
 from elucidiff.cli.ablate.printing import finished
-from elucidiff.cli.common.watching import Watching
+from elucidiff.cli.common.progress import Watching
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation import (
     SamplingTable,

@@ -1,20 +1,21 @@
-"""Progress of long work: a bar with rate and time left on a terminal, now and then a line elsewhere."""
+"""Long work on the command line: bars and lines, notes on standard error, an end that Ctrl-C or SIGTERM ask for."""
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichBar
 
-from elucidiff.launch.interrupt import Bar as LibraryBar
+from elucidiff.launch.interrupt import Bar, Interrupt, Watch
 
 
-class Progress(LibraryBar):
+class Progress(Bar):
     """A context manager that shows how far work has come.
 
     Args:
@@ -29,9 +30,9 @@ class Progress(LibraryBar):
         self._done, self._note = 0.0, ""
         self._said = time.monotonic()
         self._base: tuple[float, float] | None = None  # when this session began, and how much was done then
-        self._bar: Bar | None = None
+        self._bar: RichBar | None = None
         if sys.stderr.isatty():
-            self._bar = Bar(
+            self._bar = RichBar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
@@ -89,3 +90,45 @@ class Progress(LibraryBar):
                 f"{self._what}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rate}, {left} {self._note}".rstrip(),
                 file=sys.stderr,
             )
+
+
+class Watching(Watch):
+    """Shows how far work has come; the first signal ends it at the next place where nothing is lost."""
+
+    def __init__(self) -> None:
+        self._interrupt = Interrupt()
+
+    def __enter__(self) -> Self:
+        self._interrupt.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interrupt.__exit__(kind, error, trace)
+
+    @property
+    def received(self) -> str | None:
+        """The signal that has come, if any."""
+        return self._interrupt.received
+
+    def bar(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
+        """See :class:`.Watch`."""
+        return Progress(what, total, unit)
+
+    def note(self, text: str) -> None:
+        """See :class:`.Watch`."""
+        print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """See :class:`.Watch`."""
+        print(text)
+
+    def stop_if_asked(self) -> None:
+        """See :class:`.Watch`."""
+        self._interrupt.stop_if_asked()
+
+
+def code_after(signal: str | None) -> int:
+    """The exit code of a verb that a signal ended early: 130 after Ctrl-C, as in shells, and 0 after SIGTERM."""
+    return 130 if signal == "SIGINT" else 0

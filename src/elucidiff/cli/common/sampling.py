@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from elucidiff.cli.common.help import Names
+from elucidiff.cli.common.arguments import Names
 from elucidiff.denoisers.opening import usual_of
 from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice

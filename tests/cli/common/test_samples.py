@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from elucidiff.cli.common.images import write_sheet
+from elucidiff.cli.common.samples import write_sheet
 from elucidiff.data.scaling import to_uint8
 
 

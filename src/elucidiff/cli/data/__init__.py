@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from elucidiff.cli.common.dispatch import Actions
 from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.verbs import Actions
 from elucidiff.data.reading import Reading
 from elucidiff.parts import summary
 
@@ -82,9 +82,9 @@ class Inspect:
 
     def __call__(self) -> None:
         """Inspect, print the report and write it."""
-        from elucidiff.cli.contact_sheet import write_contact_sheet
-        from elucidiff.cli.data_report import write_report
-        from elucidiff.cli.noise_use import ModelNoise
+        from elucidiff.cli.data.contact_sheet import write_contact_sheet
+        from elucidiff.cli.data.report import write_report
+        from elucidiff.cli.data.noise_use import ModelNoise
         from elucidiff.data.inspecting import inspect
         from elucidiff.data.inspection import open_subject
 

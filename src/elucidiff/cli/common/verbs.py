@@ -1,13 +1,27 @@
-"""Verbs with actions of their own: usage, names that are unknown, and what follows."""
+"""Verbs: those with actions of their own, with usage and names that are unknown; and those that a plugin brings."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped
+
+
+class Verb(ABC):
+    """A verb: its fields are its flags, with the text below each as help, and :meth:`run` does the work.
+
+    A field annotated ``tyro.conf.Positional[...]`` is no flag but an argument. A ``ValueError`` or ``OSError`` that
+    :meth:`run` raises becomes one line and exit code 2.
+    """
+
+    @abstractmethod
+    def run(self) -> int | None:
+        """Do it; returns the exit code, None for 0."""
+
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ class SamplingChoices:
     them, and `elucidiff parts solver ipndm` explains one."""
 
     sampler: str | None = None
-    """One kept beside the model, such as fast, or its path; or all in one text: "ipndm:order=3 steps=karras:n=8"."""
+    """One beside the model, such as fast, or its path; or all in a text: "ipndm:order=3 steps=karras:n=8"."""
     any_model: bool = False
-    """Take --sampler even if it was made for other weights, such as those of an earlier checkpoint."""
+    """Take --sampler even if it was made for other weights, as of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None
     """A column of Table 1 of Karras et al. 2022 for what is left out (edm, or the model's way)."""
     n: int | None = None
@@ -29,7 +29,7 @@ class SamplingChoices:
     steps: Annotated[str | None, Names("steps")] = None
     """Spacing of noise levels, and their range, such as karras:rho=5,sigma_max=50."""
     schedule: Annotated[str | None, Names("schedule")] = None
-    """sigma(t) and s(t), the curve that the solver follows, such as vp."""
+    """sigma(t) and s(t), the curve that the solver follows."""
     solver: Annotated[str | None, Names("solver")] = None
     """How a step is taken, such as heun, dpmpp_2m or ipndm:order=3."""
     churn: str | None = None
@@ -37,7 +37,7 @@ class SamplingChoices:
     restarts: str | None = None
     """A part of the run to repeat with fresh noise, such as 2,sigma_min=0.06,sigma_max=0.3."""
     guidance: str | None = None
-    """How far samples are led away from the unconditional model or --guide, and where: 2,sigma_max=5."""
+    """How far to lead away from the unconditional model or --guide, and where: 2,sigma_max=5."""
     guide: Path | None = None
     """A worse model of the same data, a smaller or an earlier one, to lead samples away from."""
 

@@ -83,8 +83,8 @@ class Inspect:
     def __call__(self) -> None:
         """Inspect, print the report and write it."""
         from elucidiff.cli.data.contact_sheet import write_contact_sheet
-        from elucidiff.cli.data.report import write_report
         from elucidiff.cli.data.noise_use import ModelNoise
+        from elucidiff.cli.data.report import write_report
         from elucidiff.data.inspecting import inspect
         from elucidiff.data.inspection import open_subject
 

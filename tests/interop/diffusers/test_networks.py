@@ -122,3 +122,65 @@ def test_conditions_that_a_network_has_no_names_for_are_added_ones(tmp_path):
             X * bar.sqrt().float(), torch.tensor(300), text.expand(2, -1, -1), added_cond_kwargs=added
         ).sample
         torch.testing.assert_close(denoiser(X, sigma, conditions), X - sigma.float() * eps, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_flux_sees_patches_of_a_latent(tmp_path, distilled):
+    torch.manual_seed(0)
+    network = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=6,
+        axes_dims_rope=(2, 2, 4),
+        guidance_embeds=distilled,
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    denoiser = ed.load(saved(tmp_path, network, scheduler, "transformer"))
+    generator = torch.Generator().manual_seed(5)
+    conditions = {
+        "encoder_hidden_states": torch.randn(2, 5, 12, generator=generator),
+        "pooled_projections": torch.randn(2, 6, generator=generator),
+    }
+    x = torch.randn(2, 4, 6, 10, generator=generator)
+
+    def velocity(x, time, guidance):
+        """As FluxPipeline asks: patches of 2x2, and the row and column of each."""
+        patches = torch.nn.functional.unfold(x, 2, stride=2).mT
+        output = network(
+            patches,
+            timestep=torch.full((2,), time / 1000),
+            guidance=torch.full((2,), guidance) if distilled else None,
+            img_ids=torch.tensor([[0.0, row, column] for row in range(3) for column in range(5)]),
+            txt_ids=torch.zeros(5, 3),
+            **conditions,
+        ).sample
+        return torch.nn.functional.fold(output.mT, (6, 10), 2, stride=2)
+
+    sigma = 1.5  # t = sigma / (1 + sigma) = 0.6
+    with torch.no_grad():
+        expected = (x - sigma * velocity(x * 0.4, 600.0, 3.5)) / (1 + sigma)
+        torch.testing.assert_close(denoiser(x, sigma, conditions), expected, rtol=1e-4, atol=1e-5)
+        if distilled:
+            expected = (x - sigma * velocity(x * 0.4, 600.0, 1.0)) / (1 + sigma)
+            given = {**conditions, "guidance": torch.ones(1)}
+            torch.testing.assert_close(denoiser(x, sigma, given), expected, rtol=1e-4, atol=1e-5)
+        scheduler.set_timesteps(3)
+        y = x.double()
+        for t in scheduler.timesteps:
+            y = scheduler.step(velocity(y.float(), float(t), 3.5).double(), t, y).prev_sample
+    ours = ed.interop.home_sample(denoiser, x, 3, labels=conditions)
+    torch.testing.assert_close(ours, y.float(), rtol=1e-4, atol=1e-5)
+    assert ed.sample(denoiser, x, ed.steps.karras(3), labels=conditions).shape == x.shape
+    for wrong, message in (
+        ({"encoder_hidden_states": conditions["encoder_hidden_states"]}, "needs pooled_projections"),
+        (conditions["encoder_hidden_states"], "needs conditions by name"),
+        ({**conditions, "colour": x}, "takes no 'colour'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            denoiser(x, sigma, wrong)
+    with pytest.raises(ValueError, match="with even sides"):
+        denoiser(x[..., :5], sigma, conditions)

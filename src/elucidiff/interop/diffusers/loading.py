@@ -22,7 +22,8 @@ from elucidiff.design.schedules import Flow
 from elucidiff.interop.diffusers import schedulers
 from elucidiff.interop.diffusers.continuous import EDMScheduler, FlowEuler, Heun
 from elucidiff.interop.diffusers.discrete import DDIM
-from elucidiff.interop.diffusers.network import DiffusersNetwork, is_network, load_network
+from elucidiff.interop.diffusers.network import DiffusersNetwork, is_network
+from elucidiff.interop.diffusers.packed import load_network
 from elucidiff.interop.diffusers.settings import Run, Scheduler, TableScheduler, Thresholding
 from elucidiff.interop.home_sampling import draws, home, settings_of, step_count
 from elucidiff.untrusted import printable, read_json, reading

@@ -124,16 +124,6 @@ def is_network(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def load_network(folder: Path, sign: int = 1) -> DiffusersNetwork:
-    """The network of a folder, as :func:`load_model` reads it.
-
-    Args:
-        folder: see there.
-        sign: what its output is multiplied with.
-    """
-    return DiffusersNetwork(load_model(folder), sign).eval()
-
-
 def load_model(folder: Path) -> nn.Module:
     """What a folder of diffusers holds, a network or an autoencoder, in float32, in evaluation mode.
 

@@ -46,7 +46,8 @@ class PackedNetwork(DiffusersNetwork):
         given = self._named({name: value.to(x.device) for name, value in condition.items()}, x)
         if "pooled_projections" not in given:
             raise ValueError("the network needs pooled_projections among its conditions")
-        if self.model.config.guidance_embeds:
+        config: Any = self.model.config
+        if config.guidance_embeds:
             given.setdefault("guidance", x.new_full((x.shape[0],), _GUIDANCE))
         rows, columns = x.shape[2] // _SIDE, x.shape[3] // _SIDE
         places = torch.meshgrid(

@@ -71,7 +71,7 @@ NOTES = """# Search against grid: churn for a model of digits
 
 `python -m benchmarks.churn_search`. Heun's method with {n} karras steps ({nfe} evaluations). The model has
 {weights:,} weights and was trained on {seen:,} images, which is brief: a better one leaves churn little to gain.
-Figures are Frechet distances of 20 principal components between {images} images, with a class in turn, and all
+Values are Frechet distances of 20 principal components between {images} images, with a class in turn, and all
 {count:,} digits.
 
 The grid has {points} of the paper's points (App. E.2): S_churn 10, 20, 40, 60, 80 of 256 steps, that is
@@ -107,10 +107,10 @@ def main() -> None:
     denoiser = with_backend(ed.load(model).eval(), "onnx", batch_sizes=[BATCH])
     digits = ed.data.open("digits")
     extractor = principal_components(digits, 20)
-    judge = Evaluator(extractor, open_reference(digits, extractor), ("fid",))
+    evaluator = Evaluator(extractor, open_reference(digits, extractor), ("fid",))
     images = OfModel(denoiser, BASE, SEEDS, labels=torch.arange(10), batch_size=BATCH)
-    objective = OfSamples(images, extractor, lambda features: judge.figures(features)["fid"])
-    facts = {"model": checksum(model), "reference": judge.reference.id, "extractor": extractor.id}
+    objective = OfSamples(images, extractor, lambda features: evaluator.values(features)["fid"])
+    facts = {"model": checksum(model), "reference": evaluator.reference.id, "extractor": extractor.id}
     ours = Search(
         Space(BASE, parse_options(CHURN, BASE, grid=False)),
         SEEDS,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.evaluation_memory
 
-They are judged against a fifth as many others, twice, each time by a process of its own that has nothing cached.
+They are evaluated against a fifth as many others, twice, each time by a process of its own that has nothing cached.
 Writes docs/results/evaluation-memory.md and .csv.
 """
 
@@ -37,9 +37,9 @@ sys.exit(code)
 
 NOTES = """# 10,000 pictures evaluated
 
-`python -m benchmarks.evaluation_memory`, one thread. {judged:,} pictures of 32 x 32, coloured gradients with noise,
+`python -m benchmarks.evaluation_memory`, one thread. {count:,} pictures of 32 x 32, coloured gradients with noise,
 against {others:,} others, twice, each time by a new process with an empty cache.
-The figures are **{same}** to the last digit.
+The metrics are **{same}** to the last digit.
 
 """
 
@@ -55,9 +55,9 @@ def pictures(path: Path, count: int, seed: int) -> None:
     np.savez(path, images=noisy.clip(0, 255).astype(np.uint8))
 
 
-def evaluated(judged: Path, reference: Path, folder: Path, words: list[str]) -> tuple[dict[str, Any], float, float]:
+def evaluation(images: Path, reference: Path, folder: Path, words: list[str]) -> tuple[dict[str, Any], float, float]:
     """Results, peak memory in GiB and seconds of one evaluation."""
-    command = [sys.executable, "-c", EVALUATE, "evaluate", str(judged), str(reference), *words, "--device", "cpu"]
+    command = [sys.executable, "-c", EVALUATE, "evaluate", str(images), str(reference), *words, "--device", "cpu"]
     command += ["--cache", str(folder / "cache"), "--out", str(folder / "out")]
     begun = time.monotonic()
     done = subprocess.run(
@@ -70,7 +70,7 @@ def evaluated(judged: Path, reference: Path, folder: Path, words: list[str]) -> 
 
 
 def main() -> int:
-    """Write the page; 1 if the peak is above 1.5 GiB or the figures differ."""
+    """Write the page; 1 if the peak is above 1.5 GiB or the metrics differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--extractor", default="efficientnet-lite0")
@@ -81,23 +81,23 @@ def main() -> int:
     words += [] if options.weights is None else ["--weights", options.weights]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        judged, others = folder / "judged.npz", folder / "others.npz"
-        pictures(judged, options.count, seed=0)
+        images, others = folder / "images.npz", folder / "others.npz"
+        pictures(images, options.count, seed=0)
         pictures(others, options.count // 5, seed=1)
-        runs = [evaluated(judged, others, folder / which, words) for which in ("1", "2")]
+        runs = [evaluation(images, others, folder / which, words) for which in ("1", "2")]
     (first, _, _), (second, _, _) = runs
-    same = first["figures"] == second["figures"]
+    same = first["metrics"] == second["metrics"]
     rows = [
         {
             "run": str(k),
             "extractor": options.extractor,
-            **{name: repr(figure["value"]) for name, figure in found["figures"].items()},
+            **{name: repr(metric["value"]) for name, metric in found["metrics"].items()},
             "peak memory, GiB": f"{peak:.2f}",
             "seconds": f"{seconds:.0f}",
         }
         for k, (found, peak, seconds) in enumerate(runs, 1)
     ]
-    counts = {"judged": options.count, "others": options.count // 5}
+    counts = {"count": options.count, "others": options.count // 5}
     print(write_table("evaluation-memory", NOTES.format(same="equal" if same else "not equal", **counts), rows))
     return int(not same or max(peak for _, peak, _ in runs) > LIMIT_GIB)
 

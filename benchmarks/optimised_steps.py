@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
+from benchmarks.classifier import BLOCK, frechet, mean_and_error, of_garments
 from benchmarks.errors import Estimate, ratio, root_mean, squares
-from benchmarks.judging_garments import BLOCK, frechet, judge, spread
 from benchmarks.tables import write_table
 from elucidiff.data import to_unit
 from elucidiff.demo.study import Evaluator
@@ -63,7 +63,7 @@ reference is Heun's method with 18 karras steps, rho 7.
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A model with what its samples are judged by.
+    """A model with what its samples are compared with.
 
     Attributes:
         name: of its data.
@@ -94,10 +94,12 @@ def task_of(model: Path, blocks: int) -> Task:
         pca = Evaluator.fit(*_arrays(seen), *_arrays(unseen))
         distances = lambda x: pca.distances(x.double().numpy())  # noqa: E731
         return Task(name, denoiser, distances, "20 principal components of the training digits", blocks, len(unseen))
-    critic = judge(ed.data.open("fashion-mnist"), RUNS / "judge.safetensors")
+    classifier = of_garments(ed.data.open("fashion-mnist"), RUNS / "judge.safetensors")
     reference = to_unit(ed.data.open("fashion-mnist:test").images())
     features = "the features of a small classifier of Fashion-MNIST"
-    return Task(name, denoiser, lambda x: frechet(critic, x.float().clamp(-1, 1), reference), features, blocks, BLOCK)
+    return Task(
+        name, denoiser, lambda x: frechet(classifier, x.float().clamp(-1, 1), reference), features, blocks, BLOCK
+    )
 
 
 def _arrays(part: ed.data.Dataset) -> tuple[Any, Any]:
@@ -199,7 +201,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "less by": f"{Estimate(1 - left.value, left.standard_error):.0%}",
         "Frechet, karras": _mean(row["baseline_frechet"]),
         "Frechet, optimised": _mean(row["frechet"]),
-        "change": f"{Estimate(*spread(changes)):+.3f}".replace("± +", "± ") if len(changes) > 1 else "",
+        "change": f"{Estimate(*mean_and_error(changes)):+.3f}".replace("± +", "± ") if len(changes) > 1 else "",
         "seconds": f"{row['seconds']:.0f}",
     }
 

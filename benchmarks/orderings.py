@@ -25,7 +25,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks.tables import RESULTS, markdown
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
-from elucidiff.evaluation.ablation.tables import Spread, paired
+from elucidiff.evaluation.ablation.tables import Estimate, paired
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import ablation_bars, quality_against_nfe
 from elucidiff.figures.style import save
@@ -110,7 +110,7 @@ class Ordering:
         claim: in a few words.
         study: the first part of the names of the studies that can tell.
         better, worse: configurations, by name.
-        metrics: figures in which it should show.
+        metrics: those in which it should show.
     """
 
     claim: str
@@ -164,7 +164,7 @@ digits (the posterior mean over all 1,797, no network), a network trained on the
 garments, and, since these have no colours to corrupt, on 8,480 RGB patches of 8x8, cut out of the two photographs
 that come with scikit-learn. On 2 CPU cores; commands of every study are at the end.
 
-✓ holds, ✗ is reversed: told apart by a paired t-test over blocks of seeds, two-sided, 5%; ≈ cannot be told apart.
+✓ holds, ✗ is reversed: significant by a paired t-test over blocks of seeds, two-sided, 5%; ≈ is not significant.
 Numbers before marks are network evaluations. Of so many tests one in twenty errs. Colour corruption of grey images
 is what it leaves of itself on them: changes of brightness and contrast, and inversion.
 
@@ -179,8 +179,8 @@ method's along sigma = t:
 ## In numbers
 
 What the paper finds better minus the other, at equal seeds, with its standard error, and the ratio of the means.
-Lower is better in all figures. Frechet distances are of 20 principal components and few images: they
-compare samplers, and say nothing of other papers' figures. Truncation errors are root mean square distances to the
+Lower is better in all metrics. Frechet distances are of 20 principal components and few images: they
+compare samplers, and say nothing of other papers' numbers. Truncation errors are root mean square distances to the
 exact solution of the same ODE between the sampler's own highest and lowest noise level.
 
 ### Deterministic sampling (Table 3)
@@ -191,7 +191,7 @@ exact solution of the same ODE between the sampler's own highest and lowest nois
 {alphas}
 ### rho (Fig. 13)
 
-The best of those that were tried, and what 7 loses to it; ≈ is nothing that can be told.
+The best of those that were tried, and what 7 loses to it; ≈ is not significant.
 
 {rhos}
 ### Churn against evaluations (Fig. 4)
@@ -226,24 +226,24 @@ REASONS = """
   Euler's, with 11 steps.
 - **The midpoint method** beats Heun's on digits. The likely reason is the second one: on normal data it does, by far
   (below). The exact denoiser knows no difference.
-- **Frechet distances of 35 evaluations and more** tell few samplers apart but VE's: all are so close to the solution
+- **Frechet distances of 35 evaluations and more** separate few samplers but VE's: all are so close to the solution
   of the ODE that what remains is the network's, the same for all. The means on garments are in the paper's order.
 - **Exact denoiser**: its samples are images of the data set however they are reached, once there are enough steps. A
   sample either ends on the image that it should or on another, so its errors are few and large.
 - **Churn at many evaluations** gains 5 to 11% in the means of both networks, as the paper says of imperfect ones, but
-  blocks this small cannot tell that from nothing; nor can larger ones, of a brief network, by which a search gains
+  that is not significant with blocks this small, nor with larger ones of a brief network, by which a search gains
   5% on fresh seeds ([search against grid](churn-search.md)). With the exact denoiser nothing is to be gained, and
-  nothing is that can be told. At 11 evaluations churn harms on digits, and cannot be told from none elsewhere.
+  nothing significant is. At 11 evaluations churn harms on digits; elsewhere the difference is not significant.
 - **B over A**: A's batch is a quarter of B's, so it makes four times as many updates from equally many images. After
   20,000 to 30,000 images that counts for more than steadier ones; the paper trained on 200 million.
-- **C over B and D over C** are in the paper's order in all means, but not all can be told from nothing with three
+- **C over B and D over C** are in the paper's order in all means, but not all are significant with three
   trainings. EDM preconditioning divides the Frechet distance of garments by seven, and that of digits by 1.06 only.
-- **Colour corruption** costs held-out loss in all means: 4 to 5% alone, which can be told on garments and on patches,
-  and 5 to 7% on top of the paper's set, which can be told on digits and garments. Frechet distances are worse by 8%,
-  36% and 2% alone, and none of them can be told from nothing. On top of the paper's set they are worse on digits and
+- **Colour corruption** costs held-out loss in all means: 4 to 5% alone, significant on garments and on patches,
+  and 5 to 7% on top of the paper's set, significant on digits and garments. Frechet distances are worse by 8%,
+  36% and 2% alone, none of them significantly. On top of the paper's set they are worse on digits and
   garments, and better on patches, where trainings differ far more than recipes do. So for images with colours only
   the loss speaks for the paper's order, and the distance between samples and data says nothing. After three trainings
-  each on patches, too few to tell distances, six were begun, and the last was given up for lack of time.
+  each on patches, too few for distances, six were begun, and the last was given up for lack of time.
 - **F over E**: augmentation keeps long trainings from overfitting. In these, an image of the digits is seen 20 times,
   one of the patches 4 times, and one of the garments not even once, and the network is to learn all its turns and
   sizes as well. Five minutes of garments say the same: [time to quality](time-to-quality.md).
@@ -252,18 +252,18 @@ REASONS = """
 TITLES = {TRUNCATION: "truncation error", "fid": "Frechet distance", LOSS: "held-out loss"}
 
 
-MARKS = {"holds": "✓", "cannot be told": "≈", "reversed": "✗"}
+MARKS = {"holds": "✓", "not significant": "≈", "reversed": "✗"}
 
 
-def verdict(difference: Spread) -> str:
+def verdict(difference: Estimate) -> str:
     """What a difference, better minus worse, says of an ordering: a key of :data:`MARKS`."""
     if difference.may_be_zero() or difference.mean == 0:
-        return "cannot be told"
+        return "not significant"
     return "holds" if difference.mean < 0 else "reversed"
 
 
 def values(rows: Iterable[Row], metric: str, budget: int | None, keep: Callable[[Row], bool]) -> dict[int, float]:
-    """Figures by seed."""
+    """Values by seed."""
     return {
         row.seed: row.value
         for row in rows
@@ -278,7 +278,7 @@ def budgets_of(rows: Iterable[Row]) -> list[int]:
 
 def ratio(better: dict[int, float], worse: dict[int, float]) -> str:
     """Of the means."""
-    found = Spread.of(list(better.values())).mean / Spread.of(list(worse.values())).mean
+    found = Estimate.of(list(better.values())).mean / Estimate.of(list(worse.values())).mean
     return f"{found:.2f}" if found >= 0.005 else "0.00"
 
 
@@ -291,7 +291,7 @@ def cell(better: dict[int, float], worse: dict[int, float]) -> str:
 
 
 def sides(rows: list[Row], ordering: Ordering, metric: str, budget: int) -> tuple[dict[int, float], dict[int, float]]:
-    """Figures by seed of what the paper finds better, and of the other."""
+    """Values by seed of what the paper finds better, and of the other."""
     one, other = (
         values(rows, metric, budget, lambda row, name=name: row.configuration == name)
         for name in (ordering.better, ordering.worse)
@@ -300,7 +300,7 @@ def sides(rows: list[Row], ordering: Ordering, metric: str, budget: int) -> tupl
 
 
 def summary(found: dict[str, list[Row]]) -> str:
-    """A line for each ordering, a column for each subject, and in it a mark for each budget and figure.
+    """A line for each ordering, a column for each subject, and in it a mark for each budget and metric.
 
     Orderings of samplers and those of trainings are two tables, for not all subjects are in both.
     """
@@ -324,7 +324,7 @@ def _lines(
 
 def _curve_lines(found: dict[str, list[Row]]) -> list[dict[str, str]]:
     """The same for what was measured as curves."""
-    seven = {"ordering": "rho = 7: no other of those tried can be told to be better"}
+    seven = {"ordering": "rho = 7: no other of those tried is significantly better"}
     churn = {"ordering": "the best churn of those tried over none: the paper says ✗ at few and ✓ at many evaluations"}
     for subject, name in SAMPLED.items():
         rows = found.get(f"rho-{subject}", [])
@@ -343,8 +343,8 @@ def _curve_lines(found: dict[str, list[Row]]) -> list[dict[str, str]]:
     return [seven, churn]
 
 
-def _may_be_equal(figures: dict[int, float], others: dict[int, float]) -> bool:
-    difference = paired(figures, others)
+def _may_be_equal(values: dict[int, float], others: dict[int, float]) -> bool:
+    difference = paired(values, others)
     return difference is not None and difference.may_be_zero()
 
 
@@ -355,13 +355,13 @@ def _marks(rows: list[Row], ordering: Ordering, metric: str) -> str:
 
 
 def table_of(found: dict[str, list[Row]], orderings: Sequence[Ordering]) -> str:
-    """A line for each ordering, subject and figure; a column for each budget."""
+    """A line for each ordering, subject and metric; a column for each budget."""
     lines = []
     for each in orderings:
         for subject, name in SUBJECTS.items():
             rows = found.get(f"{each.study}-{subject}", [])
             for metric in each.metrics if rows else ():
-                line = {"ordering": each.claim, "data": name, "figure": TITLES[metric]}
+                line = {"ordering": each.claim, "data": name, "metric": TITLES[metric]}
                 for budget in budgets_of(rows):
                     line[f"{budget} evaluations"] = cell(*sides(rows, each, metric, budget))
                 lines.append(line)
@@ -371,26 +371,26 @@ def table_of(found: dict[str, list[Row]], orderings: Sequence[Ordering]) -> str:
 def best_of(
     rows: list[Row], metric: str, budget: int, choices: Sequence[float], of: Callable[[Row], float | None]
 ) -> tuple[float, dict[int, float]]:
-    """The choice with the best mean, and its figures by seed."""
+    """The choice with the best mean, and its values by seed."""
     tried = {choice: values(rows, metric, budget, lambda row, one=choice: of(row) == one) for choice in choices}
-    best = min(tried, key=lambda choice: Spread.of(list(tried[choice].values())).mean)
+    best = min(tried, key=lambda choice: Estimate.of(list(tried[choice].values())).mean)
     return best, tried[best]
 
 
 def rho_of(rows: list[Row], metric: str, budget: int) -> tuple[float, dict[int, float], dict[int, float]]:
-    """The best rho, its figures by seed, and those of 7."""
+    """The best rho, its values by seed, and those of 7."""
     choices = sorted({row.rho for row in rows if row.rho is not None})
     best, its = best_of(rows, metric, budget, choices, lambda row: row.rho)
     return best, its, values(rows, metric, budget, lambda row: row.rho == 7)
 
 
 def rho_table(found: dict[str, list[Row]]) -> str:
-    """For each subject, figure and budget the best rho, and how far 7 is from it."""
+    """For each subject, metric and budget the best rho, and how far 7 is from it."""
     lines = []
     for subject, name in SUBJECTS.items():
         rows = found.get(f"rho-{subject}", [])
         for metric in (TRUNCATION, "fid"):
-            line = {"data": name, "figure": TITLES[metric]}
+            line = {"data": name, "metric": TITLES[metric]}
             for budget in budgets_of(rows):
                 best, its, seven = rho_of(rows, metric, budget)
                 line[f"best, {budget} evaluations"] = f"{best:g}"
@@ -407,7 +407,7 @@ def churn_sides(rows: list[Row], budget: int) -> tuple[float, dict[int, float], 
     return best, its, values(rows, "fid", budget, lambda row: row.churn == 0)
 
 
-def churn_of(rows: list[Row]) -> list[tuple[int, Spread]]:
+def churn_of(rows: list[Row]) -> list[tuple[int, Estimate]]:
     """What the best amount of churn adds to the Frechet distance, by budget."""
     found = []
     for budget in budgets_of(rows):
@@ -432,11 +432,11 @@ def churn_table(found: dict[str, list[Row]]) -> str:
     return sheet(lines)
 
 
-def distance(figures: dict[int, float], best: dict[int, float]) -> str:
+def distance(values: dict[int, float], best: dict[int, float]) -> str:
     """What a choice loses to the best one, and ≈ if that may be nothing."""
-    difference = paired(figures, best)
+    difference = paired(values, best)
     assert difference is not None
-    return f"{difference.text(sign=True)} ({ratio(figures, best)}){' ≈' if difference.may_be_zero() else ''}"
+    return f"{difference.text(sign=True)} ({ratio(values, best)}){' ≈' if difference.may_be_zero() else ''}"
 
 
 def gaussians(stds: Sequence[float] = (0.3, 0.5, 0.75, 1.0, 1.5), steps: Sequence[int] = (6, 18, 40)) -> str:

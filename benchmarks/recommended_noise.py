@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 import elucidiff as ed
+from benchmarks.classifier import Classifier, of_small_images
 from benchmarks.held_out_loss import held_out_loss
 from benchmarks.tables import write_table
 from elucidiff import data
@@ -92,42 +91,6 @@ def _arrays(dataset: data.Dataset) -> tuple[Images, npt.NDArray[np.int64]]:
     return dataset.images().numpy(), classes.numpy()
 
 
-class Classifier(nn.Module):
-    """A small network trained on the set's classes; the 32 values before its last layer are the features."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 24, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
-            nn.Conv2d(24, 48, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(3),
-            nn.Flatten(), nn.Linear(48 * 9, 32), nn.ReLU(),
-        )  # fmt: skip
-        self.last = nn.Linear(32, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.last(self.features(images))
-
-    @torch.no_grad()
-    def moments(self, images: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        return moments(torch.cat([self.features(part) for part in images.split(500)]).double().numpy())
-
-
-def classifier(known: data.Dataset) -> Classifier:
-    """The classifier, trained for 600 steps."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Classifier(known.shape[0], known.label_dim)
-    optimiser, generator = torch.optim.Adam(model.parameters(), lr=2e-3), torch.Generator().manual_seed(0)
-    images, classes = to_unit(known.images()), known.classes
-    assert classes is not None
-    for _ in range(600):
-        rows = torch.randint(len(known), (64,), generator=generator)
-        optimiser.zero_grad()
-        F.cross_entropy(model(images[rows]), classes[rows]).backward()
-        optimiser.step()
-    return model.eval()
-
-
 def config(name: str, sigma_data: float, setting: Setting, seed: int) -> TrainingConfig:
     """A brief training: all is the same but p_train."""
     return TrainingConfig(
@@ -162,10 +125,10 @@ def run(asked: argparse.Namespace) -> None:
         dataset = data.open(str(path))
         report = data.inspect(dataset)
         recommended = Setting(report.recommended("p_mean"), report.recommended("p_std"))
-        judge = classifier(dataset)
+        classifier = of_small_images(dataset)
         for seed in SEEDS:
             for setting in (PAPER, recommended):
-                found = measure(name, setting, seed, report.sigma_data, judge)
+                found = measure(name, setting, seed, report.sigma_data, classifier)
                 print(name, setting, seed, found, flush=True)
         write_whole(
             RUNS / name / "recommended.json",
@@ -173,7 +136,7 @@ def run(asked: argparse.Namespace) -> None:
         )
 
 
-def measure(name: str, setting: Setting, seed: int, sigma_data: float, judge: Classifier) -> dict[str, float]:
+def measure(name: str, setting: Setting, seed: int, sigma_data: float, classifier: Classifier) -> dict[str, float]:
     """Train, and measure what came out."""
     path = _folder(name, setting, seed)
     if (path / "quality.json").exists():
@@ -188,7 +151,8 @@ def measure(name: str, setting: Setting, seed: int, sigma_data: float, judge: Cl
         samples = Sampler(steps="karras:n=6").run(denoiser, range(SAMPLES), batch_size=100).x.float().clamp(-1, 1)
     known = data.open(str(RUNS / f"{name}.npz"))
     reference = to_unit(known.images(torch.linspace(0, len(known) - 1, min(4000, len(known))).long()))
-    distance = frechet_distance(*judge.moments(samples), *judge.moments(reference))
+    ours, real = (moments(classifier.of(images)[0].numpy()) for images in (samples, reference))
+    distance = frechet_distance(*ours, *real)
     found = {"loss": loss, "frechet": distance}
     write_whole(path / "quality.json", json.dumps(found) + "\n")
     return found

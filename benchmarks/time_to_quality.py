@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 import elucidiff as ed
+from benchmarks.classifier import BLOCK, frechet, mean_and_error, of_garments
 from benchmarks.held_out_loss import held_out_loss
-from benchmarks.judging_garments import BLOCK, frechet, judge, spread
 from benchmarks.plain import with_standard_layers
 from benchmarks.tables import write_table
 from benchmarks.timing import interleaved
@@ -179,7 +179,7 @@ def measure(name: str, model: Path) -> dict[str, object]:
     """Held-out loss, Frechet distance and label accuracy of a model."""
     seen, unseen = ed.data.open("fashion-mnist"), ed.data.open("fashion-mnist:test")
     loaded = ed.load(model).eval()
-    denoiser, critic = with_backend(loaded, "eager"), judge(seen, RUNS / "judge.safetensors")
+    denoiser, classifier = with_backend(loaded, "eager"), of_garments(seen, RUNS / "judge.safetensors")
     labels = torch.arange(BLOCKS * BLOCK) % 10
     images = (
         Sampler(steps=f"karras:n={STEPS}")
@@ -188,8 +188,8 @@ def measure(name: str, model: Path) -> dict[str, object]:
         .clamp(-1, 1)
     )
     reference, real = to_unit(unseen.images()), to_unit(seen.images(range(20 * BLOCK)))
-    distance, error = spread(frechet(critic, images, reference))
-    real_distance, real_error = spread(frechet(critic, real, reference))
+    distance, error = mean_and_error(frechet(classifier, images, reference))
+    real_distance, real_error = mean_and_error(frechet(classifier, real, reference))
     rows = torch.linspace(0, len(unseen) - 1, 500).long()
     result = {
         "recipe": name,
@@ -201,8 +201,8 @@ def measure(name: str, model: Path) -> dict[str, object]:
         "frechet_real": real_distance,
         "frechet_real_error": real_error,
         "blocks": BLOCKS,
-        "label_accuracy": float((critic.describe(images)[1] == labels).double().mean()),
-        "label_accuracy_real": float((critic.describe(reference)[1] == unseen.classes).double().mean()),
+        "label_accuracy": float((classifier.of(images)[1] == labels).double().mean()),
+        "label_accuracy_real": float((classifier.of(reference)[1] == unseen.classes).double().mean()),
     }
     write_whole(RUNS / name / f"quality-{model.name}.json", json.dumps(result, indent=1) + "\n")
     return result

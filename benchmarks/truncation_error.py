@@ -57,7 +57,8 @@ BATCH = 16
 NOTES = """# Truncation error on {data}
 
 Root mean square distance of a value to the exact ODE solution, itself off by less than {exact:.0e}; the values of
-the solutions spread by {spread:.2f}. Karras steps with rho 7 from 80 to 0.002 for all, and two ends, the better one
+the solutions have a standard deviation of {spread:.2f}.
+Karras steps with rho 7 from 80 to 0.002 for all, and two ends, the better one
 counting (see `benchmarks/truncation_error.py`). All solvers on {screening} seeds chose one for each library and
 budget; these are compared on {final} other seeds, with standard errors over seeds, that of the ratio over pairs.
 Optimised steps are those of `benchmarks/optimised_steps.py` for this model, found on seeds of their own.

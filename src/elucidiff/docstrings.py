@@ -1,4 +1,4 @@
-"""What docstrings say of a class and its fields, for help and listings."""
+"""Texts of docstrings on a class and its fields, for help and listings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 
 def helps(cls: type) -> dict[str, str]:
-    """What is said of each field of a class and its bases: the text below it, or its entry in the docstring."""
+    """The help of each field of a class and its bases: the text below it, or its entry in the docstring."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         found.update(_texts_below(each) if dataclasses.is_dataclass(each) else {})

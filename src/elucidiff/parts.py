@@ -1,4 +1,4 @@
-"""What a part is: a choice of the design space as one object, declared once.
+"""Parts: each a choice of the design space as one object, declared once.
 
 A part is a frozen dataclass that :func:`part` registers under a kind and a name::
 
@@ -222,7 +222,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting of a part.
+    """One setting of a part.
 
     Attributes:
         name: of the field.
@@ -601,7 +601,7 @@ def _made(cls: type, values: Mapping[str, Any], what: str) -> Any:
 
 
 def _called(kind: Kind, name: str) -> str:
-    """What messages call a part."""
+    """The name of a part in messages."""
     return name if kind.name == name else f"{kind.name} {name}"
 
 

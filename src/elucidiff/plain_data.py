@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 class Nested(Protocol):
-    """How values of some annotations are read and written, where a dataclass holds them."""
+    """Reader and writer of values of some annotations, where a dataclass holds them."""
 
     def reads(self, annotation: Any) -> bool:
-        """Whether values so annotated are theirs."""
+        """True if values so annotated are theirs."""
 
     def writes(self, value: object) -> bool:
-        """Whether ``value`` is theirs."""
+        """True if ``value`` is theirs."""
 
     def from_plain(self, annotation: Any, value: Any) -> Any:
         """The object that a plain form, or a caller, gave."""

@@ -1,4 +1,4 @@
-"""What a name that nobody knows was most likely meant to be."""
+"""Suggestions for a name that nobody knows."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def reading(path: str | os.PathLike[str], otherwise: str = "") -> Iterator[None]
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file holds, as :func:`parse_json` gives it.
+    """Read a JSON file; see :func:`parse_json`.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -91,7 +91,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def load_json(file: IO[bytes], where: str | Path) -> Any:
-    """What an open file holds, as :func:`parse_json` gives it. No more is read than a document may take.
+    """Read an open file; see :func:`parse_json`. No more is read than a document may take.
 
     Raises:
         OSError: the file cannot be read.
@@ -120,7 +120,7 @@ def read_document(file: IO[bytes], where: str | Path) -> bytes:
 
 
 def parse_json(content: bytes | str, where: str | Path) -> Any:
-    """What a JSON document holds. What could exhaust the memory or the stack is refused before it is parsed.
+    """Parse a JSON document. One that could exhaust the memory or the stack is refused before that.
 
     Args:
         content: the document.

@@ -77,10 +77,10 @@ def test_a_model(evaluate: Run, model: Path) -> None:
     real = ed.data.open("real.npz")
     components = principal_components(real, 5)
     evaluator = Evaluator(components, open_reference(real, components), ["fid", "recall"])
-    rows = evaluator.describe(Sampler(steps="karras:n=3").run(ed.load(model), range(7, 67)).x)
+    rows = evaluator.features(Sampler(steps="karras:n=3").run(ed.load(model), range(7, 67)).x)
     expected = evaluator.quality(rows)
-    assert found["figures"]["fid"]["value"] == expected.figures["fid"].value
-    assert found["figures"]["fid"]["error"] == expected.figures["fid"].error
+    assert found["metrics"]["fid"]["value"] == expected.metrics["fid"].value
+    assert found["metrics"]["fid"]["error"] == expected.metrics["fid"].error
     assert (found["images"], found["nfe"], found["reference_images"]) == (60, 5.0, 200)
     assert "seeds 7-66, 5 network evaluations a sample" in out
     assert f"{expected.extractor} | {expected.reference} | 200 |" in out
@@ -96,11 +96,11 @@ def test_a_model(evaluate: Run, model: Path) -> None:
 def test_repeats_are_blocks_of_seeds(evaluate: Run, model: Path) -> None:
     words = (*FEW, "--metrics", "fid", "--labels", "3,4")
     assert evaluate(model, "digits", *words, "--seeds", "0-59", "--repeats", "3")[0] == 0
-    together = results()["figures"]["fid"]
+    together = results()["metrics"]["fid"]
     alone = []
     for seeds in ("0-19", "20-39", "40-59"):
         assert evaluate(model, "digits", *words, "--seeds", seeds, "--out", seeds)[0] == 0
-        alone.append(results(seeds)["figures"]["fid"]["value"])
+        alone.append(results(seeds)["metrics"]["fid"]["value"])
     assert together["values"] == alone
     assert together["error"] == pytest.approx(np.std(alone, ddof=1) / 3**0.5)
     assert results()["images"] == 20
@@ -124,7 +124,7 @@ def test_pictures_in_every_form_have_the_same_figures(evaluate: Run) -> None:
         words = (name, "real.npz", *PCA, "--metrics", "fid,precision", "--out", name + "-out")
         # Each is described anew, in a cache of its own.
         assert evaluate(*words, "--cache", name + "-cache")[0] == 0
-        figures.append(results(name + "-out")["figures"])
+        figures.append(results(name + "-out")["metrics"])
     assert 0.6 < figures[0]["precision"]["value"] < 1
     assert all(other == figures[0] for other in figures[1:])
 

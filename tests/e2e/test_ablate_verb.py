@@ -122,7 +122,7 @@ def test_settings_that_an_older_program_did_not_know(elucidiff: Run, blurs: Path
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnx"])
-def test_a_model_is_judged_by_its_samples(
+def test_a_model_is_evaluated_by_its_samples(
     elucidiff: Run, model: Path, blurs: Path, tmp_path: Path, backend: Backend
 ) -> None:
     words = ("ablate", "sampling", model, "--data", blurs, "--only=edm", "--out", tmp_path, *QUICK)
@@ -137,7 +137,7 @@ def test_a_model_is_judged_by_its_samples(
         .run(with_backend(ed.load(model), backend, batch_sizes=[4]), range(20), batch_size=4)
         .x
     )
-    expected = evaluator.figures(np.asarray(evaluator.describe(x)))
+    expected = evaluator.values(np.asarray(evaluator.features(x)))
     ((key, value),) = results(tmp_path).items()
     assert float(value) == pytest.approx(expected[key[3]], rel=1e-9)
 

@@ -99,7 +99,7 @@ def test_figures_are_those_of_the_samples(elucidiff: Run, model: Path, noise: Pa
             .run(denoiser, range(20, 40), batch_size=4)
             .x
         )
-        assert row.value == pytest.approx(evaluator.figures(np.asarray(evaluator.describe(x)))["fid"], rel=1e-9)
+        assert row.value == pytest.approx(evaluator.values(np.asarray(evaluator.features(x)))["fid"], rel=1e-9)
         assert (row.nfe, row.images, row.seeds) == (budget, 20, "20-39")
     (row,) = [
         row for row in rows if (row.metric, row.budget, row.solver, row.seed) == (cells.TRUNCATION, 7, "heun", 0)
@@ -265,7 +265,7 @@ def test_bad_input(elucidiff: Run, model: Path, noise: Path, tmp_path: Path) -> 
     assert "--churn has a value twice" in says(*words, "--churn", "3", "churn:amount=3")
     assert "does not tell what data it is of" in says(model, "--out", out, *QUICK)
     assert "exact denoiser of a data set" in says("ideal", "--out", out, *QUICK)
-    assert "are for a model folder" in says("ideal", noise, "--samplers=fast", "--out", out, *QUICK)
+    assert "are for a model" in says("ideal", noise, "--samplers=fast", "--out", out, *QUICK)
     assert "neither an evaluator nor" in says(
         model, "--metrics=truncation_error", "--out", out, *QUICK, "--exact-images=0"
     )

@@ -249,7 +249,7 @@ def test_a_network_with_their_objective_and_schedule_is_trained_saved_and_sample
     assert json.loads(Path("yes/samples.json").read_text())
 
 
-def test_a_metric_and_an_extractor_judge_images(run: Run) -> None:
+def test_a_metric_and_an_extractor_evaluate_images(run: Run) -> None:
     random = np.random.default_rng(0)
     real = random.integers(0, 200, (60, 1, 4, 4)).astype(np.uint8)
     np.savez("real.npz", images=real)
@@ -263,8 +263,8 @@ def test_a_metric_and_an_extractor_judge_images(run: Run) -> None:
                 ((image.reshape(60, -1) / 127.5 - 1) for image in (real, real + 40))]  # fmt: skip
     std = np.sqrt(np.trace(np.cov(features[0], rowvar=False)))
     shift = np.linalg.norm(features[1].mean(0) - features[0].mean(0)) / std
-    assert results["figures"]["mean_shift"]["value"] == pytest.approx(shift, rel=1e-6)
-    assert 0 < results["figures"]["mean_shift"]["error"] < shift
+    assert results["metrics"]["mean_shift"]["value"] == pytest.approx(shift, rel=1e-6)
+    assert 0 < results["metrics"]["mean_shift"]["error"] < shift
     for file in ("my_metric.py", "my_extractor.py"):
         forget(file)
     refused = run(*words, "--metrics", "fid,mean_shift", "--overwrite", "--plugin", "my_extractor.py", code=2)

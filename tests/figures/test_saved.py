@@ -73,8 +73,8 @@ def test_churn_is_shown_relative_to_the_start() -> None:
     change = (TRACE.contrast - TRACE.contrast[0]) / TRACE.contrast[0].mean()
     np.testing.assert_allclose(axes.lines[0].get_ydata(), 1 + change.mean(1))
     band = axes.collections[0].get_paths()[0].vertices
-    spread = change[2].std(ddof=1) / np.sqrt(2)
-    assert band[band[:, 0] == 10][:, 1].max() == pytest.approx(1 + change[2].mean() + spread)
+    estimate = change[2].std(ddof=1) / np.sqrt(2)
+    assert band[band[:, 0] == 10][:, 1].max() == pytest.approx(1 + change[2].mean() + estimate)
 
 
 def test_errors_below_the_strips() -> None:

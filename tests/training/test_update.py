@@ -18,7 +18,7 @@ from elucidiff.training.batches import draw
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.loop import NoisyBatch, noisy_batches, update
 from elucidiff.training.metrics import LossSummary
-from elucidiff.training.precision import tame_gradients
+from elucidiff.training.precision import sanitize_gradients
 from elucidiff.training.state import TrainingState
 from tests.golden_files import load
 
@@ -155,7 +155,7 @@ def test_first_update_changes_nothing_but_the_moments() -> None:
 def test_gradients_are_tamed() -> None:
     parameter = nn.Parameter(torch.zeros(4))
     parameter.grad = torch.tensor([float("nan"), float("inf"), -float("inf"), 3.0])
-    tame_gradients([parameter], loss_scale=1.0, clip=None)
+    sanitize_gradients([parameter], loss_scale=1.0, clip=None)
     assert parameter.grad.tolist() == [0.0, 1e5, -1e5, 3.0]
 
 
@@ -163,7 +163,7 @@ def test_gradients_are_tamed() -> None:
 def test_clipping_scales_the_norm_of_the_unscaled_gradient(clip: float, expected: list[float]) -> None:
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([300.0, 400.0])
-    tame_gradients([parameter, nn.Parameter(torch.zeros(1))], loss_scale=100.0, clip=clip)
+    sanitize_gradients([parameter, nn.Parameter(torch.zeros(1))], loss_scale=100.0, clip=clip)
     assert parameter.grad.tolist() == pytest.approx(expected, rel=1e-6)
 
 

@@ -47,7 +47,7 @@ class Augmentation(ABC):
 
     @property
     def off(self) -> bool:
-        """Whether it leaves every image as it is, so that a training does without."""
+        """True if it leaves every image as it is, so that a training does without."""
         return False
 
     def check(self, shape: Sequence[int]) -> None:  # noqa: B027 (it need not refuse any)
@@ -97,16 +97,16 @@ class Options:
         brightness, contrast, lumaflip, hue, saturation, imgfilter: multiplier of ``p`` for this transform; 0
             switches it off.
         translate_int_max: largest integer shift, as a part of the width or height.
-        scale_std: spread of the log2 of the magnification.
+        scale_std: standard deviation of the log2 of the magnification.
         rotate_frac_max: largest rotation, as a part of a half turn.
-        aniso_std: spread of the log2 of the stretch.
+        aniso_std: standard deviation of the log2 of the stretch.
         aniso_rotate_prob: probability that the stretch has a random direction, rather than along x.
-        translate_frac_std: spread of the shift, as a part of the width or height.
-        brightness_std: spread of the brightness change, in units of the image (which spans [-1, 1]).
-        contrast_std: spread of the log2 of the contrast.
+        translate_frac_std: standard deviation of the shift, as a part of the width or height.
+        brightness_std: standard deviation of the brightness change, in units of the image (which spans [-1, 1]).
+        contrast_std: standard deviation of the log2 of the contrast.
         hue_max: largest turn of the hue, as a part of a half turn.
-        saturation_std: spread of the log2 of the saturation.
-        imgfilter_std: spread of the log2 of the gain of a frequency band.
+        saturation_std: standard deviation of the log2 of the saturation.
+        imgfilter_std: standard deviation of the log2 of the gain of a frequency band.
 
     Raises:
         ValueError: a setting out of its range.
@@ -161,7 +161,7 @@ class Options:
 
 
 class Source(Protocol):
-    """Where the draws come from, one call a draw. Shapes are ``(n,)``, or ``(rows, n)`` for more rows than one."""
+    """The source of draws, one call a draw. Shapes are ``(n,)``, or ``(rows, n)`` for more rows than one."""
 
     def integers(self, end: int) -> Tensor:
         """Integers 0 ... end - 1, equally likely, int64."""

@@ -186,7 +186,7 @@ def margins(inverse: Tensor, width: int, height: int) -> tuple[int, int, int, in
 def _grid(
     inverse: Tensor, size: tuple[int, int], before: tuple[int, int], enlarged: tuple[int, int], like: Tensor
 ) -> Tensor:
-    """Where to sample the enlarged image ``(n, 2 H + 10, 2 W + 10, 2)``, in ``grid_sample``'s units of [-1, 1].
+    """Points at which the enlarged image is sampled, ``(n, 2 H + 10, 2 W + 10, 2)``, in ``grid_sample``'s [-1, 1].
 
     Each pair of output pixels is halved from places v / 2, v = -5 ... 2 size + 4; place x of the input is sample
     2 (x + margin) of the enlarged image.

@@ -90,7 +90,7 @@ class Augment(Options, Augmentation):
 
     @property
     def off(self) -> bool:
-        """Whether no transform is switched on."""
+        """True if no transform is switched on."""
         return self.p == 0 or not self.active
 
     def draw(self, n: int, generator: torch.Generator, device: torch.device | str | None = None) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ class Options:
     et al. 2022, Figs. 2 to 4), with standard errors over blocks of seeds that all of them share.
 
     Before anything is measured, it says what there is to do and about how long it takes. What was begun and stopped
-    or killed goes on with the same command; more choices, budgets, blocks and figures can be added later.
+    or killed goes on with the same command; more choices, budgets, blocks and metrics can be added later.
     """
 
     model: tyro.conf.Positional[str]
@@ -76,7 +76,7 @@ class Options:
     blocks: int = 3
     """Blocks of images, each with seeds of its own, for a mean and its standard error."""
     images: int = 512
-    """Images in each block. Compare only figures of equally many."""
+    """Images in each block. Compare only metrics of equally many."""
     exact_images: int = 64
     """So many of them are compared with exact solutions."""
     first_seed: int = 0

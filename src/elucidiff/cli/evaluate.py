@@ -41,7 +41,7 @@ class Options:
     """Some of fid, fid_infinity (extrapolated to infinitely many images), kid, precision, recall and is (inception
     score), with commas between them (fid,kid; for a .npz of statistics fid alone)."""
     repeats: int = 1
-    """Split seeds or pictures into so many blocks and judge each: the error is then that of the mean over blocks."""
+    """Split seeds or pictures into so many blocks, each evaluated: the error is then that of the mean over blocks."""
     out: Path = Path("evaluation")
     """Folder for results.json, results.md and the features of samples."""
     overwrite: bool = False

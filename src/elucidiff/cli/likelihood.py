@@ -193,7 +193,7 @@ def _tell(options: Options, choices: Likelihood, done: list[ImageBits], called: 
     count = len(done) * choices.repeats
     evaluations = sum(each.nfe for each in done) / count
     backward = sum(each.products for each in done) / count
-    density = "" if eight_bits else " (of a density in the data's own units: not comparable with 8-bit figures)"
+    density = "" if eight_bits else " (of a density in the data's own units: not comparable with 8-bit numbers)"
     print(
         f"{mean:.4f}{'' if error is None else f' +- {error:.4f}'} bits/dim over {len(done)} {called} of "
         f"{options.data}{density}"

@@ -31,7 +31,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def is_demo(run_dir: Path) -> bool:
-    """Whether the study of ``elucidiff demo`` was finished in a folder."""
+    """True if the study of ``elucidiff demo`` was finished in a folder."""
     return (run_dir / RESULTS).is_file() and (run_dir / NUMBERS).is_file()
 
 
@@ -132,7 +132,7 @@ def _samples(results: dict[str, Any], figure: Path) -> Section:
 def _figures_of_merit(results: dict[str, Any]) -> Section:
     quality, real, data = results["quality"], results["real"], results["data"]
     text = f"""
-        Each figure stands beside the value that real digits reach.
+        Each metric stands beside the value that real digits reach.
 
         Label accuracy: a classifier (scikit-learn's support vector machine, trained on the real training
         digits) says whether a sample shows the class that was asked for. It errs on real digits, too, as the
@@ -140,7 +140,7 @@ def _figures_of_merit(results: dict[str, Any]) -> Section:
 
         Frechet distance: it compares mean and covariance of {data["components"]} principal components with
         those of the {data["held_out"]} held-out digits. Even real digits do not reach 0, because the sets are
-        small, so as many images are taken on both sides; the spread is over repetitions with other images.
+        small, so as many images are taken on both sides; the error is over repetitions with other images.
 
         Nearest training image: the root mean square difference per pixel, in units of [-1, 1] images.
         """
@@ -162,7 +162,7 @@ def _figures_of_merit(results: dict[str, Any]) -> Section:
             f"{real['nearest_median']:.3f}",
         ],
     ]
-    return Section("How good are they?", text, table=Table(["figure", "samples", "real digits"], rows))
+    return Section("How good are they?", text, table=Table(["metric", "samples", "real digits"], rows))
 
 
 def _trajectory(figure: Path) -> Section:

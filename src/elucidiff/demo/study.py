@@ -101,7 +101,7 @@ BATCH = 64  # samples in one call of the network: on 8x8 images larger batches t
 GRID = 100
 STEP_COUNTS = (2, 4, 8, 18, 64)
 REFERENCE_STEPS = 256
-BLOCKS = 3  # of as many samples as digits are held out, for a Frechet distance with its spread
+BLOCKS = 3  # of as many samples as digits are held out, for a Frechet distance with its error
 
 
 def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> TrainingResult:

@@ -69,7 +69,7 @@ class Preconditioning(ABC):
 
     @abstractmethod
     def c_noise(self, sigma: Value) -> Tensor:
-        """What the network is told about the noise level."""
+        """The input that tells the network the noise level."""
 
     def round_sigma(self, sigma: Value) -> Tensor:
         """The nearest noise level that the network was trained for: any, unless stated otherwise."""

@@ -1,4 +1,4 @@
-"""What every function of the design space accepts as a number, and the checks on its settings."""
+"""Numbers as every function of the design space accepts them, and the checks on its settings."""
 
 from __future__ import annotations
 

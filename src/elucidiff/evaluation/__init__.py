@@ -1,4 +1,4 @@
-"""How good is it? Metrics, curves, ablations and searches; losses per noise level, and distances to the training set.
+"""Evaluation: metrics, curves, ablations and searches; losses per noise level, and distances to the training set.
 
 ::
 

@@ -1,4 +1,4 @@
-"""How much the probability-flow ODE bends, in one dimension and in closed form (Karras et al. 2022, Fig. 3)."""
+"""Bends of the probability-flow ODE, in one dimension and in closed form (Karras et al. 2022, Fig. 3)."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def settled(name: str, sampler: Sampler, guide: DenoiserLike | None = None) -> S
 
 
 def name_of(sampler: Sampler) -> str:
-    """What a sampler is called whatever it is compared with: solver, steps, and all that is not as usual.
+    """The name of a sampler whatever it is compared with: solver, steps, and all that is not as usual.
 
     The number of steps is no part of it. Samplers that differ in anything else have different names.
     """
@@ -223,7 +223,7 @@ def measure_curve(
     base = Sampler.parse(base) if isinstance(base, str) else base
     place = choose_device(device)
     studied = open_model(
-        os.fspath(model), data, place, judged=bool(quality),
+        os.fspath(model), data, place, evaluated=bool(quality),
         backend=backend, batch_size=batch_size, labels=labels, any_class=any_class, watch=watch,
     )  # fmt: skip
     if studied.checksum == IDEAL and (samplers or guide):

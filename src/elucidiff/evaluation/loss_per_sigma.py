@@ -1,4 +1,4 @@
-"""How well a denoiser does at each noise level, on images it may or may not have seen."""
+"""The loss of a denoiser at each noise level, on images it may or may not have seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model and the images of its data set that it is to be judged by."""
+"""A model and the images of its data set that it is compared with."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def data_name(denoiser: DenoiserModule) -> str | None:
 
 
 def part_of(dataset: Dataset, denoiser: DenoiserModule, part: Part) -> tuple[Tensor, str]:
-    """Which images, and what to call them.
+    """The images of a part, and their name.
 
     Args:
         dataset: all of it.
@@ -179,7 +179,7 @@ def places_of_classes(dataset: Dataset, known: KnownLabels) -> dict[int, int]:
 
 
 def _held_out(dataset: Dataset, denoiser: DenoiserModule) -> Tensor | None:
-    """What was held out in training, if this is what it was trained on; the draw is the same for every run."""
+    """Images that were held out in training, if these data were trained on; the draw is the same for every run."""
     trained_on = denoiser.facts.get("data")
     provenance = denoiser.facts.get("provenance")
     training = provenance.get("training") if isinstance(provenance, dict) else None

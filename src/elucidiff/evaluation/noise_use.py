@@ -86,7 +86,7 @@ class NoiseUse:
 
     @property
     def verdict(self) -> str:
-        """Where the draws of training go, and what to do about it."""
+        """A sentence on where the draws of training go, and what to do about it."""
         if self.p_mean is None:
             return (
                 "Nowhere does this model do better than a linear filter: either it has to train longer, or there is "

@@ -1,4 +1,4 @@
-"""What it does to images to add noise and take it away again, many times over (Karras et al. 2022, App. E.1)."""
+"""Images to which noise was added and taken away again, many times over (Karras et al. 2022, App. E.1)."""
 
 from __future__ import annotations
 

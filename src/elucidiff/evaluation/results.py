@@ -1,4 +1,4 @@
-"""The table of results: a row is one figure of one configuration, budget and block of seeds."""
+"""The table of results: a row is one value for one configuration, budget and block of seeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CSV, PARQUET = "results.csv", "results.parquet"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. What does not apply is empty: the empty string, or None for numbers.
+    """One value. What does not apply is empty: the empty string, or None for numbers.
 
     Attributes:
         experiment: what it was measured for: curve, sampling, churn, alpha, training, augment or search.
@@ -41,14 +41,14 @@ class Row:
         nfe: network evaluations per sample, counted.
         seeds: of the images, such as ``0-4999``.
         seed: number of the block of image seeds, or the seed of the training, by which rows are paired.
-        images: how many images the figure rests on.
+        images: how many images the value rests on.
         metric: fid, kid, precision, recall, is, truncation_error, held_out_loss, ...
-        value: the figure.
+        value: of the metric.
         lower_is_better: or higher.
         model: whose samples they are, by name and checksum.
         reference: what they are compared with, likewise.
         extractor: what describes them, likewise.
-        seconds: what the measurement took, all of its figures together.
+        seconds: what the measurement took, all of its metrics together.
     """
 
     experiment: str
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def place(self) -> tuple[str, str, int | None, int | None, str]:
-        """What tells it from the other rows of its table."""
+        """The key that distinguishes it from the other rows of its table."""
         return self.experiment, self.configuration, self.budget, self.seed, self.metric
 
 
@@ -105,7 +105,7 @@ class ResultsTable:
         self._rows = {row.place: row for row in read_results(path)} if path.exists() else {}
 
     def __contains__(self, place: object) -> bool:
-        """Whether there is a row at this :attr:`Row.place`."""
+        """True if there is a row at this :attr:`Row.place`."""
         return place in self._rows
 
     @property

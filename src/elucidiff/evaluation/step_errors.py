@@ -1,4 +1,4 @@
-"""What one step costs in accuracy, by noise level and by rho (Karras et al. 2022, App. D.1 and Fig. 13)."""
+"""The error of single steps, by noise level and by rho (Karras et al. 2022, App. D.1 and Fig. 13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What denoisers make of the same images at rising noise levels (Karras et al. 2022, Fig. 1)."""
+"""Denoised images at rising noise levels, by several denoisers (Karras et al. 2022, Fig. 1)."""
 
 from __future__ import annotations
 

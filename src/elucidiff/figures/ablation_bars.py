@@ -1,4 +1,4 @@
-"""An ablation as bars: a panel for each budget, the spread as error bars, the best marked."""
+"""An ablation as bars: a panel for each budget, standard errors as error bars, the best marked."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ROOM = 1.6  # beyond the longest bar, for its number
 def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
     """Horizontal bars from 0, in the order of the table, each with its mean and the standard error over seeds.
 
-    The best of each panel is dark and bold. Those marked ≈ cannot be told from it by a paired t-test at 5%.
+    The best of each panel is dark and bold. Those marked ≈ do not differ significantly from it (paired t-test, 5%).
 
     Args:
         rows: of a table of results, such as `elucidiff ablate` writes.
-        metric: which figure to draw; the first there is by default.
+        metric: to draw; the first there is by default.
 
     Raises:
         ValueError: there are no such rows, or they cannot be compared.
@@ -62,23 +62,23 @@ def _panel(axes: Axes, names: Sequence[str], bars: Mapping[str, Point], lower: b
     column = Column("", lower, resolution_of(metric))
     table = Table("", dict.fromkeys(bars, ""), [column], {(name, ""): each.values for name, each in bars.items()}, {})
     best, tied = table.best(column), table.tied(column)
-    spreads = {name: each.spread for name, each in bars.items()}
+    estimates = {name: each.estimate for name, each in bars.items()}
     for place, name in enumerate(names):
-        if name not in spreads:
+        if name not in estimates:
             continue
-        spread = spreads[name]
-        error = spread.error if spread.error > 0 else 0.0
+        estimate = estimates[name]
+        error = estimate.error if estimate.error > 0 else 0.0
         axes.barh(
-            place, spread.mean, height=0.62, color=BLUE if name == best else SKY, xerr=error or None,
+            place, estimate.mean, height=0.62, color=BLUE if name == best else SKY, xerr=error or None,
             error_kw={"ecolor": INK, "elinewidth": 1.0, "capsize": 2.5},
         )  # fmt: skip
         axes.annotate(
-            f"{spread.text()}{' ≈' if name in tied else ''}",
-            (max(spread.mean + error, 0.0), place), xytext=(4, 0), textcoords="offset points",
+            f"{estimate.text()}{' ≈' if name in tied else ''}",
+            (max(estimate.mean + error, 0.0), place), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK if name == best else GREY,
             fontweight="bold" if name == best else "normal",
         )  # fmt: skip
-    ends = [spread.mean + (spread.error if spread.error > 0 else 0) for spread in spreads.values()]
+    ends = [estimate.mean + (estimate.error if estimate.error > 0 else 0) for estimate in estimates.values()]
     finite = [end for end in ends if math.isfinite(end)] or [1.0]
     axes.set_xlim(min(0.0, min(finite)), _ROOM * max(0.0, max(finite)) or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5))

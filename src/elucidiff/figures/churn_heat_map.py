@@ -1,4 +1,4 @@
-"""Which settings of churn make good samples: two settings at a time, the others at their best."""
+"""Maps of quality over settings of churn: two settings at a time, the others at their best."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Axis:
         return cls(column, centres, edges)
 
     def places(self, row: Row) -> list[int]:
-        """Where a row belongs; everywhere if the setting has no effect in it."""
+        """The cells of a row along this axis; all if the setting has no effect in it."""
         value = getattr(row, self.column)
         if value is None:
             return list(range(len(self.values)))
@@ -87,7 +87,7 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What stands beside each place: in as few digits as tell the values apart."""
+        """Labels of the values, in as few digits as distinguish them."""
         digits = 3
         while len({f"{value:.{digits}g}" for value in self.values}) < len(self.values):
             digits += 1
@@ -97,14 +97,14 @@ class Axis:
 def draw(rows: Sequence[Row], metric: str | None = None, axes: tuple[str, str] | None = None) -> Figure:
     """A map for S_churn with each other setting that varies, or for one pair; the best cell of each is framed.
 
-    Each cell has the best figure that was reached with its two settings, whatever the others, and is grey where
+    Each cell has the best value that was reached with its two settings, whatever the others, and is grey where
     nothing was tried. Values that were drawn at random are put together in bins, those of a grid are not. Where churn
-    is 0 the others have no effect, so that figure stands for all of their values. Of a search only the trials count
+    is 0 the others have no effect, so that value stands for all of their values. Of a search only the trials count
     that saw all images, and not those that measured its result on fresh seeds.
 
     Args:
         rows: of a table of results, such as `elucidiff search` writes.
-        metric: which figure to draw; the first there is by default.
+        metric: to draw; the first there is by default.
         axes: the columns of the horizontal and the vertical axis; by default all pairs with the first that varies.
 
     Raises:
@@ -153,12 +153,12 @@ def best_cells(rows: Sequence[Row], x: Axis, y: Axis) -> Array:
 
 
 def _settings(row: Row) -> tuple[float | None, ...]:
-    """What rows of several seeds have in common."""
+    """The settings that rows of several seeds have in common."""
     return (*(getattr(row, name) for name in SYMBOLS), row.budget, row.sigma_min, row.sigma_max)
 
 
 def _comparable(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose figures can be compared: equally many images, and of a search its trials."""
+    """The rows whose values can be compared: equally many images, and of a search its trials."""
     trials = [row for row in rows if row.experiment != "search" or row.configuration.startswith("trial ")]
     most = max((row.images or 0 for row in trials), default=0)
     return [row for row in trials if (row.images or 0) == most and math.isfinite(row.value)]

@@ -121,6 +121,6 @@ def slices(x: Array) -> npt.NDArray[np.uint8]:
 
 
 def _span(x: Array) -> tuple[float, float]:
-    """What nearly all values lie between."""
+    """The range of nearly all values."""
     low, high = np.quantile(x, [0.005, 0.995]).tolist()
     return low, high if high > low else low + 1.0

@@ -90,7 +90,7 @@ def write_page(path: str | os.PathLike[str], title: str, lead: str, sections: Se
 
 
 def _has_mesh(axes: Axes) -> bool:
-    """Whether a density is drawn, which would be a picture within an SVG."""
+    """True if a density is drawn, which would be a picture within an SVG."""
     return any(isinstance(each, QuadMesh) for each in axes.collections)
 
 

@@ -113,12 +113,12 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
     """A curve for each configuration over its budgets, named at its end; error bars are standard errors over seeds.
 
     Deterministic and stochastic samplers have a panel each, with one scale of quality. What all names of a panel have
-    in common stands in its title alone. Both axes are logarithmic, the vertical one where the figure is positive and
+    in common stands in its title alone. Both axes are logarithmic, the vertical one where values are positive and
     lower is better.
 
     Args:
         rows: of a table of results, such as `elucidiff curve` writes.
-        metric: which figure to draw; the first there is by default.
+        metric: to draw; the first there is by default.
 
     Raises:
         ValueError: there are no such rows, they cannot be compared, or they do not tell the evaluations.
@@ -177,7 +177,7 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
 
 
 def is_stochastic(row: Row) -> bool:
-    """Whether a sampler adds noise on its way."""
+    """True if a sampler adds noise on its way."""
     try:
         solver = parts.parse("solver", row.solver)
     except ValueError:
@@ -198,7 +198,7 @@ def _panels(curves: Mapping[str, list[Point]]) -> dict[str, dict[str, list[Point
 
 
 def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
-    """What all names have in common, between their commas, and the names without it; a single name stays as it is."""
+    """The part that all names share, between commas, and the names without it; a single one stays as it is."""
     parts = [name.split(", ") for name in names]
     shared = [part for part in parts[0] if all(part in other for other in parts)]
     short = [", ".join(part for part in each if part not in shared) for each in parts]
@@ -212,11 +212,11 @@ def _curves(axes: Axes, curves: Mapping[str, list[Point]], looks: Mapping[str, i
         number = looks[name]
         ordered = sorted(found, key=lambda point: point.nfe)
         colour = PALETTE[number % len(PALETTE)]
-        spreads = [point.spread for point in ordered]
+        estimates = [point.estimate for point in ordered]
         axes.errorbar(
             [point.nfe for point in ordered],
-            [spread.mean for spread in spreads],
-            yerr=[spread.error if spread.error > 0 else 0.0 for spread in spreads],
+            [estimate.mean for estimate in estimates],
+            yerr=[estimate.error if estimate.error > 0 else 0.0 for estimate in estimates],
             color=colour,
             linestyle=LINES[number // len(PALETTE) % len(LINES)],
             marker=_MARKERS[number % len(_MARKERS)],
@@ -225,7 +225,7 @@ def _curves(axes: Axes, curves: Mapping[str, list[Point]], looks: Mapping[str, i
             elinewidth=1.0,
             capsize=2.5,
         )
-        ends.append(End(ordered[-1].nfe, spreads[-1].mean, name, colour))
+        ends.append(End(ordered[-1].nfe, estimates[-1].mean, name, colour))
     return ends
 
 

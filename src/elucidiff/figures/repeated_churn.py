@@ -110,7 +110,7 @@ def _curves(axes: Axes, measures: Mapping[str, Array], cycles: Sequence[int]) ->
 @part("figure", "repeated_churn")
 @dataclass(frozen=True)
 class RepeatedChurnFigure(OfModel):
-    """What many rounds of adding noise and taking it away do to images, with the exact denoiser and with the model
+    """Images after many rounds of adding noise and taking it away, with the exact denoiser and with the model
     (Karras et al. 2022, App. E.1)."""
 
     summary: ClassVar[str] = "what churn does to images in the long run (App. E.1)"

@@ -1,4 +1,4 @@
-"""What figures read from a table of results: figures by configuration and budget, and what they are called."""
+"""Values of a table of results for figures: by configuration and budget, with titles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
-from elucidiff.evaluation.ablation.tables import Spread
+from elucidiff.evaluation.ablation.tables import Estimate
 from elucidiff.evaluation.quality.metric_sets import is_metric, title_for
 from elucidiff.evaluation.results import Row
 from elucidiff.suggest import suggestion
@@ -22,7 +22,7 @@ class Point:
     Attributes:
         configuration: its name.
         nfe: network evaluations per sample, counted; the mean over seeds.
-        values: the figure by seed.
+        values: by seed.
         row: one of the rows, for what they have in common.
     """
 
@@ -32,13 +32,13 @@ class Point:
     row: Row
 
     @property
-    def spread(self) -> Spread:
+    def estimate(self) -> Estimate:
         """Mean and standard error over the seeds."""
-        return Spread.of(list(self.values.values()))
+        return Estimate.of(list(self.values.values()))
 
 
 def metric_of(rows: Sequence[Row], metric: str | None = None) -> str:
-    """The figure to draw: the one asked for, or the first there is.
+    """The metric to draw: the one asked for, or the first there is.
 
     Raises:
         ValueError: there are no rows, or none of it.
@@ -54,10 +54,10 @@ def metric_of(rows: Sequence[Row], metric: str | None = None) -> str:
 
 
 def points(rows: Sequence[Row], metric: str) -> list[Point]:
-    """The rows of a figure by configuration and budget, in their order; seeds are paired with their values.
+    """The rows of a metric by configuration and budget, in their order; seeds are paired with their values.
 
     Raises:
-        ValueError: the rows have different references or extractors, so their figures cannot be compared.
+        ValueError: the rows have different references or extractors, so their values cannot be compared.
     """
     chosen = [row for row in rows if row.metric == metric]
     for name in ("extractor", "reference") if is_metric(metric) else ():
@@ -78,7 +78,7 @@ def points(rows: Sequence[Row], metric: str) -> list[Point]:
 
 
 def metric_title(metric: str, extractor: str) -> str:
-    """What a figure is called on an axis: by the extractor too, unless its name tells that.
+    """The title of a metric on an axis: by the extractor too, unless its name tells that.
 
     Args:
         metric: as in a table of results.

@@ -1,4 +1,4 @@
-"""Where samplers spend their steps: noise levels against the step index (Karras et al. 2022, Table 1)."""
+"""Noise levels of samplers against the step index (Karras et al. 2022, Table 1)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def draw(sigmas: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
 @part("figure", "steps")
 @dataclass(frozen=True)
 class StepsFigure(FigurePart):
-    """Where samplers spend their steps: the four columns of Table 1, or any others."""
+    """Noise levels of samplers by step: the four columns of Table 1, or any others."""
 
     summary: ClassVar[str] = "where samplers spend their steps"
     alternative: ClassVar[str] = "Noise levels by step, and the factor that each step removes"

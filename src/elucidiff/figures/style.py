@@ -1,4 +1,4 @@
-"""How every figure looks: colours that colour-blind readers can tell apart, quiet axes, files written whole."""
+"""The look of every figure: colours that colour-blind readers distinguish, quiet axes, files written whole."""
 
 from __future__ import annotations
 

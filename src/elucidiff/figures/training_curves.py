@@ -1,4 +1,4 @@
-"""How a training went: losses, and copies of training images among the samples, against the images seen."""
+"""The course of a training: losses, and copies of training images among the samples, against the images seen."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Blueprint:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Blueprint:
-        """What :meth:`to_plain` wrote, from a file that anybody may have made.
+        """Read what :meth:`to_plain` wrote, from a file that anybody may have made.
 
         Raises:
             ValueError: there is no such part, or it has no such settings.
@@ -161,7 +161,7 @@ _SHAPES = ("sample_shape", "label_dim", "augment_dim")
 
 
 def blueprint_of(network: object) -> Blueprint | None:
-    """How ``network`` was built, if by a part; else None.
+    """The blueprint of ``network``, if a part built it; else None.
 
     >>> import elucidiff as ed
     >>> network = ed.networks.build("ddpmpp:base_channels=16", (1, 8, 8))

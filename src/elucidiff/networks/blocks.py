@@ -138,7 +138,7 @@ def pass_levels(
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What all blocks of one network have in common.
+    """Settings that all blocks of one network have in common.
 
     Args:
         dims: number of spatial dimensions.

@@ -192,7 +192,7 @@ class EDM2(Network):
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What all blocks of a network have in common; see :class:`EDM2`."""
+    """Settings that all blocks of a network have in common; see :class:`EDM2`."""
 
     dims: int
     embedding_channels: int

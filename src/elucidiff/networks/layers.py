@@ -117,7 +117,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def _torch_is_slow(x: Tensor, groups: int) -> bool:
-    """Whether PyTorch's own kernel for inference would take two to four times as long.
+    """True if PyTorch's own kernel for inference would take two to four times as long.
 
     That is so on the CPU for channels-last maps of fewer than 1024 positions with few channels in a group, where it
     reads a few neighbouring numbers at a time (measured with PyTorch 2.14). It computes from E[x] and E[x^2], too.

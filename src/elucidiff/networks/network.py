@@ -1,4 +1,4 @@
-"""What our networks have in common: settings, attributes, arguments and their checks."""
+"""The base of our networks: settings, attributes, arguments and their checks."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Network(nn.Module):
 
     @property
     def blueprint(self) -> Blueprint:
-        """How to build the same network, with new starting values."""
+        """The blueprint of the same network, with new starting values."""
         return Blueprint(self.settings, self.sample_shape, self.label_dim, self.augment_dim)
 
     def forward(

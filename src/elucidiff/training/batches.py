@@ -30,7 +30,7 @@ from elucidiff.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for a batch of B images in one optimiser step.
+    """Random draws for a batch of B images in one optimiser step.
 
     Attributes:
         level: base draws of the noise levels, ``(B,)``; ``Objective.noise.from_base`` makes them sigma.
@@ -206,7 +206,7 @@ class TrainingData:
 
     @property
     def label_kind(self) -> LabelKind | None:
-        """What the labels are; None for none."""
+        """The kind of the labels; None for none."""
         return self.train.label_kind
 
     def batches(

@@ -74,7 +74,7 @@ _ALL = "all"
 
 @dataclass(frozen=True)
 class HeldOutTrend:
-    """How the loss on held-out images has gone so far.
+    """The course of the loss on held-out images so far.
 
     Attributes:
         best: the lowest mean loss at any checkpoint, this one included.
@@ -183,7 +183,7 @@ def _range(levels: Sequence[str]) -> str:
 class Checks:
     """The checks of a run. They read the metrics that are written already and change nothing of the run.
 
-    What is checked is safe on the disk by then, and a check that fails costs its own figures, not the run: it is told
+    What is checked is safe on the disk by then, and a check that fails costs its own numbers, not the run: it is told
     as a warning.
 
     Args:
@@ -228,7 +228,7 @@ class Checks:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is anything to check."""
+        """True if there is anything to check."""
         return self._held_out is not None or self._state.config.memorisation_samples > 0
 
     def _overfitting(self, model: Denoiser, lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:
@@ -260,7 +260,7 @@ class Checks:
 
 
 def has_checks(run_dir: Path, images_seen: int) -> bool:
-    """Whether metrics.jsonl has a line about the checks after so many images."""
+    """True if metrics.jsonl has a line about the checks after so many images."""
     return any(
         line["images"] == images_seen and any(name in line for name in ("validation_loss", "memorised_fraction"))
         for line in metrics_until(run_dir, images_seen)

@@ -1,4 +1,4 @@
-"""How far a run has come, the learning rate that this means, and what becomes of it when a run is made longer."""
+"""The length of a run, the learning rate that follows from it, and what changes when a run is made longer."""
 
 from __future__ import annotations
 

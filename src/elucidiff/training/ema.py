@@ -36,7 +36,7 @@ def ema_beta(images_seen: int, batch_size: int, half_life_images: float, rampup_
 
 
 class AverageProfile(Protocol):
-    """How much an average remembers: what one update leaves of the old average."""
+    """The memory of an average: what one update leaves of the old one."""
 
     def beta(self, images_seen: int, batch_size: int) -> float:
         """The old average's factor in an update made ``images_seen`` images into the training."""

@@ -12,7 +12,7 @@ from elucidiff.parts import part
 
 
 class LearningRateSchedule(ABC):
-    """What becomes of the learning rate after the ramp; a part, see :mod:`elucidiff.parts`.
+    """A schedule of the learning rate after the ramp; a part, see :mod:`elucidiff.parts`.
 
     >>> import elucidiff as ed
     >>> from dataclasses import dataclass

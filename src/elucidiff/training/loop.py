@@ -29,7 +29,7 @@ from elucidiff.training.state import TrainingState
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
         run_dir: the run folder; the trained model is in its sub-folder ``model``.

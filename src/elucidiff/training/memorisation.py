@@ -32,7 +32,7 @@ _VALUES_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Memorisation:
-    """How near samples are to training images, beside how near training images are to each other.
+    """Distances of samples to training images, beside those of training images to each other.
 
     A ratio is that of an image's distance to its nearest training image over that to the second nearest.
 

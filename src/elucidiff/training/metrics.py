@@ -114,7 +114,7 @@ class LossMeter:
         self._counts.index_add_(0, bins, torch.ones_like(bins))
 
     def summary(self) -> LossSummary:
-        """What all processes have counted since the last :meth:`reset`. Waits for them, and for the device."""
+        """The counts of all processes since the last :meth:`reset`. Waits for them, and for the device."""
         state = self.state_dict()
         sums, squares, counts = (state[name].sum(0).tolist() for name in ("sums", "squares", "counts"))
         centres = [math.exp(LOWEST + (HIGHEST - LOWEST) * (k + 0.5) / BINS) for k in range(BINS)]

@@ -69,7 +69,7 @@ class PowerFunction:
 
 @dataclass(frozen=True)
 class Profile:
-    """What an average remembers: its width ``sigma_rel`` and the time ``images_seen`` at which it was taken."""
+    """The profile of an average: its width ``sigma_rel`` and the time ``images_seen`` at which it was taken."""
 
     sigma_rel: float
     images_seen: int

@@ -37,20 +37,20 @@ def check_precision(config: TrainingConfig, device: torch.device) -> None:
 
 
 def cpu_computes_bf16() -> bool:
-    """Whether the processor has instructions for products of bf16 numbers."""
+    """True if the processor has instructions for products of bf16 numbers."""
     return any(present and "bf16" in name for name, present in torch.cpu.get_capabilities().items())
 
 
 class Arithmetic:
-    """How a network's gradients are computed and used.
+    """The way in which a network's gradients are computed and used.
 
     Weights, their averages and Adam's moments are float32 in every precision. In bf16 and fp16 the network's products
     are half precision (autocast); the statistics of its normalisations, its softmax, the preconditioning and the loss
     stay in float32.
 
-    Gradients that are not finite become numbers (:func:`tame_gradients`), as in the paper's training, save for fp16
-    with a scale that adapts: there they mean that the scale was too large. Then weights and moments stay as they are,
-    and the scale is halved; after 2000 steps without such a thing it is doubled (Micikevicius et al. 2018,
+    Gradients that are not finite become numbers (:func:`sanitize_gradients`), as in the paper's training, save
+    for fp16 with a scale that adapts: there they mean that the scale was too large. Then weights and moments stay as
+    they are, and the scale is halved; after 2000 steps without such a thing it is doubled (Micikevicius et al. 2018,
     arXiv 1710.03740, Sec. 3.2). Nothing here waits for the device, save reading or setting the state.
 
     Args:
@@ -81,7 +81,7 @@ class Arithmetic:
         """Undo the scale of the gradients, see to those that are not finite, clip the norm, and let Adam use them."""
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         if self._scaler is None:
-            tame_gradients(parameters, self._scale, self._clip)
+            sanitize_gradients(parameters, self._scale, self._clip)
             optimiser.step()
         else:
             self._scaler.unscale_(optimiser)
@@ -100,7 +100,7 @@ class Arithmetic:
             self._scaler.load_state_dict(dict(state))
 
 
-def tame_gradients(parameters: Iterable[nn.Parameter], loss_scale: float, clip: float | None) -> None:
+def sanitize_gradients(parameters: Iterable[nn.Parameter], loss_scale: float, clip: float | None) -> None:
     """Undo the loss scale, replace NaN by 0 and infinities by +-1e5, then scale the norm down to ``clip``.
 
     Nothing here waits for the device. (The reference keeps the loss scale in the gradients; Adam divides it out, so
@@ -123,7 +123,7 @@ def clip_gradients(gradients: list[Tensor], clip: float) -> None:
 
 @contextlib.contextmanager
 def cuda_products(tf32: bool) -> Iterator[None]:
-    """How CUDA computes products and convolutions while this context is active; nothing on other devices.
+    """Context in which CUDA computes products and convolutions in a given way; nothing on other devices.
 
     Convolutions are tried in several ways on first use, and the fastest is kept: all batches have one shape.
 

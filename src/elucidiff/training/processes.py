@@ -52,16 +52,16 @@ class Processes:
 
     @property
     def launched(self) -> bool:
-        """Whether a launcher started this process; it passes signals on that the process may have had already."""
+        """True if a launcher started this process; it passes signals on that the process may have had already."""
         return self._board is not None
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes files and draws previews."""
+        """True if this is the process that writes files and draws previews."""
         return self.rank == 0
 
     def share(self, config: TrainingConfig) -> slice:
-        """Which images of a batch this process computes: a contiguous part, as long as everyone else's.
+        """The images of a batch that this process computes: a contiguous part, as long as everyone else's.
 
         Raises:
             ValueError: the batch cannot be divided so.
@@ -113,7 +113,7 @@ class Processes:
             self._board.note_begun(os.path.abspath(run))
 
     def has_begun(self, run: os.PathLike[str]) -> bool:
-        """Whether torchrun has restarted this process after it began ``run``, which it then has to resume."""
+        """True if torchrun has restarted this process after it began ``run``, which it then has to resume."""
         return self._board is not None and self._board.has_begun(os.path.abspath(run))
 
 
@@ -163,7 +163,7 @@ _SIGNALS = (None, "SIGINT", "SIGTERM")
 
 
 class Agreement:
-    """What all processes go by: a signal that any of them has received, and the longest time.
+    """Agreement of all processes: a signal that any of them has received, and the longest time.
 
     They tell each other after every step, on the CPU and while the next step is computed, so nobody waits: what one
     of them knows after a step counts for all after the next. A process that is alone agrees with itself at once.

@@ -94,7 +94,7 @@ class Run:
             holding.enter_context(held(self.path))
         if resume or restarted:
             if not restarted:
-                self._refuse_strangers()
+                self._check_run_folder()
             self._restore(self._checkpoints.newest())
         else:
             self._refuse_others()
@@ -142,7 +142,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """True if the run has come to its end."""
         return self.progress >= 1
 
     def stopped_by(self, received: str | None) -> str | None:
@@ -212,7 +212,7 @@ class Run:
         model.save(self.path / name, weights_only=blueprint_of(model.network) is None)
 
     def _note(self) -> str:
-        """What the settings do not say."""
+        """Say what the settings do not."""
         network = self._state.denoiser.network
         return f"network: not the one below, but a {type(network).__name__} that was given" * (
             blueprint_of(network) is None
@@ -247,14 +247,14 @@ class Run:
 
     @property
     def _is_checked(self) -> bool:
-        """Whether a model that is saved now is one to check.
+        """True if a model that is saved now is one to check.
 
         Not where a signal stopped the run: a resumed run is to write what an unbroken one does.
         """
         return self._checks.wanted and (self.finished or self._due(self._config.checkpoint_images))
 
     def _due(self, every: int) -> bool:
-        """Whether the last step passed a multiple of ``every`` images."""
+        """True if the last step passed a multiple of ``every`` images."""
         images = self._state.images_seen
         return images // every > (images - self._config.batch_size) // every
 
@@ -293,8 +293,8 @@ class Run:
             )
         return losses
 
-    def _refuse_strangers(self) -> None:
-        """What is resumed was begun here; a killed process may have left no more than an empty folder."""
+    def _check_run_folder(self) -> None:
+        """Refuse to resume what was not begun here; a killed process may have left no more than an empty folder."""
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no run to resume in {self.path}: no such folder")
         begun = (self.path / "config.yaml").exists()

@@ -79,7 +79,7 @@ class LossWeighting(nn.Module):
         return u
 
     def forward(self, loss: Tensor, sigma: Tensor) -> Tensor:
-        """What to minimise instead of the loss.
+        """The loss to minimise instead.
 
         Args:
             loss: weighted loss of every element, ``(B, C, *spatial)``.
@@ -313,7 +313,7 @@ def make_loss_weighting(config: TrainingConfig) -> LossWeighting | None:
 
 
 def parameter_groups(trained: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """What the optimiser changes, in groups by their ``share`` of the learning rate: gains, and all else."""
+    """Parameters of the optimiser, in groups by their ``share`` of the learning rate: gains, and all else."""
     named = list(trained.named_parameters())
     gains = [parameter for name, parameter in named if name.endswith("_gain")]
     others = [parameter for name, parameter in named if not name.endswith("_gain")]

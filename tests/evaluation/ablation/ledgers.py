@@ -1,4 +1,4 @@
-"""A ledger in memory, and a judge of one line, for tests of what fills the one and asks the other."""
+"""A ledger in memory, and an evaluator of one line, for tests of what fills the one and asks the other."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from elucidiff.evaluation.ablation.cells import Cell, Measured
 
 
 class MemoryLedger:
-    """Keeps figures in a dictionary."""
+    """Keeps values in a dictionary."""
 
     def __init__(self) -> None:
-        self.figures: dict[tuple[Cell, str], float] = {}
+        self.found: dict[tuple[Cell, str], float] = {}
 
     def missing(self, cell: Cell, metrics: Sequence[str]) -> list[str]:
-        return [name for name in metrics if (cell, name) not in self.figures]
+        return [name for name in metrics if (cell, name) not in self.found]
 
     def add(self, cell: Cell, measured: Measured) -> None:
-        self.figures |= {(cell, name): value for name, value in measured.figures.items()}
+        self.found |= {(cell, name): value for name, value in measured.values.items()}
 
 
-class MeanJudge:
+class MeanEvaluator:
     """The mean of all values, and their number."""
 
     metrics: Mapping[str, bool] = {"mean": True, "count": False}
 
-    def describe(self, x: Tensor) -> npt.ArrayLike:
+    def features(self, x: Tensor) -> npt.ArrayLike:
         return x.flatten(1).numpy()
 
-    def figures(self, features: npt.NDArray[np.float64]) -> Mapping[str, float]:
+    def values(self, features: npt.NDArray[np.float64]) -> Mapping[str, float]:
         return {"mean": float(features.mean()), "count": float(len(features))}

@@ -8,7 +8,7 @@ from elucidiff.evaluation.ablation.cells import TRUNCATION, Cell, Measured, Resu
 from elucidiff.evaluation.ablation.sampling import sampling_configurations
 from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.evaluation.results import ResultsTable, Row, read_results
-from tests.evaluation.ablation.ledgers import MeanJudge
+from tests.evaluation.ablation.ledgers import MeanEvaluator
 from tests.sampling.optimise.mixtures import mixture
 
 COMMON = {"model": "mixture-01234567", "extractor": "pca-3"}
@@ -17,7 +17,9 @@ CELL = Cell("edm", 9, 1)
 
 def ledger(folder: Path) -> ResultsLedger:
     rows = [row for row in sampling_configurations() if row.name == "edm"]
-    ablation = SamplingAblation(mixture(), rows, [5, 9], blocks=2, images=6, exact_images=2, evaluator=MeanJudge())
+    ablation = SamplingAblation(
+        mixture(), rows, [5, 9], blocks=2, images=6, exact_images=2, evaluator=MeanEvaluator()
+    )
     return ResultsLedger(ResultsTable(folder), "sampling", ablation, COMMON)
 
 

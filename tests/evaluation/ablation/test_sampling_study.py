@@ -20,7 +20,7 @@ from elucidiff.evaluation.ablation.sampling import (
 from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.sampling import Churn, Sampler
 from elucidiff.sampling.churn import Restart
-from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
+from tests.evaluation.ablation.ledgers import MeanEvaluator, MemoryLedger
 from tests.sampling.optimise.mixtures import mixture
 
 
@@ -30,31 +30,31 @@ def rows(*names: str) -> list[object]:
 
 
 def study(
-    *names: str, denoiser: GaussianMixture | None = None, judged: bool = True, **settings: int
+    *names: str, denoiser: GaussianMixture | None = None, evaluated: bool = True, **settings: int
 ) -> SamplingAblation:
     numbers = {"blocks": 2, "images": 6, "exact_images": 2, "first_seed": 100, "batch_size": 4, **settings}
     return SamplingAblation(
-        denoiser or mixture(), rows(*names), [5, 9], evaluator=MeanJudge() if judged else None, **numbers
+        denoiser or mixture(), rows(*names), [5, 9], evaluator=MeanEvaluator() if evaluated else None, **numbers
     )
 
 
 def test_figures_are_of_the_seeds_of_the_block() -> None:
     ledger = MemoryLedger()
     fill(study("edm", "all"), ledger)
-    assert len(ledger.figures) == 2 * 2 * 2 * 2 + 2 * 2
+    assert len(ledger.found) == 2 * 2 * 2 * 2 + 2 * 2
     for budget, n in ((5, 3), (9, 5)):
         x = Sampler(steps=f"karras:n={n}").run(mixture(), range(106, 112), batch_size=4).x
-        assert ledger.figures[Cell("edm", budget, 1), "mean"] == pytest.approx(float(x.mean()), rel=1e-12)
-        assert ledger.figures[Cell("edm", budget, 1), "count"] == 6
+        assert ledger.found[Cell("edm", budget, 1), "mean"] == pytest.approx(float(x.mean()), rel=1e-12)
+        assert ledger.found[Cell("edm", budget, 1), "count"] == 6
         exact = Sampler(steps="karras:n=512").run(mixture(), range(106, 108)).x
         error = float((x[:2] - exact).square().mean().sqrt())
-        assert ledger.figures[Cell("edm", budget, 1), TRUNCATION] == pytest.approx(error, rel=1e-3)
-    assert (Cell("all", 9, 0), TRUNCATION) not in ledger.figures
+        assert ledger.found[Cell("edm", budget, 1), TRUNCATION] == pytest.approx(error, rel=1e-3)
+    assert (Cell("all", 9, 0), TRUNCATION) not in ledger.found
 
 
 def test_each_range_has_its_own_exact_solution() -> None:
     ledger = MemoryLedger()
-    fill(study("vp", "ve", "ddim", "edm", judged=False, blocks=1), ledger)
+    fill(study("vp", "ve", "ddim", "edm", evaluated=False, blocks=1), ledger)
     for name, sampler in (("vp", Sampler.from_table("vp", 9)), ("ve", Sampler.from_table("ve", 9))):
         sigmas = sampler.sigmas(mixture())
         exact = (
@@ -64,7 +64,7 @@ def test_each_range_has_its_own_exact_solution() -> None:
         )
         x = sampler.run(mixture(), [100, 101]).x
         error = float((x - exact).square().mean().sqrt())
-        assert ledger.figures[Cell(name, 9, 0), TRUNCATION] == pytest.approx(error, rel=1e-3)
+        assert ledger.found[Cell(name, 9, 0), TRUNCATION] == pytest.approx(error, rel=1e-3)
 
 
 class Dying(Exception):
@@ -91,17 +91,17 @@ def test_killed_at_any_moment_it_ends_with_the_same_table() -> None:
             continue
         break
     assert deaths > 3
-    assert broken.figures == whole.figures
+    assert broken.found == whole.found
 
 
 def test_only_what_is_missing_is_measured() -> None:
     ledger = MemoryLedger()
-    fill(study("edm", judged=False), ledger)
-    before = dict(ledger.figures)
+    fill(study("edm", evaluated=False), ledger)
+    before = dict(ledger.found)
     assert {TRUNCATION} == {name for _, name in before}
     done: list[Cell] = []
     fill(study("edm", "all", blocks=3), ledger, done=lambda cell, measured: done.append(cell))
-    assert all(ledger.figures[key] == value for key, value in before.items())
+    assert all(ledger.found[key] == value for key, value in before.items())
     assert len(done) == 12
     assert not missing_cells(study("edm", "all", blocks=3), ledger)
 
@@ -132,7 +132,7 @@ def test_samples_that_are_not_finite_are_no_figure() -> None:
     broken = Broken(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))
     ledger = MemoryLedger()
     fill(study("edm", denoiser=broken, exact_images=0), ledger)
-    assert all(math.isnan(value) for value in ledger.figures.values())
+    assert all(math.isnan(value) for value in ledger.found.values())
     with pytest.raises(ValueError, match=r"seed 100 .*gave values that are not finite"):
         fill(study("edm", denoiser=broken), MemoryLedger())
 
@@ -149,7 +149,7 @@ def of(*samplers: Sampler, settled: bool = False, **settings: Any) -> SamplingAb
 def test_a_budget_is_never_exceeded() -> None:
     restarting = Sampler(restarts=Restart(repeats=1, steps=2, sigma_min=0.05, sigma_max=1.0))
     ablation = of(
-        Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, evaluator=MeanJudge(), strict=False
+        Sampler(), restarting, Sampler(solver="dpmpp_2m"), exact_images=0, evaluator=MeanEvaluator(), strict=False
     )
     assert set(ablation.left_out) == {("1", 5)}
     found = {
@@ -172,7 +172,7 @@ def test_a_settled_sampler_has_its_own_cost() -> None:
 
 
 def test_samplers_that_draw_noise_have_no_exact_solution() -> None:
-    ablation = of(Sampler(solver="er_sde"), Sampler(solver="dpmpp_2m"), exact_images=2, evaluator=MeanJudge())
+    ablation = of(Sampler(solver="er_sde"), Sampler(solver="dpmpp_2m"), exact_images=2, evaluator=MeanEvaluator())
     exact = {cell.configuration for cell in ablation.cells() if TRUNCATION in ablation.metrics(cell)}
     assert exact == {"1"}
 
@@ -191,7 +191,7 @@ def test_guidance_has_its_own_exact_solution() -> None:
         x, exact = (
             sampler.with_settings({"steps.n": steps}).run(denoiser, [0, 1], guide=its_guide).x for steps in (n, 1024)
         )
-        assert measured.figures[TRUNCATION] == pytest.approx(float((x - exact).square().mean().sqrt()), rel=1e-3)
+        assert measured.values[TRUNCATION] == pytest.approx(float((x - exact).square().mean().sqrt()), rel=1e-3)
 
 
 def test_columns_of_a_figure() -> None:
@@ -215,7 +215,7 @@ def test_columns_of_a_figure() -> None:
         ({"blocks": 0}, "0 blocks"),
         ({"images": 1, "exact_images": 0}, "1 images"),
         ({"exact_images": 7}, "7 of them"),
-        ({"exact_images": 0, "judged": False}, "neither an evaluator"),
+        ({"exact_images": 0, "evaluated": False}, "neither an evaluator"),
     ],
 )
 def test_nothing_to_measure(settings: dict[str, int], message: str) -> None:

@@ -25,7 +25,7 @@ from elucidiff.networks import DDPMPPSettings
 from elucidiff.sampling import Sampler
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
-from tests.evaluation.ablation.ledgers import MeanJudge, MemoryLedger
+from tests.evaluation.ablation.ledgers import MeanEvaluator, MemoryLedger
 
 SHAPE = (1, 8, 8)
 
@@ -51,7 +51,15 @@ def recipe(pictures: str) -> TrainingConfig:
 def ablation(recipe: TrainingConfig, folder: Path, names: str = "ef", seeds: int = 2) -> TrainingAblation:
     configs = {each.name: configure(each, recipe, SHAPE) for each in TRAINING_CONFIGURATIONS if each.name in names}
     return TrainingAblation(
-        configs, folder, recipe, TrainingData.open(recipe), Sampler(), 5, seeds=seeds, images=4, evaluator=MeanJudge()
+        configs,
+        folder,
+        recipe,
+        TrainingData.open(recipe),
+        Sampler(),
+        5,
+        seeds=seeds,
+        images=4,
+        evaluator=MeanEvaluator(),
     )
 
 
@@ -62,18 +70,18 @@ def whole(recipe: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> t
     return ledger, study
 
 
-def test_each_model_is_judged_by_its_own_samples(whole: tuple[MemoryLedger, TrainingAblation]) -> None:
+def test_each_model_is_evaluated_by_its_own_samples(whole: tuple[MemoryLedger, TrainingAblation]) -> None:
     ledger, study = whole
-    assert len(ledger.figures) == 2 * 2 * 3
+    assert len(ledger.found) == 2 * 2 * 3
     for cell in study.cells():
         denoiser = ed.load(study.run_folder(cell) / "model").eval()
         seeds = range(4 * cell.seed, 4 * cell.seed + 4)
         x = Sampler(steps="karras:n=3").run(denoiser, seeds).x
-        assert ledger.figures[cell, "mean"] == pytest.approx(float(x.mean()), rel=1e-9)
+        assert ledger.found[cell, "mean"] == pytest.approx(float(x.mean()), rel=1e-9)
         saved = TrainingConfig.load(study.run_folder(cell) / "config.yaml")
         assert saved.seed == cell.seed
         assert bool(saved.augment.active) == (cell.configuration == "f")
-    assert len(set(ledger.figures.values())) == 2 * 2 * 2 + 1  # all differ but the number of images
+    assert len(set(ledger.found.values())) == 2 * 2 * 2 + 1  # all differ but the number of images
 
 
 def test_columns_of_a_figure(whole: tuple[MemoryLedger, TrainingAblation], recipe: TrainingConfig) -> None:
@@ -103,7 +111,7 @@ def test_held_out_losses_are_weighed_alike(
     sigma = objective.noise.from_base(torch.randn(len(noise), generator=torch.Generator().manual_seed(7)))
     with torch.no_grad():
         loss: Tensor = objective.loss(denoiser, images.repeat(200, 1, 1, 1), sigma, noise, labels.repeat(200, 1))
-    assert ledger.figures[cell, LOSS] == pytest.approx(float(loss.mean()), rel=0.02)
+    assert ledger.found[cell, LOSS] == pytest.approx(float(loss.mean()), rel=0.02)
 
 
 def test_stopped_and_killed_it_ends_with_the_same_table(
@@ -125,7 +133,7 @@ def test_stopped_and_killed_it_ends_with_the_same_table(
             stopped += 1
     fill(ablation(recipe, tmp_path), ledger)
     assert stopped >= 3
-    assert ledger.figures == whole[0].figures
+    assert ledger.found == whole[0].found
 
 
 def _die() -> None:

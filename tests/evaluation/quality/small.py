@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.evaluation.quality.extractors import Features
 from elucidiff.evaluation.quality.reference import BlockStore, Reference
 
 
@@ -44,9 +44,9 @@ class Counting:
     key: str = "counting-key"
     described: list[int] = field(default_factory=list)
 
-    def __call__(self, images: Tensor) -> Rows:
+    def __call__(self, images: Tensor) -> Features:
         self.described.append(len(images))
-        rows: Rows = images.float().mean(3).flatten(1)[:, : self.dim].numpy()
+        rows: Features = images.float().mean(3).flatten(1)[:, : self.dim].numpy()
         return rows
 
     def check(self, shape: Sequence[int], dtype: torch.dtype) -> None:
@@ -57,7 +57,7 @@ class Counting:
         return replace(self, classes=0)
 
 
-def reference_of(rows: Rows, folder: Path) -> Reference:
+def reference_of(rows: Features, folder: Path) -> Reference:
     """Features as a reference."""
     BlockStore(folder).write(f"0-{len(rows) - 1}", {"rows": rows, "cost": np.zeros(len(rows))})
     # One batch, and so one block, holds all.

@@ -1,4 +1,4 @@
-"""Whether the samples that are judged have the classes of the reference, and as often."""
+"""Whether the samples that are evaluated have the classes of the reference, and as often."""
 
 from __future__ import annotations
 

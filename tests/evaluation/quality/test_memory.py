@@ -1,4 +1,4 @@
-"""10,000 pictures are judged in less than 1.5 GiB."""
+"""10,000 pictures are evaluated in less than 1.5 GiB."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ assert np.array_equal(extractor(images), extractor(images))
 generator = np.random.default_rng(0)
 rows = [generator.standard_normal((10_000, 1280), dtype=np.float32) for _ in range(2)]
 evaluator = Evaluator(extractor, reference_of(rows[1], Path(sys.argv[1])), ["fid", "precision"])
-print(evaluator.figures(rows[0]))
+print(evaluator.values(rows[0]))
 print(peak_memory() / 2**30)
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from elucidiff.evaluation.frechet import Gaussian, frechet_distance, moments
-from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.evaluation.quality.extractors import Features
 from elucidiff.evaluation.quality.metrics import (
     BLOCKS,
     frechet,
@@ -26,8 +26,8 @@ from tests.evaluation.quality.small import reference_of
 DIM = 12
 
 
-def normal(count: int, seed: int, shift: float = 0.0) -> Rows:
-    rows: Rows = np.random.default_rng(seed).standard_normal((count, DIM)) + shift
+def normal(count: int, seed: int, shift: float = 0.0) -> Features:
+    rows: Features = np.random.default_rng(seed).standard_normal((count, DIM)) + shift
     return rows
 
 
@@ -116,7 +116,9 @@ def test_the_jackknife_of_a_mean_is_its_classic_error() -> None:
     assert spread_of_blocks(lambda rows: float(rows.mean()), values) == pytest.approx(found["mean"], rel=1e-9)
 
 
-def calibration(figure: Callable[[Rows], float], error: Callable[[Rows], float], samples: list[Rows]) -> float:
+def calibration(
+    figure: Callable[[Features], float], error: Callable[[Features], float], samples: list[Features]
+) -> float:
     """Stated error over the standard deviation that the figure really has."""
     stated = np.sqrt(np.mean([error(rows) ** 2 for rows in samples]))
     return float(stated / np.std([figure(rows) for rows in samples], ddof=1))
@@ -127,7 +129,7 @@ def test_the_error_of_a_frechet_distance_is_that_of_repeats(count: int) -> None:
     """With as many images as features nearly, and with many."""
     samples = [normal(count, seed, 0.4) for seed in range(30)]
 
-    def error(rows: Rows) -> float:
+    def error(rows: Features) -> float:
         return jackknife(lambda part: {"fid": frechet(part, exact())}, rows)["fid"]
 
     assert 0.75 < calibration(lambda rows: frechet(rows, exact()), error, samples) < 1.4
@@ -137,7 +139,7 @@ def test_the_error_of_a_kernel_distance_is_that_of_repeats(tmp_path: Path) -> No
     reference = reference_of(normal(120, 99), tmp_path)
     samples = [normal(60, seed, 0.4) for seed in range(30)]
 
-    def error(rows: Rows) -> float:
+    def error(rows: Features) -> float:
         return spread_of_blocks(lambda part: kernel(part, reference, 10), rows)
 
     assert 0.7 < calibration(lambda rows: kernel(rows, reference, 10), error, samples) < 1.5

@@ -29,12 +29,12 @@ def test_images_are_described_once(dataset: Dataset, tmp_path: Path) -> None:
     first = open_reference(dataset, extractor, cache=tmp_path / "cache")
     assert sum(extractor.described) == 300
     rows = dataset.images().float().mean(3).flatten(1).numpy()
-    np.testing.assert_array_equal(first.rows, rows)
+    np.testing.assert_array_equal(first.features, rows)
     np.testing.assert_array_equal(first.gaussian.covariance, moments(rows)[1])
     again = open_reference(str(tmp_path / "some.npz"), extractor, cache=tmp_path / "cache")
     assert sum(extractor.described) == 300
     np.testing.assert_array_equal(again.gaussian.covariance, first.gaussian.covariance)
-    np.testing.assert_array_equal(again.rows, rows)
+    np.testing.assert_array_equal(again.features, rows)
     assert (again.id, again.count, again.shape) == (first.id, 300, (1, 8, 8))
 
 
@@ -85,7 +85,7 @@ def test_damaged_features_are_made_again(name: str, damage: str, dataset: Datase
     if name == "128-255.npz" and damage != "deleted":
         # Only who needs the features themselves reads them.
         with pytest.raises(ValueError, match="are damaged: delete it, and run this again"):
-            _ = open_reference(dataset, extractor, cache=tmp_path / "cache").rows
+            _ = open_reference(dataset, extractor, cache=tmp_path / "cache").features
         return
     found = open_reference(dataset, extractor, cache=tmp_path / "cache")
     np.testing.assert_array_equal(found.gaussian.covariance, whole.gaussian.covariance)
@@ -98,7 +98,7 @@ def test_statistics_as_nvlabs_publishes_them(dataset: Dataset, tmp_path: Path) -
     np.savez(tmp_path / "edm.npz", mu=whole.gaussian.mean, sigma=whole.gaussian.covariance)
     found = open_reference(tmp_path / "edm.npz", extractor)
     np.testing.assert_array_equal(found.gaussian.covariance, whole.gaussian.covariance)
-    assert (found.count, found.shape, found.rows) == (None, None, None)
+    assert (found.count, found.shape, found.features) == (None, None, None)
     write_statistics(tmp_path / "ours.npz", whole)
     assert open_reference(tmp_path / "ours.npz", extractor).count == 300
     with pytest.raises(ValueError, match=r"of 8 features of counting-00000000, but other makes 8"):

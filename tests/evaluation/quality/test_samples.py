@@ -12,7 +12,7 @@ from torch import Tensor
 
 from elucidiff.data import to_uint8
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.evaluation.quality import BlockStore, OfModel, describe
+from elucidiff.evaluation.quality import BlockStore, OfModel, extract_features
 from elucidiff.sampling import Sampler, parse_seeds
 from tests.evaluation.quality.small import Counting
 
@@ -39,14 +39,14 @@ class Ideal:
 def test_rows_are_those_of_the_samples(tmp_path: Path) -> None:
     images = OfModel(Ideal(), SAMPLER, parse_seeds("5-154"), batch_size=8)
     extractor = Counting()
-    described = describe(images, extractor, BlockStore(tmp_path))
+    extracted = extract_features(images, extractor, BlockStore(tmp_path))
     expected = extractor(to_uint8(SAMPLER.run(Ideal(), range(5, 155), batch_size=8).x))
-    np.testing.assert_array_equal(described.rows, expected)
-    assert described.cost.tolist() == [7.0] * 150
+    np.testing.assert_array_equal(extracted.features, expected)
+    assert extracted.cost.tolist() == [7.0] * 150
 
 
 def test_stopped_anywhere_it_goes_on(tmp_path: Path) -> None:
-    whole = describe(
+    whole = extract_features(
         OfModel(Ideal(), SAMPLER, parse_seeds("0-299"), batch_size=8), Counting(), BlockStore(tmp_path / "a")
     )
     images, store, extractor = (
@@ -67,19 +67,19 @@ def test_stopped_anywhere_it_goes_on(tmp_path: Path) -> None:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        describe(
+        extract_features(
             OfModel(Ideal(), SAMPLER, parse_seeds("0-299"), batch_size=8, between=stop_in_the_second_block),
             extractor,
             store,
         )
     assert sum(extractor.described) == 128
     seen = images.denoiser.seen
-    resumed = describe(images, extractor, store)
-    np.testing.assert_array_equal(resumed.rows, whole.rows)
+    resumed = extract_features(images, extractor, store)
+    np.testing.assert_array_equal(resumed.features, whole.features)
     # 172 samples in padded batches of 8, seven evaluations each.
     assert images.denoiser.seen - seen == 7 * (128 + 48)
     more = OfModel(Ideal(), SAMPLER, parse_seeds("0-383"), batch_size=8)
-    describe(more, extractor, store)
+    extract_features(more, extractor, store)
     assert more.denoiser.seen == 7 * 128  # the last block alone, which has more seeds now
 
 
@@ -100,7 +100,9 @@ def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
             return d
 
     with pytest.raises(ValueError, match="seed 8 gave values that are not finite"):
-        describe(OfModel(Broken(), SAMPLER, parse_seeds("7-30"), batch_size=8), Counting(), BlockStore(tmp_path))
+        extract_features(
+            OfModel(Broken(), SAMPLER, parse_seeds("7-30"), batch_size=8), Counting(), BlockStore(tmp_path)
+        )
 
 
 def test_facts_tell_what_decides_a_sample() -> None:

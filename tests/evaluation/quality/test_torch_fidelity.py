@@ -12,7 +12,14 @@ import torch
 from PIL import Image
 from torch_fidelity.fidelity import main
 
-from elucidiff.evaluation.quality import Evaluator, OfDataset, describe, open_extractor, open_images, open_reference
+from elucidiff.evaluation.quality import (
+    Evaluator,
+    OfDataset,
+    extract_features,
+    open_extractor,
+    open_images,
+    open_reference,
+)
 from elucidiff.evaluation.quality.reference import BlockStore
 from tests.evaluation.quality.small import script
 
@@ -48,8 +55,8 @@ def ours(first: Path, second: Path, extractor: str, metrics: list[str], tmp_path
     """The same from folders."""
     opened = open_extractor(extractor, batch_size=16)
     evaluator = Evaluator(opened, open_reference(open_images(second), opened, cache=tmp_path / "cache"), metrics)
-    rows = describe(OfDataset(open_images(first)), opened, BlockStore(tmp_path / "rows")).rows
-    return evaluator.figures(rows)
+    rows = extract_features(OfDataset(open_images(first)), opened, BlockStore(tmp_path / "rows")).features
+    return evaluator.values(rows)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

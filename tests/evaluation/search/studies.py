@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elucidiff.design.steps import Karras
-from elucidiff.evaluation.search import CHURN, Figure, Search, Space, parse_options
+from elucidiff.evaluation.search import CHURN, Outcome, Search, Space, parse_options
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.seeds import SeedRanges
 
@@ -28,10 +28,10 @@ def churn(sampler: Sampler) -> float:
     return 0.0 if sampler.churn is None else sampler.churn.amount
 
 
-def parabola(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+def parabola(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
     """Smallest for rho = 5 and S_churn = 3; few seeds add a bias that is the same for all."""
     value = (rho(sampler) - 5) ** 2 + (churn(sampler) - 3) ** 2 + 1 / len(seeds)
-    return Figure(value, 2 * sampler.n - 1)
+    return Outcome(value, 2 * sampler.n - 1)
 
 
 def search(over: Sequence[str] = ("rho", *CHURN), trials: int = 20, **changes: Any) -> Search:

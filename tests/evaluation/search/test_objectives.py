@@ -14,8 +14,8 @@ from torch import Tensor
 import elucidiff as ed
 from elucidiff.evaluation.quality import OfModel
 from elucidiff.evaluation.search import (
-    Figure,
     OfSamples,
+    Outcome,
     Search,
     Space,
     TruncationError,
@@ -174,8 +174,8 @@ def test_the_search_comes_close_to_the_best_rho(truncation: TruncationError, tmp
 
 
 def test_few_evaluations_against_the_figure(tmp_path: Any) -> None:
-    def objective(sampler: Sampler, seeds: Sequence[int]) -> Figure:
-        return Figure(1 / sampler.n + (rho_of(sampler) - 5) ** 2, 2 * sampler.n - 1)
+    def objective(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
+        return Outcome(1 / sampler.n + (rho_of(sampler) - 5) ** 2, 2 * sampler.n - 1)
 
     base = Sampler(steps="karras:rho=5.0")
     space = Space(base, parse_options(["n=2,4,8", "rho=4,5"], base, grid=True))

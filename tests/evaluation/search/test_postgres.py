@@ -18,7 +18,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from elucidiff.evaluation.search import Figure, Search, open_storage, rows, work
+from elucidiff.evaluation.search import Outcome, Search, open_storage, rows, work
 from elucidiff.sampling import Sampler
 from tests.evaluation.search.studies import begin, churn, end_of, parabola, rho, search
 
@@ -70,7 +70,7 @@ def in_parallel(where: str, wanted: Search, folder: Path, kill: bool) -> list[in
     """Let three workers do a study; the exit code of each. Each notes in ``folder`` what it measures."""
 
     def worker(name: int) -> Callable[[], object]:
-        def slowly(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+        def slowly(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
             with (folder / f"{name}").open("a") as file:
                 file.write(f"{rho(sampler)} {churn(sampler)} {len(seeds)}\n")
             time.sleep(0.05)

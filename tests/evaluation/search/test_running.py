@@ -18,8 +18,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from elucidiff.evaluation.search import (
-    Figure,
     Objective,
+    Outcome,
     StoppedError,
     best_samplers,
     measure_afresh,
@@ -66,7 +66,7 @@ def test_the_table_is_that_of_the_trials() -> None:
 def test_every_trial_is_measured_on_the_same_seeds() -> None:
     asked: list[tuple[int, ...]] = []
 
-    def note(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def note(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         asked.append(tuple(seeds))
         return parabola(sampler, seeds)
 
@@ -75,10 +75,10 @@ def test_every_trial_is_measured_on_the_same_seeds() -> None:
 
 
 def test_a_trial_that_fails_is_left_out() -> None:
-    def sometimes(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def sometimes(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         if churn(sampler) > 4:
             raise ValueError("too\nmuch")
-        return Figure(math.nan, 35) if rho(sampler) > 9 else parabola(sampler, seeds)
+        return Outcome(math.nan, 35) if rho(sampler) > 9 else parabola(sampler, seeds)
 
     wanted = search(trials=25)
     done = work(wanted, InMemoryStorage(), "s", sometimes)
@@ -91,10 +91,10 @@ def test_a_trial_that_fails_is_left_out() -> None:
 
 
 def test_where_all_trials_fail_it_says_why() -> None:
-    def never(sampler: Sampler, seeds: Sequence[int]) -> Figure:
-        raise ValueError("the judge is away")
+    def never(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
+        raise ValueError("the evaluator is away")
 
-    with pytest.raises(ValueError, match="the first 3 trials all failed, the last since the judge is away"):
+    with pytest.raises(ValueError, match="the first 3 trials all failed, the last since the evaluator is away"):
         work(search(trials=25), InMemoryStorage(), "s", never)
 
 
@@ -112,7 +112,7 @@ def test_an_end_that_is_wished_for_loses_the_trial_at_hand_alone(tmp_path: Path)
     wanted, where = search(trials=12), journal(tmp_path)
     calls = 0
 
-    def interrupted(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def interrupted(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         nonlocal calls
         calls += 1
         if calls == 9:
@@ -143,7 +143,7 @@ def test_a_trial_that_another_worker_has_finished_meanwhile_is_left_to_it() -> N
     storage, wanted = InMemoryStorage(), search(trials=6)
     asked = 0
 
-    def overtaken(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def overtaken(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         nonlocal asked
         asked += 1
         if asked == 1:
@@ -159,7 +159,7 @@ def test_a_trial_that_was_put_back_meanwhile_is_done_again() -> None:
     storage, wanted = InMemoryStorage(), search(trials=3, rungs=(90,))
     asked: list[float] = []
 
-    def taken_for_dead(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def taken_for_dead(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         asked.append(rho(sampler))
         if len(asked) == 1:
             storage.set_trial_state_values(0, TrialState.WAITING)
@@ -171,7 +171,7 @@ def test_a_trial_that_was_put_back_meanwhile_is_done_again() -> None:
 
 
 def test_a_trial_whose_end_was_not_stored_ends_at_the_same_images_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first look again, it would be judged by the value of the second."""
+    """At the first look again, it would be compared with the value of the second."""
     storage, wanted, finish = InMemoryStorage(), search(trials=12), Workers.finish
 
     def interrupted(workers: Workers, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
@@ -191,7 +191,7 @@ def killed_after(calls: int, seconds: float) -> Objective:
     """An objective whose process is killed when it was asked so many times, or so many seconds later."""
     left = calls
 
-    def mortal(sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def mortal(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         nonlocal left
         left -= 1
         if left == 0 and seconds > 0:
@@ -251,8 +251,8 @@ def test_a_study_goes_on_as_it_was_begun(changes: dict[str, Any], said: str) -> 
 def test_fresh_seeds_come_in_equal_blocks() -> None:
     blocks = [SeedRanges([range(start, start + 10)]) for start in (0, 50, 90)]
 
-    def first_seed(sampler: Sampler, seeds: Sequence[int]) -> Figure:
-        return Figure(float(seeds[0]), 35)
+    def first_seed(sampler: Sampler, seeds: Sequence[int]) -> Outcome:
+        return Outcome(float(seeds[0]), 35)
 
     measured = measure_afresh(first_seed, Sampler(), blocks)
     assert measured.values == (0, 50, 90)

@@ -80,7 +80,7 @@ def test_tables_numbers_and_samples_however_deep(tmp_path: Path) -> None:
     assert "1 folder of samples, 1 measured figure and 2 tables of results." in page
     assert "Each took 35 network evaluations" in page
     assert f"{kept.facts['turning']['EDM'][0]:.0f}° with EDM" in page
-    # Means with standard errors, the best of each budget bold, what cannot be told from it marked.
+    # Means with standard errors, the best of each budget bold, what does not differ significantly marked.
     assert "<td>heun</td><td>5.0 ± 1.0 ≈</td><td><strong>1.00 ± 0.00</strong></td>" in page
     assert "<td>dpmpp_2m</td><td><strong>2.00 ± 0.00</strong></td><td>–</td>" in page
     assert "<td>before, fresh seeds</td><td>6.0 ± 1.0</td>" in page

@@ -30,7 +30,7 @@ class OfSampling(ABC):
     model: tyro.conf.Positional[str]
     """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of --data."""
     data: str | None = None
-    """Name or path of the data set by which samples are judged. Left out: what the model was trained on."""
+    """Name or path of the data set that samples are compared with. Left out: what the model was trained on."""
     nfe: str = "11,35,79"
     """Network evaluations per sample, with commas between them."""
     seeds: int = 3
@@ -43,7 +43,7 @@ class OfSampling(ABC):
     """What describes samples, to compare them with the data, as for `elucidiff evaluate`: pca-20 for principal
     components of small images; none for the truncation error alone."""
     metrics: str = "fid"
-    """Figures of quality, with commas between them: fid, kid, precision, recall, is."""
+    """Metrics, with commas between them: fid, kid, precision, recall, is."""
     labels: str | None = None
     """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
     vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""

@@ -31,14 +31,14 @@ class OfTraining(ABC):
     seeds: int = 3
     """Trainings of each configuration, for a mean and its standard error."""
     images: int = 1000
-    """Images that are judged of each training."""
+    """Images that are evaluated of each training."""
     nfe: int = 35
     """Network evaluations for each of them, by the paper's deterministic sampler."""
     extractor: str = "pca-20"
     """What describes samples, to compare them with the data, as for `elucidiff evaluate`: pca-20 for principal
     components of small images; none for the loss on held-out images alone."""
     metrics: str = "fid"
-    """Figures of quality, with commas between them: fid, kid, precision, recall, is."""
+    """Metrics, with commas between them: fid, kid, precision, recall, is."""
     only: str | None = None
     """Some of the configurations, by name, with commas between them."""
     first_seed: int = 0

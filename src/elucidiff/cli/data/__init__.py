@@ -67,7 +67,7 @@ class Import:
 class Inspect:
     """Measure a data set, find its duplicates and broken images, and recommend settings, each with its reason.
 
-    With a trained model, its loss at every noise level is compared with the ideal, and its training noise judged.
+    With a trained model, its loss at every noise level is compared with the ideal, and its training noise assessed.
     """
 
     source: tyro.conf.Positional[str]

@@ -58,7 +58,7 @@ class ModelNoise:
             )
         if denoiser.label_dim and denoiser.label_kind == "vectors":
             raise ValueError(
-                f"{path} was trained with label vectors: its training noise can be judged for classes only"
+                f"{path} was trained with label vectors: its training noise can be assessed for classes only"
             )
         if denoiser.label_dim and (dataset.classes is None or dataset.label_dim != denoiser.label_dim):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What steps are: noise levels sigma_0 > ... > sigma_(N-1), followed by sigma_N = 0, for a denoiser of some range."""
+"""Steps: noise levels sigma_0 > ... > sigma_(N-1), followed by sigma_N = 0, for a denoiser of some range."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Spaced(Steps):
     """
 
     endless: ClassVar[bool] = False
-    """Whether ``sigma_max`` may be infinite, where a sample is unit noise."""
+    """True if ``sigma_max`` may be infinite, where a sample is unit noise."""
 
     n: int = setting(18, search=(6, 36), log=True)
     sigma_min: float | None = setting(None, search=(0.0005, 0.05), log=True)

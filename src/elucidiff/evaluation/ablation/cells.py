@@ -45,33 +45,33 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found in a cell.
+    """The values of a cell.
 
     Attributes:
-        figures: by metric.
+        values: by metric.
         nfe: network evaluations per sample, counted.
         seconds: spent on it.
     """
 
-    figures: Mapping[str, float]
+    values: Mapping[str, float]
     nfe: int
     seconds: float
 
 
 class SampleEvaluator(Protocol):
-    """Figures of quality, against reference data."""
+    """Metrics of samples, against reference data."""
 
     @property
     def metrics(self) -> Mapping[str, bool]:
-        """The figures by name, and for each whether lower is better."""
+        """The metrics by name, and for each whether lower is better."""
         ...
 
-    def describe(self, x: Tensor) -> npt.ArrayLike:
+    def features(self, x: Tensor) -> npt.ArrayLike:
         """Features (B, D) of samples (B, C, *spatial)."""
         ...
 
-    def figures(self, features: npt.NDArray[np.float64]) -> Mapping[str, float]:
-        """The figures of samples with these features (n, D)."""
+    def values(self, features: npt.NDArray[np.float64]) -> Mapping[str, float]:
+        """The metrics of samples with these features (n, D)."""
         ...
 
 
@@ -80,7 +80,7 @@ class Ablation(Protocol):
 
     @property
     def unit(self) -> str:
-        """What work is counted in, in the plural."""
+        """The unit of work, in the plural."""
         ...
 
     def cells(self) -> Sequence[Cell]:
@@ -88,15 +88,15 @@ class Ablation(Protocol):
         ...
 
     def metrics(self, cell: Cell) -> Sequence[str]:
-        """What is measured in a cell; a truncation error is not defined in all of them."""
+        """The metrics of a cell; a truncation error is not defined in all of them."""
         ...
 
     def columns(self, cell: Cell, metric: str) -> Mapping[str, Any]:
-        """What a table of results says of a figure beside its value: the sampler, images, whether lower is better."""
+        """Columns of a table of results beside a value: the sampler, images, whether lower is better."""
         ...
 
     def work(self, cell: Cell) -> float:
-        """How much there is to do for a cell."""
+        """The amount of work in a cell."""
         ...
 
     def seconds(self, cell: Cell) -> float:
@@ -109,7 +109,7 @@ class Ablation(Protocol):
 
 
 class Ledger(Protocol):
-    """Where measurements are kept."""
+    """The store of measurements."""
 
     def missing(self, cell: Cell, metrics: Sequence[str]) -> list[str]:
         """Those of the metrics that are not there yet."""
@@ -151,12 +151,12 @@ def fill(
 
 
 class ResultsLedger:
-    """Figures by cell and metric, as rows of one experiment; see :class:`.Ledger`.
+    """Values by cell and metric, as rows of one experiment; see :class:`.Ledger`.
 
     Args:
         table: the rows that are there already, and where others go.
         experiment: what they are measured for.
-        ablation: tells what each figure is of.
+        ablation: tells what each value is of.
         common: columns that all rows have in common, such as the model.
     """
 
@@ -185,18 +185,18 @@ class ResultsLedger:
                 value=value,
                 seconds=round(measured.seconds, 3),
             )
-            for metric, value in measured.figures.items()
+            for metric, value in measured.values.items()
         )
 
     def values(self, configuration: str, budget: int, metric: str) -> dict[int, float]:
-        """What was measured, by seed."""
+        """The measured values, by seed."""
         rows = self._table.find(
             experiment=self._experiment, configuration=configuration, budget=budget, metric=metric
         )
         return {row.seed: row.value for row in rows if row.seed is not None}
 
 
-# A batch that takes longer than this is not timed again for the sake of a better figure.
+# A batch that takes longer than this is not timed again for the sake of a better estimate.
 _ENOUGH_S = 0.5
 _BATCH = 64
 

@@ -43,7 +43,7 @@ class StudiedModel:
         denoiser: D.
         name: what to call it.
         checksum: of the model; ``ideal`` for the exact denoiser.
-        data: what samples are judged by: a data set, or a file of statistics; None if that was not asked for.
+        data: what samples are compared with: a data set, or a file of statistics; None if that was not asked for.
         backend: what computes its network.
         labels: what seeds draw their labels from, as it was asked for.
     """
@@ -57,12 +57,12 @@ class StudiedModel:
 
     @property
     def id(self) -> str:
-        """What tables of results call it."""
+        """Its name in tables of results."""
         return self.name if self.checksum == IDEAL else model_id(self.name, self.checksum)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What decides its samples, and what they are judged by."""
+        """All that decides its samples, and what they are compared with."""
         facts: dict[str, Any] = {"model": self.checksum, "backend": self.backend}
         if self.labels is not None:
             facts["labels"] = self.labels
@@ -82,7 +82,7 @@ class StudiedModel:
         cache: Path | None = None,
         watch: Watch | None = None,
     ) -> Evaluator | None:
-        """What samples are evaluated by, the reference described; see :func:`.open_evaluator`.
+        """The evaluator of its samples, with the features of the reference; see :func:`.open_evaluator`.
 
         Args:
             watch: is told how it goes, and may end it between batches of the reference.
@@ -113,7 +113,7 @@ def open_model(
     data: str | None,
     device: torch.device,
     *,
-    judged: bool = True,
+    evaluated: bool = True,
     backend: Backend = "eager",
     batch_size: int = 64,
     labels: str | None = None,
@@ -126,7 +126,7 @@ def open_model(
         model: what :func:`elucidiff.load` opens; or ``ideal``.
         data: name or path of a data set, or of a file of statistics; None for what the model was trained on.
         device: where to compute.
-        judged: whether samples are judged by data.
+        evaluated: whether samples are compared with data.
         backend: what computes the network; see :func:`.with_backend`.
         batch_size: images in one call of it.
         labels: what seeds draw their labels from; see :func:`.draw_labels_from`.
@@ -150,7 +150,7 @@ def open_model(
         return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
     denoiser = elucidiff.load(model, device)
     draw_labels_from(denoiser, labels, any_class=any_class)
-    source = _data(model, data or data_name(denoiser)) if judged else None
+    source = _data(model, data or data_name(denoiser)) if evaluated else None
     if isinstance(source, Dataset) and source.shape != denoiser.sample_shape:
         raise ValueError(
             f"{model} makes samples of shape {denoiser.sample_shape}, but those of {source.name} are {source.shape}: "
@@ -165,7 +165,7 @@ def open_model(
 
 def _data(model: str, name: str | None) -> Dataset | Path:
     if name is None:
-        raise ValueError(f"{model} does not tell what data it is of: name some to judge its samples by")
+        raise ValueError(f"{model} does not tell what data it is of: name some to compare its samples with")
     return Path(name).expanduser() if holds_statistics(name) else elucidiff.data.open(name)
 
 
@@ -250,10 +250,10 @@ def evaluate_images(
     batch_size: int,
     tick: Tick,
 ) -> tuple[Mapping[str, float], int]:
-    """Draw one image a seed, and judge them; images themselves are not kept.
+    """Draw one image a seed, and evaluate them; images themselves are not kept.
 
     Args:
-        evaluator: the figures.
+        evaluator: of samples.
         configuration: with its number of steps.
         denoiser: D.
         seeds: one integer an image.
@@ -261,17 +261,17 @@ def evaluate_images(
         tick: told about progress before each batch.
 
     Returns:
-        the figures, NaN where samples are not finite; and network evaluations per sample.
+        the metrics, NaN where samples are not finite; and network evaluations per sample.
     """
     features, nfe, done = [], 0, 0
     tick(0.0)
     for drawn in draw_images(configuration, denoiser, seeds, batch_size):
         if drawn.x is None:
             return dict.fromkeys(evaluator.metrics, float("nan")), drawn.nfe
-        features.append(np.asarray(evaluator.describe(drawn.x), dtype=np.float64))
+        features.append(np.asarray(evaluator.features(drawn.x), dtype=np.float64))
         nfe, done = drawn.nfe, done + len(drawn.x)
         tick(done / len(seeds))
-    return evaluator.figures(np.concatenate(features)), nfe
+    return evaluator.values(np.concatenate(features)), nfe
 
 
 NONE = "none"
@@ -297,7 +297,7 @@ def open_evaluator(
         source: the reference; see :func:`.open_reference`.
         metrics: by name.
         shape: of a sample, (C, *spatial).
-        count: samples that are judged together.
+        count: samples that are evaluated together.
         device: where to compute features.
         batch_size: samples in one call of the extractor.
         weights: of the extractor, where they are not to be fetched.
@@ -323,7 +323,7 @@ class TruncationErrors:
     """Root mean square distances to the exact solution from the same latents, in units of the data.
 
     A sampler is compared with the solution between its own highest and lowest noise level. So what is measured is how
-    well it solves its ODE; what another range does to the samples is up to figures of quality.
+    well it solves its ODE; what another range does to the samples is up to metrics of images.
 
     Args:
         denoiser: D.
@@ -353,7 +353,7 @@ class TruncationErrors:
         return EndError(self._solved[ode], prepared.solver, prepared.schedule)(prepared.sigmas)
 
     def ode_of(self, configuration: SamplingConfiguration) -> Hashable:
-        """What decides the exact solutions of a configuration: its range of noise levels, and its guidance."""
+        """All that decides the exact solutions of a configuration: its range of noise levels, and its guidance."""
         sampler = configuration.sampler
         sigmas = sampler.sigmas(configuration.guided(self._denoiser))
         return float(sigmas[-2]), float(sigmas[0]), sampler.guidance

@@ -33,14 +33,14 @@ from elucidiff.untrusted import read_json
 
 @dataclass(frozen=True)
 class Report:
-    """What is made of the measurements, and where.
+    """Tables and figures that are made of the measurements, and their folder.
 
     Attributes:
         title: of the table.
         rows: name and description of each configuration.
         references: for each configuration the one it is compared with.
-        evaluator: of quality, or None; it decides the figures, too.
-        facts: what else decides the figures. A folder in which others were measured is refused.
+        evaluator: of samples, or None; it decides the values, too.
+        facts: what else decides the values. A folder in which others were measured is refused.
         experiment: what the rows are measured for, in the table of results.
         model: whose samples they are, likewise; empty if each configuration has a model of its own.
         settings: of each configuration, by name, likewise.
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def settings_file(self) -> Path:
-        """Where the settings are kept."""
+        """The file of the settings."""
         return self.folder / f"{self.noun}.json"
 
     def ledger(self, ablation: Ablation) -> ResultsLedger:
@@ -75,11 +75,11 @@ class Report:
             ValueError: the file there is none.
             OSError: it cannot be read.
         """
-        evaluator = {} if self.evaluator is None else self._judged_by(self.evaluator)
+        evaluator = {} if self.evaluator is None else self._evaluated_by(self.evaluator)
         return ResultsLedger(ResultsTable(self.folder), self.experiment, ablation, {"model": self.model, **evaluator})
 
     def tables(self, ablation: Ablation, ledger: ResultsLedger) -> list[Table]:
-        """What has been measured so far: a table for each metric, or one for all if there is a single budget."""
+        """The measurements so far: a table for each metric, or one for all if there is a single budget."""
         cells = ablation.cells()
         metrics = list(dict.fromkeys(name for cell in cells for name in ablation.metrics(cell)))
         budgets = sorted({cell.nfe for cell in cells})
@@ -119,18 +119,18 @@ class Report:
         )
 
     def kept(self) -> dict[str, Any]:
-        """All that decides the figures, as JSON gives it back."""
+        """All that decides the values, as JSON gives it back."""
         evaluator = (
-            {"extractor": None, "reference": None} if self.evaluator is None else self._judged_by(self.evaluator)
+            {"extractor": None, "reference": None} if self.evaluator is None else self._evaluated_by(self.evaluator)
         )
         return dict(json.loads(json.dumps({**self.facts, **evaluator, "configurations": dict(self.settings)})))
 
     @staticmethod
-    def _judged_by(evaluator: Evaluator) -> dict[str, str]:
+    def _evaluated_by(evaluator: Evaluator) -> dict[str, str]:
         return {"extractor": evaluator.extractor.id, "reference": evaluator.reference.id}
 
     def _title(self, metric: str) -> str:
-        """What a column is called; figures of quality, with what describes the images."""
+        """The title of a column; of metrics of images, with what describes the images."""
         if self.evaluator is None or metric not in self.evaluator.metrics:
             return _words(metric).capitalize()
         name, extractor = title_for(metric, self.evaluator.extractor.name), self.evaluator.extractor.name
@@ -139,7 +139,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Filled:
-    """What was measured, so far or at last.
+    """The measurements, so far or at last.
 
     Attributes:
         title: of all tables.
@@ -223,8 +223,8 @@ def _measure(
         def done(cell: Cell, measured: Measured) -> None:
             nonlocal finished
             finished += work[cell]
-            figures = ", ".join(f"{_words(name)} {value:.4g}" for name, value in measured.figures.items())
-            bar.say(f"{cell.configuration} @ {measured.nfe}, seed {cell.seed}: {figures} ({measured.seconds:.0f} s)")
+            values = ", ".join(f"{_words(name)} {value:.4g}" for name, value in measured.values.items())
+            bar.say(f"{cell.configuration} @ {measured.nfe}, seed {cell.seed}: {values} ({measured.seconds:.0f} s)")
 
         try:
             fill(ablation, ledger, tick=tick, done=done)
@@ -246,7 +246,7 @@ def _checked(report: Report) -> dict[str, Any]:
     except (ValueError, TypeError, LookupError, AttributeError):
         raise ValueError(f"{path} is damaged: move it away, or choose another --out") from None
     shared = {name: settings for name, settings in now["configurations"].items() if name in known}
-    # A folder without figures of quality may get some later, and may be gone on with for the others alone.
+    # A folder without metrics of images may get some later, and may be gone on with for the others alone.
     evaluator = {name: before.get(name) or now[name] for name in ("extractor", "reference")}
     now |= {name: now[name] or evaluator[name] for name in evaluator}
     alike = {**before, **evaluator, "configurations": {name: known[name] for name in shared}}

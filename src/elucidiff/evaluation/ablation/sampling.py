@@ -1,4 +1,4 @@
-"""How to sample, one configuration a row: Karras et al. 2022, Tables 3 to 5, and the sweep of alpha in App. D.2."""
+"""Ways to sample, one configuration a row: Karras et al. 2022, Tables 3 to 5, and the sweep of alpha in App. D.2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SamplingConfiguration:
 
     @property
     def deterministic(self) -> bool:
-        """Whether it follows the ODE, so that there is an exact solution to compare with."""
+        """True if it follows the ODE, so that there is an exact solution to compare with."""
         return self.method == "sampler" and self.sampler.deterministic
 
     def guided(self, denoiser: DenoiserLike) -> DenoiserModule:

@@ -46,10 +46,10 @@ class SamplingAblation:
         denoiser: D, which states its ``sample_shape``; used where it is.
         configurations: the rows.
         budgets: network evaluations per sample.
-        blocks: how many blocks of seeds there are; a spread needs two.
+        blocks: how many blocks of seeds there are; an error needs two.
         images: in each block.
         exact_images: how many of them are compared with exact solutions, which cost 128 evaluations each; 0 for none.
-        evaluator: figures of quality; None for the truncation error alone.
+        evaluator: metrics of images; None for the truncation error alone.
         first_seed: of the first block.
         batch_size: images in every call of the denoiser.
         strict: whether it is an error that a configuration cannot be had within a budget; else that is left out.
@@ -86,7 +86,7 @@ class SamplingAblation:
             )
         if evaluator is None and not exact_images:
             raise ValueError("there is neither an evaluator nor a truncation error to measure: choose one")
-        self._denoiser, self._judge, self._batch_size = denoiser, evaluator, batch_size
+        self._denoiser, self._evaluator, self._batch_size = denoiser, evaluator, batch_size
         self._blocks = blocks
         self._images, self._exact_images, self._first_seed = images, exact_images, first_seed
         self.left_out: dict[tuple[str, int], str] = {}
@@ -101,7 +101,7 @@ class SamplingAblation:
     def metrics(self, cell: Cell) -> list[str]:
         """See :class:`.Ablation`."""
         exact = self._exact_images and self._made[cell.configuration, cell.nfe].deterministic
-        return [*([TRUNCATION] if exact else []), *(self._judge.metrics if self._judge else ())]
+        return [*([TRUNCATION] if exact else []), *(self._evaluator.metrics if self._evaluator else ())]
 
     def columns(self, cell: Cell, metric: str) -> dict[str, Any]:
         """See :class:`.Ablation`."""
@@ -112,7 +112,7 @@ class SamplingAblation:
             **(made if configuration.method == "sampler" else made | {"solver": configuration.method}),
             "seeds": str(seeds[: self._exact_images] if exact else seeds),
             "images": self._exact_images if exact else self._images,
-            "lower_is_better": exact or self._judge is None or self._judge.metrics[metric],
+            "lower_is_better": exact or self._evaluator is None or self._evaluator.metrics[metric],
         }
 
     def seeds_of(self, cell: Cell) -> SeedRanges:
@@ -128,20 +128,22 @@ class SamplingAblation:
         """
         begun = time.monotonic()
         configuration, seeds = self._made[cell.configuration, cell.nfe], self.seeds_of(cell)
-        figures: dict[str, float] = {}
+        values: dict[str, float] = {}
         nfe = 0
         tick(0.0)
         if TRUNCATION in metrics:
             run = self._truncation(configuration, seeds[: self._exact_images])
-            figures[TRUNCATION], nfe = run.error, run.nfe
-        if self._judge is not None and any(name in metrics for name in self._judge.metrics):
-            found, nfe = evaluate_images(self._judge, configuration, self._denoiser, seeds, self._batch_size, tick)
-            figures |= found
-        return Measured(figures, nfe, time.monotonic() - begun)
+            values[TRUNCATION], nfe = run.error, run.nfe
+        if self._evaluator is not None and any(name in metrics for name in self._evaluator.metrics):
+            found, nfe = evaluate_images(
+                self._evaluator, configuration, self._denoiser, seeds, self._batch_size, tick
+            )
+            values |= found
+        return Measured(values, nfe, time.monotonic() - begun)
 
     def work(self, cell: Cell) -> float:
         """See :class:`.Ablation`. The cells of a seed that follow the same ODE share their exact solutions."""
-        evaluations = float(cell.nfe * self._images if self._judge else 0)
+        evaluations = float(cell.nfe * self._images if self._evaluator else 0)
         if TRUNCATION in self.metrics(cell):
             evaluations += self._exact_images * (cell.nfe + self._odes_per_follower * FINE_STEPS)
         return evaluations
@@ -167,7 +169,7 @@ class SamplingAblation:
 
     @cached_property
     def _odes_per_follower(self) -> float:
-        """How many ODEs are solved exactly in a block of seeds, for each configuration that follows one."""
+        """Number of ODEs solved exactly in a block of seeds, for each configuration that follows one."""
         followers = [each for each in self._made.values() if each.deterministic]
         return len({self._truncation.ode_of(each) for each in followers}) / len(followers)
 
@@ -192,8 +194,8 @@ class TrainingAblation:
         data: what is trained on, the same for all.
         sampler: how models are sampled.
         seeds: trainings of each configuration.
-        images: judged of each training.
-        evaluator: figures of quality; None for the held-out loss alone.
+        images: evaluated of each training.
+        evaluator: metrics of images; None for the held-out loss alone.
         first_seed: of the images.
         batch_size: images in every call of the denoiser.
 
@@ -229,7 +231,7 @@ class TrainingAblation:
             )
         self._configs, self._folder, self._recipe, self._data = dict(configs), folder, recipe, data
         self._sampling, self._nfe = SamplingConfiguration("sampler", "how models are sampled", sampler), nfe
-        self._seeds, self._images, self._judge, self._first_seed = seeds, images, evaluator, first_seed
+        self._seeds, self._images, self._evaluator, self._first_seed = seeds, images, evaluator, first_seed
         self._batch_size = batch_size
         self._image_seconds = cache(self._measure_image_seconds)
 
@@ -239,18 +241,18 @@ class TrainingAblation:
 
     def metrics(self, cell: Cell) -> list[str]:
         """See :class:`.Ablation`."""
-        return [*([LOSS] if self._data.held_out else []), *(self._judge.metrics if self._judge else ())]
+        return [*([LOSS] if self._data.held_out else []), *(self._evaluator.metrics if self._evaluator else ())]
 
     def columns(self, cell: Cell, metric: str) -> dict[str, Any]:
         """See :class:`.Ablation`. The model is the run folder, for each cell has one of its own."""
         columns = sampler_columns(self._sampling.sampler, None) | {"model": self.run_folder(cell).name}
-        if metric == LOSS or self._judge is None:
+        if metric == LOSS or self._evaluator is None:
             return columns | {"images": len(self._data.held_out or ())}
         seeds = str(self._seeds_of(cell))
-        return columns | {"images": self._images, "seeds": seeds, "lower_is_better": self._judge.metrics[metric]}
+        return columns | {"images": self._images, "seeds": seeds, "lower_is_better": self._evaluator.metrics[metric]}
 
     def run_folder(self, cell: Cell) -> Path:
-        """Where the training of a cell is kept."""
+        """The folder of a cell's training."""
         return self._folder / f"{cell.configuration}-seed-{cell.seed}"
 
     def measure(self, cell: Cell, metrics: Sequence[str], tick: Tick) -> Measured:
@@ -270,17 +272,22 @@ class TrainingAblation:
         if result.interrupted is not None:
             raise StoppedError(result.interrupted)
         denoiser = load(folder / "model").eval().to(choose_device(config.device))
-        figures: dict[str, float] = {}
+        values: dict[str, float] = {}
         configuration = self._sampling.within(self._nfe, denoiser)
         nfe = self._nfe
         if LOSS in metrics:
-            figures[LOSS] = self._held_out_loss(denoiser)
-        if self._judge is not None and any(name in metrics for name in self._judge.metrics):
+            values[LOSS] = self._held_out_loss(denoiser)
+        if self._evaluator is not None and any(name in metrics for name in self._evaluator.metrics):
             found, nfe = evaluate_images(
-                self._judge, configuration, denoiser, self._seeds_of(cell), self._batch_size, lambda share: tick(1.0)
+                self._evaluator,
+                configuration,
+                denoiser,
+                self._seeds_of(cell),
+                self._batch_size,
+                lambda share: tick(1.0),
             )
-            figures |= found
-        return Measured(figures, nfe, time.monotonic() - begun)
+            values |= found
+        return Measured(values, nfe, time.monotonic() - begun)
 
     def work(self, cell: Cell) -> float:
         """See :class:`.Ablation`."""
@@ -289,7 +296,7 @@ class TrainingAblation:
     def seconds(self, cell: Cell) -> float:
         """See :class:`.Ablation`."""
         config = self._configs[cell.configuration]
-        sampling = self._nfe * self._images * self._image_seconds(cell.configuration) / 3 if self._judge else 0
+        sampling = self._nfe * self._images * self._image_seconds(cell.configuration) / 3 if self._evaluator else 0
         return config.duration_images * self._image_seconds(cell.configuration) + sampling
 
     def _seeds_of(self, cell: Cell) -> SeedRanges:

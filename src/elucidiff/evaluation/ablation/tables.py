@@ -20,7 +20,7 @@ _MOST_DECIMALS, _VANISHING = 9, 1e-6
 
 
 @dataclass(frozen=True)
-class Spread:
+class Estimate:
     """Mean of some values and how well it is known.
 
     Attributes:
@@ -34,8 +34,8 @@ class Spread:
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """The mean and error of at least one value."""
         if not all(map(math.isfinite, values)):
             return cls(math.nan, math.nan, len(values))
         error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -59,7 +59,7 @@ class Spread:
         return mean if math.isnan(self.error) else f"{mean} ± {self.error:{form}}"
 
     def may_be_zero(self) -> bool:
-        """Whether a mean difference is compatible with none: a t-test, two-sided, with a chance of error of 5%.
+        """True if a mean difference is compatible with none: a t-test, two-sided, with a chance of error of 5%.
 
         Of a single value nothing can be said; then it is False.
         """
@@ -68,14 +68,14 @@ class Spread:
         return abs(self.mean) <= float(stats.t.ppf(1 - TIE / 2, self.count - 1)) * self.error
 
 
-def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Spread | None:
-    """The spread of the differences ``values - reference`` over the seeds that both have; None if there are none.
+def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
+    """Mean and error of the differences ``values - reference`` over the seeds that both have; None if there are none.
 
     What a seed has in common, such as latents or the order of the data, cancels, so the difference may be known far
     better than either mean.
     """
     common = [seed for seed in values if seed in reference]
-    return Spread.of([values[seed] - reference[seed] for seed in common]) if common else None
+    return Estimate.of([values[seed] - reference[seed] for seed in common]) if common else None
 
 
 def _magnitude(value: float) -> int:
@@ -84,7 +84,7 @@ def _magnitude(value: float) -> int:
 
 
 Values = Mapping[int, float]
-"""What was measured, by seed."""
+"""The measured values, by seed."""
 
 _RELATIVE = 1e-9
 
@@ -100,7 +100,7 @@ def resolution_of(metric: str) -> float:
 
 @dataclass(frozen=True)
 class Column:
-    """What is measured in a column.
+    """One metric in a column.
 
     Attributes:
         title: such as ``frechet @ 35``.
@@ -116,7 +116,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """What an ablation has measured so far.
+    """The measurements of an ablation so far.
 
     Attributes:
         title: what it is about; may be empty.
@@ -133,12 +133,12 @@ class Table:
     values: Mapping[tuple[str, str], Values]
     references: Mapping[str, str]
 
-    def spread(self, row: str, column: Column) -> Spread | None:
+    def estimate(self, row: str, column: Column) -> Estimate | None:
         """Mean and standard error of a cell; None if it is empty."""
         values = self.values.get((row, column.title))
-        return Spread.of(list(values.values())) if values else None
+        return Estimate.of(list(values.values())) if values else None
 
-    def difference(self, row: str, column: Column, reference: str) -> Spread | None:
+    def difference(self, row: str, column: Column, reference: str) -> Estimate | None:
         """Mean and standard error of a cell's difference to that of ``reference``, over the seeds of both."""
         values, others = (self.values.get((name, column.title)) for name in (row, reference))
         return paired(values, others) if values and others and row != reference else None
@@ -149,7 +149,7 @@ class Table:
         None if there is nothing to compare, or if another one is as good but for errors of floating-point numbers: a
         prize for the smallest of them would be one for chance.
         """
-        means = {row: spread.mean for row in self.rows if (spread := self.spread(row, column)) is not None}
+        means = {row: estimate.mean for row in self.rows if (estimate := self.estimate(row, column)) is not None}
         finite = {row: mean for row, mean in means.items() if math.isfinite(mean)}
         if len(finite) < 2:
             return None
@@ -157,7 +157,7 @@ class Table:
         return None if self._equal(first, second, column) else first
 
     def _equal(self, row: str, other: str, column: Column) -> bool:
-        """Whether two configurations differ at no seed by more than errors of floating-point numbers."""
+        """True if two configurations differ at no seed by more than errors of floating-point numbers."""
         values, others = (self.values[name, column.title] for name in (row, other))
         common = values.keys() & others.keys()
         return bool(common) and all(
@@ -165,7 +165,7 @@ class Table:
         )
 
     def tied(self, column: Column) -> frozenset[str]:
-        """Those that cannot be told from the best one: a paired t-test, two-sided, with a chance of error of 5%."""
+        """Those that do not differ significantly from the best one: paired t-test, two-sided, at 5%."""
         best = self.best(column)
         if best is None:
             return frozenset()
@@ -185,18 +185,18 @@ def _markdown(table: Table) -> list[str]:
     tied = {column.title: table.tied(column) for column in table.columns}
 
     def cell(row: str, column: Column) -> str:
-        spread = table.spread(row, column)
-        if spread is None:
+        estimate = table.estimate(row, column)
+        if estimate is None:
             return "–"
-        text = spread.text()
+        text = estimate.text()
         if row == best[column.title]:
             return f"**{text}**"
         return f"{text} ≈" if row in tied[column.title] else text
 
     lines = [*([f"### {table.title}", ""] if table.title else []), *_rows(heading)]
     for row, what in table.rows.items():
-        figures = [cell(row, column) for column in table.columns]
-        lines.append(_line([f"`{row}`", *([what] if described else []), *figures]))
+        values = [cell(row, column) for column in table.columns]
+        lines.append(_line([f"`{row}`", *([what] if described else []), *values]))
     lines += ["", _legend(table), ""]
     if table.references and any(_differences(table, row) for row in table.rows):
         lines += ["Differences at equal seeds, mean ± standard error:", ""]
@@ -230,19 +230,19 @@ def _cells(table: Table) -> Iterator[list[object]]:
     for column in table.columns:
         best, tied = table.best(column), table.tied(column)
         for row in table.rows:
-            spread = table.spread(row, column)
-            if spread is None:
+            estimate = table.estimate(row, column)
+            if estimate is None:
                 continue
             reference = table.references.get(row, "")
             difference = table.difference(row, column, reference)
             place = [table.title, row, column.title]
             marks = [int(row == best), int(row in tied)]
-            yield [*place, spread.count, *_digits(spread), *marks, reference, *_digits(difference)]
+            yield [*place, estimate.count, *_digits(estimate), *marks, reference, *_digits(difference)]
 
 
-def _digits(spread: Spread | None) -> list[str]:
+def _digits(estimate: Estimate | None) -> list[str]:
     """Mean and standard error with all their digits; nothing for what is not a number."""
-    numbers = (math.nan, math.nan) if spread is None else (spread.mean, spread.error)
+    numbers = (math.nan, math.nan) if estimate is None else (estimate.mean, estimate.error)
     return ["" if math.isnan(number) else repr(number) for number in numbers]
 
 
@@ -259,7 +259,7 @@ def _legend(table: Table) -> str:
     seeds = "–".join(map(str, sorted({min(counts), max(counts)}))) if counts else "0"
     text = f"Mean ± standard error over {seeds} seed{'' if seeds == '1' else 's'}; the best in bold"
     if any(table.tied(column) for column in table.columns):
-        text += "; ≈ marks what cannot be told from it (paired t-test, 5%)"
+        text += "; ≈ marks what does not differ significantly from it (paired t-test, 5%)"
     return text + "."
 
 

@@ -1,4 +1,4 @@
-"""How to train, one configuration a row: Karras et al. 2022, Table 2, from the baseline A to F."""
+"""Ways to train, one configuration a row: Karras et al. 2022, Table 2, from the baseline A to F."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Figures of quality that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
+"""Metrics that can be trusted: Frechet and kernel distances, precision and recall, each with its error."""
 
 from elucidiff.evaluation.quality.evaluator import Evaluator, Measured, Quality, markdown, repeated
 from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, open_extractor
 from elucidiff.evaluation.quality.metrics import Metric
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name, principal_components
-from elucidiff.evaluation.quality.reference import BlockStore, OfDataset, Reference, describe, open_reference
+from elucidiff.evaluation.quality.reference import BlockStore, OfDataset, Reference, extract_features, open_reference
 from elucidiff.evaluation.quality.subject import OfModel
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "OfModel",
     "Quality",
     "Reference",
-    "describe",
+    "extract_features",
     "extractor_by_name",
     "markdown",
     "open_extractor",

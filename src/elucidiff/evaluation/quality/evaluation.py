@@ -1,4 +1,4 @@
-"""How good samples or pictures are, from opening them to the table: what ``elucidiff evaluate`` does."""
+"""Evaluation of samples or pictures, from opening them to the table: what ``elucidiff evaluate`` does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elucidiff.evaluation.quality.evaluator import Evaluator, Measured, Quality,
 from elucidiff.evaluation.quality.metric_sets import check_metrics, metrics_of
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.principal import extractor_by_name
-from elucidiff.evaluation.quality.reference import Described, describe, holds_statistics, open_reference
+from elucidiff.evaluation.quality.reference import Extracted, extract_features, holds_statistics, open_reference
 from elucidiff.evaluation.quality.subject import (
     ImagesOrModel,
     Labels,
@@ -61,7 +61,7 @@ class Evaluation:
 
     def __getitem__(self, metric: str) -> Measured:
         """A metric by its name: its ``value`` and ``error``."""
-        return self.quality.figures[metric]
+        return self.quality.metrics[metric]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, JSON-able."""
@@ -173,10 +173,10 @@ def evaluate(
         facts = _facts(subject, evaluator, repeats)
         if out is not None and not overwrite:
             _check_results(folder, facts)
-        described = _described(subject, evaluator, folder / FEATURES, cache, watch)
-        quality = _quality(evaluator, described, each, watch)
-        nfe = float(described.cost.mean()) if subject.is_model else None
-        found = Evaluation(subject.title, subject.about(described), quality, nfe, facts)
+        extracted = _extracted(subject, evaluator, folder / FEATURES, cache, watch)
+        quality = _quality(evaluator, extracted, each, watch)
+        nfe = float(extracted.cost.mean()) if subject.is_model else None
+        found = Evaluation(subject.title, subject.about(extracted), quality, nfe, facts)
         if out is not None:
             found.save(folder)
     return found
@@ -195,7 +195,7 @@ def evaluator_for(
     cache: Path | None = None,
     watch: Watch | None = None,
 ) -> Evaluator:
-    """What images are evaluated by. Everything is checked before anything is described.
+    """The evaluator of images. Everything is checked before any features are extracted.
 
     Args:
         subject: the images.
@@ -228,8 +228,8 @@ def evaluator_for(
     if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
         watch.note(advice)
     with watch.bar("reference", len(source) if isinstance(source, Dataset) else 1, "images") as bar:
-        described = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
-    evaluator = Evaluator(made, described, metrics)
+        opened = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
+    evaluator = Evaluator(made, opened, metrics)
     evaluator.check(subject.shape, subject.dtype, count)
     return evaluator
 
@@ -259,7 +259,7 @@ def _count_of_each(total: int, repeats: int) -> int:
 
 
 def _facts(subject: Subject, evaluator: Evaluator, repeats: int) -> dict[str, Any]:
-    """What decides the results, as JSON-able values."""
+    """All that decides the results, as JSON-able values."""
     facts = {
         "elucidiff": elucidiff.__version__,
         "torch": torch.__version__,
@@ -285,21 +285,21 @@ def _check_results(folder: Path, facts: Mapping[str, Any]) -> None:
     check_same_work(folder, "the results of another evaluation", before, facts)
 
 
-def _described(subject: Subject, evaluator: Evaluator, folder: Path, cache: Path | None, watch: Watch) -> Described:
+def _extracted(subject: Subject, evaluator: Evaluator, folder: Path, cache: Path | None, watch: Watch) -> Extracted:
     """Features of all images, those of a model in the folder of results, others where those of references are."""
     store = subject.store(folder, evaluator.extractor, cache)
     with watch.bar(subject.doing, len(subject.images), "images") as bar:
         if subject.is_model and store.folder.is_dir():
             remove_unfinished(store.folder)
         images = subject.ready(watch.stop_if_asked)
-        return describe(images, evaluator.extractor, store, _ticking(bar.advance, watch))
+        return extract_features(images, evaluator.extractor, store, _ticking(bar.advance, watch))
 
 
-def _quality(evaluator: Evaluator, described: Described, count: int, watch: Watch) -> Quality:
-    rows = described.rows
+def _quality(evaluator: Evaluator, extracted: Extracted, count: int, watch: Watch) -> Quality:
+    rows = extracted.features
     starts = range(0, len(rows), count)
     alone = len(starts) == 1  # else errors are found from the repeats
-    with watch.bar("judging", evaluator.steps if alone else len(starts), "steps") as bar:
+    with watch.bar("evaluating", evaluator.steps if alone else len(starts), "steps") as bar:
         tick = _ticking(bar.advance, watch)
         found = []
         for start in starts:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
 from elucidiff.evaluation.loss_per_sigma import standard_error
-from elucidiff.evaluation.quality.extractors import Extractor, Rows
+from elucidiff.evaluation.quality.extractors import Extractor, Features
 from elucidiff.evaluation.quality.metric_sets import (
     check_count,
     check_metrics,
@@ -30,7 +30,7 @@ class Warned:
 
     Attributes:
         text: what is wrong, and what to do.
-        metrics: the figures that it is about.
+        metrics: names of those that it is about.
     """
 
     text: str
@@ -39,11 +39,11 @@ class Warned:
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure.
+    """A metric, measured.
 
     Attributes:
-        value: the figure.
-        error: its standard error, for the choice of the images that were judged.
+        value: its value.
+        error: its standard error, for the choice of the images.
         method: how the error was found.
         values: of each repeat; of one, ``value`` alone.
     """
@@ -56,26 +56,26 @@ class Measured:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of some images.
+    """Metrics of some images.
 
     Attributes:
-        figures: by metric.
+        metrics: value and error, by name.
         titles: what each is called in print.
         count: images in each repeat.
         extractor: id of what described them.
         reference: id of what they were compared with.
         reference_count: images in the reference; None if nobody knows.
-        warnings: reasons not to trust a figure.
+        warnings: reasons not to trust one of them.
 
     >>> import elucidiff as ed
     >>> from elucidiff.evaluation.quality.evaluator import Measured
     >>> fid = Measured(2.5, 0.1, "jackknife", (2.5,))
     >>> quality = ed.evaluation.Quality({"fid": fid}, {"fid": "FID"}, 5000, "pca-5", "digits", 1797, ())
-    >>> quality.to_dict()["figures"]["fid"]["value"]
+    >>> quality.to_dict()["metrics"]["fid"]["value"]
     2.5
     """
 
-    figures: Mapping[str, Measured]
+    metrics: Mapping[str, Measured]
     titles: Mapping[str, str]
     count: int
     extractor: str
@@ -90,23 +90,23 @@ class Quality:
             "extractor": self.extractor,
             "reference": self.reference,
             "reference_images": self.reference_count,
-            "figures": {
+            "metrics": {
                 name: {"title": self.titles[name], **vars(each), "values": list(each.values)}
-                for name, each in self.figures.items()
+                for name, each in self.metrics.items()
             },
             "warnings": [{"text": each.text, "metrics": list(each.metrics)} for each in self.warnings],
         }
 
 
 def repeated(qualities: Sequence[Quality]) -> Quality:
-    """Several seed blocks as one: the mean of each figure, and its standard error over the blocks.
+    """Several seed blocks as one: the mean of each metric, and its standard error over the blocks.
 
     Args:
         qualities: of blocks of equally many images, by one extractor against one reference. A single one is returned
             as it is.
 
     Raises:
-        ValueError: there are none, or they differ in more than their figures.
+        ValueError: there are none, or they differ in more than their values.
 
     >>> import elucidiff as ed
     >>> from elucidiff.evaluation.quality.evaluator import Measured
@@ -114,7 +114,7 @@ def repeated(qualities: Sequence[Quality]) -> Quality:
     ...     measured = {"fid": Measured(fid, 0.3, "jackknife", (fid,))}
     ...     return ed.evaluation.Quality(measured, {"fid": "FID"}, 5000, "pca-5", "digits", 1797, ())
     ...
-    >>> fid = ed.evaluation.repeated([block(2.0), block(3.0)]).figures["fid"]
+    >>> fid = ed.evaluation.repeated([block(2.0), block(3.0)]).metrics["fid"]
     >>> fid.value, fid.error  # std / sqrt(2)
     (2.5, 0.5)
     """
@@ -124,27 +124,27 @@ def repeated(qualities: Sequence[Quality]) -> Quality:
     if len(qualities) == 1:
         return first
     for other in qualities[1:]:
-        if replace(other, figures=first.figures) != first or other.figures.keys() != first.figures.keys():
+        if replace(other, metrics=first.metrics) != first or other.metrics.keys() != first.metrics.keys():
             raise ValueError("repeats differ in number of images, extractor or reference: compare like with like")
-    figures = {}
-    for name in first.figures:
-        values = [each.figures[name].value for each in qualities]
-        figures[name] = Measured(
+    metrics = {}
+    for name in first.metrics:
+        values = [each.metrics[name].value for each in qualities]
+        metrics[name] = Measured(
             float(np.mean(values)), standard_error(values), f"{len(values)} repeats", tuple(values)
         )
-    return replace(first, figures=figures)
+    return replace(first, metrics=metrics)
 
 
 def markdown(quality: Quality) -> str:
     """A table, with the warnings below it."""
-    repeats = max(len(each.values) for each in quality.figures.values())
+    repeats = max(len(each.values) for each in quality.metrics.values())
     images = f"{quality.count:,}" if repeats == 1 else f"{repeats} x {quality.count:,}"
     of = "unknown" if quality.reference_count is None else f"{quality.reference_count:,}"
     lines = [
         "| metric | value | standard error | images | extractor | reference | reference images |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, each in quality.figures.items():
+    for name, each in quality.metrics.items():
         mark = " (!)" if any(name in warned.metrics for warned in quality.warnings) else ""
         cells = [
             quality.titles[name],
@@ -169,7 +169,7 @@ def _digits(value: float, error: float) -> str:
 
 
 class KnownImages(Protocol):
-    """What is known of a reference: a data set before it is described, or what it became."""
+    """A reference before or after its features are extracted: its size, shape and type."""
 
     @property
     def name(self) -> str: ...
@@ -214,7 +214,7 @@ def check_images(
 
 
 class Evaluator:
-    """Figures of images.
+    """Computes metrics of images: distances of their features from those of a reference.
 
     Args:
         extractor: describes images; with logits where ``is`` is asked for.
@@ -229,7 +229,7 @@ class Evaluator:
     >>> extractor = ed.evaluation.principal_components(digits, 5)
     >>> evaluator = ed.evaluation.Evaluator(extractor, ed.evaluation.open_reference(digits, extractor), ["fid"])
     >>> quality = evaluator.measure([digits.images(range(1797))])
-    >>> abs(quality.figures["fid"].value) < 1e-6  # the distance of the data from themselves
+    >>> abs(quality.metrics["fid"].value) < 1e-6  # the distance of the data from themselves
     True
     """
 
@@ -244,12 +244,12 @@ class Evaluator:
 
     @property
     def metrics(self) -> Mapping[str, bool]:
-        """The figures by name, and for each whether lower is better."""
+        """The metrics by name, and for each whether lower is better."""
         return {name: each.lower_is_better for name, each in self._metrics.items()}
 
     @property
     def steps(self) -> int:
-        """How often :meth:`quality` calls ``tick``."""
+        """Number of times that :meth:`quality` calls ``tick``."""
         return error_steps(self._metrics)
 
     def check(self, shape: Sequence[int], dtype: torch.dtype, count: int) -> None:
@@ -266,7 +266,7 @@ class Evaluator:
         """
         check_images(self.extractor, list(self._metrics), shape, dtype, count, self.reference, self.reference.count)
 
-    def describe(self, x: Tensor) -> Rows:
+    def features(self, x: Tensor) -> Features:
         """Features (B, D) of samples (B, C, *spatial), as :func:`~elucidiff.sampling.sample` returns them.
 
         Pictures, in [-1, 1], are rounded to 8 bits first, as they are in files. A sample that is not finite has
@@ -282,8 +282,8 @@ class Evaluator:
             rows[broken.numpy()] = np.nan
         return rows
 
-    def figures(self, features: Rows) -> dict[str, float]:
-        """The figures of images with these features (n, D), without errors.
+    def values(self, features: Features) -> dict[str, float]:
+        """The metrics of images with these features (n, D), without errors.
 
         Raises:
             ValueError: there are too few, or some are not finite.
@@ -291,18 +291,20 @@ class Evaluator:
         self._check(features)
         return values_of(self._metrics, features, self.reference, self.extractor.dim)
 
-    def quality(self, features: Rows, tick: Callable[[], object] = lambda: None, *, errors: bool = True) -> Quality:
-        """The figures of images with these features (n, D), in the order of their seeds, with errors and warnings.
+    def quality(
+        self, features: Features, tick: Callable[[], object] = lambda: None, *, errors: bool = True
+    ) -> Quality:
+        """The metrics of images with these features (n, D), in the order of their seeds, with errors and warnings.
 
         Args:
-            features: as :meth:`describe` makes them.
+            features: as :meth:`features` makes them.
             tick: called :attr:`steps` times; may raise to end the work.
             errors: False to leave errors out (NaN), where :func:`.repeated` is to find them.
 
         Raises:
             ValueError: there are too few, or some are not finite.
         """
-        values, dim = self.figures(features), self.extractor.dim
+        values, dim = self.values(features), self.extractor.dim
         found = (
             errors_of(self._metrics, features, self.reference, dim, tick)
             if errors
@@ -334,7 +336,7 @@ class Evaluator:
                 about.setdefault(text, []).append(name)
         return tuple(Warned(text, tuple(names)) for text, names in about.items())
 
-    def _check(self, features: Rows) -> None:
+    def _check(self, features: Features) -> None:
         check_count(list(self._metrics), len(features), self.extractor.dim)
         if not np.isfinite(features).all():
             place = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])

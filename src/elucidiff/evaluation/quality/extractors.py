@@ -26,7 +26,7 @@ from elucidiff.evaluation.quality.weights import DINOV2, located, published, rea
 from elucidiff.files import sha256
 from elucidiff.suggest import suggestion
 
-Rows = npt.NDArray[Any]
+Features = npt.NDArray[Any]
 
 ALIASES = {"inception-v3": "inception-v3-compat", "dinov2": "dinov2-vit-l-14"}
 _ON_CPU, _ELSEWHERE = 8, 64  # larger batches are no faster on a CPU, and take memory
@@ -40,7 +40,7 @@ class Extractor(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name, as people say it."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class Extractor(Protocol):
 
     @property
     def key(self) -> str:
-        """What else decides the last bits of its features, too, fit for the name of a folder."""
+        """All that decides its features to the last bits, fit for the name of a folder."""
         ...
 
     @property
@@ -68,7 +68,7 @@ class Extractor(Protocol):
         """Images in one call of a network, by which features differ in their last bits."""
         ...
 
-    def __call__(self, images: Tensor) -> Rows: ...
+    def __call__(self, images: Tensor) -> Features: ...
 
     def check(self, shape: Sequence[int], dtype: torch.dtype) -> None:
         """Raise ValueError unless it can describe images of this shape (C, *spatial) and type."""
@@ -103,7 +103,7 @@ class FeatureExtractor(ABC):
         """Number of features D."""
 
     @abstractmethod
-    def features(self, images: Tensor) -> Rows:
+    def features(self, images: Tensor) -> Features:
         """Features (B, D) of images (B, C, *spatial) as a data set holds them: uint8 pictures, or floating point."""
 
     def fitted(
@@ -118,7 +118,7 @@ class FeatureExtractor(ABC):
         """
         return self
 
-    def __call__(self, images: Tensor) -> Rows:
+    def __call__(self, images: Tensor) -> Features:
         """See :class:`Extractor`."""
         self.check(images.shape[1:], images.dtype)
         rows = np.asarray(self.features(images))
@@ -188,15 +188,15 @@ class NetworkExtractor:
     device: torch.device
     batch_size: int
 
-    def __call__(self, images: Tensor) -> Rows:
-        """Rows (B, dim + classes), float32, of uint8 images (B, 1 or 3, H, W). Grey ones become RGB by repetition."""
+    def __call__(self, images: Tensor) -> Features:
+        """Features (B, dim + classes), float32, of uint8 images (B, 1 or 3, H, W). Grey ones are repeated to RGB."""
         self.check(images.shape[1:], images.dtype)
         rows = []
         with torch.inference_mode():
             for part in torch.split(images, self.batch_size):
                 found = self.network(part.to(self.device).expand(-1, 3, -1, -1).contiguous())
                 rows.append(torch.cat([each.float().cpu() for each in found], 1)[:, : self.dim + self.classes])
-        joined: Rows = torch.cat(rows).numpy()
+        joined: Features = torch.cat(rows).numpy()
         return joined
 
     @property

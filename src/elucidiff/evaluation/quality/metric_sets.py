@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Collection, Mapping
 
 from elucidiff import parts
-from elucidiff.evaluation.quality.extractors import Extractor, Rows
+from elucidiff.evaluation.quality.extractors import Extractor, Features
 from elucidiff.evaluation.quality.metrics import BLOCKS, FEWEST, Metric, jackknife
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.suggest import suggestion
@@ -42,7 +42,7 @@ def metric_names() -> list[str]:
 
 
 def is_metric(name: str) -> bool:
-    """Whether a column of results is one of :func:`metric_names`, with or without settings."""
+    """True if a column of results is one of :func:`metric_names`, with or without settings."""
     return name.partition(":")[0] in metric_names()
 
 
@@ -87,12 +87,12 @@ def check_count(names: Collection[str], count: int, dim: int, what: str = "image
 
 
 def title_for(metric: str, extractor: str) -> str:
-    """What a metric is called in print, by the name of the extractor; see :meth:`Metric.title`."""
+    """The title of a metric in print, by the name of the extractor; see :meth:`Metric.title`."""
     (found,) = metrics_of([metric]).values()
     return found.title(extractor)
 
 
-def values_of(metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int) -> dict[str, float]:
+def values_of(metrics: Mapping[str, Metric], features: Features, reference: Reference, dim: int) -> dict[str, float]:
     """The metrics of images.
 
     Args:
@@ -106,7 +106,7 @@ def values_of(metrics: Mapping[str, Metric], features: Rows, reference: Referenc
 
 
 def errors_of(
-    metrics: Mapping[str, Metric], features: Rows, reference: Reference, dim: int, tick: Callable[[], object]
+    metrics: Mapping[str, Metric], features: Features, reference: Reference, dim: int, tick: Callable[[], object]
 ) -> dict[str, tuple[float, str]]:
     """The standard error of each metric, and how it was found; see :func:`values_of`.
 
@@ -115,7 +115,7 @@ def errors_of(
     errors: dict[str, tuple[float, str]] = {}
     for group in _smooth_groups(metrics):
 
-        def statistic(rows: Rows, group: Mapping[str, Metric] = group) -> Mapping[str, float]:
+        def statistic(rows: Features, group: Mapping[str, Metric] = group) -> Mapping[str, float]:
             return values_of(group, rows, reference, dim)
 
         for name, error in jackknife(statistic, features, tick).items():
@@ -127,7 +127,7 @@ def errors_of(
 
 
 def error_steps(metrics: Mapping[str, Metric]) -> int:
-    """How often :func:`errors_of` calls ``tick``."""
+    """Number of times that :func:`errors_of` calls ``tick``."""
     return BLOCKS * len(_smooth_groups(metrics)) + sum(
         each.error_steps for each in metrics.values() if not each.smooth
     )

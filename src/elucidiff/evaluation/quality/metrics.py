@@ -13,7 +13,7 @@ import torch
 from elucidiff import parts
 from elucidiff.evaluation.frechet import Gaussian
 from elucidiff.evaluation.loss_per_sigma import standard_error
-from elucidiff.evaluation.quality.extractors import Rows
+from elucidiff.evaluation.quality.extractors import Features
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.parts import part
 
@@ -28,7 +28,7 @@ _PER_FEATURE = 4  # images from which FID-infinity is extrapolated
 _SAFE = 10  # images for each feature, from which the bias of the Frechet distance is small
 _ENOUGH_SUBSETS = 10  # of a block: as many comparisons in all blocks as of all images
 
-Statistic = Callable[[Rows], Mapping[str, float]]
+Statistic = Callable[[Features], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,22 @@ class Metric(ABC):
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether lower values are better."""
+        """True if lower values are better."""
         return True
 
     @property
     def needs_images(self) -> bool:
-        """Whether :attr:`.Reference.rows` are needed, and not their mean and covariance alone."""
+        """True if :attr:`.Reference.features` are needed, and not their mean and covariance alone."""
         return False
 
     @property
     def of_logits(self) -> bool:
-        """Whether it is of the extractor's logits, instead of its features."""
+        """True if it is of the extractor's logits, instead of its features."""
         return False
 
     @property
     def needs_torch_fidelity(self) -> bool:
-        """Whether torch-fidelity computes it."""
+        """True if torch-fidelity computes it."""
         return False
 
     @property
@@ -74,21 +74,21 @@ class Metric(ABC):
         return parts.to_text(self)
 
     @abstractmethod
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """The metric.
 
         Args:
             features: of images, (n, D); their logits, if :attr:`of_logits`.
             reference: what they are compared with: ``reference.gaussian`` has ``mean`` and ``covariance``, and
-                ``reference.rows`` are features (m, D), if :attr:`needs_images`.
+                ``reference.features`` are features (m, D), if :attr:`needs_images`.
         """
 
     @property
     def smooth(self) -> bool:
-        """Whether leaving out blocks of images tells its error, as with functions of their empirical distribution."""
+        """True if leaving out blocks of images tells its error, as with functions of their empirical distribution."""
         return True
 
-    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+    def error(self, features: Features, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
         """Its standard error and how it was found, where it is not :attr:`smooth`.
 
         Args:
@@ -100,11 +100,11 @@ class Metric(ABC):
 
     @property
     def error_steps(self) -> int:
-        """How often :meth:`error` calls ``tick``."""
+        """Number of times that :meth:`error` calls ``tick``."""
         return 0
 
     def title(self, extractor: str) -> str:
-        """What it is called in print, with the features of this extractor."""
+        """Its title in print, with the features of this extractor."""
         return parts.name_of(self).replace("_", " ").capitalize()
 
     def fewest(self, dim: int) -> int:
@@ -127,7 +127,7 @@ class Metric(ABC):
 class FID(Metric):
     """Frechet distance of the features (Heusel et al. 2017): FID, with those of Inception-v3."""
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`frechet`."""
         return frechet(features, reference)
 
@@ -150,7 +150,7 @@ class FID(Metric):
 class FIDInfinity(FID):
     """The Frechet distance that infinitely many images would have (Chong and Forsyth 2020)."""
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`frechet_infinity`."""
         return frechet_infinity(features, reference)
 
@@ -173,15 +173,15 @@ class KID(Metric):
     smooth = False
     error_steps = BLOCKS
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`kernel`."""
         return kernel(features, reference)
 
-    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+    def error(self, features: Features, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
         """From blocks, for it has no bias."""
         size = min(len(features) // BLOCKS, KID_SUBSET)
         subsets = min(KID_SUBSETS, _ENOUGH_SUBSETS * KID_SUBSET // size)
-        return spread_of_blocks(lambda rows: kernel(rows, reference, subsets), features, tick), f"{BLOCKS} blocks"
+        return error_of_blocks(lambda rows: kernel(rows, reference, subsets), features, tick), f"{BLOCKS} blocks"
 
     def title(self, extractor: str) -> str:
         """KID, or kernel distance."""
@@ -205,7 +205,7 @@ class Precision(Metric):
     needs_torch_fidelity = True
     together = "precision and recall"  # from the same distances
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`precision_recall`."""
         return precision_recall(features, reference)[0]
 
@@ -225,7 +225,7 @@ class Precision(Metric):
 class Recall(Precision):
     """Share of the reference within the reach of the images (Kynkaanniemi et al. 2019)."""
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`precision_recall`."""
         return precision_recall(features, reference)[1]
 
@@ -240,11 +240,11 @@ class InceptionScore(Metric):
     needs_torch_fidelity = True
     smooth = False
 
-    def value(self, features: Rows, reference: Reference) -> float:
+    def value(self, features: Features, reference: Reference) -> float:
         """See :func:`inception_score`."""
         return inception_score(features)[0]
 
-    def error(self, features: Rows, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
+    def error(self, features: Features, reference: Reference, tick: Callable[[], object]) -> tuple[float, str]:
         """From the splits."""
         return inception_score(features)[1], f"{SPLITS} splits"
 
@@ -253,12 +253,12 @@ class InceptionScore(Metric):
         return "Inception score" if extractor.startswith("inception-v3") else f"Inception score of {extractor}"
 
 
-def frechet(rows: Rows, reference: Reference) -> float:
+def frechet(rows: Features, reference: Reference) -> float:
     """Frechet distance of the features to the reference; see :func:`.frechet_distance`."""
     return Gaussian.of(rows).distance(reference.gaussian)
 
 
-def frechet_infinity(rows: Rows, reference: Reference) -> float:
+def frechet_infinity(rows: Features, reference: Reference) -> float:
     """The Frechet distance that infinitely many images would have.
 
     Its bias is proportional to 1/n, so the line through its values at n images and at n/2 ends, at 1/n = 0, in the
@@ -273,7 +273,7 @@ def frechet_infinity(rows: Rows, reference: Reference) -> float:
     return 2 * whole - halves
 
 
-def kernel(rows: Rows, reference: Reference, subsets: int = KID_SUBSETS) -> float:
+def kernel(rows: Features, reference: Reference, subsets: int = KID_SUBSETS) -> float:
     """Kernel distance: the squared maximum mean discrepancy under a cubic kernel, without bias (Binkowski et al.
     2018), as the mean over random subsets of up to 1000 images."""
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
@@ -290,7 +290,7 @@ def kernel(rows: Rows, reference: Reference, subsets: int = KID_SUBSETS) -> floa
     return float(found[KEY_METRIC_KID_MEAN])
 
 
-def precision_recall(rows: Rows, reference: Reference) -> tuple[float, float]:
+def precision_recall(rows: Features, reference: Reference) -> tuple[float, float]:
     """Share of images within the reach of the reference, and of the reference within theirs (Kynkaanniemi et al.
     2019): nearer to one of the others than its third neighbour is."""
     for known_rows, known_reference, known in _LAST:
@@ -316,7 +316,7 @@ def precision_recall(rows: Rows, reference: Reference) -> tuple[float, float]:
 _LAST: list[tuple[Callable[[], object], Callable[[], object], tuple[float, float]]] = []
 
 
-def inception_score(logits: Rows) -> tuple[float, float]:
+def inception_score(logits: Features) -> tuple[float, float]:
     """Inception score (Salimans et al. 2016), the mean over 10 random splits, and its standard error over them."""
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
@@ -324,10 +324,10 @@ def inception_score(logits: Rows) -> tuple[float, float]:
     return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD]) / (SPLITS - 1) ** 0.5
 
 
-def _images_of(reference: Reference) -> Rows:
-    if reference.rows is None:
+def _images_of(reference: Reference) -> Features:
+    if reference.features is None:
         raise ValueError(f"{reference.name} holds statistics alone: give the images themselves")
-    return reference.rows
+    return reference.features
 
 
 def _too_few(number: int, what: str, dim: int) -> str:
@@ -341,23 +341,23 @@ def _too_few(number: int, what: str, dim: int) -> str:
     instead = "" if of_reference else ", or fid_infinity"
     return (
         f"{number:,} {what.upper()} ARE FEW FOR {dim:,} FEATURES: the Frechet distance has a bias that falls with "
-        f"their number. Compare it only with figures {compare}, or use {_SAFE * dim:,}{instead}"
+        f"their number. Compare it only with values {compare}, or use {_SAFE * dim:,}{instead}"
     )
 
 
-def jackknife(statistic: Statistic, rows: Rows, tick: Callable[[], object] = lambda: None) -> dict[str, float]:
+def jackknife(statistic: Statistic, rows: Features, tick: Callable[[], object] = lambda: None) -> dict[str, float]:
     """Standard errors by leaving out one of 10 blocks of consecutive rows at a time (Tukey 1958; Kunsch 1989)::
 
         error^2 = (R - 1) / R  sum_r (f_r - mean f)^2
 
-    where f_r is the figure without block r. It holds for smooth functions of the empirical distribution such as the
+    where f_r is the metric without block r. It holds for smooth functions of the empirical distribution such as the
     Frechet distance, even where a covariance is singular: in simulations (32 and 64 features, 40 to 1000 images) it
     was 0.94 to 1.09 times the true standard deviation where the distributions differ, and 1.4 to 1.6 times where they
-    are the same. The spread of the blocks' own figures would be 1.4 to 4 times the truth, since small blocks have
-    other biases. It does not hold for figures that draw random subsets.
+    are the same. The standard error of the blocks' own values would be 1.4 to 4 times the truth, since small blocks
+    have other biases. It does not hold for metrics that draw random subsets.
 
     Args:
-        statistic: figures by name, of rows (n, D).
+        statistic: metrics by name, of rows (n, D).
         rows: of all images.
         tick: called after each block; may raise to end the work.
     """
@@ -368,16 +368,18 @@ def jackknife(statistic: Statistic, rows: Rows, tick: Callable[[], object] = lam
     return {name: float(np.sqrt((BLOCKS - 1) * np.var([each[name] for each in found]))) for name in found[0]}
 
 
-def spread_of_blocks(figure: Callable[[Rows], float], rows: Rows, tick: Callable[[], object] = lambda: None) -> float:
-    """Standard error of the mean over 10 blocks of consecutive rows: for figures without bias.
+def error_of_blocks(
+    metric: Callable[[Features], float], rows: Features, tick: Callable[[], object] = lambda: None
+) -> float:
+    """Standard error of the mean over 10 blocks of consecutive rows: for metrics without bias.
 
     Args:
-        figure: of rows (n, D).
+        metric: of rows (n, D).
         rows: of all images.
         tick: called after each block; may raise to end the work.
     """
     found = []
     for block in np.array_split(rows, BLOCKS):
-        found.append(figure(block))
+        found.append(metric(block))
         tick()
     return standard_error(found)

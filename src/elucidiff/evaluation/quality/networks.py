@@ -64,7 +64,7 @@ class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]
 
     @staticmethod
     def can_be_compiled() -> bool:
-        """Whether torch.compile may be tried."""
+        """True if torch.compile may be tried."""
         return True
 
     @staticmethod
@@ -109,7 +109,7 @@ class TorchScriptFeatures(FeatureExtractorBase):  # type: ignore[misc]
 
     @staticmethod
     def can_be_compiled() -> bool:
-        """Whether torch.compile may be tried."""
+        """True if torch.compile may be tried."""
         return False
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Pictures that are to be judged: a data set in any form, or what ``elucidiff sample`` wrote."""
+"""Pictures to evaluate: a data set in any form, or what ``elucidiff sample`` wrote."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Tar:
             return io.BytesIO(file.read(size))
 
     def where(self, name: str) -> str:
-        """What to call a file in a message."""
+        """The name of a file in a message."""
         return printable(f"{self.root}:{name}")
 
 
@@ -67,7 +67,7 @@ class Shards:
         return self._trees[shard].open(file)
 
     def where(self, name: str) -> str:
-        """What to call a file in a message."""
+        """The name of a file in a message."""
         shard, _, file = name.partition("/")
         return self._trees[shard].where(file)
 
@@ -122,7 +122,7 @@ def _listed(folder: Path) -> list[str]:
     if names[0].endswith(".npy"):
         raise ValueError(
             f"{folder} holds arrays in files of their own: put them into one .npy file (N, C, *spatial), or "
-            "judge the model itself"
+            "evaluate the model itself"
         )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:

@@ -18,7 +18,7 @@ from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
 from elucidiff.data.subsets import evenly_spread
-from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Rows, open_extractor
+from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Features, open_extractor
 from elucidiff.parts import part
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class PrincipalComponents:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
-    def __call__(self, images: Tensor) -> Rows:
+    def __call__(self, images: Tensor) -> Features:
         """Components (B, D), float64, of images (B, C, *spatial) as the data set holds them."""
         self.check(images.shape[1:], images.dtype)
-        rows: Rows = self.components.transform(to_unit(images).flatten(1).double().cpu().numpy())
+        rows: Features = self.components.transform(to_unit(images).flatten(1).double().cpu().numpy())
         return rows
 
     @property
@@ -108,7 +108,7 @@ class PCA(FeatureExtractor):
         """As many as there are."""
         return self.count
 
-    def features(self, images: Tensor) -> Rows:
+    def features(self, images: Tensor) -> Features:
         """Refuse: they are fitted to a reference first."""
         raise ValueError(f"{self.name} has to be fitted to images first: see principal_components")
 

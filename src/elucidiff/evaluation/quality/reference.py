@@ -22,7 +22,7 @@ from elucidiff import data
 from elucidiff.data.dataset import Dataset, Fingerprint
 from elucidiff.data.npy import read_arrays
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.quality.extractors import Extractor, Rows
+from elucidiff.evaluation.quality.extractors import Extractor, Features
 from elucidiff.files import sha256, write_whole
 from elucidiff.untrusted import open_regular, reading
 
@@ -48,7 +48,7 @@ class BlockStore:
             return None
 
     def has(self, name: str) -> bool:
-        """Whether there is a block of that name, though it may be damaged."""
+        """True if there is a block of that name, though it may be damaged."""
         return self._path(name).exists()
 
     def write(self, name: str, arrays: Arrays) -> None:
@@ -93,7 +93,7 @@ class Images(Protocol):
         ...
 
     def name(self, places: range) -> str:
-        """What the file of a block is called; tells which images of the stream it is of."""
+        """The name of the file of a block; it says which images of the stream it is of."""
         ...
 
 
@@ -116,20 +116,22 @@ class OfDataset:
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
-    """What :func:`describe` found.
+class Extracted:
+    """Features and cost, as :func:`extract_features` found them.
 
     Attributes:
-        rows: features of each image, (n, D).
+        features: of each image, (n, D).
         cost: network evaluations that each took, (n,); 0 for images that were there.
     """
 
-    rows: Rows
+    features: Features
     cost: npt.NDArray[np.float64]
 
 
-def describe(images: Images, extractor: Extractor, store: BlockStore, tick: Tick = lambda _: None) -> Described:
-    """Describe all images, reading from ``store`` what is there, and keeping there what is not.
+def extract_features(
+    images: Images, extractor: Extractor, store: BlockStore, tick: Tick = lambda _: None
+) -> Extracted:
+    """Features of all images, reading from ``store`` what is there, and keeping there what is not.
 
     Blocks begin and end at fixed places, and batches with them, so that the features are the same to the last bit
     whether they are computed in one go or not.
@@ -138,7 +140,7 @@ def describe(images: Images, extractor: Extractor, store: BlockStore, tick: Tick
         OSError: an image cannot be read, or a block not written.
         ValueError: an image is damaged, or the extractor cannot describe it.
     """
-    rows: list[Rows] = []
+    rows: list[Features] = []
     cost: list[npt.NDArray[np.float64]] = []
     for places in blocks(len(images), extractor.batch_size):
         name = images.name(places)
@@ -150,11 +152,11 @@ def describe(images: Images, extractor: Extractor, store: BlockStore, tick: Tick
         rows.append(found["rows"])
         cost.append(found["cost"].astype(np.float64))
         tick(len(places))
-    return Described(np.concatenate(rows), np.concatenate(cost))
+    return Extracted(np.concatenate(rows), np.concatenate(cost))
 
 
 def block_name(places: range) -> str:
-    """What the file of a block of a data set is called."""
+    """The name of the file of a block of a data set."""
     return f"{places.start}-{places.stop - 1}"
 
 
@@ -207,7 +209,7 @@ class Reference:
         return f"{self.name}-{self.sha256[:8]}"
 
     @cached_property
-    def rows(self) -> Rows | None:
+    def features(self) -> Features | None:
         """The features of each image, read when they are first needed; None for a file of statistics.
 
         Raises:
@@ -278,14 +280,14 @@ def open_reference(
             return Reference(gaussian=known.gaussian, **facts)
         except (FileNotFoundError, ValueError):
             pass  # not written yet, or damaged: from the features they are there at once
-    rows = describe(OfDataset(source), extractor, store, tick).rows
+    rows = extract_features(OfDataset(source), extractor, store, tick).features
     found = Reference(gaussian=Gaussian.of(rows), **facts)
     write_statistics(store.folder / STATISTICS, found)
     return found
 
 
 def kept_features(fingerprint: Fingerprint, extractor: Extractor, cache: Path | None = None) -> BlockStore:
-    """Where features of a data set are kept.
+    """The store of a data set's features.
 
     Args:
         fingerprint: of the data set without its labels.
@@ -298,7 +300,7 @@ def kept_features(fingerprint: Fingerprint, extractor: Extractor, cache: Path | 
 
 
 def is_statistics(path: Path) -> bool:
-    """Whether a ``.npz`` file holds statistics rather than images, or is damaged so that nobody can tell."""
+    """True if a ``.npz`` file holds statistics rather than images, or is damaged so that nobody can tell."""
     try:
         with reading(path), open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
@@ -307,7 +309,7 @@ def is_statistics(path: Path) -> bool:
 
 
 def holds_statistics(reference: str | os.PathLike[str]) -> bool:
-    """Whether a reference is a file of mean and covariance, not of images."""
+    """True if a reference is a file of mean and covariance, not of images."""
     path = Path(reference).expanduser()
     return path.suffix.lower() == ".npz" and path.is_file() and is_statistics(path)
 

@@ -27,7 +27,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.evaluation.model_and_data import places_of_classes
 from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.pictures import open_images
-from elucidiff.evaluation.quality.reference import BlockStore, Described, OfDataset, kept_features
+from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfDataset, kept_features
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.ranges import of_8_bits, range_advice
@@ -102,7 +102,7 @@ class OfModel:
         return text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def facts(self, model: str, guide: str | None) -> dict[str, Any]:
-        """What decides a sample beside its seed, as JSON-able values.
+        """All that decides a sample beside its seed, as JSON-able values.
 
         Args:
             model: checksum of the model.
@@ -153,16 +153,16 @@ class Subject:
 
     @property
     def is_model(self) -> bool:
-        """Whether the images are samples of a model."""
+        """True if the images are samples of a model."""
         return self.fingerprint is None
 
     @property
     def doing(self) -> str:
-        """What it is to describe them, for a progress bar."""
+        """The work of extracting their features, for a progress bar."""
         return "sampling" if self.is_model else "describing"
 
     def store(self, folder: Path, extractor: Extractor, cache: Path | None) -> BlockStore:
-        """Where their features are kept."""
+        """The store of their features."""
         if self.fingerprint is not None:
             return kept_features(self.fingerprint, extractor, cache)
         decides = {name: value for name, value in self.facts.items() if name != "seeds"}
@@ -173,22 +173,22 @@ class Subject:
         """The images, such that ``between`` is called between batches of samples."""
         return replace(self.images, between=between) if isinstance(self.images, OfModel) else self.images
 
-    def about(self, described: Described) -> str:
+    def about(self, extracted: Extracted) -> str:
         """A line for the report."""
         if isinstance(self.images, OfModel):
-            evaluations = described.cost.mean()
+            evaluations = extracted.cost.mean()
             classes = told_classes(self.images)
             told = f"seeds {self.images.seeds}, {evaluations:g} network evaluations a sample"
             return f"{told}, {classes}" if classes else told
         return f"{len(self.images):,} pictures, sha256 {self.facts['sha256'][:16]}"
 
-    def cost(self, described: Described) -> dict[str, Any]:
+    def cost(self, extracted: Extracted) -> dict[str, Any]:
         """Network evaluations a sample, for the results."""
-        return {"nfe": float(described.cost.mean())} if self.is_model else {}
+        return {"nfe": float(extracted.cost.mean())} if self.is_model else {}
 
 
 def is_model(images: ImagesOrModel) -> bool:
-    """Whether images are to be drawn from a model: a denoiser, or what :func:`elucidiff.load` takes for one."""
+    """True if images are to be drawn from a model: a denoiser, or what :func:`elucidiff.load` takes for one."""
     if isinstance(images, (Dataset, DenoiserModule)):
         return isinstance(images, DenoiserModule)
     return opening.is_model(images)
@@ -284,7 +284,7 @@ _SHARE, _TIMES = 0.02, 3.0
 
 
 def told_classes(images: OfModel) -> str:
-    """How the classes of a model's samples are chosen, in a few words; empty where nothing is known of them."""
+    """The choice of a model's classes, in a few words; empty where nothing is known of them."""
     known: KnownLabels = as_denoiser(images.denoiser).known_labels
     if not known.dim or known.kind == "vectors":
         return ""

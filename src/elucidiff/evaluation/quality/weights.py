@@ -1,4 +1,4 @@
-"""Where the weights of feature extractors are, how they are fetched, and read without running anything."""
+"""Weights of feature extractors: where they are, how they are fetched, and read without running anything."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Published:
 
     @property
     def path(self) -> Path:
-        """Where they are kept on this machine."""
+        """The file on this machine."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
 
 def published(name: str) -> Published | None:
-    """What is known of the weights of a torch-fidelity extractor; None if they are not fetched as one file."""
+    """The weights of a torch-fidelity extractor; None if they are not fetched as one file."""
     from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 

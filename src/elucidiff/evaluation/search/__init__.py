@@ -1,6 +1,6 @@
 """The best sampling options for a model, found by trying: Optuna proposes, an objective measures."""
 
-from elucidiff.evaluation.search.objectives import Figure, Objective, OfSamples, TruncationError
+from elucidiff.evaluation.search.objectives import Objective, OfSamples, Outcome, TruncationError
 from elucidiff.evaluation.search.options import CHURN, PAPER_GRID, Interval, Space, Values, parse_options
 from elucidiff.evaluation.search.proposals import rungs
 from elucidiff.evaluation.search.report import SearchResult, best_samplers, measure_afresh, rows
@@ -12,10 +12,10 @@ from elucidiff.launch.interrupt import StoppedError
 __all__ = [
     "CHURN",
     "PAPER_GRID",
-    "Figure",
     "Interval",
     "Objective",
     "OfSamples",
+    "Outcome",
     "Search",
     "SearchResult",
     "Space",

@@ -1,4 +1,4 @@
-"""What a search makes small, or large: a figure of a sampler, measured on the samples of given seeds."""
+"""Objectives of a search: a value for a sampler, measured on the samples of given seeds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What was measured.
+class Outcome:
+    """A measurement.
 
     Attributes:
-        value: the figure.
+        value: to be made small or large.
         nfe: network evaluations per sample, counted; their mean, if samples differ.
     """
 
@@ -35,13 +35,13 @@ class Figure:
 
 
 class Objective(Protocol):
-    """A figure of the samples that a sampler draws from some seeds, and of nothing else.
+    """A value for the samples that a sampler draws from some seeds, and of nothing else.
 
     Every sampler is measured on the same seeds, so with the same latents, labels and noise: what differs between two
     of them is less by chance than between independent samples (common random numbers).
     """
 
-    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         """Measure ``sampler`` on ``seeds``.
 
         Raises:
@@ -51,27 +51,27 @@ class Objective(Protocol):
 
 
 class OfSamples:
-    """An objective that describes samples one by one, and judges the descriptions together.
+    """An objective that extracts features of samples one by one, and computes the metric of all features.
 
     The descriptions of the last sampler's samples are kept. So measuring it on more seeds, the first of which are the
     same, costs those that are new.
 
     Args:
         images: how samples are drawn; its own sampler and seeds do not matter.
-        describe: features (B, D) of images (B, C, *spatial), as an extractor makes them.
-        evaluator: the figure of features (n, D).
+        extractor: features (B, D) of images (B, C, *spatial), as an extractor makes them.
+        metric: of features (n, D).
     """
 
     def __init__(
-        self, images: OfModel, describe: Callable[[Tensor], npt.ArrayLike], evaluator: Callable[[Array], float]
+        self, images: OfModel, extractor: Callable[[Tensor], npt.ArrayLike], metric: Callable[[Array], float]
     ) -> None:
-        self._images, self._describe, self._judge = images, describe, evaluator
+        self._images, self._extractor, self._metric = images, extractor, metric
         self._sampler: Sampler | None = None
         self._done: list[int] = []
         self._features: list[Array] = []
         self._nfe: list[Array] = []
 
-    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         """See :class:`Objective`."""
         wanted = list(seeds)
         if self._sampler != sampler or self._done != wanted[: len(self._done)]:
@@ -81,10 +81,10 @@ class OfSamples:
         for start in range(len(self._done), len(wanted), IMAGES_IN_A_BLOCK):
             places = range(start, min(start + IMAGES_IN_A_BLOCK, len(wanted)))
             samples, nfe = images.block(places)
-            self._features.append(np.asarray(self._describe(samples), dtype=np.float64))
+            self._features.append(np.asarray(self._extractor(samples), dtype=np.float64))
             self._nfe.append(nfe)
             self._done += wanted[places.start : places.stop]
-        return Figure(self._judge(np.concatenate(self._features)), float(np.concatenate(self._nfe).mean()))
+        return Outcome(self._metric(np.concatenate(self._features)), float(np.concatenate(self._nfe).mean()))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class TruncationError:
 
     exact: ExactSolutions
 
-    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Figure:
+    def __call__(self, sampler: Sampler, seeds: Sequence[int]) -> Outcome:
         """See :class:`Objective`.
 
         Raises:
@@ -120,4 +120,4 @@ class TruncationError:
         )
         prepared = sampler.prepare(self.exact.denoiser)
         run = EndError(some, prepared.solver, prepared.schedule)(prepared.sigmas)
-        return Figure(run.error, float(run.nfe))
+        return Outcome(run.error, float(run.nfe))

@@ -62,7 +62,7 @@ class Interval:
             raise ValueError(f"{self.low:g}:{self.high:g} must be whole numbers")
 
     def nearest(self, value: Any) -> Option | None:
-        """What comes nearest to ``value``, None if that is no number."""
+        """The nearest to ``value`` of these, None if that is no number."""
         if not isinstance(value, int | float):
             return None
         inside = min(max(float(value), self.low), self.high)
@@ -119,7 +119,7 @@ class Values:
 
 
 def parse_options(texts: Sequence[str], base: Sampler, *, grid: bool) -> dict[str, Interval | Values]:
-    """What to search, as people write it: ``NAME``, ``NAME=LOW:HIGH``, ``NAME=LOW:HIGH:log``, ``NAME=LOW:HIGH:STEP``
+    """Options to search, as people write: ``NAME``, ``NAME=LOW:HIGH``, ``NAME=LOW:HIGH:log``, ``NAME=LOW:HIGH:STEP``
     or ``NAME=A,B,C``. A name alone stands for the range that the part itself declares, or for the paper's values in a
     grid.
 
@@ -329,7 +329,7 @@ class Space:
         return self.base.with_settings({name: value for name, value in choice.items() if self._applies(name, choice)})
 
     def _applies(self, name: str, choice: Mapping[str, Option]) -> bool:
-        """Whether the solver that was chosen has the setting ``name`` at all, if it is one of a solver."""
+        """True if the solver that was chosen has the setting ``name`` at all, if it is one of a solver."""
         if not name.startswith("solver.") or "solver" not in choice:
             return True
         solver = parts.parse("solver", str(choice["solver"]))
@@ -381,7 +381,7 @@ class Space:
 
 
 def _current(sampler: Sampler, name: str) -> Any:
-    """What a sampler has at a choice or setting; of a part that is none, what that part is by default."""
+    """The value of a sampler at a choice or setting; of a part that is none, that part's default."""
     choice, _, key = name.partition(".")
     part = getattr(sampler, choice)
     if part is None:

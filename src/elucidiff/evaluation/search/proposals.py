@@ -1,4 +1,4 @@
-"""Which sampler a search tries next: a function of the study's seed, the trial's number and the trials before.
+"""Proposals of a search: functions of the study's seed, the trial's number and the trials before.
 
 Nothing random is carried from one trial to the next. So a study that was killed and goes on proposes what it would
 have proposed, and a trial that was being evaluated is proposed again as it was.
@@ -127,12 +127,12 @@ class Halving(BasePruner):
     """Ends a trial unless it is among the best third of those that came as far before it.
 
     The asynchronous successive halving of Li et al. 2020 (arXiv 1810.05934), where a trial is compared with those of
-    lower numbers alone: so one that was killed and is done again is judged by the same ones. All trials have seeds,
+    lower numbers alone: so one that was killed and is done again is compared with the same. All trials have seeds,
     latents and noise in common, so those of few images can be compared.
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to end ``trial``, whose newest intermediate value is at step ``trial.last_step``."""
+        """Decide whether to end ``trial``, whose newest intermediate value is at step ``trial.last_step``."""
         step = trial.last_step
         if step is None:
             return False

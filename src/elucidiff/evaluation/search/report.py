@@ -66,7 +66,7 @@ def _row(trial: FrozenTrial, search: Search) -> TrialRow:
 
 
 def _columns(search: Search) -> dict[str, str]:
-    """What the column of each option is called: settings of steps and solver by themselves, as people write them."""
+    """The column of each option: settings of steps and solver by themselves, as people write them."""
     options = search.space.options
     columns = {name: SYMBOLS.get(name, re.sub(r"^(steps|solver)\.", "", name)) for name in options}
     called = list(columns.values())
@@ -74,7 +74,7 @@ def _columns(search: Search) -> dict[str, str]:
 
 
 def best_samplers(study: Study, search: Search, trials: int) -> list[tuple[FrozenTrial, Sampler]]:
-    """The best trial, or the front of those that none beats in both evaluations and figure, the cheapest first.
+    """The best trial, or the front of those that none beats in both evaluations and value, the cheapest first.
 
     Raises:
         ValueError: no trial was completed.
@@ -96,7 +96,7 @@ def best_samplers(study: Study, search: Search, trials: int) -> list[tuple[Froze
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure of a sampler on fresh seeds, in blocks of as many as a trial has.
+    """Values for a sampler on fresh seeds, in blocks of as many as a trial has.
 
     Attributes:
         values: one for each block.
@@ -123,9 +123,9 @@ def measure_afresh(
     """Measure a sampler on blocks of seeds.
 
     Args:
-        objective: the figure.
+        objective: measures them.
         sampler: what to measure.
-        blocks: seeds that it was not chosen by, of equal numbers, since many figures depend on that.
+        blocks: seeds that it was not chosen by, of equal numbers, since many metrics depend on that.
         between: called before each block; may raise to end the work.
 
     Raises:
@@ -133,11 +133,13 @@ def measure_afresh(
     """
     if not blocks or any(len(one) != len(other) for one, other in pairwise(blocks)):
         raise ValueError("fresh seeds come in blocks of equal size, at least one")
-    figures = []
+    outcomes = []
     for block in blocks:
         between()
-        figures.append(objective(sampler, block))
-    return Measured(tuple(figure.value for figure in figures), float(np.mean([figure.nfe for figure in figures])))
+        outcomes.append(objective(sampler, block))
+    return Measured(
+        tuple(outcome.value for outcome in outcomes), float(np.mean([outcome.nfe for outcome in outcomes]))
+    )
 
 
 # A view of the study: unlike the table of results it has every option that was searched, and how each trial ended.
@@ -155,7 +157,7 @@ class Plan:
         search: what is searched.
         blocks: fresh seeds, in blocks of as many as a trial has.
         images: the model, on its device, and how it is sampled from.
-        objective: makes the figure; the work that this takes is done when it is called.
+        objective: measures; the work that this takes is done when it is called.
         study: name of the study.
         where: its storage.
         out: folder of the table.
@@ -232,7 +234,7 @@ class Result:
         return SearchResult(plan.out, base, best)
 
     def _trials(self, model: Path) -> list[Row]:
-        """A row for each trial that has a figure; one that was ended early, of the images it had."""
+        """A row for each trial that has a value; one that was ended early, of the images it had."""
         search = self.plan.search
         found = self.worked.study.get_trials(deepcopy=False)[: self.worked.trials]
         return [

@@ -107,7 +107,7 @@ class Workers:
                 raise
 
     def in_other_hands(self) -> int:
-        """How many trials other workers are at."""
+        """Number of trials that other workers are at."""
         return sum(trial.state is TrialState.RUNNING for trial in self._trials())
 
     def _trial_id(self, number: int) -> int:
@@ -128,7 +128,7 @@ class Workers:
         return now - since > self._grace
 
     def _is_as_seen(self, trial: FrozenTrial) -> bool:
-        """Whether no other worker has put it back, or taken it, since it was read."""
+        """True if no other worker has put it back, or taken it, since it was read."""
         now = self._storage.get_trial(self._trial_id(trial.number))
         return (now.state, now.user_attrs.get(WORKER)) == (trial.state, trial.user_attrs.get(WORKER))
 
@@ -167,7 +167,7 @@ def _name() -> str:
 
 
 def _runs_here(trial: FrozenTrial) -> bool | None:
-    """Whether the worker of ``trial`` runs on this machine, other than this one; None if it is another machine's."""
+    """True if the worker of ``trial`` runs on this machine, other than this one; None if it is another machine's."""
     host, *process = str(trial.user_attrs.get(WORKER, "")).split(" ")
     if host != socket.gethostname() or len(process) != 2:
         return None
@@ -176,7 +176,7 @@ def _runs_here(trial: FrozenTrial) -> bool | None:
 
 
 def _began(process: int) -> str:
-    """When a process of this machine began, in units of its own, for its number may be another's later."""
+    """The time at which a process of this machine began, in its own units, for its number may be another's later."""
     try:
         os.kill(process, 0)
         # The fields after the name, which is in brackets and may have spaces; see proc(5).
@@ -193,7 +193,7 @@ _FAILURES = 3
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and how.
+    """A search: its space, trials and seeds.
 
     Attributes:
         space: the samplers.
@@ -202,9 +202,9 @@ class Search:
         trials: how many there are to be.
         method: how they are chosen.
         seed: of the choice.
-        direction: whether a small or a large figure is wanted.
+        direction: whether a small or a large value is wanted.
         with_nfe: whether few evaluations are wanted too, so that the result is a front, not one sampler.
-        facts: what else decides the figures, as JSON-able values: the model and the objective.
+        facts: what else decides the values, as JSON-able values: the model and the objective.
 
     Raises:
         ValueError: the numbers do not fit, or trials are to be ended early in a search for a front.
@@ -246,7 +246,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Worked:
-    """How a worker's part ended.
+    """The end of a worker's part.
 
     Attributes:
         study: the study, with all that is known of it.
@@ -285,7 +285,7 @@ def work(
         search: what is searched.
         storage: where the study is, or will be.
         name: of the study.
-        objective: the figure.
+        objective: measures a sampler.
         stop: once it says so, the trial at hand is put back, and nothing more is begun. An objective may raise
             :class:`StoppedError` to end sooner.
         tell: called with each trial that this worker has finished, and how many are finished in all.
@@ -322,7 +322,7 @@ def _measure(
     """Measure a trial rung by rung, and store the result."""
     sampler = search.space.sampler(trial.params)
     # One whose worker was killed has reported values already. It goes on at the last of them: before that it was not
-    # ended, and now it would be judged there by the value of later.
+    # ended, and now it would be compared there with the value of later.
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
     for images in search.rungs:
         if images < max(reported, default=0):
@@ -330,19 +330,19 @@ def _measure(
         if stop():
             raise StoppedError
         try:
-            figure = objective(sampler, search.seeds[:images])
+            outcome = objective(sampler, search.seeds[:images])
         except ValueError as error:
             return _fail(trial, workers, str(error))
-        if not math.isfinite(figure.value):
+        if not math.isfinite(outcome.value):
             return _fail(trial, workers, "the samples are not finite")
-        trial.set_user_attr(NFE, figure.nfe)
+        trial.set_user_attr(NFE, outcome.nfe)
         trial.set_user_attr(IMAGES, images)
         if len(search.rungs) > 1:
             if images not in reported:
-                trial.report(figure.value, images)
+                trial.report(outcome.value, images)
             if images < len(search.seeds) and trial.should_prune():
                 return workers.finish(trial, TrialState.PRUNED)
-    values = [figure.nfe, figure.value] if search.with_nfe else [figure.value]
+    values = [outcome.nfe, outcome.value] if search.with_nfe else [outcome.value]
     return workers.finish(trial, TrialState.COMPLETE, values)
 
 

@@ -267,7 +267,7 @@ def _space(asked: Sequence[str], base: Sampler, method: str, metric: str) -> Spa
 
 
 def _metric_of(images: OfModel, evaluator: Evaluator, metric: str) -> Callable[[], OfSamples]:
-    return lambda: OfSamples(images, evaluator.extractor, lambda features: evaluator.figures(features)[metric])
+    return lambda: OfSamples(images, evaluator.extractor, lambda features: evaluator.values(features)[metric])
 
 
 def _error_of(

@@ -1,4 +1,4 @@
-"""Where studies are kept: a SQLite file for one machine, a journal file or PostgreSQL for many workers."""
+"""Storage of studies: a SQLite file for one machine, a journal file or PostgreSQL for many workers."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def open_study(
         facts: all that decides its results, as JSON-able values: model, space, objective, seeds.
         directions: of its objectives.
         sampler: proposes trials.
-        pruner: ends hopeless ones.
+        pruner: prunes trials.
 
     Raises:
         ValueError: the study was begun with other facts, by something else, or by hand.

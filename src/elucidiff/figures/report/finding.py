@@ -1,4 +1,4 @@
-"""What there is in a folder that a report can show."""
+"""Files in a folder that a report can show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Found:
     samples: tuple[Path, ...]
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """True if there is anything."""
         return bool(self.runs or self.tables or self.numbers or self.samples)
 
 
@@ -59,7 +59,7 @@ def find(folder: Path) -> Found:
 
 
 def _of_a_figure(path: Path) -> bool:
-    """Whether a file says that it has the numbers of a figure; data sets and statistics are such files, too."""
+    """True if a file says that it has the numbers of a figure; data sets and statistics are such files, too."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "about.npy" in archive.namelist()

@@ -30,14 +30,14 @@ _MOST_TRIALS = 12
 
 
 def of_results(folder: Path, place: Path) -> list[Section]:
-    """A figure, if there is one for it, and the table of each experiment and figure of quality.
+    """A figure, if there is one for it, and the table of each experiment and metric.
 
     Args:
         folder: what the report is about.
         place: the folder of the table.
 
     Raises:
-        ValueError: the table is damaged, or its figures cannot be compared.
+        ValueError: the table is damaged, or its values cannot be compared.
         OSError: it cannot be read.
     """
     rows = read_results(place)
@@ -119,7 +119,7 @@ def _trials(rows: Sequence[Row], trials: Sequence[Row]) -> Table:
         point = points([*found], metric)[0]
         settings = [getattr(point.row, column) for column in shown]
         body.append(
-            [name, point.spread.text(), f"{point.nfe:g}", *("–" if v is None else f"{v:.4g}" for v in settings)]
+            [name, point.estimate.text(), f"{point.nfe:g}", *("–" if v is None else f"{v:.4g}" for v in settings)]
         )
     return Table(["", metric.replace("_", " "), "evaluations", *(name.replace("_", " ") for name in shown)], body)
 
@@ -137,12 +137,12 @@ def _table(rows: Sequence[Row], metric: str) -> Table:
     table = Measurements("", dict.fromkeys(names, ""), columns, values, {})
 
     def cell(name: str, column: Column) -> str:
-        spread = table.spread(name, column)
-        if spread is None:
+        estimate = table.estimate(name, column)
+        if estimate is None:
             return "–"
         if table.best(column) == name:
-            return f"**{spread.text()}**"
-        return f"{spread.text()} ≈" if name in table.tied(column) else spread.text()
+            return f"**{estimate.text()}**"
+        return f"{estimate.text()} ≈" if name in table.tied(column) else estimate.text()
 
     header = ["configuration", *(column.title or metric.replace("_", " ") for column in columns)]
     return Table(header, [[name, *(cell(name, column) for column in columns)] for name in names])

@@ -25,7 +25,7 @@ Line = Mapping[str, Any]
 
 
 def of_run(folder: Path, run: Path) -> list[Section]:
-    """How a training went, its last losses by noise level, and the last samples that it drew.
+    """The course of a training, its last losses by noise level, and the last samples that it drew.
 
     Args:
         folder: what the report is about.
@@ -163,5 +163,5 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _name(folder: Path, place: Path) -> str:
-    """What tells a place from others in the report: its path, unless it is the folder itself."""
+    """The part of a title that distinguishes folders of one report: the path, unless it is the folder itself."""
     return "" if place == folder else f": {place.relative_to(folder)}"

@@ -56,7 +56,7 @@ def write_report(
 
 
 def _lead(found: Found) -> str:
-    """What was found, in a sentence."""
+    """The contents of the folder, in a sentence."""
     counts = {
         "training run": len(found.runs),
         "folder of samples": len(found.samples),

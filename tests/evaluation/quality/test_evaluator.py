@@ -37,14 +37,14 @@ def test_a_stream_and_its_rows_have_the_same_figures(evaluator: Evaluator, digit
     whole, streamed = every.quality(rows, lambda: ticks.append(None)), every.measure(rest.split(16))
     assert whole == streamed
     assert len(ticks) == every.steps == 30
-    assert {name: each.value for name, each in whole.figures.items()} == every.figures(rows)
+    assert {name: each.value for name, each in whole.metrics.items()} == every.values(rows)
     assert (whole.count, whole.reference_count) == (60, 600)
     assert list(every.metrics.items()) == [("fid", True), ("kid", True), ("recall", False)]
 
 
 def test_digits_out_of_place_are_worse_than_held_out_ones(evaluator: Evaluator, digits: Dataset) -> None:
     images = digits.images(range(1000, 1120))
-    real, moved = (evaluator.quality(evaluator.extractor(each)).figures for each in (images, images.roll(3, 3)))
+    real, moved = (evaluator.quality(evaluator.extractor(each)).metrics for each in (images, images.roll(3, 3)))
     assert real["fid"].value + 10 * moved["fid"].error < moved["fid"].value
     assert real["precision"].value > 0.6 > 0.5 > moved["precision"].value
     assert real["recall"].value > 0.6 > 0.1 > moved["recall"].value
@@ -53,12 +53,12 @@ def test_digits_out_of_place_are_worse_than_held_out_ones(evaluator: Evaluator, 
 
 def test_samples_are_rounded_as_files_are(evaluator: Evaluator) -> None:
     x = torch.randn(30, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    np.testing.assert_array_equal(evaluator.describe(x), evaluator.extractor(to_uint8(x)))
+    np.testing.assert_array_equal(evaluator.features(x), evaluator.extractor(to_uint8(x)))
     x[4, 0, 0, 0] = float("nan")
-    rows = evaluator.describe(x)
+    rows = evaluator.features(x)
     assert np.flatnonzero(np.isnan(rows).any(1)).tolist() == [4]
     with pytest.raises(ValueError, match="image 4 is not finite"):
-        evaluator.figures(rows)
+        evaluator.values(rows)
 
 
 def test_components_need_neither_pictures_nor_rounding(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_components_need_neither_pictures_nor_rounding(tmp_path: Path) -> None:
     components = evaluation.principal_components(signals, 4)
     evaluator = Evaluator(components, open_reference(signals, components, cache=tmp_path))
     expected = components.components.transform(signals.images().flatten(1).double().numpy())
-    np.testing.assert_array_equal(evaluator.describe(signals.images().double()), expected)
-    assert evaluator.figures(expected)["fid"] == pytest.approx(0, abs=1e-9)
+    np.testing.assert_array_equal(evaluator.features(signals.images().double()), expected)
+    assert evaluator.values(expected)["fid"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match=r"fitted to float32 images of shape \(2, 16\), not uint8"):
         components.check((2, 16), torch.uint8)
     with pytest.raises(ValueError, match="50 principal components of 50 images"):
@@ -131,10 +131,10 @@ def test_repeats(evaluator: Evaluator, digits: Dataset) -> None:
     rows = evaluator.extractor(digits.images(range(1000, 1150)))
     parts = [evaluator.quality(rows[start : start + 50], errors=False) for start in (0, 50, 100)]
     together = repeated(parts)
-    values = [part.figures["fid"].value for part in parts]
-    assert together.figures["fid"].values == tuple(values)
-    assert together.figures["fid"].value == pytest.approx(np.mean(values))
-    assert together.figures["fid"].error == pytest.approx(np.std(values, ddof=1) / 3**0.5)
+    values = [part.metrics["fid"].value for part in parts]
+    assert together.metrics["fid"].values == tuple(values)
+    assert together.metrics["fid"].value == pytest.approx(np.mean(values))
+    assert together.metrics["fid"].error == pytest.approx(np.std(values, ddof=1) / 3**0.5)
     text = markdown(together)
     assert "3 x 50" in text
     assert f"{np.mean(values):.3f}"[:5] in text

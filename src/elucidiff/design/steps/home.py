@@ -98,6 +98,14 @@ class OfTable(Spaced):
 
     Raises:
         ValueError: a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> steps = ed.parts.parse("steps", "linspace:n=4")
+    >>> sigmas = steps.within()
+    >>> isinstance(steps, ed.steps.OfTable), len(sigmas), bool((sigmas.diff() < 0).all())
+    (True, 5, True)
+    >>> round(float(sigmas[0]), 1)  # the last level of DDPM's table: sqrt((1 - 4.04e-5) / 4.04e-5)
+    157.4
     """
 
     spacing: ClassVar[Spacing]

@@ -60,9 +60,9 @@ def test_one_vector_for_all_seeds(followed: dict[str, Any]) -> None:
 
 
 def test_volumes_keep_their_units_and_statistics(followed: dict[str, Any]) -> None:
-    # The standard error of each spread is 7% for 100 samples. An untrained network gives 5, 5 and 6, and 31 beside.
-    np.testing.assert_allclose(followed["spread"], [30, 20, 10], atol=6.5)
-    assert np.all(np.diff(followed["spread"]) < -1)
+    # Each has a standard error of 7% for 100 samples. An untrained network gives 5, 5 and 6, and 31 beside.
+    np.testing.assert_allclose(followed["std"], [30, 20, 10], atol=6.5)
+    assert np.all(np.diff(followed["std"]) < -1)
     assert followed["beside"] < 12
     assert (followed["folder"] / "runs" / "gradients" / "samples" / "000000004800.png").is_file()
 

@@ -21,6 +21,8 @@ SAYS = {
     "The same with `train`": r"loss [01]\.\d+; samples \(4, 1, 8, 8\)",
     "Guidance": r"weight 1\.5: \d+ evaluations, .*\nweight 2: \d+ evaluations.*\nweight 3",
     "An ablation": r"euler +6 evaluations: [\d.]+ \+- [\d.]+\nheun +11 evaluations: .*\nipndm.*\ndpmpp_2m.*\nheun c",
+    "A curve and an ablation with error bars": r"(?s)5 evaluations, block 0: [\d.]+\n.* 9 evaluations, block 1: .*"
+    r"`edm`.*runs/curve/fid.png runs/curve/fid.svg",
 }
 
 

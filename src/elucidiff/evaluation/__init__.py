@@ -3,9 +3,9 @@
 ::
 
     ed.evaluation.evaluate("runs/demo/model", "digits", extractor="pca-20")["fid"].value
-    ed.evaluation.curve.measure_curve("runs/demo/model", choices={"solver": ["heun", "ipndm:order=3"]})
-    ed.evaluation.ablation.ablate_sampling("runs/demo/model", nfe=[11, 35])
-    ed.evaluation.search.search_samplers("runs/demo/model", ["n=6:18"], trials=20)
+    ed.evaluation.measure_curve("runs/demo/model", choices={"solver": ["heun", "ipndm:order=3"]})
+    ed.evaluation.ablate_sampling("runs/demo/model", nfe=[11, 35])
+    ed.evaluation.search_samplers("runs/demo/model", ["n=6:18"], trials=20)
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ __all__ = [
     "NoiseUse",
     "Quality",
     "Reference",
+    "ablate_sampling",
+    "ablate_training",
     "evaluate",
     "frechet_distance",
     "loss_per_sigma",
+    "measure_curve",
     "moments",
     "nearest",
     "noise_use",
@@ -46,15 +49,23 @@ __all__ = [
     "open_reference",
     "principal_components",
     "repeated",
+    "search_samplers",
 ]
 
 _ROOMS = ("ablation", "curve", "search")
+_LATER = {
+    "ablate_sampling": "ablation",
+    "ablate_training": "ablation",
+    "evaluate": "quality.evaluation",
+    "measure_curve": "curve",
+    "search_samplers": "search",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what takes longer on first use (PEP 562): whole evaluations, curves, ablations and searches."""
-    if name == "evaluate":
-        return importlib.import_module("elucidiff.evaluation.quality.evaluation").evaluate
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

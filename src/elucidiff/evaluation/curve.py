@@ -179,9 +179,8 @@ def measure_curve(
 
     Example::
 
-        from elucidiff.evaluation.curve import measure_curve
-
-        curve = measure_curve("runs/demo/model", choices={"solver": ["heun", "ipndm:order=3"]}, nfe=[8, 12, 18])
+        choices = {"solver": ["heun", "ipndm:order=3"]}
+        curve = ed.evaluation.measure_curve("runs/demo/model", choices=choices, nfe=[8, 12, 18])
         print(curve.to_markdown())
         [(row.configuration, row.nfe, row.value) for row in curve.rows if row.metric == "fid"]
 
@@ -215,6 +214,20 @@ def measure_curve(
         ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
         OSError: something cannot be read or written.
         StoppedError: ``watch`` ended it before anything was measured.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> few = {"metrics": "truncation_error", "blocks": 1, "images": 4, "exact_images": 4}
+    >>> with tempfile.TemporaryDirectory() as out:  # "ideal": the exact denoiser of the data
+    ...     solvers = {"solver": ["euler", "heun"]}
+    ...     curve = ed.evaluation.measure_curve("ideal", "digits", nfe=[5, 19], choices=solvers, out=out, **few)
+    ...     rows = curve.rows
+    ...
+    >>> [(row.solver, row.nfe) for row in rows]
+    [('euler', 5.0), ('euler', 19.0), ('heun', 5.0), ('heun', 19.0)]
+    >>> errors = {(row.solver, row.nfe): row.value for row in rows}
+    >>> errors["heun", 19] < errors["heun", 5]
+    True
     """
     watch = watch or Watch()
     wanted = [name for name in names_in(metrics) if name == TRUNCATION or is_metric(name)]

@@ -31,7 +31,7 @@ def test_what_seeds_have_in_common_cancels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "sign", "text"),
+    ("estimate", "sign", "text"),
     [
         (Estimate(0.123456, 0.0056, 3), False, "0.1235 ± 0.0056"),
         (Estimate(123.456, 1.26, 3), False, "123.5 ± 1.3"),

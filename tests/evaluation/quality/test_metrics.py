@@ -12,13 +12,13 @@ from elucidiff.evaluation.frechet import Gaussian, frechet_distance, moments
 from elucidiff.evaluation.quality.extractors import Features
 from elucidiff.evaluation.quality.metrics import (
     BLOCKS,
+    error_of_blocks,
     frechet,
     frechet_infinity,
     inception_score,
     jackknife,
     kernel,
     precision_recall,
-    spread_of_blocks,
 )
 from elucidiff.evaluation.quality.reference import Reference
 from tests.evaluation.quality.small import reference_of
@@ -113,7 +113,7 @@ def test_the_jackknife_of_a_mean_is_its_classic_error() -> None:
     found = jackknife(lambda rows: {"mean": float(rows.mean())}, values)
     blocks = values.reshape(BLOCKS, -1).mean(1)
     assert found["mean"] == pytest.approx(blocks.std(ddof=1) / BLOCKS**0.5, rel=1e-9)
-    assert spread_of_blocks(lambda rows: float(rows.mean()), values) == pytest.approx(found["mean"], rel=1e-9)
+    assert error_of_blocks(lambda rows: float(rows.mean()), values) == pytest.approx(found["mean"], rel=1e-9)
 
 
 def calibration(
@@ -140,6 +140,6 @@ def test_the_error_of_a_kernel_distance_is_that_of_repeats(tmp_path: Path) -> No
     samples = [normal(60, seed, 0.4) for seed in range(30)]
 
     def error(rows: Features) -> float:
-        return spread_of_blocks(lambda part: kernel(part, reference, 10), rows)
+        return error_of_blocks(lambda part: kernel(part, reference, 10), rows)
 
     assert 0.7 < calibration(lambda rows: kernel(rows, reference, 10), error, samples) < 1.5

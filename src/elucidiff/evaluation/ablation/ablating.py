@@ -107,9 +107,8 @@ def ablate_sampling(
 
     Example::
 
-        from elucidiff.evaluation.ablation import ablate_sampling, churn_table
-
-        filled = ablate_sampling("runs/demo/model", table=churn_table(ed.Churn(30, 0.05, 1.0, 1.007)), nfe=[35])
+        churn = ed.evaluation.ablation.churn_table(ed.Churn(30, 0.05, 1.0, 1.007))
+        filled = ed.evaluation.ablate_sampling("runs/demo/model", table=churn, nfe=[35])
         print(filled.to_markdown())
 
     Args:
@@ -136,6 +135,15 @@ def ablate_sampling(
     Raises:
         ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
         OSError: something cannot be read or written.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> few = {"extractor": "none", "blocks": 1, "images": 4, "exact_images": 4, "only": "edm-euler,edm"}
+    >>> with tempfile.TemporaryDirectory() as out:  # "ideal": the exact denoiser of the data
+    ...     rows = ed.evaluation.ablate_sampling("ideal", "digits", nfe=[19], out=out, **few).rows
+    ...
+    >>> [(row.configuration, row.nfe, row.metric) for row in rows]
+    [('edm-euler', 19.0, 'truncation_error'), ('edm', 19.0, 'truncation_error')]
     """
     table, watch = table or deterministic_table(), watch or Watch()
     names = chosen_from({each.name: each.what for each in table.rows}, only)
@@ -261,9 +269,8 @@ def ablate_training(
 
     Example::
 
-        from elucidiff.evaluation.ablation import ablate_training, augmentation_table
-
-        filled = ablate_training("digits", augmentation_table(p=0.12), training_images=200_000, seeds=2)
+        table = ed.evaluation.ablation.augmentation_table(p=0.12)
+        filled = ed.evaluation.ablate_training("digits", table, training_images=200_000, seeds=2)
 
     Args:
         recipe: settings of the last configuration: digits, fashion-mnist, cifar10, or the path of a config.yaml.
@@ -286,6 +293,11 @@ def ablate_training(
     Raises:
         ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
         OSError: something cannot be read or written.
+
+    >>> import elucidiff as ed
+    >>> planned = ed.evaluation.ablate_training("digits", training_images=2000, extractor="none", plan=True)
+    >>> planned.title.split(";")[0]  # nothing is trained yet
+    'Training (Table 2): digits, 2,000 training images'
     """
     table = table or training_table()
     last = _last(recipe, data, training_images, device)

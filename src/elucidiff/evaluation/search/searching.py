@@ -80,9 +80,8 @@ def search_samplers(
 
     Example::
 
-        from elucidiff.evaluation.search import search_samplers
-
-        found = search_samplers("runs/demo/model", ["n=6:18", "solver=heun,dpmpp_2m"], extractor="pca-20", trials=20)
+        over = ["n=6:18", "solver=heun,dpmpp_2m"]
+        found = ed.evaluation.search_samplers("runs/demo/model", over, extractor="pca-20", trials=20)
         found.samplers["searched"], found.before
 
     Args:
@@ -116,6 +115,17 @@ def search_samplers(
         ValueError: an option, a name or a combination is impossible, or the data do not fit the model.
         OSError: the model, the data or a sampler cannot be read, or something not be written.
         StoppedError: ``watch`` ended it.
+
+    >>> import elucidiff as ed
+    >>> import tempfile
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> few = {"metric": "error", "trials": 2, "seeds": "0-1", "fresh_seeds": "2-3", "first_images": 2}
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     ed.Denoiser(network, ed.preconditioning.EDM()).save(f"{run}/model")
+    ...     found = ed.evaluation.search_samplers(f"{run}/model", ["n=3:5"], out=f"{run}/search", **few)
+    ...
+    >>> [sampler.steps.n in (3, 4, 5) for sampler, _ in found.samplers.values()]
+    [True]
     """
     watch, folder = watch or Watch(), Path(model)
     _check_names(folder, name, front, overwrite, metric)

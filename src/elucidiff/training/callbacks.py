@@ -10,7 +10,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after an optimiser step.
+    """The state of a run after an optimiser step.
 
     Attributes:
         step: optimiser steps so far.
@@ -35,7 +35,7 @@ class Progress:
 
 
 class Callbacks:
-    """What a run calls as it goes along; each does nothing here. Override what is of interest.
+    """Callbacks of a run; each does nothing here. Override what is of interest.
 
     >>> import elucidiff as ed
     >>> class Printing(ed.training.Callbacks):

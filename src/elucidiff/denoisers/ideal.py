@@ -19,6 +19,7 @@ __all__ = ["DataPosterior", "GaussianMixture"]
 
 _POINTS_AT_ONCE = 1024
 _SAMPLES_AT_ONCE = 128
+_VALUES_AT_ONCE = 1 << 20
 
 
 class DataPosterior(DenoiserModule):
@@ -98,16 +99,18 @@ class DataPosterior(DenoiserModule):
     def _mean(self, x: Tensor, sigma: Tensor, rows: Tensor | None) -> Tensor:
         """One pass over the points, with a running maximum so that no weight overflows."""
         variance = sigma.square().clamp_min(torch.finfo(x.dtype).tiny)[:, None]
+        # Several copies of a block are held at once, so blocks of large points are of few.
+        step = min(_POINTS_AT_ONCE, max(1, _VALUES_AT_ONCE // x.shape[1]))
         best = x.new_full((len(x), 1), -math.inf)
         total = x.new_zeros(len(x), 1)
         weighted = torch.zeros_like(x)
-        for start in range(0, len(self.points), _POINTS_AT_ONCE):
-            y = self.points[start : start + _POINTS_AT_ONCE].flatten(1).to(x.dtype)
+        for start in range(0, len(self.points), step):
+            y = self.points[start : start + step].flatten(1).to(x.dtype)
             # -|x - y|^2 / 2 up to the |x|^2 that all points share.
             closeness = x @ y.T - y.square().sum(1) / 2
             prior = None
             if rows is not None and self.classes is not None:
-                prior = rows[:, self.classes[start : start + _POINTS_AT_ONCE]]
+                prior = rows[:, self.classes[start : start + step]]
                 closeness = closeness.masked_fill(prior == 0, -math.inf)
             raised = torch.maximum(best, closeness.amax(1, keepdim=True))
             # -inf - -inf: none of the points so far belongs to the class.

@@ -29,7 +29,7 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     (tmp_path / "sampler.onnx").unlink()
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for code in blocks:
         exec(code, names)
     latents = torch.from_numpy(names["latents"])
@@ -41,6 +41,8 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guided = ed.guided.Guidance(1.5, sigma_max=5).guided(free)
     expected = ed.sample(guided, latents, "karras:n=4", labels=torch.tensor([0, 1, 2, 0]))
     assert float((names["guided"] - expected).abs().max() / expected.abs().max()) < 1e-4
+    assert bool(names["drawn"].isfinite().all())
+    assert names["ours"].sigma_max == pytest.approx(1000, rel=1e-3)  # of their schedule
     for other in ("again", "same"):
         for one, two in zip(names[other].parameters(), free.parameters(), strict=True):
             assert torch.equal(one, two)

@@ -142,4 +142,4 @@ def _hub(what: str) -> Any:
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError:
-        raise ValueError(f"{what} need huggingface_hub: pip install huggingface_hub") from None
+        raise ValueError(f"{what} need huggingface_hub: pip install 'elucidiff[hub]'") from None

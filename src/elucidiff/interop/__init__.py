@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elucidiff.denoisers.opening import load
 from elucidiff.interop import (
+    azula,
     diffusers,
     flow_matching,
     k_diffusion,
@@ -21,6 +22,7 @@ from elucidiff.interop.home_sampling import home_sample
 
 __all__ = [
     "Exported",
+    "azula",
     "check",
     "diffusers",
     "export",

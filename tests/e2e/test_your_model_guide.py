@@ -24,6 +24,14 @@ COMMAND = re.compile(r"^    elucidiff (.*)$", re.MULTILINE)
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
 
+MINE = """
+from tests.interop.closed_form import Blurred, foreign
+
+def make():
+    return foreign("flow", Blurred(count=50))
+"""
+
+
 def stored(library: str, name: str) -> dict[str, torch.Tensor]:
     return state_dict(*sorted((FOREIGN / library / name).glob("weights*.safetensors")))
 
@@ -58,7 +66,7 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "network": lambda x, t: field(x, t / 1000),
     }
     blocks = [block["code"] for block in CODE.finditer(GUIDE)]
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     for code in blocks:
         exec(code, names)
         shown = names.get("theirs", names["images"])
@@ -67,11 +75,17 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_the_command_of_the_guide(elucidiff: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_guide(elucidiff: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder, case, _ = golden("k_diffusion", "plain")
     ed.interop.save(k_diffusion.load(folder / "weights_0.safetensors", case["config"]), "model")
-    (command,) = COMMAND.findall(GUIDE)
-    done = elucidiff(*shlex.split(command), "--processes=1", "--device=cpu")
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "images").glob("*.png"))) == 8
+    Path("my_model.py").write_text(MINE)
+    for command in COMMAND.findall(GUIDE):
+        words = shlex.split(command)
+        words += ["--processes=1"] if "sample" in words else []
+        done = elucidiff(*words, *([] if "convert" in words else ["--device=cpu"]))
+        assert done.returncode == 0, done.stderr
+        if "sample" in words:
+            folder = Path(words[words.index("--out") + 1])
+            assert len(list(folder.glob("*.png"))) == (8 if "0-7" in words else 64)
+    assert Path("my_model.py.make-samplers/nfe-6.json").is_file()

@@ -69,6 +69,10 @@ class NetworkPart(ABC):
             ValueError: it cannot be built for these.
         """
 
+    def levels_and_blocks(self) -> tuple[int, int] | None:
+        """Levels, and blocks of each, of a network that can be built without values; None if that is not known."""
+        return None
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -107,14 +111,12 @@ class Blueprint:
         Raises:
             ValueError: this describes no network, or a larger one than its file.
         """
-        from elucidiff.networks.network import NetworkSettings
-
         try:
-            if not isinstance(self.part, NetworkSettings):
-                # Others may compute with what they make, so that there must be values.
+            if (shape := self.part.levels_and_blocks()) is None:
+                # It may compute with what it makes, so that there must be values.
                 with torch.random.fork_rng(devices=[]):
                     return self.build()
-            levels, blocks = len(self.part.channel_multipliers), self.part.blocks_per_level
+            levels, blocks = shape
             if levels * blocks > min(weights, _MOST_BLOCKS):
                 raise ValueError(f"{levels} levels of {blocks} blocks each are too many for {weights} weights")
             with torch.device("meta"):

@@ -72,6 +72,10 @@ class NetworkSettings(NetworkPart):
             multipliers = list(self.channel_multipliers)
             raise ValueError(f"channel_multipliers {multipliers} must be one or more positive integers")
 
+    def levels_and_blocks(self) -> tuple[int, int]:
+        """See :meth:`.NetworkPart.levels_and_blocks`."""
+        return len(self.channel_multipliers), self.blocks_per_level
+
 
 def settings_from(cls: type[S], settings: S | None, choices: dict[str, Any]) -> S:
     """The settings that a constructor was given as an object or one by one.

@@ -10,17 +10,19 @@ from pathlib import Path
 import tyro
 
 from elucidiff.cli.common.arguments import parse
+from elucidiff.interop import published_ema
 from elucidiff.training.posthoc_ema import WELL_FITTED, reconstruct
 
 
 @dataclass(frozen=True)
 class Options:
-    """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10).
+    """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10), or from snapshots
+    PREFIX-KIMG-WIDTH.pkl that EDM2 publishes.
 
     The command prints the model's folder, and how far the profile of the average is from the wanted one."""
 
     run_dir: tyro.conf.Positional[Path]
-    """The run folder."""
+    """The run folder, or a folder of published snapshots of one training."""
     width: float = 0.1
     """Relative width sigma_rel of the average: 0.05 to 0.15 is usual."""
     images_seen: int | None = None
@@ -37,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     out = options.out or options.run_dir / f"model-{options.width:g}"
     if out.exists():
         raise ValueError(f"{out} is there already: choose another --out")
-    denoiser = reconstruct(options.run_dir, options.width, options.images_seen, with_later=options.with_later)
+    make = published_ema.reconstruct if published_ema.snapshots_in(options.run_dir) else reconstruct
+    denoiser = make(options.run_dir, options.width, options.images_seen, with_later=options.with_later)
     denoiser.save(out)
     print(out)
     error = denoiser.facts["provenance"]["ema_fit_error"]

@@ -13,6 +13,7 @@ from elucidiff.interop import (
     openai,
     own_code,
     physicsnemo,
+    published_ema,
     score_sde,
 )
 from elucidiff.interop.checking import check
@@ -35,6 +36,7 @@ __all__ = [
     "openai",
     "own_code",
     "physicsnemo",
+    "published_ema",
     "save",
     "score_sde",
 ]

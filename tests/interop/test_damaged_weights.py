@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from safetensors.torch import save_file
 
 import elucidiff as ed
 from elucidiff.interop import lucidrains, openai, physicsnemo, score_sde
+from tests.golden_files import GOLDEN
+from tests.interop.diffusers.folders import pipeline
 from tests.interop.foreign import FOREIGN, golden, state_dict
 from tests.mutations import outcomes
 
@@ -62,3 +65,47 @@ def test_settings_beside_the_weights(tmp_path: Path) -> None:
     places = list(range(0, 8 + int.from_bytes(sound[:8], "little"), 5))
     found = outcomes(ed.load, path, sound, 40, places=places)
     assert len(found.messages) > 10
+
+
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [
+        ("unet/config.json", 25),
+        ("unet/diffusion_pytorch_model.safetensors", 15),
+        ("scheduler/scheduler_config.json", 25),
+        ("model_index.json", 10),
+    ],
+)
+def test_folders_of_diffusers(file: str, count: int, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    folder = pipeline(tmp_path / "damaged", "eps", "ddim_default")
+    found = outcomes(lambda path: named(folder, path), folder / file, (folder / file).read_bytes(), count)
+    assert found.read + len(found.messages) == count
+
+
+@pytest.mark.parametrize("file", ["home.json", "weights.safetensors"])
+def test_folders_of_a_model_and_its_settings(file: str, tmp_path: Path) -> None:
+    folder, case, _ = golden("openai", "legacy_heads")
+    ed.interop.save(openai.load(folder, **case["flags"]), tmp_path / "damaged")
+    path = tmp_path / "damaged" / file
+    found = outcomes(lambda path: named(tmp_path / "damaged", path), path, path.read_bytes(), 20)
+    assert len(found.messages) > 10
+
+
+@pytest.mark.parametrize("name", ["cond_latent", "one_level", "old_layout"])
+def test_snapshots_of_edm2(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pkl"
+    sound = (GOLDEN / "m_edm2" / f"{name}.pkl").read_bytes()
+    places = [position for _, _, position in pickletools.genops(sound)]
+    found = outcomes(ed.load, path, sound, 15, places=places)
+    assert len(found.messages) > 5
+
+
+def named(folder: Path, path: Path) -> Any:
+    """A folder opened; the message of an error names it or a file in it."""
+    try:
+        return ed.load(folder)
+    except (ValueError, OSError) as error:
+        if str(folder) not in str(error):
+            raise AssertionError(str(error)) from None
+        raise ValueError(f"{path.name}: {error}") from None

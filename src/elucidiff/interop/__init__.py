@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from elucidiff.denoisers.opening import load
 from elucidiff.interop import (
     azula,
@@ -17,9 +20,11 @@ from elucidiff.interop import (
     score_sde,
 )
 from elucidiff.interop.checking import check
-from elucidiff.interop.exporting import Exported, export
 from elucidiff.interop.home_folder import save
 from elucidiff.interop.home_sampling import home_sample
+
+if TYPE_CHECKING:
+    from elucidiff.interop.exporting import Exported, export
 
 __all__ = [
     "Exported",
@@ -40,3 +45,10 @@ __all__ = [
     "save",
     "score_sde",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What takes long to import is imported on first use (PEP 562)."""
+    if name in ("Exported", "export"):
+        return getattr(importlib.import_module("elucidiff.interop.exporting"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

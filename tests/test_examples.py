@@ -46,6 +46,11 @@ def test_a_public_room_states_its_names(room: str) -> None:
         assert hasattr(module, name), name
 
 
+def test_docstrings_begin_with_a_noun_phrase_or_a_verb() -> None:
+    questions = ("What ", "Which ", "How ", "Whether ", "When ", "Where ", "Who ")
+    assert [name for name, value in PUBLIC.items() if (value.__doc__ or "").startswith(questions)] == []
+
+
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_a_public_name_has_an_example_that_runs(name: str) -> None:
     value = PUBLIC[name]

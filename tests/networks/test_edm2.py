@@ -13,7 +13,7 @@ from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
 from elucidiff.interop import nvlabs
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
-from elucidiff.networks.edm2_layers import MPLayer, UnitAttention
+from elucidiff.networks.magnitude_preserving import MPLayer, UnitAttention
 from tests.golden_files import GOLDEN, load
 
 CASES = ["uncond_rgb", "cond_latent", "grey_balances", "clip_default", "one_level", "old_layout"]

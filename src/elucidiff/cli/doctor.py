@@ -34,7 +34,7 @@ class Options:
     data: tyro.conf.Positional[str | None] = None
     """Name or path of a data set like the one that it was trained on."""
     images: int = 16
-    """How many images, evenly spread over the data, or drawn."""
+    """Number of images, evenly spread over the data, or drawn."""
     seed: int = 0
     """Of the noise."""
     device: str = "auto"

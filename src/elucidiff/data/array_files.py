@@ -38,7 +38,7 @@ class ArrayFiles:
                 self._layout(file, row)
 
     def where(self, row: int) -> str:
-        """What to call a file in a message."""
+        """The name of a file in a message."""
         return self._tree.where(self._names[row])
 
     def __len__(self) -> int:

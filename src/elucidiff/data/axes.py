@@ -1,4 +1,4 @@
-"""Which axis of an array holds the channels."""
+"""The axis of an array that holds the channels."""
 
 from __future__ import annotations
 

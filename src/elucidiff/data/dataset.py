@@ -28,7 +28,7 @@ _BYTES_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a data set was, to tell later whether it still is the same.
+    """The identity of a data set, by which a later one is found to be the same.
 
     Attributes:
         name: of the data set.
@@ -140,7 +140,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def label_kind(self) -> LabelKind | None:
-        """Whether labels are ``"classes"`` or ``"vectors"``; None without labels."""
+        """True if labels are ``"classes"`` or ``"vectors"``; None without labels."""
         return None if self._source_labels is None else self._source_labels.kind
 
     @property
@@ -165,7 +165,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """How many images each class has, ``label_dim`` numbers; empty if there are no labels, or vectors."""
+        """Number of images of each class, ``label_dim`` numbers; empty if there are no labels, or vectors."""
         classes = self.classes
         return () if classes is None else tuple(classes.bincount(minlength=self.label_dim).tolist())
 
@@ -176,7 +176,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def mirrored(self) -> Tensor:
-        """Whether each image is mirrored left-right, bool ``(N,)``."""
+        """True if each image is mirrored left-right, bool ``(N,)``."""
         if self._mirrored is None:
             return torch.zeros(len(self), dtype=torch.bool)
         return torch.from_numpy(self._mirrored)

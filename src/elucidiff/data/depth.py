@@ -1,4 +1,4 @@
-"""How many of the 16 bits of deep pictures are in use: cameras and scanners store 10, 12 or 14 bits in such files."""
+"""Bits of deep pictures that are in use, of 16: cameras and scanners store 10, 12 or 14 bits in such files."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Conversion:
             )
 
     def check(self, name: str, source: Source) -> None:
-        """Whether arrays of this kind can be converted; image files always can.
+        """True if arrays of this kind can be converted; image files always can.
 
         Raises:
             ValueError: they cannot.
@@ -161,7 +161,7 @@ class Conversion:
         return (self.channels or shape[0], *size)
 
     def enlarges(self, shape: tuple[int, ...]) -> bool:
-        """Whether an image of ``shape`` has fewer pixels in some direction than it would have afterwards."""
+        """True if an image of ``shape`` has fewer pixels in some direction than it would have afterwards."""
         if self.size is None:
             return False
         ratios = [new / old for new, old in zip(self.size, shape[1:], strict=True)]

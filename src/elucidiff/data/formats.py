@@ -41,7 +41,7 @@ _OTHERS = {
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is in one of :data:`FORMATS`, as far as its signature tells."""
+    """True if a file that begins with ``head`` is in one of :data:`FORMATS`, as far as its signature tells."""
     return _SIGNATURES.match(head) is not None
 
 

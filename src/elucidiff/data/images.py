@@ -53,7 +53,7 @@ class ImageFiles:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        """What to call an image in a message."""
+        """The name of an image in a message."""
         return self.tree.where(self.names[row]) + self._of_page(row)
 
     def name(self, row: int) -> str:
@@ -61,7 +61,7 @@ class ImageFiles:
         return self.names[row] + self._of_page(row)
 
     def is_later_page(self, row: int) -> bool:
-        """Whether an image is in the same file as the one before it."""
+        """True if an image is in the same file as the one before it."""
         return self._page(row) >= 0 and row > 0 and self.names[row] == self.names[row - 1]
 
     def header(self, row: int) -> Shape:
@@ -157,7 +157,7 @@ class NumberFiles:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What the headers of picture files say.
+    """Headers of picture files.
 
     Attributes:
         files: the images whose header is sound.

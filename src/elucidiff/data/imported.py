@@ -21,7 +21,7 @@ VERSION = 2
 
 
 def is_imported(folder: Path) -> bool:
-    """Whether an import wrote this folder."""
+    """True if an import wrote this folder."""
     return (folder / META).is_file() and (folder / IMAGES).is_file()
 
 

@@ -87,7 +87,7 @@ _BYTES_A_PIXEL = 12
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made.
+    """The result of an import.
 
     Attributes:
         folder: where it is; ``elucidiff.data.open`` opens it.

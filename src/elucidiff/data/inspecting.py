@@ -29,7 +29,7 @@ _FAR = 0.99
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set is like. Values are in the units of the noise levels: 8-bit images in [-1, 1].
+    """Statistics of a data set. Values are in the units of the noise levels: 8-bit images in [-1, 1].
 
     Attributes:
         name: of the data set.

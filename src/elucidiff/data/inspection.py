@@ -120,7 +120,7 @@ class Subject:
     files: tuple[str, ...] = ()
 
     def name(self, place: int) -> str:
-        """What to call the image at a position: its file, or its number."""
+        """The name of the image at a position: its file, or its number."""
         return self.files[place] if self.files else f"image {place}"
 
 
@@ -270,7 +270,7 @@ class Measurements:
 
 
 def _with_hidden_colours(stored: Tensor) -> int:
-    """How many of 8-bit images with alpha have more than one colour where they are wholly transparent."""
+    """Number of 8-bit images with alpha and more than one colour where they are wholly transparent."""
     if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (2, 4):
         return 0
     colours, unseen = stored[:, :-1], stored[:, -1:] == 0

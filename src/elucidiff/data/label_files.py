@@ -338,5 +338,5 @@ def _stem(name: str) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a label is none: null, or not a number."""
+    """True if a label is none: null, or not a number."""
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -129,7 +129,7 @@ class Labels:
 
     @property
     def kind(self) -> LabelKind:
-        """Whether each image has one of some classes, or a vector."""
+        """True if each image has one of some classes, or a vector."""
         return "classes" if self.values.ndim == 1 else "vectors"
 
     @property
@@ -151,7 +151,7 @@ class Labels:
 
 
 def are_names_of_classes(texts: Sequence[str]) -> bool:
-    """Whether text that is not called a label may be one: names of classes are short, and come again and again.
+    """True if text that is not called a label may be one: names of classes are short, and come again and again.
 
     Captions are long, or each is there once.
     """

@@ -118,5 +118,5 @@ class Moments:
 
     @property
     def looks_8_bit(self) -> bool:
-        """Whether the values are those of pictures in 0..255, which floating-point data can hold unscaled."""
+        """True if the values are those of pictures in 0..255, which floating-point data can hold unscaled."""
         return self.lowest >= 0 and 64 < self.highest <= 255

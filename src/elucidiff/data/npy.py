@@ -226,7 +226,7 @@ def opened_member(path: Path, member: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def member_name(path: Path, member: zipfile.ZipInfo) -> str:
-    """What to call a member of an archive in a message."""
+    """The name of a member of an archive in a message."""
     return printable(f"{path}:{member.filename}")
 
 

@@ -81,7 +81,7 @@ class ParquetColumn:
             return self._held.value(at)
 
     def where(self, row: int) -> str:
-        """What to call a row in a message."""
+        """The name of a row in a message."""
         group = self._group_of(row)
         path, number = self._groups[group]
         return f"{printable(str(path))}, row {row - self._starts[group]} of row group {number}"
@@ -109,7 +109,7 @@ class _Rows:
         self._first, self._starts, self._end, self._size = 0, [0], 0, 0
 
     def reaches(self, row: int) -> bool:
-        """Whether a row is kept, or still to come."""
+        """True if a row is kept, or still to come."""
         return row >= self._first
 
     def value(self, row: int) -> Any:
@@ -344,7 +344,7 @@ def _is_encoded(kind: Any) -> bool:
 
 
 def _is_scalar(kind: Any) -> bool:
-    """Whether a column may hold classes: whole numbers, truth values or text."""
+    """True if a column may hold classes: whole numbers, truth values or text."""
     from pyarrow import types
 
     kind = getattr(kind, "value_type", kind) if types.is_dictionary(kind) else kind

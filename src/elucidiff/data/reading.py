@@ -12,7 +12,7 @@ ChannelAxis = Literal["first", "last", "none"]
 
 @dataclass(frozen=True)
 class Reading:
-    """Which reading to take where several are possible. Defaults: the likelier one, with a note that says so.
+    """Choices where data can be read in several ways. Defaults: the likelier one, with a note that says so.
 
     Attributes:
         labels_from: Where labels come from: "folders", "none", or the name of a file, such as

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def is_picture(shape: Sequence[int]) -> bool:
-    """Whether samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
+    """True if samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
     return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 

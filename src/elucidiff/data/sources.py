@@ -123,7 +123,7 @@ def in_pieces(source: Source, most: int = 1 << 24) -> Iterator[tuple[int, Images
 
 
 def rows_at_once(source: Source, most: int) -> int:
-    """How many images make up ``most`` bytes.
+    """Number of images that make up ``most`` bytes.
 
     Where each image is strewn over its file, every read goes over all of it, so that more are read at once.
     """

@@ -1,4 +1,4 @@
-"""How well the data can be denoised at each noise level, and so where there is something to learn."""
+"""Denoising errors of the data at each noise level, and so where there is something to learn."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _MOST_PACKED = 64
 
 
 def is_idx(path: Path) -> bool:
-    """Whether a file begins as an idx file does, gzipped or not."""
+    """True if a file begins as an idx file does, gzipped or not."""
     try:
         with open_regular(path) as file, _unpacked(file) as content:
             return _is_header(content.read(4))
@@ -182,7 +182,7 @@ class Downloadable:
 
 
 def data_root() -> Path:
-    """Where named data sets are kept: the folder ``$ELUCIDIFF_DATA``, else ``~/.cache/elucidiff``.
+    """The folder of named data sets: ``$ELUCIDIFF_DATA``, else ``~/.cache/elucidiff``.
 
     >>> import elucidiff as ed
     >>> import os

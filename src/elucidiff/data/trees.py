@@ -45,7 +45,7 @@ class Tree(Protocol):
     def open(self, name: str) -> IO[bytes]: ...
 
     def where(self, name: str) -> str:
-        """What to call a file in a message."""
+        """The name of a file in a message."""
         ...
 
 

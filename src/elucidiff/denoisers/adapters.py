@@ -45,7 +45,7 @@ Between = Literal["nearest", "interpolated", "rounded"]
 
 
 class Time(Protocol):
-    """How a network counts time: the ``t`` it is told, and the scaling ``s`` of what it sees, at each noise level.
+    """The time of a network: the ``t`` it is given, and the scaling ``s`` of what it sees, at each noise level.
 
     >>> import elucidiff as ed
     >>> time = ed.adapters.ContinuousTime(ed.schedules.VP())
@@ -527,7 +527,7 @@ class InUnits(Wrapped):
 
 
 def _reaches_infinity(time: Time) -> bool:
-    """Whether the network can be told of an infinite noise level."""
+    """True if the network can be told of an infinite noise level."""
     if not math.isinf(time.sigma_max):
         return False
     t, _ = time.at(torch.tensor([math.inf], dtype=torch.float64))

@@ -86,15 +86,15 @@ class AnyDenoiser(Protocol):
 
     @property
     def decides_by_sigma(self) -> bool:
-        """Whether it looks at the noise level to decide what to evaluate, and so wants it on the CPU."""
+        """True if it looks at the noise level to decide what to evaluate, and so wants it on the CPU."""
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether the last bits of a sample may depend on the size of the batch, as those of a network do."""
+        """True if the last bits of a sample may depend on the size of the batch, as those of a network do."""
 
     @property
     def any_batch_size(self) -> bool:
-        """Whether it may be called on any number of samples, without being made anew for it."""
+        """True if it may be called on any number of samples, without being made anew for it."""
 
     @property
     def device(self) -> torch.device:
@@ -291,22 +291,22 @@ class Wrapped(DenoiserModule):
 
     @property
     def decides_by_sigma(self) -> bool:
-        """Whether D wants noise levels on the CPU."""
+        """True if D wants noise levels on the CPU."""
         return self.denoiser.decides_by_sigma
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether the last bits of D depend on the size of the batch."""
+        """True if the last bits of D depend on the size of the batch."""
         return self.denoiser.depends_on_batch
 
     @property
     def any_batch_size(self) -> bool:
-        """Whether D may be called on any number of samples."""
+        """True if D may be called on any number of samples."""
         return self.denoiser.any_batch_size
 
     @property
     def device(self) -> torch.device:
-        """Where D computes."""
+        """The device of D."""
         return self.denoiser.device
 
 
@@ -401,12 +401,12 @@ class Described(DenoiserModule):
 
     @property
     def decides_by_sigma(self) -> bool:
-        """Whether the function counts its evaluations, which it does by the noise level."""
+        """True if the function counts its evaluations, which it does by the noise level."""
         return bool(self._stated("decides_by_sigma", hasattr(self.function, "evaluations")))
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether it is a module; other functions are called as they are."""
+        """True if it is a module; other functions are called as they are."""
         return bool(self._stated("depends_on_batch", isinstance(self.function, nn.Module)))
 
     def _stated(self, name: str, default: Any) -> Any:
@@ -433,7 +433,7 @@ def as_denoiser(given: DenoiserLike | None, *, called: bool = True) -> DenoiserM
 
 
 def same_denoiser(one: DenoiserModule, other: DenoiserModule) -> bool:
-    """Whether both are the one that somebody handed in."""
+    """True if both are the one that somebody handed in."""
     given = [each.function if isinstance(each, Described) else each for each in (one, other)]
     return given[0] is given[1]
 

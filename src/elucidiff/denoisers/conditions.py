@@ -1,4 +1,4 @@
-"""What a sample is conditioned on, as tensors with the batch as first dimension: padded, split and selected alike.
+"""Conditions of samples, as tensors with the batch as first dimension: padded, split and selected alike.
 
 Label rows (B, label_dim) are the usual kind. Others are token sequences (B, L, E), masks or fields (B, C, *spatial),
 or several of them under names. A first dimension of 1 stands for all samples.
@@ -109,7 +109,7 @@ def shapes_of(conditions: Conditions) -> dict[str, tuple[int, ...]]:
 
 
 def is_named(conditions: object) -> TypeGuard[Mapping[str, Tensor]]:
-    """Whether there are several conditions under names."""
+    """True if there are several conditions under names."""
     return isinstance(conditions, Mapping)
 
 

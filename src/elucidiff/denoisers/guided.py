@@ -77,7 +77,7 @@ class Guidance:
 
     @property
     def acts(self) -> bool:
-        """Whether it changes anything."""
+        """True if it changes anything."""
         return self.weight != 1
 
     def guided(
@@ -159,12 +159,12 @@ class Guided(Wrapped):
 
     @property
     def any_batch_size(self) -> bool:
-        """Whether both may be called on any number of samples."""
+        """True if both may be called on any number of samples."""
         return self.denoiser.any_batch_size and self.guide.any_batch_size
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether the last bits of either depend on the size of the batch."""
+        """True if the last bits of either depend on the size of the batch."""
         return self.denoiser.depends_on_batch or self.guide.depends_on_batch
 
     def evaluations(self, sigma: Tensor) -> Tensor:

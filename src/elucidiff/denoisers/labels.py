@@ -74,7 +74,7 @@ class KnownLabels:
         return [place for place, count in enumerate(self.counts) if count] or range(self.dim)
 
     def name(self, place: int) -> str:
-        """What to call a class."""
+        """The name of a class."""
         return self.names[place] if self.names else str(place)
 
     def place(self, label: int | str) -> int:
@@ -148,7 +148,7 @@ class KnownLabels:
 
     @property
     def takes_any(self) -> bool:
-        """Whether there is something that it can be given."""
+        """True if there is something that it can be given."""
         return self.kind == "conditions" or self.dim > 0
 
     @property
@@ -318,7 +318,7 @@ def class_names(data: Any, label_dim: int) -> tuple[str, ...]:
 
 
 def class_counts(data: Any, label_dim: int) -> tuple[int, ...]:
-    """How many training images each class had; empty where nobody wrote it down, and for label vectors.
+    """Number of training images of each class; empty where nobody wrote it down, and for label vectors.
 
     Args:
         data: ``denoiser.facts["data"]``.

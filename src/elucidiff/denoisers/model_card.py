@@ -196,7 +196,7 @@ def _digest(text: str) -> str:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a card is as :func:`write_card` wrote it."""
+    """True if a card is as :func:`write_card` wrote it."""
     try:
         text, mark, rest = file.read_text(encoding="utf-8").rpartition(_MARK)
     except (OSError, UnicodeDecodeError):

@@ -40,7 +40,7 @@ class Format(ABC):
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Whether the file or folder is of this format, by what is in it; quick, and without running anything of it.
+        """True if the file or folder is of this format, by what is in it; quick, and without running anything of it.
 
         Called with whatever somebody names: False, not an error, for what is something else.
         """
@@ -86,7 +86,7 @@ def recognised(path: str | os.PathLike[str]) -> Format | None:
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether :func:`load` would take this for a model, rather than for pictures, say; it need not be whole."""
+    """True if :func:`load` would take this for a model, rather than for pictures, say; it need not be whole."""
     if Factory.spelled(path) is not None or (Path(path) / "model.json").is_file():
         return True
     return recognised(path) is not None
@@ -213,7 +213,7 @@ def samplers_of(path: str | os.PathLike[str]) -> Path:
 
 
 def name_of(path: str | os.PathLike[str]) -> str:
-    """What to call a model: the run that its folder is in, unless it has a name of its own.
+    """The name of a model: the run that its folder is in, unless it has a name of its own.
 
     >>> name_of("runs/demo/model"), name_of("code/mine.py:make")
     ('demo', 'mine.make')

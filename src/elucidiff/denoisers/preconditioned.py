@@ -117,7 +117,7 @@ class Denoiser(HubModel, DenoiserModule):
 
     @property
     def label_presence(self) -> bool:
-        """Whether the network is told in a column of its own whether there is a label."""
+        """True if the network is told in a column of its own whether there is a label."""
         return bool(getattr(self.network, "label_presence", False))
 
     @property
@@ -134,7 +134,7 @@ class Denoiser(HubModel, DenoiserModule):
 
     @property
     def any_batch_size(self) -> bool:
-        """Whether the network may be called on any number of samples: not if it is compiled for each."""
+        """True if the network may be called on any number of samples: not if it is compiled for each."""
         return bool(getattr(self.network, "any_batch_size", True))
 
     @property
@@ -234,7 +234,7 @@ class Denoiser(HubModel, DenoiserModule):
 
 @dataclass(frozen=True)
 class Takes:
-    """Which labels a network takes beside ``x`` and c_noise.
+    """The labels that a network takes beside ``x`` and c_noise.
 
     Attributes:
         labels: how it takes labels: by place (``""``), by the name of a keyword, or not (None).

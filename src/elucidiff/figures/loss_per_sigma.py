@@ -96,7 +96,7 @@ class LossPerSigmaFigure(OfModel):
     alternative: ClassVar[str] = "Loss against noise level above training's density"
 
     images: int = 128
-    """How many images of each part."""
+    """Number of images of each part."""
     levels: int = 24
     """Number of noise levels."""
     seed: int = 0

@@ -118,7 +118,7 @@ class RepeatedChurnFigure(OfModel):
     alternative: ClassVar[str] = "Images after many cycles, and curves below"
 
     images: int = 64
-    """How many images to begin with."""
+    """Number of images to begin with."""
     part: Part = "training"
     """Which images: held-out, training, or all. The exact denoiser knows those of the training alone."""
     sigma_min: float = 0.1

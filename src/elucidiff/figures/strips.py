@@ -112,7 +112,7 @@ class StripsFigure(OfModel):
     alternative: ClassVar[str] = "Rows of noisy images and of denoised ones by noise level"
 
     images: int = 3
-    """How many images."""
+    """Number of images."""
     part: Part = "training"
     """Which images: held-out, training, or all. The exact denoiser knows those of the training alone."""
     sigma: str = "0.05,0.1,0.2,0.5,1,2,5,20"

@@ -1,4 +1,4 @@
-"""Whether a denoiser really denoises, and if not, which other reading of its network does.
+"""A check that a denoiser denoises, and if not, of which other reading of its network does.
 
 A network can be taken for what it is not: one that predicts epsilon for one of x_0, images in [0, 1] for [-1, 1],
 time for running the other way. Nothing fails then; samples are merely bad. :func:`check` adds noise to images, lets
@@ -100,7 +100,7 @@ class Check:
 
     @property
     def fits(self) -> bool:
-        """Whether the model denoises as it is read."""
+        """True if the model denoises as it is read."""
         return self.better is None and self.given.score < _FITS
 
     def __str__(self) -> str:

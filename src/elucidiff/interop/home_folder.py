@@ -113,7 +113,7 @@ def _write(denoiser: DenoiserModule, name: str, told: Any, path: str | os.PathLi
 
 
 def is_home_folder(path: Path) -> bool:
-    """Whether :func:`save` wrote this folder."""
+    """True if :func:`save` wrote this folder."""
     return (path / "home.json").is_file() and (path / "weights.safetensors").is_file()
 
 

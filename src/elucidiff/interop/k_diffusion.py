@@ -33,7 +33,7 @@ _AVERAGED = "model_ema"
 
 
 def says_so(path: Path) -> bool:
-    """Whether a file is of safetensors with the entry ``config``, as the library's ``convert`` script writes it."""
+    """True if a file is of safetensors with the entry ``config``, as the library's ``convert`` script writes it."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     return "config" in weights.metadata(path)

@@ -31,8 +31,8 @@ from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
 from elucidiff.interop.pickle_data import Name, Record
 from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
-from elucidiff.networks.edm2_layers import UnitAttention
 from elucidiff.networks.layers import SelfAttention, filter_kernel
+from elucidiff.networks.magnitude_preserving import UnitAttention
 from elucidiff.sampling.churn import Churn
 from elucidiff.untrusted import clipped, open_regular, printable
 
@@ -58,7 +58,7 @@ _WRAPPERS: dict[str, tuple[type[Preconditioning], dict[str, str]]] = {
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file begins as a pickle does (protocols 2 to 5), which of all that is opened are snapshots alone."""
+    """True if a file begins as a pickle does (protocols 2 to 5), which of all that is opened are snapshots alone."""
     if not path.is_file():
         return False
     with open_regular(path) as file:
@@ -274,7 +274,7 @@ def _setting(name: str, value: Any) -> float:
 
 
 def _is_fact(name: Any, value: Any) -> bool:
-    """Whether something is an argument of the reference's data sets, and a plain one."""
+    """True if something is an argument of the reference's data sets, and a plain one."""
     if isinstance(value, str):
         return name in _DATA_ARGUMENTS and len(value) <= _LONGEST_NAME and value.isprintable()
     plain = value is None or (isinstance(value, int | float) and abs(value) <= _MOST_NUMBER)

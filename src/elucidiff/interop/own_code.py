@@ -63,7 +63,7 @@ def save(denoiser: DenoiserModule, factory: str, path: str | os.PathLike[str]) -
 
 
 def is_own_code(path: Path) -> bool:
-    """Whether :func:`save` wrote this folder."""
+    """True if :func:`save` wrote this folder."""
     return (path / FILE).is_file() and (path / WEIGHTS).is_file()
 
 

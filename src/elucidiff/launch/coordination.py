@@ -114,7 +114,7 @@ class NoticeBoard:
         return self.store.get(_STOP).decode() if self.store.check([_STOP]) else None
 
     def first_to_fail(self) -> bool:
-        """Whether this process is the one to say what went wrong: the first that asked."""
+        """True if this process is the one to say what went wrong: the first that asked."""
         try:
             return self.store.compare_set(_FAILED, "", str(self.rank)).decode() == str(self.rank)
         except dist.DistError:  # the launcher is gone, and with it whoever could be told
@@ -125,7 +125,7 @@ class NoticeBoard:
         self._lasting.set(_begun(run), "yes")
 
     def has_begun(self, run: str) -> bool:
-        """Whether this launch had begun or resumed ``run`` before torchrun restarted it."""
+        """True if this launch had begun or resumed ``run`` before torchrun restarted it."""
         return self._lasting.check([_begun(run)])
 
     def _next(self) -> str:
@@ -152,7 +152,7 @@ def notice_board() -> NoticeBoard | None:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that tells about the run: the first, or one that is alone."""
+    """True if this process is the one that tells about the run: the first, or one that is alone."""
     board = notice_board()
     return board is None or board.rank == 0
 

@@ -22,7 +22,7 @@ from elucidiff.plain_data import first_difference
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether there is anything in a folder. What is hidden does not count: it is the rest of something killed."""
+    """True if there is anything in a folder. What is hidden does not count: it is the rest of something killed."""
     return folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir())
 
 

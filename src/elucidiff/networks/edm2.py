@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elucidiff.networks.blocks import decoder_levels, encoder_levels, pass_levels
-from elucidiff.networks.edm2_layers import MPFourier, MPLayer, UnitAttention, balanced_cat, mp_silu, unit
 from elucidiff.networks.layers import Resample, check_taps
-from elucidiff.networks.magnitude_preserving import mp_sum
+from elucidiff.networks.magnitude_preserving import (
+    MPFourier,
+    MPLayer,
+    UnitAttention,
+    balanced_cat,
+    mp_silu,
+    mp_sum,
+    unit,
+)
 from elucidiff.networks.network import Network, NetworkSettings, settings_from
 from elucidiff.parts import part
 

@@ -34,12 +34,12 @@ def schedule_from(given: Schedule | str) -> Schedule:
 
 
 def is_count(given: object) -> TypeGuard[int]:
-    """Whether ``given`` says how many samples there shall be."""
+    """True if ``given`` says how many samples there shall be."""
     return isinstance(given, numbers.Integral) and not isinstance(given, bool)
 
 
 def count_from(given: int) -> int:
-    """How many samples.
+    """Number of samples.
 
     Raises:
         ValueError: not one.
@@ -217,10 +217,10 @@ def check_finite(
 
 
 def numbered(row: int) -> str:
-    """What to call a sample that has no name."""
+    """The name of a sample that has none of its own."""
     return f"sample {row} of the batch"
 
 
 def seed_names(seeds: Sequence[int]) -> Names:
-    """What to call the samples of these seeds."""
+    """Names of the samples of these seeds."""
     return lambda row: f"seed {seeds[row]}"

@@ -16,7 +16,7 @@ from elucidiff.parts import part, setting
 @part("churn", "churn")
 @dataclass(frozen=True)
 class Churn:
-    """How much noise is added before each step: S_churn, S_tmin, S_tmax, S_noise of Karras et al. 2022, Algorithm 2.
+    """Noise that is added before each step: S_churn, S_tmin, S_tmax, S_noise of Karras et al. 2022, Algorithm 2.
 
     A step that starts at a noise level within [sigma_min, sigma_max] is first raised by a factor of 1 + gamma, with
 
@@ -66,7 +66,7 @@ class Churn:
 @part("restart", "restart")
 @dataclass(frozen=True)
 class Restart:
-    """When a run has come down to ``sigma_min``, it is taken back up to ``sigma_max`` by fresh noise, and down again.
+    """Restarts: from ``sigma_min`` a run is taken back up to ``sigma_max`` by fresh noise, and comes down again.
 
     Going up adds noise of standard deviation sqrt(sigma_max^2 - sigma_min^2) at once, which makes up for errors of
     all steps before; coming down follows the ODE with few errors of its own (Xu et al. 2023, Algorithm 2).

@@ -121,7 +121,7 @@ _FOUND: WeakKeyDictionary[nn.Module, dict[Hashable, FewSamples | None]] = WeakKe
 
 
 def can_be_few(denoiser: DenoiserModule) -> bool:
-    """Whether calls on few samples are tried: of networks that take any batch.
+    """True if calls on few samples are tried: of networks that take any batch.
 
     Not under autoguidance: what was found out is kept with the model, and holds for one guide alone.
     """

@@ -43,7 +43,7 @@ Noise = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback is told about a step. With scaling, ``x`` and ``x_hat`` are scaled, ``denoised`` is not.
+    """A step, as a callback gets it. With scaling, ``x`` and ``x_hat`` are scaled, ``denoised`` is not.
 
     Attributes:
         index: number of the step, from 0.

@@ -143,7 +143,7 @@ def at_times(t: Time, function: Callable[[Time], Sequence[Tensor]]) -> Sequence[
 
 
 def steps_from_infinity(solver: Solver, schedule: Schedule) -> bool:
-    """Whether the ODE is finite in pure noise, and ``solver`` follows it from there as from anywhere.
+    """True if the ODE is finite in pure noise, and ``solver`` follows it from there as from anywhere.
 
     It is on the flow schedule, where dx/dt = (x - D) / t begins at t = 1 with unit noise, for solvers that go by it.
     Others work in y = x / s and sigma, which are infinite.

@@ -44,7 +44,7 @@ def range_advice(sigmas: Tensor, denoiser: AnyDenoiser) -> str | None:
 
 
 def suits(sigmas: Tensor, std: float) -> bool:
-    """Whether the noise levels go from well above the standard deviation of the data to well below it."""
+    """True if the noise levels go from well above the standard deviation of the data to well below it."""
     return float(sigmas[0]) >= 10 * std and float(sigmas[-2]) <= std / 20
 
 
@@ -65,7 +65,7 @@ def _rounded(value: float) -> str:
 
 
 def makes_pictures(denoiser: AnyDenoiser) -> bool:
-    """Whether samples are pictures in [-1, 1].
+    """True if samples are pictures in [-1, 1].
 
     Those of a model of floating-point data are not, whatever their shape: they are in units of the data's own.
     """
@@ -88,7 +88,7 @@ def range_of(denoiser: AnyDenoiser) -> tuple[float, float]:
 
 
 def of_8_bits(denoiser: AnyDenoiser) -> bool:
-    """Whether the model was trained on 8-bit data, so that its samples are in [-1, 1]."""
+    """True if the model was trained on 8-bit data, so that its samples are in [-1, 1]."""
     # Models from elsewhere do not say; nearly all are of pictures.
     return bool(_data_facts(denoiser).get("dtype", "uint8") == "uint8")
 

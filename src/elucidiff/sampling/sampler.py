@@ -44,7 +44,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What a run returns.
+    """The result of a run.
 
     Attributes:
         x: the samples (B, C, *spatial), float64 (float32 on a device without it); images are in [-1, 1].
@@ -285,7 +285,7 @@ class Sampler:
 
     @property
     def deterministic(self) -> bool:
-        """Whether it follows the ODE without added noise, so that there is an exact solution to compare with."""
+        """True if it follows the ODE without added noise, so that there is an exact solution to compare with."""
         return not self.solver.stochastic and self.churn is None and self.restarts is None
 
     def sigmas(self, denoiser: DenoiserLike | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a solver is: the base class, what it is given and what a step returns.
+"""Solvers: the base class, what it is given and what a step returns.
 
 A solver is a small frozen dataclass with :meth:`Solver.step`. What a multistep method remembers travels from step to
 step as ``state``, so a solver object holds settings only and any number of runs may share it. Noise is the loop's: a
@@ -56,7 +56,7 @@ class ODE(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a solver's step returns.
+    """The result of a solver's step.
 
     Attributes:
         x: the samples at the end of the step.
@@ -101,27 +101,27 @@ class Solver(ABC):
 
     @property
     def adaptive(self) -> bool:
-        """Whether it chooses its own steps. If so, the loop hands it the whole interval at once."""
+        """True if it chooses its own steps. If so, the loop hands it the whole interval at once."""
         return False
 
     @property
     def stochastic(self) -> bool:
-        """Whether it asks for noise, as :attr:`StepResult.std`."""
+        """True if it asks for noise, as :attr:`StepResult.std`."""
         return False
 
     @property
     def multistep(self) -> bool:
-        """Whether it uses the evaluations of earlier steps."""
+        """True if it uses the evaluations of earlier steps."""
         return False
 
     @property
     def corrects(self) -> bool:
-        """Whether it corrects, at the start of a step, the end of the one before."""
+        """True if it corrects, at the start of a step, the end of the one before."""
         return False
 
     @property
     def begins_at_infinity(self) -> bool:
-        """Whether it goes by x and dx/dt alone, which may be finite in pure noise, where y = x / s and sigma are not.
+        """True if it goes by x and dx/dt alone, which may be finite in pure noise, where y = x / s and sigma are not.
 
         If not, the loop takes the first step from an infinite noise level itself, as DDIM does.
         """

@@ -40,7 +40,7 @@ class DDIM(Multistep):
 
     @property
     def stochastic(self) -> bool:
-        """Whether noise is added."""
+        """True if noise is added."""
         return self.eta > 0
 
     def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:

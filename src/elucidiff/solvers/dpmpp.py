@@ -26,7 +26,7 @@ class _DPMpp(Multistep):
 
     @property
     def stochastic(self) -> bool:
-        """Whether noise is added."""
+        """True if noise is added."""
         return self.eta > 0
 
 

@@ -1,4 +1,4 @@
-"""What all multistep solvers share: the change of variables, the history, and how they end at noise level 0.
+"""The base of multistep solvers: the change of variables, the history, and the end at noise level 0.
 
 In y = x / s, whatever the schedule and scaling, the probability-flow ODE (Karras et al. 2022, Eq. 4) is
 

@@ -102,7 +102,7 @@ class Heun(RK2):
 
 
 def _goes_on(schedule: Schedule, t: float) -> bool:
-    """Whether sigma has the sign of ``t``: near t = 0 a schedule may end, and beyond it only odd ones go on."""
+    """True if sigma has the sign of ``t``: near t = 0 a schedule may end, and beyond it only odd ones go on."""
     try:
         return float(schedule.sigma(t)) * t > 0
     except ValueError:

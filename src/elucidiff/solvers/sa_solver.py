@@ -70,12 +70,12 @@ class SASolver(Multistep):
 
     @property
     def stochastic(self) -> bool:
-        """Whether noise is added."""
+        """True if noise is added."""
         return self.tau > 0
 
     @property
     def corrects(self) -> bool:
-        """Whether there is a corrector."""
+        """True if there is a corrector."""
         return self.corrector_order > 0
 
     @property

@@ -49,7 +49,7 @@ class TrainingConfig:
     data: str = ""
     """Name or path of the data set; empty where one is given as an object."""
     conditional: bool = False
-    """Whether to train with the labels of the data set, classes or vectors."""
+    """Train with the labels of the data set, classes or vectors."""
     validation_images: int = 0
     """Images held out of the training; their loss is measured at every checkpoint."""
     memorisation_samples: int = 32
@@ -101,7 +101,7 @@ class TrainingConfig:
     checkpoint_images: int = 10_000_000
     """Images between checkpoints."""
     keep_checkpoints: int = 3
-    """How many of the newest checkpoints are kept."""
+    """Number of the newest checkpoints to keep."""
 
     seed: int = 0
     """Fixes the initial weights, the order of the data and every random number of the training."""

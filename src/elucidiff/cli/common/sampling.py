@@ -48,7 +48,7 @@ class SamplingChoices:
 
     @property
     def _leaves_it_to_the_model(self) -> bool:
-        """Whether nothing is chosen that a model has a usual way for, nor anything that this way may not go with."""
+        """True if nothing is chosen that a model has a usual way for, nor anything that this way may not go with."""
         way = (self.sampler, self.table, self.steps, self.schedule, self.solver, self.churn, self.restarts)
         return all(choice is None for choice in way)
 

@@ -55,7 +55,7 @@ class Payoff:
     gain: float
 
     def worth(self, seconds: float) -> bool:
-        """Whether work of so many ``seconds`` saves at least twice what making it ready costs."""
+        """True if work of so many ``seconds`` saves at least twice what making it ready costs."""
         return self.saved(seconds) >= 2 * self.seconds
 
     def saved(self, seconds: float) -> float:

@@ -22,7 +22,7 @@ _ERRORS_ONLY = 3  # ONNX Runtime's severity
 
 
 def is_installed() -> bool:
-    """Whether the packages of the extra ``onnx`` are there."""
+    """True if the packages of the extra ``onnx`` are there."""
     return all(importlib.util.find_spec(name) is not None for name in _PACKAGES)
 
 

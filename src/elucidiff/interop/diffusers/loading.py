@@ -34,7 +34,7 @@ _NETWORKS = ("unet", "transformer")
 
 
 def is_pipeline(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is one of diffusers': a pipeline's, or a network's with its scheduler's settings beside."""
+    """True if a folder is one of diffusers': a pipeline's, or a network's with its scheduler's settings beside."""
     folder = Path(path)
     return (folder / "model_index.json").is_file() or _parts(folder) is not None
 

@@ -84,12 +84,12 @@ class DPMSettings:
 
     @property
     def in_data(self) -> bool:
-        """Whether it works with predictions of x_0."""
+        """True if it works with predictions of x_0."""
         return self.algorithm_type.endswith("++")
 
     @property
     def stochastic(self) -> bool:
-        """Whether it adds fresh noise at each step."""
+        """True if it adds fresh noise at each step."""
         return self.algorithm_type.startswith("sde")
 
 
@@ -201,7 +201,7 @@ class MultistepScheduler(TableScheduler, Thresholding):
 
     @property
     def cuts_off(self) -> bool:
-        """Whether times between the table's become the lower whole one, and not the nearest."""
+        """True if times between the table's become the lower whole one, and not the nearest."""
         return self.use_exponential_sigmas or self.use_beta_sigmas
 
     def times_of(self, table: Array, sigmas: Array) -> Array:
@@ -235,7 +235,7 @@ class DPMSolver(MultistepScheduler, DPMSettings):
 
     @property
     def cuts_off(self) -> bool:
-        """Whether times between the table's become the lower whole one; with a cosine table they always do."""
+        """True if times between the table's become the lower whole one; with a cosine table they always do."""
         return super().cuts_off or self.beta_schedule == "squaredcos_cap_v2"
 
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:

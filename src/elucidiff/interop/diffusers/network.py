@@ -120,7 +120,7 @@ class DiffusersNetwork(nn.Module):
 
 
 def is_network(folder: Path) -> bool:
-    """Whether a folder has the settings of a network of diffusers."""
+    """True if a folder has the settings of a network of diffusers."""
     return (folder / "config.json").is_file()
 
 

@@ -18,7 +18,7 @@ _TIMES = 1000  # by which these transformers multiply what they are told
 
 
 def is_packed(model: nn.Module) -> bool:
-    """Whether a network takes packed latents and the positions of their patches."""
+    """True if a network takes packed latents and the positions of their patches."""
     return {"img_ids", "txt_ids"} <= set(inspect.signature(model.forward).parameters)
 
 

@@ -89,7 +89,7 @@ def course_of(sampler: Sampler, denoiser: DenoiserModule) -> Course:
 
 
 def _counted(sampler: Sampler, denoiser: DenoiserModule) -> tuple[int, int]:
-    """How many draws of noise and evaluations a run takes."""
+    """Numbers of draws of noise and of evaluations in a run."""
     calls: list[int] = []
     asked = _Asked(denoiser, 0)
     x = torch.zeros(1, 1, 1, dtype=torch.float64)

@@ -49,6 +49,11 @@ class Exported:
         about: what is kept inside, as JSON-able values: see :func:`export`.
         difference: the largest difference from the library's result on one random batch, as a part of the largest
             value.
+
+    >>> import elucidiff as ed
+    >>> made = ed.interop.Exported(Path("halved.onnx"), {"nfe": 7}, difference=2e-7)
+    >>> made.path.suffix, made.about["nfe"]
+    ('.onnx', 7)
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What is known of a picture: linear functions of it, and their adjoints."""
+"""Measurements of a picture: linear functions of it, and their adjoints."""
 
 from __future__ import annotations
 

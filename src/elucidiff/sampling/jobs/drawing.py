@@ -176,7 +176,7 @@ class Order:
     overwrite: bool
 
     def task(self, setting: BackendSetting, batch_size: int, index: int | None) -> Task:
-        """What one process has to do; everything is checked here, before anything is written.
+        """The task of one process; everything is checked here, before anything is written.
 
         Args:
             setting: what the first process has settled.

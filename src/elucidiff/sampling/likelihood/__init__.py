@@ -1,4 +1,4 @@
-"""How probable a model finds given samples: log-densities, and bits/dim of 8-bit images."""
+"""Probabilities of given samples under a model: log-densities, and bits/dim of 8-bit images."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def bits_per_dim(log_prob: Tensor, size: int, *, eight_bits: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """What :func:`log_likelihood` returns.
+    """The result of :func:`log_likelihood`.
 
     Attributes:
         log_prob: log p(x; sigma_min), (B,) in nats, of x in units of the data.

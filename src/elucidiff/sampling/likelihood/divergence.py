@@ -177,5 +177,5 @@ def divergence_of(
 
 
 def is_exact(method: str, size: int) -> bool:
-    """Whether ``method`` is exact for samples of ``size`` values."""
+    """True if ``method`` is exact for samples of ``size`` values."""
     return method == "exact" or (method == "auto" and size <= EXACT_UP_TO)

@@ -407,8 +407,8 @@ def summary(cls: type) -> str:
     """The first sentence or formula of a part's docstring, in one line, without marks of reStructuredText.
 
     >>> import elucidiff as ed
-    >>> ed.parts.summary(ed.Churn)[:30]
-    'How much noise is added before'
+    >>> ed.parts.summary(ed.Churn)[:31]
+    'Noise that is added before each'
     """
     return plain_line((inspect.getdoc(cls) or "").split("\n\n")[0]).rstrip(":")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import elucidiff as ed
 from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.guided import Autoguided
-from elucidiff.sampling.ranges import range_for
+from elucidiff.sampling.grid import range_for
 
 
 class Zero(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.sampling.ranges import makes_pictures, units
+from elucidiff.sampling.grid import makes_pictures, units
 
 
 def model(*shape: int, **facts: Any) -> Denoiser:

@@ -21,9 +21,9 @@ from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device, widest_type
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_error, stops
+from elucidiff.sampling.grid import makes_pictures, usual_range
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.loop import sample
-from elucidiff.sampling.ranges import makes_pictures, range_of
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, labels_for, parse_seeds
 from elucidiff.solvers import RK45
@@ -163,7 +163,7 @@ def _between_seeds(options: Options, denoiser: DenoiserModule, device: torch.dev
 
 
 def _between_pictures(options: Options, denoiser: DenoiserModule, device: torch.device) -> _Way:
-    usual = Sampler(Karras(64, *range_of(denoiser)), solver=RK45(1e-5, 1e-5))
+    usual = Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(1e-5, 1e-5))
     sampler = options.sampling.chosen(options.model, usual)
     check_follows_ode(sampler, options.sampling)
     prepared = sampler.prepare(denoiser)

@@ -29,10 +29,10 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.output_folder import file_held
+from elucidiff.sampling.grid import usual_range
 from elucidiff.sampling.label_choice import labels_asked_for
 from elucidiff.sampling.likelihood.divergence import is_exact
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, read_record, summary, write_record
-from elucidiff.sampling.ranges import range_of
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import RK45
 
@@ -87,7 +87,7 @@ class Options:
         Raises:
             ValueError: a value is out of its range, or would have no effect.
         """
-        usual = Sampler(Karras(64, *range_of(denoiser)), solver=RK45(1e-4, 1e-4))
+        usual = Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(1e-4, 1e-4))
         sampler = self.sampling.chosen(self.model, usual)
         check_follows_ode(sampler, self.sampling)
         names = ("repeats", "seed", "divergence", "probe", "probes", "batch_size")

@@ -22,10 +22,10 @@ from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.devices import choose_device, widest_type
 from elucidiff.launch.output_folder import check_empty
+from elucidiff.sampling.grid import makes_pictures
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.ranges import makes_pictures
 from elucidiff.sampling.seeds import parse_seeds
 
 

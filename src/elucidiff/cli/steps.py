@@ -21,6 +21,7 @@ from elucidiff.denoisers.opening import checksum
 from elucidiff.launch.interrupt import Interrupt
 from elucidiff.launch.output_folder import file_held
 from elucidiff.parts import summary
+from elucidiff.sampling.grid import range_advice
 from elucidiff.sampling.label_choice import draw_labels_from
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.candidate import (
@@ -32,7 +33,6 @@ from elucidiff.sampling.optimise.candidate import (
     name_of,
 )
 from elucidiff.sampling.optimise.steps import check_seeds
-from elucidiff.sampling.ranges import range_advice
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import NamedSampler, describe, load_named, names_beside, path_of, save_named
 from elucidiff.sampling.seeds import SeedRanges, parse_seeds

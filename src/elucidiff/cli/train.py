@@ -20,7 +20,7 @@ from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.launch.coordination import failing_once, is_main_process
-from elucidiff.sampling.ranges import makes_pictures, range_for
+from elucidiff.sampling.grid import makes_pictures, range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing

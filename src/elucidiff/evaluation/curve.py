@@ -22,7 +22,7 @@ from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.ablation.studies import SamplingAblation
 from elucidiff.evaluation.quality.metric_sets import is_metric, metric_names
 from elucidiff.launch.interrupt import Watch
-from elucidiff.sampling.ranges import range_advice
+from elucidiff.sampling.grid import range_advice
 from elucidiff.sampling.sampler import KINDS, Sampler
 from elucidiff.suggest import known_names, names_in
 

@@ -29,7 +29,7 @@ from elucidiff.figures.base import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
 from elucidiff.parts import part
-from elucidiff.sampling.ranges import range_for
+from elucidiff.sampling.grid import range_for
 
 NAME = "loss-per-sigma"
 

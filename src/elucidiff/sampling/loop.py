@@ -32,9 +32,8 @@ from elucidiff.sampling.checks import (
     solver_from,
 )
 from elucidiff.sampling.churn import Churn, Restart
-from elucidiff.sampling.grid import levels_from, noise_grid, start_of
+from elucidiff.sampling.grid import levels_from, noise_grid, start_of, warn_of_range
 from elucidiff.sampling.ode import from_infinity, probability_flow, steps_from_infinity
-from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.seeds import SeededNoise, begin, noise_for
 from elucidiff.solvers import Heun, Solver
 

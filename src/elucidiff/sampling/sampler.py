@@ -24,9 +24,8 @@ from elucidiff.sampling import table
 from elucidiff.sampling.checks import check_arguments, check_combination, check_history, seeds_from
 from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.sampling.fixed_batch import FixedBatch
-from elucidiff.sampling.grid import noise_grid, range_of
+from elucidiff.sampling.grid import noise_grid, range_of, warn_of_range
 from elucidiff.sampling.loop import Prepared, Step, sample
-from elucidiff.sampling.ranges import warn_of_range
 from elucidiff.sampling.seeds import begin
 from elucidiff.solvers import Solver
 from elucidiff.suggest import suggestion

@@ -16,7 +16,7 @@ from elucidiff.data.nearest import nearest_images
 from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
-from elucidiff.sampling.ranges import range_for
+from elucidiff.sampling.grid import range_for
 from elucidiff.sampling.sampler import Sampler
 
 # Yoon et al. 2023 ("Diffusion probabilistic models generalize when they fail to memorize"): a sample is memorised if

@@ -8,6 +8,7 @@ from typing import Any
 from elucidiff.cli.ablate.sampling import AlphaOptions, ChurnOptions, SamplingOptions
 from elucidiff.cli.ablate.training import AugmentOptions, TrainingOptions
 from elucidiff.cli.common.verbs import Actions
+from elucidiff.evaluation.ablation import TITLES
 
 TABLES: dict[str, type[Any]] = {
     "sampling": SamplingOptions,
@@ -20,7 +21,6 @@ TABLES: dict[str, type[Any]] = {
 
 def run(arguments: Sequence[str]) -> int:
     """Fill and print one of the tables. Ctrl-C and SIGTERM keep what is measured, and exit with 130 and 0."""
-    titles = {name: table.title for name, table in TABLES.items()}
-    actions = Actions("elucidiff ablate", "table", titles, "tables of Karras et al. 2022:")
+    actions = Actions("elucidiff ablate", "table", TITLES, "tables of Karras et al. 2022:")
     name, rest = actions.choose(arguments)
     return int(actions.parse(TABLES[name], name, rest)())

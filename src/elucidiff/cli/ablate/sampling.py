@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 import tyro
 
-from elucidiff.cli.ablate.printing import finished
-from elucidiff.cli.common.progress import Watching
+from elucidiff.cli.ablate.options import Ablation
 from elucidiff.denoisers.backends import Backend
 from elucidiff.evaluation.ablation import (
+    Filled,
     SamplingTable,
     ablate_sampling,
     alpha_table,
@@ -20,13 +18,14 @@ from elucidiff.evaluation.ablation import (
     deterministic_table,
 )
 from elucidiff.evaluation.ablation.measure import IDEAL
+from elucidiff.launch.interrupt import Watch
 from elucidiff.plain_data import numbers_from_text
 from elucidiff.sampling import Churn, load_named
 from elucidiff.sampling.sampler import parse_choice
 
 
 @dataclass(frozen=True)
-class OfSampling(ABC):
+class OfSampling(Ablation):
     model: tyro.conf.Positional[str]
     """A model, as for `elucidiff sample`; or ideal, for the exact denoiser of --data."""
     data: str | None = None
@@ -39,75 +38,52 @@ class OfSampling(ABC):
     """Images in each block."""
     exact_images: int = 64
     """So many of them are compared with exact solutions of the ODE, where no noise is added; 0 for none."""
-    extractor: str = "pca-20"
-    """What describes samples, to compare them with the data, as for `elucidiff evaluate`: pca-20 for principal
-    components of small images; none for the truncation error alone."""
-    metrics: str = "fid"
-    """Metrics, with commas between them: fid, kid, precision, recall, is."""
     labels: str | None = None
     """Classes that each seed draws one of, such as 0-9 or cat,dog, equally often; uniform for all of them; or a label
     vector, or a .npy. If this is left out, each is drawn as often as the training data had it."""
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
-    only: str | None = None
-    """Some of the configurations, by name, with commas between them."""
     sigma_min: float | None = None
     """Lowest noise level of the paper's steps (0.002)."""
     sigma_max: float | None = None
     """Highest noise level of the paper's steps (80)."""
-    first_seed: int = 0
-    """Seed of the first image. Choose seeds on which nothing was searched or optimised."""
-    batch_size: int = 64
-    """Images in one call of the network."""
     backend: Backend = "eager"
     """What computes the network: eager, compile or onnx, as for `elucidiff sample`. It takes minutes to make compile,
     seconds to make onnx, which is faster on a CPU. Samples differ by rounding."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
-    out: Path | None = None
-    """Folder of the table and of all measurements (ablations/KIND-MODEL). What is there is not measured again."""
-    plan: bool = False
-    """Say what there is to do and about how long it takes, and do nothing."""
-
-    title: ClassVar[str]
 
     @abstractmethod
     def table(self) -> SamplingTable:
         """What is compared."""
 
-    def __call__(self) -> int:
-        """Measure what is missing, and print the table."""
-        with Watching() as watch:
-            filled = ablate_sampling(
-                self.model,
-                self.data,
-                self.table(),
-                nfe=numbers_from_text("nfe", self.nfe, int),
-                blocks=self.seeds,
-                images=self.images,
-                exact_images=self.exact_images,
-                extractor=self.extractor,
-                metrics=self.metrics,
-                labels=self.labels,
-                any_class=self.any_class,
-                only=self.only,
-                first_seed=self.first_seed,
-                batch_size=self.batch_size,
-                backend=self.backend,
-                device=self.device,
-                out=self.out,
-                plan=self.plan,
-                watch=watch,
-            )
-        return finished(filled)
+    def fill(self, watch: Watch) -> Filled:
+        """See :class:`.Ablation`."""
+        return ablate_sampling(
+            self.model,
+            self.data,
+            self.table(),
+            nfe=numbers_from_text("nfe", self.nfe, int),
+            blocks=self.seeds,
+            images=self.images,
+            exact_images=self.exact_images,
+            extractor=self.extractor,
+            metrics=self.metrics,
+            labels=self.labels,
+            any_class=self.any_class,
+            only=self.only,
+            first_seed=self.first_seed,
+            batch_size=self.batch_size,
+            backend=self.backend,
+            device=self.device,
+            out=self.out,
+            plan=self.plan,
+            watch=watch,
+        )
 
 
 @dataclass(frozen=True)
 class SamplingOptions(OfSampling):
     """Deterministic sampling (Karras et al. 2022, Table 3): VP, VE and DDIM as they were, then with Heun and the
     paper's steps, then with sigma = t and s = 1, at the same numbers of network evaluations."""
-
-    title: ClassVar[str] = "Deterministic sampling (Table 3)"
 
     def table(self) -> SamplingTable:
         """See the class."""
@@ -123,8 +99,6 @@ class ChurnOptions(OfSampling):
     """S_churn, S_tmin, S_tmax and S_noise, all of them."""
     sampler: str | None = None
     """Take these four from a sampler beside the model, by its name or path, instead."""
-
-    title: ClassVar[str] = "Stochastic sampling (Tables 4 and 5)"
 
     def table(self) -> SamplingTable:
         """See the class."""
@@ -144,8 +118,6 @@ class AlphaOptions(OfSampling):
     alphas: str = "0.5,0.6,0.7,0.8,0.9,1,1.1"
     """The values of alpha, with commas between them. Beyond 1 the second evaluation lies past the end of the step,
     and at the last steps past noise level 0, where the ODE goes on as an odd function."""
-
-    title: ClassVar[str] = "Second-order methods (App. D.2)"
 
     def table(self) -> SamplingTable:
         """See the class."""

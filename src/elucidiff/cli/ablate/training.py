@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 import tyro
 
-from elucidiff.cli.ablate.printing import finished
-from elucidiff.cli.common.progress import Watching
+from elucidiff.cli.ablate.options import Ablation
 from elucidiff.evaluation.ablation import (
     Baseline,
+    Filled,
     TrainingTable,
     ablate_training,
     augmentation_table,
     training_table,
 )
+from elucidiff.launch.interrupt import Watch
 
 
 @dataclass(frozen=True)
-class OfTraining(ABC):
+class OfTraining(Ablation):
     recipe: tyro.conf.Positional[str] = "digits"
     """Settings of the last configuration: digits, fashion-mnist, cifar10, or the path of a config.yaml."""
     data: str | None = None
@@ -34,52 +33,31 @@ class OfTraining(ABC):
     """Images that are evaluated of each training."""
     nfe: int = 35
     """Network evaluations for each of them, by the paper's deterministic sampler."""
-    extractor: str = "pca-20"
-    """What describes samples, to compare them with the data, as for `elucidiff evaluate`: pca-20 for principal
-    components of small images; none for the loss on held-out images alone."""
-    metrics: str = "fid"
-    """Metrics, with commas between them: fid, kid, precision, recall, is."""
-    only: str | None = None
-    """Some of the configurations, by name, with commas between them."""
-    first_seed: int = 0
-    """Seed of the first image."""
-    batch_size: int = 64
-    """Images in one call of the network when sampling."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
-    out: Path | None = None
-    """Folder of the table and of all runs (ablations/KIND-RECIPE). What is there is not done again."""
-    plan: bool = False
-    """Say what there is to do and about how long it takes, and do nothing."""
-
-    title: ClassVar[str]
 
     @abstractmethod
     def table(self) -> TrainingTable:
         """What is compared."""
 
-    def __call__(self) -> int:
-        """Train and measure what is missing, and print the table."""
-        with Watching() as watch:
-            filled = ablate_training(
-                self.recipe,
-                self.table(),
-                data=self.data,
-                training_images=self.training_images,
-                seeds=self.seeds,
-                images=self.images,
-                nfe=self.nfe,
-                extractor=self.extractor,
-                metrics=self.metrics,
-                only=self.only,
-                first_seed=self.first_seed,
-                batch_size=self.batch_size,
-                device=self.device,
-                out=self.out,
-                plan=self.plan,
-                watch=watch,
-            )
-        return finished(filled)
+    def fill(self, watch: Watch) -> Filled:
+        """See :class:`.Ablation`."""
+        return ablate_training(
+            self.recipe,
+            self.table(),
+            data=self.data,
+            training_images=self.training_images,
+            seeds=self.seeds,
+            images=self.images,
+            nfe=self.nfe,
+            extractor=self.extractor,
+            metrics=self.metrics,
+            only=self.only,
+            first_seed=self.first_seed,
+            batch_size=self.batch_size,
+            device=self.device,
+            out=self.out,
+            plan=self.plan,
+            watch=watch,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,8 +67,6 @@ class TrainingOptions(OfTraining):
 
     baseline: Baseline = "vp"
     """Preconditioning, loss and network with which A begins."""
-
-    title: ClassVar[str] = "Training (Table 2)"
 
     def table(self) -> TrainingTable:
         """See the class."""
@@ -104,8 +80,6 @@ class AugmentOptions(OfTraining):
 
     p: float = 0.12
     """Probability of each transform."""
-
-    title: ClassVar[str] = "Augmentation (Table 6)"
 
     def table(self) -> TrainingTable:
         """See the class."""

@@ -21,8 +21,8 @@ from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.figures.numbers import lines, slices
 from elucidiff.figures.style import mosaic, save
 from elucidiff.files import write_whole
+from elucidiff.sampling.grid import of_8_bits
 from elucidiff.sampling.jobs.outputs import encoded, png
-from elucidiff.sampling.ranges import of_8_bits
 
 _LEGIBLE = 64  # pixels: smaller pictures are enlarged in whole multiples, up to this
 

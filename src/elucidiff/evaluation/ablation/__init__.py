@@ -1,6 +1,7 @@
 """One choice at a time: what each part of a design is worth (Karras et al. 2022, Tables 2 to 6, and App. D.2)."""
 
 from elucidiff.evaluation.ablation.ablating import (
+    TITLES,
     SamplingTable,
     TrainingTable,
     ablate_sampling,
@@ -43,6 +44,7 @@ from elucidiff.evaluation.ablation.training import (
 
 __all__ = [
     "RECIPES",
+    "TITLES",
     "TRAINING_CONFIGURATIONS",
     "Ablation",
     "AugmentationConfiguration",

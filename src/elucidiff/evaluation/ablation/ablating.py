@@ -38,6 +38,15 @@ from elucidiff.suggest import names_in
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
 
+TITLES: Mapping[str, str] = {
+    "sampling": "Deterministic sampling (Table 3)",
+    "churn": "Stochastic sampling (Tables 4 and 5)",
+    "alpha": "Second-order methods (App. D.2)",
+    "training": "Training (Table 2)",
+    "augment": "Augmentation (Table 6)",
+}
+"""Titles of the tables of Karras et al. 2022 that are filled here, by their short names."""
+
 
 @dataclass(frozen=True)
 class SamplingTable:
@@ -59,7 +68,7 @@ class SamplingTable:
 def deterministic_table(sigma_min: float | None = None, sigma_max: float | None = None) -> SamplingTable:
     """Deterministic sampling (Karras et al. 2022, Table 3); see :func:`.sampling_configurations`."""
     rows = sampling_configurations(sigma_min, sigma_max)
-    return SamplingTable("sampling", "Deterministic sampling (Table 3)", rows, "edm")
+    return SamplingTable("sampling", TITLES["sampling"], rows, "edm")
 
 
 def churn_table(
@@ -67,7 +76,7 @@ def churn_table(
 ) -> SamplingTable:
     """Stochastic sampling (Karras et al. 2022, Tables 4 and 5); see :func:`.churn_configurations`."""
     rows = churn_configurations(churn or Churn(), sigma_min, sigma_max)
-    return SamplingTable("churn", "Stochastic sampling (Tables 4 and 5)", rows, "deterministic")
+    return SamplingTable("churn", TITLES["churn"], rows, "deterministic")
 
 
 def alpha_table(
@@ -76,9 +85,7 @@ def alpha_table(
     """Second-order methods (Karras et al. 2022, App. D.2); see :func:`.alpha_configurations`."""
     rows = alpha_configurations(alphas, sigma_min, sigma_max)
     names = [row.name for row in rows]
-    return SamplingTable(
-        "alpha", "Second-order methods (App. D.2)", rows, "alpha-1" if "alpha-1" in names else names[-1]
-    )
+    return SamplingTable("alpha", TITLES["alpha"], rows, "alpha-1" if "alpha-1" in names else names[-1])
 
 
 def ablate_sampling(
@@ -230,7 +237,7 @@ def training_table(baseline: Baseline = "vp") -> TrainingTable:
     def references(names: Sequence[str]) -> dict[str, str]:
         return {name: before for before, name in pairwise(names)}  # each is compared with the one before
 
-    return TrainingTable("training", "Training (Table 2)", runs, references)
+    return TrainingTable("training", TITLES["training"], runs, references)
 
 
 def augmentation_table(p: float = 0.12) -> TrainingTable:
@@ -243,7 +250,7 @@ def augmentation_table(p: float = 0.12) -> TrainingTable:
     def references(names: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(names[1:], names[0])  # all are compared with no augmentation
 
-    return TrainingTable("augment", "Augmentation (Table 6)", runs, references)
+    return TrainingTable("augment", TITLES["augment"], runs, references)
 
 
 def ablate_training(

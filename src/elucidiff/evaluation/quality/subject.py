@@ -29,8 +29,8 @@ from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfDataset, kept_features
 from elucidiff.launch.interrupt import Watch
+from elucidiff.sampling.grid import of_8_bits, range_advice
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.ranges import of_8_bits, range_advice
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 

@@ -23,6 +23,7 @@ from elucidiff.devices import choose_device, own_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
+from elucidiff.sampling.grid import makes_pictures, range_advice, units
 from elucidiff.sampling.jobs.automatic import (
     Asked,
     BackendSetting,
@@ -35,7 +36,6 @@ from elucidiff.sampling.jobs.outputs import LABELS, write_label_table, write_lis
 from elucidiff.sampling.jobs.process_pool import work_in_crew, work_launched
 from elucidiff.sampling.jobs.worker import Event, Task, work
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.ranges import makes_pictures, range_advice, units
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 

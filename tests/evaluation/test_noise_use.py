@@ -17,7 +17,7 @@ from torch import Tensor
 from elucidiff.data.spectrum import Wiener
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
 from elucidiff.design.objectives import EDM, VE, Objective
-from elucidiff.evaluation.noise_use import (
+from elucidiff.evaluation.loss_per_sigma import (
     DROWNED,
     IDEAL,
     LINEAR,

@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from elucidiff.figures import ablation_bars, churn_heat_map, quality_against_nfe
+from elucidiff.figures.base import metric_title, points
 from elucidiff.figures.churn_heat_map import Axis, best_cells, best_place
-from elucidiff.figures.results_table import metric_title, points
 from elucidiff.figures.style import BLUE, SKY
 from tests.figures.rows import BASE, CURVES, measured, trial
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from elucidiff.training import TrainingConfig
-from elucidiff.training.duration import leap_of_rate, progress_of, rate_at
+from elucidiff.training.config import leap_of_rate, progress_of, rate_at
 
 
 def config(**settings: Any) -> TrainingConfig:

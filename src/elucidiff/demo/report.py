@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
 from elucidiff.data.npy import read_arrays
 from elucidiff.design import steps
-from elucidiff.figures import budget, grid, loss_per_sigma, neighbours, trajectory
+from elucidiff.figures import grid, loss_per_sigma, trajectory
 from elucidiff.figures import steps as steps_figure
 from elucidiff.figures.page import Picture, Section, Table, write_page
-from elucidiff.figures.style import save
+from elucidiff.figures.style import BLUE, INK, PALETTE, mosaic, new_figure, picture, quiet, save
 from elucidiff.untrusted import read_json
 
 TITLE = "Digits from noise"
@@ -102,12 +107,12 @@ def _draw(folder: Path, results: dict[str, Any], numbers: dict[str, Any]) -> dic
                 for rho in (7, 3, 1)
             }
         ),
-        "budget": budget.draw(
+        "budget": draw_budget(
             {n: numbers[f"budget_{n}"] for n in counts},
             dict(zip(counts, results["budget"]["nfe"], strict=True)),
             dict(zip(counts, results["budget"]["rms"], strict=True)),
         ),
-        "neighbours": neighbours.draw(
+        "neighbours": draw_neighbours(
             {
                 "samples": numbers["distance_samples"],
                 "unseen real digits": numbers["distance_held_out"],
@@ -242,3 +247,69 @@ def _how(results: dict[str, Any]) -> Section:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+
+
+def draw_budget(
+    images: Mapping[int, npt.NDArray[np.uint8]], nfe: Mapping[int, int], rms: Mapping[int, float]
+) -> Figure:
+    """A row of images per number of steps, and beside them the distance to the finest row.
+
+    Args:
+        images: steps -> images ``(B, C, H, W)`` from the same seeds.
+        nfe: steps -> network evaluations per image.
+        rms: steps -> root mean square distance to a fine reference solution, in units of the data ([-1, 1] images).
+    """
+    steps = sorted(images)
+    count, _, h, w = images[steps[0]].shape
+    width = 6.0
+    height = width * len(steps) * (h + 1) / (count * (w + 1))
+    figure = new_figure(width + 3.6, max(2.6, height))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[width, 3.6])[0]
+    for axes, n in zip(left.subplots(len(steps), 1, squeeze=False)[:, 0], steps, strict=True):
+        picture(axes, mosaic(images[n], count, zoom=4))
+        axes.text(
+            -0.01, 0.5, f"{n} steps\n{nfe[n]} evaluations", transform=axes.transAxes,
+            ha="right", va="center", fontsize=8, color=INK,
+        )  # fmt: skip
+    right.suptitle(" ", fontsize=4)
+    curve = right.subplots()
+    shown = [n for n in steps if rms[n] > 0]
+    curve.plot([nfe[n] for n in shown], [rms[n] for n in shown], marker="o", color=BLUE)
+    curve.set(xscale="log", yscale="log", xlabel="network evaluations per image")
+    curve.xaxis.label.set_size(9)
+    curve.set_ylabel("RMS distance to the fine solution", fontsize=9)
+    curve.set_xticks([nfe[n] for n in shown], [str(nfe[n]) for n in shown])
+    curve.minorticks_off()
+    quiet(curve)
+    return figure
+
+
+def draw_neighbours(
+    distances: Mapping[str, npt.NDArray[np.float64]],
+    samples: npt.NDArray[np.uint8],
+    nearest: npt.NDArray[np.uint8],
+) -> Figure:
+    """Cumulative distributions of the nearest-neighbour distance, beside the samples closest to a training image.
+
+    Args:
+        distances: name -> RMS pixel distance of each image to its nearest training image, units of [-1, 1] images.
+        samples: the samples closest to the training set, ``(K, C, H, W)``, the closest first.
+        nearest: the training image nearest to each of them, ``(K, C, H, W)``.
+    """
+    figure = new_figure(9.0, 3.3)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[5, 4])[0]
+    curve = left.subplots()
+    for colour, (name, values) in zip(PALETTE, distances.items(), strict=False):
+        ordered = np.sort(values)
+        curve.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=colour, label=name, linewidth=1.8)
+    curve.set(xlabel="RMS distance to the nearest training image", ylabel="share of images below")
+    curve.set_xlim(left=0)
+    curve.set_ylim(0, 1)
+    curve.legend(frameon=False, fontsize=9, loc="upper left")
+    quiet(curve)
+    pairs = right.subplots()
+    picture(pairs, mosaic(np.concatenate([samples, nearest]), len(samples), zoom=4))
+    pairs.set_title(
+        "The closest pairs: a sample, and below it\nthe training image nearest to it", fontsize=9, color=INK
+    )
+    return figure

@@ -14,9 +14,8 @@ import importlib
 from typing import Any
 
 from elucidiff.evaluation.frechet import frechet_distance, moments
-from elucidiff.evaluation.loss_per_sigma import loss_per_sigma
+from elucidiff.evaluation.loss_per_sigma import NoiseUse, loss_per_sigma, noise_use
 from elucidiff.evaluation.neighbours import nearest
-from elucidiff.evaluation.noise_use import NoiseUse, noise_use
 from elucidiff.evaluation.quality import (
     Evaluator,
     FeatureExtractor,

@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from elucidiff.evaluation.ablation.tables import Column, Table, resolution_of
 from elucidiff.evaluation.results import Row
-from elucidiff.figures.base import ResultsFigure
-from elucidiff.figures.results_table import Point, metric_of, metric_title, points
+from elucidiff.figures.base import Point, ResultsFigure, metric_of, metric_title, points
 from elucidiff.figures.style import BLUE, GREY, INK, SKY, new_figure, quiet
 from elucidiff.parts import part
 

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from elucidiff.evaluation.results import Row
-from elucidiff.figures.base import ResultsFigure
-from elucidiff.figures.results_table import metric_of, metric_title
+from elucidiff.figures.base import ResultsFigure, metric_of, metric_title
 from elucidiff.figures.style import INK, VERMILION, new_figure
 from elucidiff.parts import part
 from elucidiff.suggest import names_in, suggestion

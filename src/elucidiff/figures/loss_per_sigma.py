@@ -18,13 +18,13 @@ from elucidiff.data import to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.design import objectives
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma as measure_loss
+from elucidiff.evaluation.loss_per_sigma import training_objective
 from elucidiff.evaluation.model_and_data import (
     labels_of,
     open_model_and_data,
     part_of,
     training_part,
 )
-from elucidiff.evaluation.noise_use import training_objective
 from elucidiff.figures.base import OfModel, ProgressBar, Silent
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet

@@ -15,8 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from elucidiff import parts
 from elucidiff.evaluation.results import Row
-from elucidiff.figures.base import ResultsFigure
-from elucidiff.figures.results_table import Point, metric_of, metric_title, points
+from elucidiff.figures.base import Point, ResultsFigure, metric_of, metric_title, points
 from elucidiff.figures.style import INK, LINES, PALETTE, new_figure, quiet
 from elucidiff.parts import part
 

@@ -19,8 +19,7 @@ from elucidiff.networks import NetworkPart, blueprint_of, normalise_weights
 from elucidiff.training.batches import Draws, TrainingData, draw, seeded_layers
 from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
-from elucidiff.training.config import TrainingConfig
-from elucidiff.training.duration import rate_at
+from elucidiff.training.config import TrainingConfig, rate_at
 from elucidiff.training.precision import cuda_products
 from elucidiff.training.processes import joined
 from elucidiff.training.run import Run

@@ -20,7 +20,7 @@ from elucidiff.training.batches import TrainingData
 from elucidiff.training.callbacks import Callbacks, Progress
 from elucidiff.training.checkpoint import Checkpoint, CheckpointFolder
 from elucidiff.training.checks import Checks, has_checks
-from elucidiff.training.duration import leap_of_rate, progress_of
+from elucidiff.training.config import leap_of_rate, progress_of
 from elucidiff.training.metrics import LossSummary, MetricsLog
 from elucidiff.training.posthoc_ema import save_snapshot
 from elucidiff.training.processes import Agreement

@@ -17,7 +17,7 @@ from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.design.objectives import EDM, Objective
 from elucidiff.design.training_noise import LogNormal
-from elucidiff.evaluation.noise_use import NoiseUse, noise_use, training_objective
+from elucidiff.evaluation.loss_per_sigma import NoiseUse, noise_use, training_objective
 from elucidiff.figures import loss_per_sigma
 from elucidiff.figures.style import save
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from elucidiff.data.inspecting import Report
 from elucidiff.data.inspection import Subject
-from elucidiff.evaluation.noise_use import NoiseUse
+from elucidiff.evaluation.loss_per_sigma import NoiseUse
 from elucidiff.files import write_whole
 
 _LISTED = 10

@@ -130,7 +130,7 @@ def main() -> None:
     for budget, contender in optimised(data, checksum(options.model)):
         final[OPTIMISED, budget] = kept.better(unseen, contender, budget, ("optimised",))
 
-    facts = {"data": data, "exact": unseen.error, "spread": unseen.spread, **vars(options)}
+    facts = {"data": data, "exact": unseen.error, "spread": unseen.std, **vars(options)}
     relative = sorted(row.error.standard_error / row.error.value for row in screened.values())[len(screened) // 2]
     text = (
         NOTES.format(**facts)

@@ -36,10 +36,10 @@ def test_the_path_of_noise_levels(schedule: Schedule) -> None:
         assert (up.sigma, up.sigma_hat) == (pytest.approx(low), pytest.approx(2.0))
         scale, scale_hat = (float(schedule.scale(t)) for t in (up.t, up.t_hat))
         assert up.rescale == pytest.approx(scale_hat / scale)
-        assert up.spread == pytest.approx(1.1 * scale_hat * (2.0**2 - low**2) ** 0.5)
+        assert up.std == pytest.approx(1.1 * scale_hat * (2.0**2 - low**2) ** 0.5)
         assert [level.restarts for level in (up, *rest)] == [True, False, False]
         assert [level.sigma_hat for level in (up, *rest)] == pytest.approx(down[:3])
-        assert [level.spread for level in rest] == [0, 0]
+        assert [level.std for level in rest] == [0, 0]
         assert [level.t_next for level in (up, *rest)] == [rest[0].t, rest[1].t, plain[index].t]
 
 

@@ -15,7 +15,7 @@ from elucidiff.design import schedules, steps
 from elucidiff.sampling import Step, sample
 from elucidiff.solvers import DPMpp1, Euler, Solver
 from elucidiff.solvers.ddim import DDIM
-from elucidiff.solvers.multistep import Place
+from elucidiff.solvers.multistep import Node
 from tests.sampling.closed_form import LATENTS, SCHEDULES, mixture
 from tests.solvers.test_noise import MEAN, SPREAD, error, moments
 from tests.solvers.test_orders import end, levels, measured_order
@@ -96,7 +96,7 @@ def test_order() -> None:
 @pytest.mark.parametrize("ratio", [0.999999, 0.5, 1e-3, 1e-9])
 def test_the_noise_level_is_met_exactly(eta: float, ratio: float) -> None:
     """(k sigma)^2 + std^2 = sigma'^2 on steps of any length; for eta = 1, k = r^2 to rounding."""
-    move = DDIM(eta).predict([Place(7.0, 7.0)], Place(7 * ratio, 7 * ratio), schedules.EDM())
+    move = DDIM(eta).predict([Node(7.0, 7.0)], Node(7 * ratio, 7 * ratio), schedules.EDM())
     assert math.hypot(move.keep * 7, move.std) == pytest.approx(7 * ratio, rel=1e-14)
     assert move.std == pytest.approx(eta * 7 * ratio * math.sqrt((1 - ratio) * (1 + ratio)), rel=1e-14)
     assert move.keep + sum(move.weights) == 1
@@ -105,7 +105,7 @@ def test_the_noise_level_is_met_exactly(eta: float, ratio: float) -> None:
 
 
 def test_dpmpp_1_has_the_square_of_this_eta_in_small_steps() -> None:
-    start, ends = Place(2.0, 2.0), [Place(2 * ratio, 2 * ratio) for ratio in (0.99, 0.999)]
+    start, ends = Node(2.0, 2.0), [Node(2 * ratio, 2 * ratio) for ratio in (0.99, 0.999)]
     far, near = (
         DDIM(0.6).predict([start], end, schedules.EDM()).std / DPMpp1(0.36).predict([start], end, schedules.EDM()).std
         for end in ends

@@ -19,7 +19,7 @@ from elucidiff.design import schedules, steps
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.sampling import Step, sample
 from elucidiff.solvers import DEIS, IPNDM, DPMpp1, DPMpp2M, DPMpp3M, SASolver, Solver, UniPC
-from elucidiff.solvers.multistep import Place
+from elucidiff.solvers.multistep import Node
 from tests.sampling.closed_form import LATENTS, mixture
 
 diffusers = pytest.importorskip("diffusers")
@@ -89,7 +89,7 @@ def test_dpmpp_3m_has_twice_their_curvature() -> None:
     expected = theirs(scheduler)
 
     class Halved(DPMpp3M):
-        def predict(self, places: Any, target: Place, schedule: Schedule) -> Any:
+        def predict(self, places: Any, target: Node, schedule: Schedule) -> Any:
             full = super().predict(places, target, schedule)
             if len(places) < 3:
                 return full

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 
 from elucidiff.design.schedules import EDM
 from elucidiff.solvers.er_sde import ERSDE, recommended_phi
-from elucidiff.solvers.multistep import Place
+from elucidiff.solvers.multistep import Node
 
 
 def phi(x: float) -> float:
@@ -29,8 +29,8 @@ def test_phi() -> None:
 @pytest.mark.parametrize(("start", "end"), [(80.0, 60.0), (3.0, 1.0), (0.02, 0.01)])
 def test_a_step_is_that_of_the_formula(start: float, end: float) -> None:
     """Cui et al. 2023, Prop. 3: y' = r y + phi(sigma') int D d(1 / phi) + sqrt(sigma'^2 - r^2 sigma^2) eps."""
-    places = [Place(sigma, sigma) for sigma in (start, 1.3 * start, 2 * start)]
-    move = ERSDE(3).predict(places, Place(end, end), EDM())
+    places = [Node(sigma, sigma) for sigma in (start, 1.3 * start, 2 * start)]
+    move = ERSDE(3).predict(places, Node(end, end), EDM())
     ratio = phi(end) / phi(start)
     assert move.keep == pytest.approx(ratio, rel=1e-12)
     assert move.std == pytest.approx(math.sqrt(end**2 - ratio**2 * start**2), rel=1e-9)
@@ -48,4 +48,4 @@ def test_a_step_is_that_of_the_formula(start: float, end: float) -> None:
 
 def test_out_of_range_of_phi() -> None:
     with pytest.raises(ValueError, match="phi is not finite at a noise level of 1e\\+12: choose a smaller sigma_max"):
-        ERSDE().predict([Place(1e12, 1e12)], Place(1.0, 1.0), EDM())
+        ERSDE().predict([Node(1e12, 1e12)], Node(1.0, 1.0), EDM())

@@ -78,8 +78,8 @@ class Options:
 
     sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
     """How the ODE is followed from the images, at sigma_min of --steps, to the prior, at sigma_max: by default with
-    rk45:rtol=1e-4,atol=1e-4, from 0.002 to 80, or 0.004 to 160 times the spread of data that are not 8-bit; fixed
-    steps, such as those of heun, are 64. Noise and guidance have no place here."""
+    rk45:rtol=1e-4,atol=1e-4, from 0.002 to 80, or 0.004 to 160 times the standard deviation of data that are not
+    8-bit; fixed steps, such as those of heun, are 64. Noise and guidance have no place here."""
 
     def choices(self, denoiser: DenoiserModule) -> Likelihood:
         """The choices that were made, and defaults for the others.

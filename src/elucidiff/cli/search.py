@@ -23,10 +23,10 @@ class Options:
     """Find the sampling options that make the best samples: churn, unless something else is asked for.
 
     Every trial draws the same seeds, with the same latents and noise, so that trials differ by their options alone;
-    hopeless ones end after few images. The best is measured on fresh seeds beside the sampler that the search began
-    with, and kept as MODEL/samplers/NAME.json for `elucidiff sample MODEL --sampler NAME`. What was begun and stopped
-    or killed goes on with the same command. Started several times, also on several machines with one --storage, the
-    processes share the trials.
+    trials without a chance are pruned after few images. The best is measured on fresh seeds beside the sampler that
+    the search began with, and kept as MODEL/samplers/NAME.json for `elucidiff sample MODEL --sampler NAME`. What was
+    begun and stopped or killed goes on with the same command. Started several times, also on several machines with
+    one --storage, the processes share the trials.
     """
 
     model: tyro.conf.Positional[Path]

@@ -146,7 +146,7 @@ def check_history(solver: Solver, grid: Sequence[Level]) -> None:
     if not solver.multistep or solver.order == 1:
         return
     for index, (before, level) in enumerate(pairwise(grid), start=1):
-        if level.spread > 0 and not level.restarts and level.sigma_hat**2 > level.sigma * before.sigma_hat:
+        if level.std > 0 and not level.restarts and level.sigma_hat**2 > level.sigma * before.sigma_hat:
             raise ValueError(
                 f"churn raises the noise of step {index} from {level.sigma:g} to {level.sigma_hat:g}, which takes "
                 f"back most of the way from {before.sigma_hat:g}, where {type(solver).__name__} knows the denoiser: "

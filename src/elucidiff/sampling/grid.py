@@ -32,7 +32,7 @@ class Level:
         sigma_hat: noise level there.
         t_next: time at which the step ends; 0 for the last one.
         rescale: s(t_hat) / s(t).
-        spread: standard deviation of the noise to add, scaling and noise inflation included; 0 without churn.
+        std: standard deviation of the noise to add, scaling and noise inflation included; 0 without churn.
         restarts: whether a restart raised the noise, so that what was known before is of no use.
     """
 
@@ -42,7 +42,7 @@ class Level:
     sigma_hat: float
     t_next: float
     rescale: float
-    spread: float
+    std: float
     restarts: bool = False
 
 
@@ -86,13 +86,13 @@ def noise_grid(
     sigma_hat = torch.where(raised, schedule.sigma(t_hat), sigma)
     scale_hat = schedule.scale(t_hat)
     added = (sigma_hat.square() - sigma.square()).clamp_min(0).sqrt()
-    spread = added * scale_hat * (1.0 if churn is None else churn.noise_scale)
+    std = added * scale_hat * (1.0 if churn is None else churn.noise_scale)
     _check_reached(schedule, asked, sigma, torch.stack([t, scale]), ": choose another range")
     raised_to = ", to which the churn raises: use less churn"
     _check_reached(schedule, asked_hat, sigma_hat, torch.stack([t_hat, scale_hat]), raised_to)
     t_next = torch.cat([t[1:], torch.zeros(1, dtype=torch.float64)])
     rescale = torch.where(endless, 1.0, scale_hat / scale)
-    columns = (t, sigma, t_hat, sigma_hat, t_next, rescale, torch.where(endless, 0.0, spread))
+    columns = (t, sigma, t_hat, sigma_hat, t_next, rescale, torch.where(endless, 0.0, std))
     levels = [Level(*row) for row in torch.stack(columns, dim=1).tolist()]
     # From the last one on, so that what is inserted does not move the others.
     places = [(restart.bottom(wanted), restart) for restart in restarts]
@@ -125,10 +125,10 @@ def _way_down(
     if not bool(torch.stack([t, scale]).isfinite().all()) or float(sigma[0]) <= bottom.sigma:
         raise ValueError(f"a restart from {bottom.sigma:g} cannot reach a noise level of {restart.sigma_max:g}")
     times, sigmas = t.tolist(), sigma.tolist()
-    spread = math.sqrt(sigmas[0] ** 2 - bottom.sigma**2) * float(scale[0]) * restart.noise_scale
+    std = math.sqrt(sigmas[0] ** 2 - bottom.sigma**2) * float(scale[0]) * restart.noise_scale
     rescale = float(scale[0] / schedule.scale(bottom.t))
     ends = [*times[1:], bottom.t]
-    up = Level(bottom.t, bottom.sigma, times[0], sigmas[0], ends[0], rescale, spread, restarts=True)
+    up = Level(bottom.t, bottom.sigma, times[0], sigmas[0], ends[0], rescale, std, restarts=True)
     down = zip(times[1:], sigmas[1:], ends[1:], strict=True)
     return [up, *(Level(time, level, time, level, end, 1.0, 0.0) for time, level, end in down)]
 
@@ -271,10 +271,10 @@ def units(denoiser: AnyDenoiser) -> str:
 
 def usual_range(denoiser: AnyDenoiser) -> tuple[float, float]:
     """sigma_min and sigma_max in which to follow the ODE both ways: the paper's, in units of the model's data."""
-    spread = _data_facts(denoiser).get("sigma_data")
-    if of_8_bits(denoiser) or not isinstance(spread, float) or not 0 < spread < float("inf"):
+    std = _data_facts(denoiser).get("sigma_data")
+    if of_8_bits(denoiser) or not isinstance(std, float) or not 0 < std < float("inf"):
         return range_for(0.5)
-    return range_for(spread)
+    return range_for(std)
 
 
 def of_8_bits(denoiser: AnyDenoiser) -> bool:

@@ -181,7 +181,7 @@ def sample(
     grid = noise_grid(denoiser, schedule, sigmas, churn, latents.device, restarts)
     check_history(solver, grid)
     ode = probability_flow(denoiser, schedule, latents, labels, batch_size)
-    raised = any(level.spread > 0 for level in grid)
+    raised = any(level.std > 0 for level in grid)
     unseeded = noise is None
     noise = noise_for(latents) if noise is None and (raised or solver.stochastic) else noise
     names = names or (seed_names(noise.seeds) if isinstance(noise, SeededNoise) and not unseeded else numbered)
@@ -195,8 +195,8 @@ def sample(
         x_hat = x
         if raised and noise is not None:
             epsilon = noise(x, index)
-            if level.spread > 0:
-                x_hat = level.rescale * x + level.spread * epsilon
+            if level.std > 0:
+                x_hat = level.rescale * x + level.std * epsilon
         # Step from t_hat to t_next (lines 7 to 11).
         if math.isinf(level.sigma) and not steps_from_infinity(solver, schedule):
             step = from_infinity(ode, x_hat, level.t_next)

@@ -96,7 +96,7 @@ class ProbabilityFlow:
         return coefficient(of_x, x) * x - coefficient(of_denoised, x) * denoised
 
     def norm(self, values: Tensor) -> Tensor:
-        """The size of each sample of ``values``, (B,), by which an adaptive solver judges errors: root mean square.
+        """The size of each sample of ``values``, (B,), by which an adaptive solver measures errors: root mean square.
 
         Row by row, since the order in which a joint reduction sums depends on the size of the batch.
         """

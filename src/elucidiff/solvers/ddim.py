@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part, setting
-from elucidiff.solvers.multistep import Move, Multistep, Place
+from elucidiff.solvers.multistep import Move, Multistep, Node
 
 
 @part("solver", "ddim")
@@ -43,9 +43,9 @@ class DDIM(Multistep):
         """True if noise is added."""
         return self.eta > 0
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        ratio = target.sigma / places[0].sigma
+        ratio = target.sigma / nodes[0].sigma
         # 1 - (std / sigma')^2 = (1 - eta^2) + (eta r)^2, which does not cancel.
         keep = ratio * math.hypot(math.sqrt((1 - self.eta) * (1 + self.eta)), self.eta * ratio)
         fresh = self.eta * math.sqrt((1 - ratio) * (1 + ratio))

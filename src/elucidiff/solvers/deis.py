@@ -12,7 +12,7 @@ from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
 from elucidiff.solvers.weights import integral, polynomial_weights
 
 _AMPLIFIED = 30.0  # times the step's length; on equal steps the weights of order 4 add up to 7
@@ -56,10 +56,10 @@ class DEIS(Multistep):
     def __post_init__(self) -> None:
         check_order("deis", self.order, 4)
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        start = places[0]
-        degrees = torch.arange(min(self.order, len(places)))[:, None]
+        start = nodes[0]
+        degrees = torch.arange(min(self.order, len(nodes)))[:, None]
 
         def powers(sigma: Tensor) -> Tensor:
             way = (schedule.time(sigma) - start.t) / (target.t - start.t)
@@ -67,7 +67,7 @@ class DEIS(Multistep):
             return result
 
         moments = integral(powers, start.sigma, target.sigma).tolist()
-        ways = [(place.t - start.t) / (target.t - start.t) for place in places[: self.order]]
+        ways = [(node.t - start.t) / (target.t - start.t) for node in nodes[: self.order]]
         weights = polynomial_weights(ways, moments)
         length = start.sigma - target.sigma
         most = _AMPLIFIED_FAR if start.sigma > _FAR else _AMPLIFIED if target.sigma == 0 else math.inf

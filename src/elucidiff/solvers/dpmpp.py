@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import check_number
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place
+from elucidiff.solvers.multistep import Move, Multistep, Node
 from elucidiff.solvers.weights import adams_weights, length, move, relative
 
 
@@ -53,9 +53,9 @@ class DPMpp1(_DPMpp):
 
     order = 1
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        return move(adams_weights(places[:1], places[0], target, self.eta), places[0], target, self.eta)
+        return move(adams_weights(nodes[:1], nodes[0], target, self.eta), nodes[0], target, self.eta)
 
 
 @part("solver", "dpmpp_2m")
@@ -85,13 +85,13 @@ class DPMpp2M(_DPMpp):
 
     order = 2
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        start = places[0]
-        if len(places) == 1:
-            return DPMpp1(self.eta).predict(places, target, schedule)
+        start = nodes[0]
+        if len(nodes) == 1:
+            return DPMpp1(self.eta).predict(nodes, target, schedule)
         size = -math.expm1(-(1 + self.eta) * length(start, target))
-        _, before = relative(places, start, target)
+        _, before = relative(nodes, start, target)
         extrapolation = -size / (2 * before)
         return move([size + extrapolation, -extrapolation], start, target, self.eta)
 
@@ -121,9 +121,9 @@ class DPMpp3M(_DPMpp):
 
     order = 3
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        start = places[0]
-        if len(places) == 2:
-            return DPMpp2M(self.eta).predict(places, target, schedule)
-        return move(adams_weights(places[:3], start, target, self.eta), start, target, self.eta)
+        start = nodes[0]
+        if len(nodes) == 2:
+            return DPMpp2M(self.eta).predict(nodes, target, schedule)
+        return move(adams_weights(nodes[:3], start, target, self.eta), start, target, self.eta)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
 from elucidiff.solvers.weights import integral, polynomial_weights
 
 _ROUNDING = 1e-12  # of a share of the variance
@@ -57,13 +57,13 @@ class ERSDE(Multistep):
     def __post_init__(self) -> None:
         check_order("er_sde", self.order, 3)
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`.
 
         Raises:
             ValueError: phi grows more slowly than sigma.
         """
-        start, places = places[0].sigma, places[: self.order]
+        start, nodes = nodes[0].sigma, nodes[: self.order]
         way = target.sigma - start
         ends = self.phi(torch.tensor([start, target.sigma], dtype=torch.float64))
         phi_start, phi_end = float(ends[0]), float(ends[1])
@@ -77,7 +77,7 @@ class ERSDE(Multistep):
             )
 
         # By parts, with tau = (sigma - start) / way: the integral of tau^k is 1 - int k tau^(k-1) phi' / phi dtau.
-        degrees = torch.arange(1, len(places))[:, None]
+        degrees = torch.arange(1, len(nodes))[:, None]
 
         def integrand(sigma: Tensor) -> Tensor:
             tau: Tensor = (sigma - start) / way
@@ -85,5 +85,5 @@ class ERSDE(Multistep):
             return slope * (phi_end / self.phi(sigma)) / way
 
         moments = [1 - ratio, *(1 - integral(integrand, start, target.sigma)).tolist()]
-        weights = polynomial_weights([(place.sigma - start) / way for place in places], moments)
+        weights = polynomial_weights([(node.sigma - start) / way for node in nodes], moments)
         return Move(ratio, weights, target.sigma * math.sqrt(fresh) if fresh > _ROUNDING else 0.0)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
 
 # Adams-Bashforth for equal steps (Hairer, Norsett and Wanner 1993, Section III.1), newest value first.
 _ADAMS = (
@@ -51,7 +51,7 @@ class IPNDM(Multistep):
     def __post_init__(self) -> None:
         check_order("ipndm", self.order, 4)
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        way = target.sigma - places[0].sigma
-        return Move(1.0, [way * weight for weight in _ADAMS[min(self.order, len(places)) - 1]])
+        way = target.sigma - nodes[0].sigma
+        return Move(1.0, [way * weight for weight in _ADAMS[min(self.order, len(nodes)) - 1]])

@@ -24,11 +24,11 @@ from elucidiff.solvers.base import ODE, Solver, StepResult
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """A time and its noise level sigma; above 0, but for where the last step ends.
 
     >>> import elucidiff as ed
-    >>> round(ed.solvers.Place(t=2.0, sigma=2.0).log_snr, 4)  # -ln sigma
+    >>> round(ed.solvers.Node(t=2.0, sigma=2.0).log_snr, 4)  # -ln sigma
     -0.6931
     """
 
@@ -45,7 +45,7 @@ class Place:
 class Known:
     """A value known from an evaluation: D or the noise (B, C, *spatial), and where it was evaluated."""
 
-    place: Place
+    node: Node
     value: Tensor
 
 
@@ -85,8 +85,8 @@ class Multistep(Solver):
     ... class DDIM(ed.solvers.Multistep):
     ...     order = 1
     ...
-    ...     def predict(self, places, target, schedule):
-    ...         keep = target.sigma / places[0].sigma
+    ...     def predict(self, nodes, target, schedule):
+    ...         keep = target.sigma / nodes[0].sigma
     ...         return ed.solvers.Move(keep, [1 - keep])
     ...
     >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
@@ -109,11 +109,11 @@ class Multistep(Solver):
         return self.order - 1
 
     @abstractmethod
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
-        """How to get from ``places[0]`` to ``target``; the other places are those of earlier values, newest first."""
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
+        """The move from ``nodes[0]`` to ``target``; the other nodes are those of earlier values, newest first."""
 
-    def correct(self, places: Sequence[Place], schedule: Schedule) -> Sequence[float]:
-        """Weights of all values in what is to be added to y at ``places[0]``, now that there is a value here."""
+    def correct(self, nodes: Sequence[Node], schedule: Schedule) -> Sequence[float]:
+        """Weights of all values in what is to be added to y at ``nodes[0]``, now that there is a value here."""
         return ()
 
     def step(
@@ -133,10 +133,10 @@ class Multistep(Solver):
         y = x / scale
         value = denoised if self.uses == "denoised" else (y - denoised) / here.sigma
         history = (Known(here, value), *(state or ()))
-        places = [known.place for known in history]
+        nodes = [known.node for known in history]
         if self.corrects and state:
-            y = _combined(y, self.correct(places, schedule), history)
-        move = self.predict(places, target, schedule)
+            y = _combined(y, self.correct(nodes, schedule), history)
+        move = self.predict(nodes, target, schedule)
         scale_next = float(schedule.scale(t_next))
         x_next = scale_next * _combined(move.keep * y, move.weights, history)
         return StepResult(x_next, denoised, history[: self.memory], scale_next * move.std)
@@ -151,8 +151,8 @@ def check_order(solver: str, order: int, highest: int) -> None:
         raise ValueError(f"order of {solver} is {order}, but must be {known}")
 
 
-def _place(schedule: Schedule, t: float) -> Place:
-    return Place(t, float(schedule.sigma(t)))
+def _place(schedule: Schedule, t: float) -> Node:
+    return Node(t, float(schedule.sigma(t)))
 
 
 def _combined(y: Tensor, weights: Sequence[float], history: Sequence[Known]) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
 from elucidiff.solvers.weights import adams_weights, move
 
 
@@ -83,23 +83,23 @@ class SASolver(Multistep):
         """What the predictor or the corrector used."""
         return max(self.predictor_order, self.corrector_order)
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        eta = self._eta(places[0])
-        return move(self._predictor(places, target), places[0], target, eta)
+        eta = self._eta(nodes[0])
+        return move(self._predictor(nodes, target), nodes[0], target, eta)
 
-    def correct(self, places: Sequence[Place], schedule: Schedule) -> Sequence[float]:
+    def correct(self, nodes: Sequence[Node], schedule: Schedule) -> Sequence[float]:
         """See :meth:`.Multistep.correct`."""
-        here, *earlier = places
+        here, *earlier = nodes
         predicted = [0.0, *self._predictor(earlier, here)]
-        corrected = adams_weights(places[: self.corrector_order], earlier[0], here, self._eta(earlier[0]))
+        corrected = adams_weights(nodes[: self.corrector_order], earlier[0], here, self._eta(earlier[0]))
         count = max(len(predicted), len(corrected))
         predicted += [0.0] * (count - len(predicted))
         corrected += [0.0] * (count - len(corrected))
         return [after - before for after, before in zip(corrected, predicted, strict=True)]
 
-    def _predictor(self, places: Sequence[Place], target: Place) -> list[float]:
-        return adams_weights(places[: self.predictor_order], places[0], target, self._eta(places[0]))
+    def _predictor(self, nodes: Sequence[Node], target: Node) -> list[float]:
+        return adams_weights(nodes[: self.predictor_order], nodes[0], target, self._eta(nodes[0]))
 
-    def _eta(self, start: Place) -> float:
+    def _eta(self, start: Node) -> float:
         return self.tau**2 if self.tau_sigma_min <= start.sigma <= self.tau_sigma_max else 0.0

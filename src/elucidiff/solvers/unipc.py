@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Place, check_order
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
 from elucidiff.solvers.weights import adams_weights, length, move, relative
 
 VARIANTS = ("bh1", "bh2")
@@ -68,30 +68,30 @@ class UniPC(Multistep):
         """What the predictor used, so that the corrector can use it too."""
         return self.p
 
-    def predict(self, places: Sequence[Place], target: Place, schedule: Schedule) -> Move:
+    def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:
         """See :meth:`.Multistep.predict`."""
-        return move(self._predictor(places[: self.p], target), places[0], target)
+        return move(self._predictor(nodes[: self.p], target), nodes[0], target)
 
-    def correct(self, places: Sequence[Place], schedule: Schedule) -> Sequence[float]:
+    def correct(self, nodes: Sequence[Node], schedule: Schedule) -> Sequence[float]:
         """See :meth:`.Multistep.correct`."""
-        here, *earlier = places[: self.p + 1]
+        here, *earlier = nodes[: self.p + 1]
         predicted = [0.0, *self._predictor(earlier, here)]
         corrected = self._corrector(here, earlier)
         return [after - before for after, before in zip(corrected, predicted, strict=True)]
 
-    def _predictor(self, places: Sequence[Place], target: Place) -> list[float]:
-        if len(places) == 2:
-            return self._halved(places[0], places[1], places[0], target)
-        return adams_weights(places, places[0], target)
+    def _predictor(self, nodes: Sequence[Node], target: Node) -> list[float]:
+        if len(nodes) == 2:
+            return self._halved(nodes[0], nodes[1], nodes[0], target)
+        return adams_weights(nodes, nodes[0], target)
 
-    def _corrector(self, here: Place, earlier: Sequence[Place]) -> list[float]:
+    def _corrector(self, here: Node, earlier: Sequence[Node]) -> list[float]:
         start = earlier[0]
         if len(earlier) == 1:
             at_start, at_end = self._halved(start, here, start, here)
             return [at_end, at_start]
         return adams_weights([here, *earlier], start, here)
 
-    def _halved(self, first: Place, second: Place, start: Place, end: Place) -> list[float]:
+    def _halved(self, first: Node, second: Node, start: Node, end: Node) -> list[float]:
         """Weights of D at ``first``, the start, and at ``second``: the one coefficient left is 1/2."""
         h = length(start, end)
         size = -math.expm1(-h)

@@ -1,6 +1,6 @@
-"""Weights with which values known at a few places integrate over a step, on steps of any sizes.
+"""Weights with which values known at a few nodes integrate over a step, on steps of any sizes.
 
-A multistep method puts a polynomial through the values it knows and integrates that. With places tau_j, in units of
+A multistep method puts a polynomial through the values it knows and integrates that. With nodes tau_j, in units of
 the step from tau = 0 to tau = 1, its weights b_j are those that are right for 1, tau, tau^2, ...:
 
     sum_j b_j tau_j^k = m_k,    m_k = int_0^1 w(tau) tau^k dtau.
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.solvers.multistep import Move, Place
+from elucidiff.solvers.multistep import Move, Node
 
 # Gauss-Legendre on panels of at most this length in log(sigma): functions of the noise level that are smooth in it
 # are integrated to rounding, since a schedule's nearest singularities lie at sigma = +-i times something.
@@ -36,14 +36,14 @@ _TO_ZERO = 40.0  # in log(sigma): what is left of the integral of a constant is 
 _NODES, _WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(12))
 
 
-def polynomial_weights(places: Sequence[float], moments: Sequence[float]) -> list[float]:
-    """The b_j above: weights that integrate the polynomial through the values at ``places``.
+def polynomial_weights(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
+    """The b_j above: weights that integrate the polynomial through the values at ``nodes``.
 
     Args:
-        places: different tau_j; 0 is the start of the step, 1 its end.
-        moments: m_0, m_1, ..., as many as there are places.
+        nodes: different tau_j; 0 is the start of the step, 1 its end.
+        moments: m_0, m_1, ..., as many as there are nodes.
     """
-    powers = np.vander(np.asarray(places, dtype=np.float64), increasing=True).T
+    powers = np.vander(np.asarray(nodes, dtype=np.float64), increasing=True).T
     weights: list[float] = np.linalg.solve(powers, np.asarray(moments, dtype=np.float64)).tolist()
     return weights
 
@@ -90,27 +90,27 @@ def integral(function: Callable[[Tensor], Tensor], sigma: float, sigma_next: flo
     return function(levels) @ (half * _WEIGHTS.repeat(panels) * levels)
 
 
-def length(start: Place, end: Place) -> float:
+def length(start: Node, end: Node) -> float:
     """The step's length h in log-SNR."""
     return end.log_snr - start.log_snr
 
 
-def relative(places: Sequence[Place], start: Place, end: Place) -> list[float]:
+def relative(nodes: Sequence[Node], start: Node, end: Node) -> list[float]:
     """Log-SNRs in units of the step: 0 is its start, 1 its end, earlier ones are negative."""
     h = length(start, end)
-    return [(place.log_snr - start.log_snr) / h for place in places]
+    return [(node.log_snr - start.log_snr) / h for node in nodes]
 
 
-def adams_weights(places: Sequence[Place], start: Place, end: Place, eta: float = 0.0) -> list[float]:
-    """Weights of D at ``places``: the integral above of the polynomial in log-SNR through them, exactly.
+def adams_weights(nodes: Sequence[Node], start: Node, end: Node, eta: float = 0.0) -> list[float]:
+    """Weights of D at ``nodes``: the integral above of the polynomial in log-SNR through them, exactly.
 
     Without a value at ``end`` this is an Adams-Bashforth method, with one an Adams-Moulton method.
     """
-    moments = exponential_moments((1 + eta) * length(start, end), len(places))
-    return polynomial_weights(relative(places, start, end), moments)
+    moments = exponential_moments((1 + eta) * length(start, end), len(nodes))
+    return polynomial_weights(relative(nodes, start, end), moments)
 
 
-def move(weights: Sequence[float], start: Place, end: Place, eta: float = 0.0) -> Move:
+def move(weights: Sequence[float], start: Node, end: Node, eta: float = 0.0) -> Move:
     """The step above, with the integral as a weighted sum of values of D."""
     h = length(start, end)
     return Move(math.exp(-(1 + eta) * h), weights, end.sigma * math.sqrt(-math.expm1(-2 * eta * h)))

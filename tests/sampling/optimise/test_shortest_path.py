@@ -47,7 +47,7 @@ def test_costs_on_a_gaussian(schedule: EDM | VE | VP) -> None:
         grown = (VARIANCE + a * a) / (VARIANCE + 400)
         euler = (1 + (b - a) * a / (VARIANCE + a * a)) * math.sqrt(grown)
         missed = float(first.square().mean()) * (euler - math.sqrt((VARIANCE + b * b) / (VARIANCE + 400))) ** 2
-        assert float(costs[i, j]) == pytest.approx(missed / (1 + (b / exact.spread) ** 2), rel=0.02), (i, j)
+        assert float(costs[i, j]) == pytest.approx(missed / (1 + (b / exact.std) ** 2), rel=0.02), (i, j)
         assert float(costs[j, i]) == math.inf
     # A multistep method has no past at the start of a step; and its steps and Euler's to 0 are those of any schedule.
     torch.testing.assert_close(step_costs(exact, IPNDM(order=3), schedule), costs, rtol=1e-4, atol=1e-14)

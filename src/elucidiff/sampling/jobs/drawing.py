@@ -33,7 +33,7 @@ from elucidiff.sampling.jobs.automatic import (
 )
 from elucidiff.sampling.jobs.folder import LISTING, Job, JobFolder
 from elucidiff.sampling.jobs.outputs import LABELS, write_label_table, write_listing
-from elucidiff.sampling.jobs.process_pool import work_in_crew, work_launched
+from elucidiff.sampling.jobs.process_pool import work_in_pool, work_launched
 from elucidiff.sampling.jobs.worker import Event, Task, work
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.sampler import Sampler
@@ -304,7 +304,7 @@ def run_job(
             if board is not None:
                 stopped = work_launched(board, task, folder.path, monitor, interrupt)
             elif count > 1:
-                work_in_crew(prepare, folder.path, count, lambda: next(shards), monitor, interrupt.stop_if_asked)
+                work_in_pool(prepare, folder.path, count, lambda: next(shards), monitor, interrupt.stop_if_asked)
             else:
                 work(task, folder, lambda: next(shards), monitor, interrupt.stop_if_asked)
         except StoppedError as error:

@@ -26,7 +26,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GLANCE_S = 0.2
 
 
-def work_in_crew(
+def work_in_pool(
     prepare: Callable[[int], Task],
     path: Path,
     count: int,
@@ -53,24 +53,24 @@ def work_in_crew(
         OSError: likewise; ChildProcessError: one of them ended without a word, or by an error of another kind.
         StoppedError: ``pause`` did.
     """
-    crew: dict[Connection, SpawnProcess] = {}
+    pool: dict[Connection, SpawnProcess] = {}
     try:
         with _deaf():
             for index in range(count):
                 ours, theirs = get_context("spawn").Pipe()
-                crew[ours] = get_context("spawn").Process(
-                    target=_member, args=(theirs, prepare, path, index), name=f"elucidiff-{index}", daemon=True
+                pool[ours] = get_context("spawn").Process(
+                    target=_worker, args=(theirs, prepare, path, index), name=f"elucidiff-{index}", daemon=True
                 )
-                crew[ours].start()
+                pool[ours].start()
                 theirs.close()
-        while crew:
+        while pool:
             pause()
-            for end in connection.wait(list(crew), _GLANCE_S):
+            for end in connection.wait(list(pool), _GLANCE_S):
                 assert isinstance(end, Connection)
-                if _hear(end, crew[end], take, tell):
-                    crew.pop(end).join()
+                if _hear(end, pool[end], take, tell):
+                    pool.pop(end).join()
     finally:
-        _dismiss(crew)
+        _dismiss(pool)
 
 
 def _hear(end: Connection, process: SpawnProcess, take: Callable[[], int], tell: Callable[[Event], object]) -> bool:
@@ -97,21 +97,21 @@ def _hear(end: Connection, process: SpawnProcess, take: Callable[[], int], tell:
     return False
 
 
-def _dismiss(crew: dict[Connection, SpawnProcess]) -> None:
+def _dismiss(pool: dict[Connection, SpawnProcess]) -> None:
     """Let the processes that are left drop what they do, and end."""
-    for end in crew:
+    for end in pool:
         end.close()
     try:
-        for process in crew.values():
+        for process in pool.values():
             process.join()
     except BaseException:  # a second Ctrl-C
-        for process in crew.values():
+        for process in pool.values():
             process.kill()
         raise
 
 
-def _member(end: Connection, prepare: Callable[[int], Task], path: Path, index: int) -> None:
-    """The life of a process of the crew."""
+def _worker(end: Connection, prepare: Callable[[int], Task], path: Path, index: int) -> None:
+    """The life of a worker of the pool."""
     # Signals are for the process that was asked; a terminal sends them to all.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

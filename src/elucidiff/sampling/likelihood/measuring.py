@@ -221,8 +221,8 @@ def measure(
 def summary(measured: Sequence[ImageBits]) -> tuple[float, float | None, float | None]:
     """Mean bits/dim over the images, its standard error, and that of a typical image.
 
-    The standard error of the mean is that of the images as draws from their distribution: their spread over the
-    square root of their number, which has in it what dequantisation and probes add. None for a single image.
+    The standard error of the mean is that of the images as draws from their distribution: their standard deviation
+    over the square root of their number, which has in it what dequantisation and probes add. None for a single image.
 
     That of an image is over its repeats; root mean square over the images, None for a single repeat.
     """

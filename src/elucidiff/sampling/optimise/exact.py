@@ -74,7 +74,7 @@ class ExactSolutions:
     error: float
 
     @property
-    def spread(self) -> float:
+    def std(self) -> float:
         """Standard deviation of the solutions, all values taken together."""
         return float(self.x.std())
 

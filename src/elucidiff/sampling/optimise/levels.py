@@ -51,7 +51,7 @@ def step_costs(exact: ExactSolutions, solver: Solver, schedule: Schedule) -> Ten
         for j in range(i + 1, len(path)):
             end = solver.step(known, start.x * scales[i], times[i], times[j], None).x / scales[j]
             missed = float((end - path[j].x).square().mean())
-            costs[i, j] = missed / (1 + (path[j].sigma / exact.spread) ** 2)
+            costs[i, j] = missed / (1 + (path[j].sigma / exact.std) ** 2)
     return costs
 
 

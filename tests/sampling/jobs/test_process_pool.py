@@ -86,6 +86,6 @@ def test_a_signal_ends_all_and_the_rest_is_done_by_one(tmp_path: Path) -> None:
 
 
 def spawned() -> list[psutil.Process]:
-    """Processes of the crew that are still there; the servers that other tests and Python itself start may stay."""
+    """Processes of the pool that are still there; the servers that other tests and Python itself start may stay."""
     children = psutil.Process().children()
     return [child for child in children if "multiprocessing.spawn" in " ".join(child.cmdline())]

@@ -14,7 +14,11 @@ import elucidiff as ed
 from elucidiff.cli.main import main
 from tests.denoisers.backends.made import denoiser as made_denoiser
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning:diffusers")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.filterwarnings("ignore::FutureWarning:diffusers"),
+]
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "out-again.md").read_text(encoding="utf-8")
 

@@ -264,7 +264,7 @@ class LucidUnet(nn.Module):
 
 def _with_memory(memory: Tensor, k: Tensor, v: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Keys and values with the learned ones before them along ``dim``."""
-    learned = memory[:, None].expand(-1, len(k), -1, -1, -1)
+    learned = memory[:, None].expand(-1, k.shape[0], -1, -1, -1)
     return torch.cat([learned[0], k], dim=dim), torch.cat([learned[1], v], dim=dim)
 
 

@@ -37,6 +37,7 @@ VERSION = 1
 
 _FLOAT32_ALONE = ("Atan", "Cos", "Erf", "Tan")
 _LARGEST_ONNX = 2**31 - 2**24
+_SMALL = 63
 _EXAMPLES = 2  # samples to trace with; one would be taken for a batch that is always one
 
 
@@ -235,11 +236,11 @@ class _Made:
         self.program = program
         self.shape = tuple(shape)
         given = self.inputs(_EXAMPLES)
-        batch = torch.export.Dim("batch")
-        sizes = [{1 if name == "noise" else 0: batch} for name in given]
         try:
-            with torch.no_grad(), _quiet():
-                self.traced = torch.export.export(program, tuple(given.values()), dynamic_shapes=self._dynamic(sizes))
+            try:
+                self.traced = self._trace(given, torch.export.Dim("batch"))
+            except torch._dynamo.exc.UserError:  # networks of diffusers lay out larger batches otherwise
+                self.traced = self._trace(given, torch.export.Dim("batch", max=_SMALL))
         except Exception as error:  # a network of somebody can fail to be traced in any way
             raise ValueError(f"the model cannot be exported ({in_one_line(error)})") from error
         _forget_origins(self.traced)
@@ -260,6 +261,11 @@ class _Made:
         """Inputs by name, for ``batch`` samples."""
         before = dict(zip(self.program.names, self.program.examples(self.shape, batch), strict=True))
         return {**before, **self.program.labels.examples(batch)}
+
+    def _trace(self, given: Mapping[str, Tensor], batch: Any) -> torch.export.ExportedProgram:
+        sizes = [{1 if name == "noise" else 0: batch} for name in given]
+        with torch.no_grad(), _quiet():
+            return torch.export.export(self.program, tuple(given.values()), dynamic_shapes=self._dynamic(sizes))
 
     def _dynamic(self, sizes: list[dict[int, Any]]) -> tuple[Any, ...]:
         named = 2 if isinstance(self.program, DenoiserProgram) else 1

@@ -18,8 +18,6 @@ from elucidiff.data.formats import SUFFIXES
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import to_uint8, to_unit
 from elucidiff.denoisers.base import AnyDenoiser
-from elucidiff.figures.numbers import lines, slices
-from elucidiff.figures.style import mosaic, save
 from elucidiff.files import write_whole
 from elucidiff.sampling.grid import of_8_bits
 from elucidiff.sampling.jobs.outputs import encoded, png
@@ -42,6 +40,10 @@ def write_sheet(path: str | os.PathLike[str], x: Tensor, columns: int, *, pictur
         pictures: whether they are pictures in [-1, 1]. Else signals become lines, and what has more dimensions is
             shown by its central slices, on one scale of grey.
     """
+    # Imported where they are used: matplotlib, and all that figures are drawn from, take a second.
+    from elucidiff.figures.numbers import lines, slices
+    from elucidiff.figures.style import mosaic, save
+
     if not pictures and x.ndim == 3:
         save(lines(x.double().cpu().numpy(), columns), path, formats=("png",))
         return

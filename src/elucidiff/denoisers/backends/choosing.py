@@ -15,7 +15,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from elucidiff.denoisers.backends.onnx import is_installed, onnx
 from elucidiff.denoisers.backends.pytorch import (
@@ -69,6 +68,8 @@ def forward_flops(blueprint: Blueprint) -> int:
     Args:
         blueprint: how it is built.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # which takes a moment, and is rarely needed
+
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         blueprint.build()(torch.empty(1, *blueprint.sample_shape), torch.empty(1))
     return int(counter.get_total_flops())

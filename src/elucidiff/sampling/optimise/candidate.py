@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from elucidiff import parts
@@ -136,6 +135,9 @@ def best_rho(end_error: EndError, n: int) -> tuple[float, Run]:
 
     The error has several minima in rho, so the best of a dozen values is refined between its neighbours.
     """
+    # Imported where it is used: it takes a quarter of what torch does, and all who sample import this room.
+    from scipy.optimize import minimize_scalar
+
     runs = {rho: run_with(end_error, n, rho) for rho in RHOS}
     best = min(RHOS, key=lambda rho: runs[rho].error)
     at = RHOS.index(best)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from elucidiff.demo.report import draw_budget, draw_neighbours
+from elucidiff.demo.report import draw_budget
 from elucidiff.design import steps as noise_levels
-from elucidiff.figures import grid, loss_per_sigma, steps, trajectory
+from elucidiff.figures import grid, loss_per_sigma, neighbours, steps, trajectory
 
 
 def test_steps_show_levels_and_ratios() -> None:
@@ -38,7 +38,7 @@ def test_budget_curve_leaves_out_the_exact_solution() -> None:
 
 def test_neighbour_distances_are_cumulative() -> None:
     pair = np.zeros((2, 1, 4, 4), np.uint8)
-    figure = draw_neighbours({"samples": np.array([0.3, 0.1, 0.2, 0.4])}, pair, pair)
+    figure = neighbours.draw({"samples": np.array([0.3, 0.1, 0.2, 0.4])}, pair, pair)
     line = figure.axes[0].lines[0]
     np.testing.assert_array_equal(line.get_xdata(), [0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(line.get_ydata(), [0.25, 0.5, 0.75, 1.0])

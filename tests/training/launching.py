@@ -134,6 +134,6 @@ def _run(words: list[str], environment: dict[str, str], said: str, file_limit: i
     from elucidiff.cli.train import Watch
     from elucidiff.training import Callbacks
 
-    Watch.on_checkpoint = Callbacks.on_checkpoint  # a preview takes longer than these trainings
+    Watch.on_preview = Callbacks.on_preview  # a preview takes longer than these trainings
     torch.set_num_threads(1)
     sys.exit(main(words))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.samples import read_given, write_account, write_samples
+from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
@@ -21,6 +21,7 @@ from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device, widest_type
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_error, stops
+from elucidiff.sampling.given import read_given
 from elucidiff.sampling.grid import makes_pictures, usual_range
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.loop import sample

@@ -17,7 +17,6 @@ import elucidiff
 from elucidiff import data
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.progress import Progress
-from elucidiff.cli.common.samples import check_range_of_values
 from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import to_unit
@@ -29,6 +28,7 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.launch.output_folder import file_held
+from elucidiff.sampling.given import check_range_of_values
 from elucidiff.sampling.grid import usual_range
 from elucidiff.sampling.label_choice import labels_asked_for
 from elucidiff.sampling.likelihood.divergence import is_exact

@@ -23,7 +23,7 @@ from elucidiff.untrusted import printable
 VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
     "data": "import pictures for training, or inspect them and get settings recommended",
-    "train": "train a denoiser on a data set, starting from a preset",
+    "train": "train a denoiser on your own data, planned for them and for this machine, or as a preset has it",
     "ema": "make a model with another width of weight averaging out of a run",
     "sample": "draw samples from a trained model",
     "steps": "make a model's own samplers: noise levels optimised for a budget, errors measured",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.samples import read_given, write_account, write_samples
+from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.decoding import decode
 from elucidiff.data.npy import read_npy
@@ -22,6 +22,7 @@ from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.devices import choose_device, widest_type
 from elucidiff.launch.output_folder import check_empty
+from elucidiff.sampling.given import read_given
 from elucidiff.sampling.grid import makes_pictures
 from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
 from elucidiff.sampling.jobs.outputs import file_name

@@ -46,6 +46,11 @@ class Options:
     often), or one of the training set's vectors that the model keeps as examples."""
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
+    init: Path | None = None
+    """A picture, or an .npy array in the units of the model, to begin at instead of at pure noise: each seed makes a
+    variation of it (SDEdit)."""
+    strength: float | None = None
+    """Share of the steps that are taken from --init on (0.5): the higher, the less is left of it."""
     out: Path = Path("samples")
     """Folder to write to. If the same job was begun there, it goes on."""
     overwrite: bool = False
@@ -99,6 +104,8 @@ def run(arguments: Sequence[str]) -> int:
                     labels=options.labels,
                     any_class=options.any_class,
                     guide=options.sampling.guide,
+                    init=options.init,
+                    strength=options.strength,
                     output=options.format,
                     shard_size=options.shard_size,
                     processes=_number("processes", options.processes),

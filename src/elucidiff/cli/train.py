@@ -1,14 +1,15 @@
-"""``elucidiff train PRESET``: train a denoiser on a data set."""
+"""``elucidiff train DATA|PRESET``: train a denoiser on a data set, as planned for it or as a preset has it."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from elucidiff import parts
@@ -16,16 +17,21 @@ from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.verbs import listed
+from elucidiff.cli.planned import Wish, both_note, is_data, print_plan, without
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design.steps import Karras
-from elucidiff.launch.coordination import failing_once, is_main_process
-from elucidiff.sampling.grid import makes_pictures, range_for
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.launch.coordination import failing_once, is_main_process, notice_board
+from elucidiff.networks import MPUNetSettings
+from elucidiff.sampling.grid import makes_pictures
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.config import PARTS
+from elucidiff.training.metrics import metrics_until
+from elucidiff.training.outlook import remark
+from elucidiff.training.planning import Plan
 from elucidiff.training.presets import PRESETS, preset
+from elucidiff.training.pretrained import described
+from elucidiff.training.previews import preview_samples
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Options:
     """Run folder (runs/PRESET): config.yaml, metrics.jsonl, TensorBoard events, checkpoints/, model/, samples/."""
     resume: bool = False
     """Go on from the newest checkpoint in the run folder."""
+    report: bool = False
+    """At the end, draw samples, measure them, and write RUN/report.html."""
 
     def settings(self) -> TrainingConfig:
         """All settings.
@@ -54,6 +62,18 @@ class Options:
         """
         given = {"sigma_data": self.sigma_data, "objective.p_mean": self.p_mean, "objective.p_std": self.p_std}
         return self.config.with_settings({name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class PlannedOptions(Options):
+    """Look at a data set, plan a training for it and for this machine, and train. The plan is printed with a reason
+    for each choice, and kept as config.yaml in the run folder. Every setting is a flag, too; what is given here is
+    taken instead of what would be planned."""
+
+    minutes: float | None = None
+    """How long the training may take (240: an evening)."""
+    report: bool = True
+    """Write no RUN/report.html at the end, for which samples are drawn and measured."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,15 +93,17 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0 if arguments else 2
-    name, rest = arguments[0], arguments[1:]
-    config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
-    config, rest = _with_parts(config, rest)
-    options = parse(Options, rest, prog=f"elucidiff train {name}", default=Options(config))
+    name, rest = arguments[0], [_SHORT.sub("--start-from", argument) for argument in arguments[1:]]
+    helping = not {"-h", "--help"}.isdisjoint(rest)
+    options, made = _planned(name, rest) if is_data(name, helping=helping) else (_preset(name, rest), None)
     config = options.settings()
-    _refuse_missing_data(name, config.data)
-    run_dir = options.run_dir or Path("runs") / Path(name).stem
+    run_dir = options.run_dir or _run_dir(name)
     if not is_main_process():
         return exit_code(train(config, run_dir, resume=options.resume))
+    if made is not None:
+        print_plan(made, config, run_dir)
+    elif note := both_note(name):
+        print(f"note: {note}", file=sys.stderr)
     with Progress("training", config.duration_images, "images") as bar:
         result = train(config, run_dir, resume=options.resume, callbacks=Watch(bar))
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
@@ -89,7 +111,88 @@ def _run(arguments: Sequence[str]) -> int:
         f"{result.images_seen:,} images in {result.seconds:,.0f} s{loss}; model in {run_dir / 'model'}",
         file=sys.stderr,
     )
+    if options.report and result.interrupted is None:
+        _write_report(run_dir)
     return stopped(result, "the same command with --resume goes on from here")
+
+
+def _write_report(run_dir: Path) -> None:
+    """Measure the model, and bind all into a page. The run is done and safe: what fails here is told, and no more."""
+    from elucidiff.evaluation.run_quality import SAMPLES, measure_run
+    from elucidiff.figures.report import write_report
+
+    try:
+        with Progress("measuring the model", SAMPLES, "samples") as bar:
+            measure_run(run_dir, progress=lambda done, _: bar.reach(done)).save(run_dir)
+        page, problems = write_report(run_dir, run_dir / "report.html")
+    except (ValueError, OSError) as error:
+        print(f"warning: there is no report: {' '.join(str(error).split())}", file=sys.stderr)
+        return
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(page)
+
+
+_SHORT = re.compile(r"^--from(?==|$)")
+
+
+def _preset(name: str, arguments: Sequence[str]) -> Options:
+    """The options of a training from a preset or a file of settings."""
+    prog = f"elucidiff train {name}"
+    config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
+    chosen, rest = _with_parts(config, arguments)
+    options = parse(Options, rest, prog=prog, default=Options(chosen))
+    if (start := options.config.start_from) != config.start_from and start:
+        # The network is that of the model, unless it is named, too.
+        network, preconditioning = described(start)
+        chosen, rest = _with_parts(replace(config, network=network, preconditioning=preconditioning), arguments)
+        options = parse(Options, rest, prog=prog, default=Options(chosen))
+    _refuse_missing_data(name, options.config.data)
+    return options
+
+
+def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]:
+    """The options of a training that is planned; without a plan where one is resumed, which goes by its own.
+
+    What is wrong with the arguments is found before anything is measured. Process 0 plans for all.
+    """
+    prog = f"elucidiff train {name}"
+    blank = TrainingConfig(data=name, conditional=True, network=MPUNetSettings())
+    start, rest = _with_parts(blank, without(arguments, "--conditional"))
+    asked = parse(PlannedOptions, rest, prog=prog, default=PlannedOptions(start))
+    if asked.config.data != name:
+        raise ValueError(f"--data {asked.config.data} is another data set than {name}: name one of them")
+    run_dir = asked.run_dir or _run_dir(name)
+    board = notice_board()
+    before = run_dir / "config.yaml"
+    again = asked.resume or (board is not None and board.has_begun(os.path.abspath(run_dir)))
+    made: Plan | None = None
+    if again and before.is_file():
+        config = TrainingConfig.load(before)
+        if asked.minutes is not None:
+            config = replace(config, max_minutes=asked.minutes)
+    else:
+        if not asked.resume and any((run_dir / "checkpoints").glob("*")):
+            raise ValueError(f"{run_dir} holds a run already: resume it with --resume, or choose another --run-dir")
+        planned = ""
+        if is_main_process():
+            given = asked.config
+            wish = Wish(name, asked.minutes, given.conditional, given.device, given.seed, given.start_from)
+            made = wish.plan()
+            planned = made.config.to_yaml()
+        config = TrainingConfig.from_yaml(planned if board is None else board.from_main(planned))
+    config, rest = _with_parts(config, without(arguments, "--conditional", *_labels_flag(config)))
+    return parse(PlannedOptions, rest, prog=prog, default=PlannedOptions(config)), made
+
+
+def _labels_flag(config: TrainingConfig) -> list[str]:
+    """The flag that has been heeded by settings without labels."""
+    return [] if config.conditional else ["--no-conditional"]
+
+
+def _run_dir(name: str) -> Path:
+    """Where a training goes if nobody says."""
+    return Path("runs") / (Path(name.replace(":", "-")).resolve().stem or "data")
 
 
 def _with_parts(config: TrainingConfig, arguments: Sequence[str]) -> tuple[TrainingConfig, list[str]]:
@@ -134,15 +237,14 @@ def exit_code(result: TrainingResult) -> int:
 
 
 class Watch(Callbacks):
-    """Shows how a run goes, and draws a preview at every checkpoint from always the same seeds.
+    """Shows how a run goes, and draws previews from always the same seeds.
 
     Args:
         bar: where progress is shown.
-        samples: images in a preview.
     """
 
-    def __init__(self, bar: Progress, samples: int = 40) -> None:
-        self._bar, self._samples = bar, samples
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
 
     def on_note(self, text: str) -> None:
         """See :class:`Callbacks`."""
@@ -154,31 +256,26 @@ class Watch(Callbacks):
         self._bar.reach(progress.images_seen, loss, progress.fraction)
 
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
+        """See :class:`Callbacks`."""
+        if said := remark(metrics_until(run_dir, images_seen)):
+            self._bar.say(said)
+
+    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
         """See :class:`Callbacks`. A preview that cannot be drawn or written is no reason to end a run."""
         try:
-            self._preview(model, run_dir / "samples" / f"{images_seen:012d}.png")
+            x, columns = preview_samples(model)
+            write_sheet(run_dir / "samples" / f"{images_seen:012d}.png", x, columns, pictures=makes_pictures(model))
         except Exception as error:
             self._bar.say(f"warning: there is no preview after {images_seen:,} images: {error}")
-
-    def _preview(self, model: Denoiser, path: Path) -> None:
-        """Every column is one of the classes that were trained, or a label from the data."""
-        known = model.known_labels
-        classes = len(known.trained) if known.kind == "classes" and known.dim else 0
-        labels = None
-        if classes:
-            places = torch.tensor(list(known.trained))[torch.arange(self._samples) % classes]
-            labels = torch.nn.functional.one_hot(places, known.dim).float()
-        low, high = range_for(model.sigma_data)
-        x = Sampler(Karras(sigma_min=low, sigma_max=high)).run(model, range(self._samples), labels).x
-        columns = classes if 1 < classes <= self._samples else 8
-        write_sheet(path, x, columns, pictures=makes_pictures(model))
 
 
 def _usage() -> str:
     rows = listed({name: entry.result for name, entry in PRESETS.items()})
     return (
-        "usage: elucidiff train PRESET [--field value ...] [--run-dir DIR] [--resume]\n\n"
-        f"presets (or the path of a config.yaml):\n{rows}\n\n"
-        "--data PATH trains a preset on your own data: a folder, zip, array or imported set.\n"
-        "`elucidiff train PRESET --help` lists every field."
+        "usage: elucidiff train DATA [--minutes N] [--field value ...] [--run-dir DIR] [--resume]\n"
+        "       elucidiff train PRESET|CONFIG.yaml [--field value ...] [--run-dir DIR] [--resume]\n\n"
+        "DATA is a folder, zip, array or imported set of your own, or the name of a standard set, such as mnist or\n"
+        "cifar10:all: the training is planned for it, for this machine and for the time there is.\n\n"
+        f"presets are fixed settings:\n{rows}\n\n"
+        "--data PATH trains a preset on other data. `elucidiff train DATA|PRESET --help` lists every field."
     )

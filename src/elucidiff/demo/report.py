@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from elucidiff.data.npy import read_arrays
 from elucidiff.design import steps
-from elucidiff.figures import grid, loss_per_sigma, trajectory
+from elucidiff.figures import grid, loss_per_sigma, neighbours, trajectory
 from elucidiff.figures import steps as steps_figure
 from elucidiff.figures.page import Picture, Section, Table, write_page
-from elucidiff.figures.style import BLUE, INK, PALETTE, mosaic, new_figure, picture, quiet, save
+from elucidiff.figures.style import BLUE, INK, mosaic, new_figure, picture, quiet, save
 from elucidiff.untrusted import read_json
 
 TITLE = "Digits from noise"
@@ -112,7 +112,7 @@ def _draw(folder: Path, results: dict[str, Any], numbers: dict[str, Any]) -> dic
             dict(zip(counts, results["budget"]["nfe"], strict=True)),
             dict(zip(counts, results["budget"]["rms"], strict=True)),
         ),
-        "neighbours": draw_neighbours(
+        "neighbours": neighbours.draw(
             {
                 "samples": numbers["distance_samples"],
                 "unseen real digits": numbers["distance_held_out"],
@@ -281,35 +281,4 @@ def draw_budget(
     curve.set_xticks([nfe[n] for n in shown], [str(nfe[n]) for n in shown])
     curve.minorticks_off()
     quiet(curve)
-    return figure
-
-
-def draw_neighbours(
-    distances: Mapping[str, npt.NDArray[np.float64]],
-    samples: npt.NDArray[np.uint8],
-    nearest: npt.NDArray[np.uint8],
-) -> Figure:
-    """Cumulative distributions of the nearest-neighbour distance, beside the samples closest to a training image.
-
-    Args:
-        distances: name -> RMS pixel distance of each image to its nearest training image, units of [-1, 1] images.
-        samples: the samples closest to the training set, ``(K, C, H, W)``, the closest first.
-        nearest: the training image nearest to each of them, ``(K, C, H, W)``.
-    """
-    figure = new_figure(9.0, 3.3)
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[5, 4])[0]
-    curve = left.subplots()
-    for colour, (name, values) in zip(PALETTE, distances.items(), strict=False):
-        ordered = np.sort(values)
-        curve.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=colour, label=name, linewidth=1.8)
-    curve.set(xlabel="RMS distance to the nearest training image", ylabel="share of images below")
-    curve.set_xlim(left=0)
-    curve.set_ylim(0, 1)
-    curve.legend(frameon=False, fontsize=9, loc="upper left")
-    quiet(curve)
-    pairs = right.subplots()
-    picture(pairs, mosaic(np.concatenate([samples, nearest]), len(samples), zoom=4))
-    pairs.set_title(
-        "The closest pairs: a sample, and below it\nthe training image nearest to it", fontsize=9, color=INK
-    )
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elucidiff.data.scaling import to_uint8
 from elucidiff.sampling.churn import Churn, Restart
+from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.encoding import decode, encode, round_trip_error, slerp
 from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import clamp_range
@@ -17,6 +18,7 @@ from elucidiff.sampling.seeds import SeededNoise, parse_seeds
 
 __all__ = [
     "Churn",
+    "Edit",
     "FixedBatch",
     "NamedSampler",
     "OptimisedSteps",

@@ -23,6 +23,7 @@ from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
 from elucidiff.sampling.checks import check_arguments, check_combination, check_history, seeds_from
 from elucidiff.sampling.churn import Churn, Restart
+from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import noise_grid, range_of, warn_of_range
 from elucidiff.sampling.loop import Prepared, Step, sample
@@ -344,6 +345,7 @@ class Sampler:
         callback: Callable[[Step], object] | None = None,
         device: torch.device | str | None = None,
         guide: DenoiserLike | None = None,
+        edit: Edit | None = None,
     ) -> SampleResult:
         """Draw one sample a seed.
 
@@ -365,6 +367,7 @@ class Sampler:
             callback: called with a :class:`.Step` after each step, about all samples at once.
             device: where to compute; a denoiser that is a module is moved there. By default where it is.
             guide: the worse model of autoguidance, likewise; None for classifier-free guidance, or none.
+            edit: a picture to begin at instead of at pure noise (SDEdit).
 
         Warns:
             UserWarning: the noise levels do not suit the data that the denoiser says it was made for.
@@ -384,6 +387,11 @@ class Sampler:
             denoiser.to(device)
         beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
         prepared = self.prepare(denoiser)
+        latents, sigmas = beginning.latents, prepared.sigmas
+        if edit is not None:
+            edit.check(latents.shape[1:], len(latents))
+            sigmas = edit.sigmas(sigmas)
+            latents = edit.latents(latents, sigmas[0])
         nfe: int | Tensor = 0
 
         def watch(step: Step) -> None:
@@ -394,8 +402,8 @@ class Sampler:
 
         x = sample(
             FixedBatch(denoiser, batch_size),
-            beginning.latents,
-            prepared.sigmas,
+            latents,
+            sigmas,
             solver=prepared.solver,
             schedule=prepared.schedule,
             churn=prepared.churn,
@@ -407,7 +415,7 @@ class Sampler:
         rows = beginning.labels
         if isinstance(rows, Tensor):
             rows = denoiser.known_labels.by_number(rows)
-        return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
+        return SampleResult(x, nfe, beginning.noise.seeds, rows, sigmas)
 
 
 _DEFAULT = Sampler()

@@ -53,4 +53,10 @@ class Callbacks:
         """After every optimiser step. Make it quick: training waits."""
 
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
-        """After every checkpoint, with the averaged weights: the moment to draw samples into ``run_dir/samples``."""
+        """After every checkpoint and its checks, with the averaged weights; what they found is in metrics.jsonl."""
+
+    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
+        """The moment to draw samples into ``run_dir/samples``, with the averaged weights.
+
+        That is after every checkpoint, or with ``preview_images`` at growing intervals and at the end.
+        """

@@ -55,6 +55,8 @@ class TrainingConfig:
     memorisation_samples: int = 32
     """Samples drawn at every checkpoint and compared with the training images; 0 for none."""
 
+    start_from: str = ""
+    """A model to begin with the weights of, as far as names and shapes are the same; `--from` for short."""
     network: NetworkPart = field(default_factory=lambda: DDPMPPSettings(channel_multipliers=(2, 2, 2), dropout=0.13))
     """The network F."""
     augment: Augmentation = field(default_factory=Augment)
@@ -100,6 +102,8 @@ class TrainingConfig:
     """Images between lines of metrics.jsonl."""
     checkpoint_images: int = 10_000_000
     """Images between checkpoints."""
+    preview_images: int | None = None
+    """Images before the first preview, which the next ones follow at growing intervals; None: one a checkpoint."""
     keep_checkpoints: int = 3
     """Number of the newest checkpoints to keep."""
 
@@ -139,7 +143,7 @@ class TrainingConfig:
             "seed",
         ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
-        for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio", "loss_scale"):
+        for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio", "loss_scale", "preview_images"):
             value = getattr(self, name)
             _require(value is None or 0 < value < math.inf, self, name, "must be a positive number, or left out")
         _require(all(0 <= beta < 1 for beta in self.adam_betas), self, "adam_betas", "must be in [0, 1)")
@@ -203,7 +207,21 @@ class TrainingConfig:
     def save(self, path: str | os.PathLike[str], note: str = "") -> None:
         """Write the settings as YAML, below a comment if there is a note."""
         comment = f"# {note}\n" if note else ""
-        write_whole(path, comment + yaml.safe_dump(to_dict(self), sort_keys=False))
+        write_whole(path, comment + self.to_yaml())
+
+    def to_yaml(self) -> str:
+        """The settings as YAML; :meth:`from_yaml` reads them."""
+        text: str = yaml.safe_dump(to_dict(self), sort_keys=False)
+        return text
+
+    @classmethod
+    def from_yaml(cls, text: str) -> TrainingConfig:
+        """The inverse of :meth:`to_yaml`.
+
+        Raises:
+            ValueError: an unknown field or a value of the wrong type.
+        """
+        return from_dict(cls, yaml.load(text, _Loader))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:

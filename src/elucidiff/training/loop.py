@@ -131,10 +131,15 @@ def train(
         module = network if isinstance(network, nn.Module) else None
         config = _with_objects(config, network=network, objective=objective, augment=augment)
         data = TrainingData.open(config, dataset)
-        state = TrainingState(config, data.shape, data.label_dim, device, processes, data.label_kind, module)
+        begin = not any((Path(run_dir) / "checkpoints").glob("*"))
+        state = TrainingState(
+            config, data.shape, data.label_dim, device, processes, data.label_kind, module, begin=begin
+        )
         with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
             for note in data.notes:
                 run.say(note)
+            if state.taken is not None:
+                run.say(state.taken.text)
             run.catch_up()
             if not run.finished:
                 compile_if_wanted(state, run.say)

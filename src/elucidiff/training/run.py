@@ -23,6 +23,7 @@ from elucidiff.training.checks import Checks, has_checks
 from elucidiff.training.config import leap_of_rate, progress_of
 from elucidiff.training.metrics import LossSummary, MetricsLog
 from elucidiff.training.posthoc_ema import save_snapshot
+from elucidiff.training.previews import preview_due
 from elucidiff.training.processes import Agreement
 from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 
@@ -31,6 +32,7 @@ from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 _MAY_CHANGE = (
     "data", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
     "keep_checkpoints", "device", "channels_last", "compile", "sharding", "data_workers", "memorisation_samples",
+    "preview_images", "start_from",
 )  # fmt: skip
 
 
@@ -181,6 +183,10 @@ class Run:
             self._write_log()
         if self._due(config.checkpoint_images):
             self.save()
+        first = config.preview_images
+        seen = state.images_seen
+        if first is not None and not self.finished and preview_due(first, seen - config.batch_size, seen):
+            self._preview(self._model())
         self._callbacks.on_progress(
             Progress(state.step, state.images_seen, self.progress, state.seconds, self.loss, self._images_per_second)
         )
@@ -243,6 +249,13 @@ class Run:
             for doubt in doubts:
                 self._warn(doubt)
         self._callbacks.on_checkpoint(model, self._state.images_seen, self.path)
+        if self._config.preview_images is None or self.finished:
+            self._callbacks.on_preview(model, self._state.images_seen, self.path)
+        self._processes.wait_for_main()
+
+    def _preview(self, model: Denoiser) -> None:
+        """Between checkpoints. The other processes wait meanwhile."""
+        self._callbacks.on_preview(model, self._state.images_seen, self.path)
         self._processes.wait_for_main()
 
     @property
@@ -335,5 +348,6 @@ class Run:
             name, old, new = difference
             raise ValueError(
                 f"cannot resume {self.path}: its {what} had {name} {old}, now it is {new}; "
-                "change it back, or start another run folder"
+                "change it back, or start another run folder, from these weights with --from "
+                f"{self.path / 'model'}"
             )

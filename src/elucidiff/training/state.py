@@ -26,6 +26,7 @@ from elucidiff.training.ema import AverageProfile, HalfLife, WeightAverage
 from elucidiff.training.metrics import LossMeter
 from elucidiff.training.posthoc_ema import PowerFunction
 from elucidiff.training.precision import Arithmetic, check_precision, memory_format
+from elucidiff.training.pretrained import Taken, take_weights
 from elucidiff.training.processes import (
     Processes,
     gathered,
@@ -105,11 +106,13 @@ class TrainingState:
         processes: who trains together; None for this process alone.
         label_kind: what the labels are.
         network: the network to train, in place; None for a new one of ``config.network``.
+        begin: whether the weights of ``config.start_from`` are wanted: not where a checkpoint follows.
 
     Raises:
         ValueError: the settings, or the network, do not fit the data or the device.
 
     Attributes:
+        taken: which weights were taken from ``config.start_from``; None for none.
         denoiser: the network in training, preconditioned.
         replica: the denoiser as the loss calls it, with gradients that are averaged over processes.
         averages: moving averages of its weights by name; :data:`MAIN_AVERAGE` is the one that is kept as the model.
@@ -137,6 +140,8 @@ class TrainingState:
         processes: Processes | None = None,
         label_kind: LabelKind | None = "classes",
         network: nn.Module | None = None,
+        *,
+        begin: bool = True,
     ) -> None:
         check_precision(config, device)
         self.config = config
@@ -149,6 +154,9 @@ class TrainingState:
         augment_dim = self.augment.label_dim if self.augment else 0
         if network is None:
             network = make_network(config, sample_shape, label_dim, augment_dim, label_kind)
+        self.taken: Taken | None = None
+        if config.start_from and begin:
+            self.taken = take_weights(network, config.start_from)
         network.to(device).to(memory_format=memory_format(config, device, len(sample_shape) - 1))
         self.denoiser = Denoiser(network, config.preconditioning).train()
         self._facts: dict[str, Any] = {"shape": list(sample_shape), "label_dim": label_dim}

@@ -85,12 +85,12 @@ class Inspect:
         from elucidiff.cli.data.contact_sheet import write_contact_sheet
         from elucidiff.cli.data.noise_use import ModelNoise
         from elucidiff.cli.data.report import write_report
-        from elucidiff.data.inspecting import inspect
+        from elucidiff.data.inspecting import inspect, report_file
         from elucidiff.data.inspection import open_subject
 
         subject = open_subject(self.source, self.reading)
         model = None if self.model is None else ModelNoise.load(self.model, subject.dataset, self.device)
-        out = self.out or Path("inspected") / (Path(subject.dataset.name).name or "data")
+        out = self.out or report_file(subject.dataset.name).parent
         out.mkdir(parents=True, exist_ok=True)
         with _Stages() as stages:
             report = inspect(subject, progress=stages)

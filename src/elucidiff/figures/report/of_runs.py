@@ -16,6 +16,7 @@ from elucidiff.figures import grid, loss_per_sigma, training_curves
 from elucidiff.figures.grid import read_samples
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.report.finding import CONFIG, METRICS
+from elucidiff.figures.report.of_quality import of_quality
 from elucidiff.training import TrainingConfig
 from elucidiff.untrusted import parse_json
 
@@ -25,7 +26,7 @@ Line = Mapping[str, Any]
 
 
 def of_run(folder: Path, run: Path) -> list[Section]:
-    """The course of a training, its last losses by noise level, and the last samples that it drew.
+    """What was measured of the model, the course of its training, its last losses by noise level, the last preview.
 
     Args:
         folder: what the report is about.
@@ -60,14 +61,14 @@ def of_run(folder: Path, run: Path) -> list[Section]:
         sections.append(
             Section(
                 f"Samples while training{name}",
-                f"""What the averaged model drew after {seen:,} training images, from the same seeds at every
-                checkpoint, so that sheets can be compared. None were left out; how good they are is for `elucidiff
-                evaluate` to say.""",
+                f"""What the averaged model drew after {seen:,} training images, from the same seeds every time,
+                so that the sheets in `samples/` can be compared. None were left out; how good they are is for
+                `elucidiff evaluate` to say.""",
                 Picture.read(sheets[-1], "A sheet of samples"),
                 command=command,
             )
         )
-    return sections
+    return [*of_quality(run, name, config, lines), *sections]
 
 
 def of_samples(folder: Path, samples: Path) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import os
 import tempfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from elucidiff.devices import choose_device, own_device
 from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
+from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.grid import makes_pictures, range_advice, units
 from elucidiff.sampling.jobs.automatic import (
     Asked,
@@ -85,6 +88,8 @@ def draw_samples(
     labels: str | Tensor | Sequence[Any] | None = None,
     any_class: bool = False,
     guide: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
+    strength: float | None = None,
     output: str = "folder",
     shard_size: int | None = None,
     processes: int | None = 1,
@@ -114,6 +119,8 @@ def draw_samples(
         labels: names, numbers or rows, taken in turn; None lets each seed draw its own, "uniform" all equally often.
         any_class: take classes that the training data did not have.
         guide: folder of the worse model of autoguidance.
+        init: a picture, or an ``.npy`` array in the units of the model, to begin at instead of at pure noise.
+        strength: share of the steps that are then taken (0.5): see :class:`.Edit`.
         output: one of :data:`.OUTPUTS`.
         shard_size: samples in a shard; not for "folder".
         processes: how many to start; None for what is worthwhile. Those import the program that calls this, so its
@@ -141,7 +148,8 @@ def draw_samples(
     )
     order = Order(
         Path(model), Path(out), seed_ranges(seeds), choices, labels, any_class,
-        None if guide is None else Path(guide), output, shard_size, threads, device, backend, overwrite,
+        None if guide is None else Path(guide), None if init is None else Path(init), strength, output, shard_size,
+        threads, device, backend, overwrite,
     )  # fmt: skip
     callbacks = callbacks or Callbacks()
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as scratch:
@@ -168,6 +176,8 @@ class Order:
     labels: str | Tensor | Sequence[Any] | None
     any_class: bool
     guide: Path | None
+    init: Path | None
+    strength: float | None
     output: str
     shard_size: int | None
     threads: int
@@ -196,6 +206,9 @@ class Order:
         guide = None if self.guide is None else opening.load_guide(self.guide, self.model, device)
         # Refuses guidance that the models are not made for, and a range that they do not know.
         sigmas = self.sampler.sigmas(self.sampler.guided(denoiser, guide))
+        edit, edited = self._edit(denoiser)
+        if edit is not None:
+            sigmas = edit.sigmas(sigmas)
         models = {"model": self.model, "guide": self.guide}
         shard_size = self.shard_size
         if shard_size is None:
@@ -210,19 +223,37 @@ class Order:
             pictures=makes_pictures(denoiser),
             output=self.output,
             shard_size=shard_size,
-            facts={name: opening.checksum(path) for name, path in models.items() if path is not None},
+            facts={name: opening.checksum(path) for name, path in models.items() if path is not None} | edited,
         )
         about: dict[str, Any] = {
             "elucidiff": elucidiff.__version__,
             "torch": torch.__version__,
-            **{name: str(path) for name, path in models.items() if path is not None},
+            **{name: str(path) for name, path in (models | {"init": self.init}).items() if path is not None},
             "sigmas": sigmas.tolist(),
         }
         if not job.pictures:
             about["values"] = f"float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}"
         advice = range_advice(self.sampler.sigmas(denoiser), denoiser)
-        task = Task(job, denoiser, device, about, notes=(f"warning: {advice}",) if advice else (), guide=guide)
+        notes = (f"warning: {advice}",) if advice else ()
+        task = Task(job, denoiser, device, about, notes, guide, edit)
         return setting.apply(self.backend, task, self.out, overwrite=self.overwrite)
+
+    def _edit(self, denoiser: AnyDenoiser) -> tuple[Edit | None, dict[str, Any]]:
+        """The picture to begin at, and what decides the samples of it."""
+        if self.init is None:
+            if self.strength is not None:
+                raise ValueError("--strength would have no effect without --init: leave it out, or name a picture")
+            return None, {}
+        from elucidiff.sampling.given import read_given  # decoders, which most jobs do without
+
+        given = read_given(self.init, denoiser)
+        edit = Edit(given) if self.strength is None else Edit(given, self.strength)
+        try:
+            edit.check(denoiser.sample_shape, 1)
+        except ValueError as error:
+            raise ValueError(f"--init {self.init}: {error}") from None
+        digest = hashlib.sha256(np.ascontiguousarray(given.numpy()).data).hexdigest()
+        return edit, {"init": digest, "strength": edit.strength}
 
     def _labels(self, denoiser: AnyDenoiser) -> Tensor | Literal["uniform"] | None:
         labels, seeds = labels_or_uniform(self.labels, denoiser, any_class=self.any_class), len(self.seeds)

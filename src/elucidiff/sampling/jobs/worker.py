@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserModule, as_denoiser
+from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.jobs.folder import Job, JobFolder
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
 from elucidiff.sampling.sampler import SampleResult
@@ -31,6 +32,7 @@ class Task:
         about: what else to tell in ``job.json``, JSON-able.
         notes: lines for whoever starts the job, such as warnings.
         guide: the worse model of autoguidance, likewise ready; None without.
+        edit: a picture to begin at; None for pure noise.
     """
 
     job: Job
@@ -39,6 +41,7 @@ class Task:
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     guide: DenoiserModule | None = None
+    edit: Edit | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "denoiser", as_denoiser(self.denoiser))
@@ -73,6 +76,7 @@ class Task:
             batch_size=self.job.batch_size,
             device=self.device,
             guide=self.guide,
+            edit=self.edit,
         )
 
 

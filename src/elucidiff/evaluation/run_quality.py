@@ -1,0 +1,178 @@
+"""The model of a finished run, measured: samples, their nearest training images, distances with error bars."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from elucidiff.data import Dataset, to_uint8, to_unit
+from elucidiff.data.nearest import nearest_images
+from elucidiff.data.sources import ArraySource
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers.model_folder import load
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.steps import Karras
+from elucidiff.devices import choose_device
+from elucidiff.evaluation.quality.evaluation import evaluate
+from elucidiff.files import write_whole
+from elucidiff.sampling.grid import range_for
+from elucidiff.sampling.sampler import Sampler
+from elucidiff.training import TrainingConfig
+from elucidiff.training.batches import TrainingData
+from elucidiff.untrusted import read_json, reading
+
+QUALITY, PICTURES = "quality.json", "quality.npz"
+SAMPLES = 256
+_SOLVER, _STEPS = "ipndm:order=3", 12
+_SHOWN, _PAIRS = 64, 8
+_COMPONENTS = 20
+_METRICS = ("fid", "kid")
+# The nearest of a large set is looked for among images that are evenly spread over it.
+_VALUES, _VALUES_AT_ONCE = 1 << 28, 1 << 22
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RunQuality:
+    """What was measured of a run's model.
+
+    Attributes:
+        facts: numbers, JSON-able: ``samples``, ``nfe``, ``extractor``; ``metrics`` and ``real`` (name -> value,
+            error, images); and ``closer_than_real``, the share of samples closer to a training image than 95% of
+            the held-out images are.
+        samples: the first of them, 8-bit for pictures.
+        closest: the samples that are closest to a training image, the closest first.
+        nearest: the training image nearest to each of these.
+        distances: of every sample to its nearest training image, root mean square difference per value.
+        real_distances: of the held-out images; empty where none were held out.
+    """
+
+    facts: dict[str, Any]
+    samples: Array
+    closest: Array
+    nearest: Array
+    distances: Array
+    real_distances: Array
+
+    def save(self, run_dir: Path) -> None:
+        """Write ``quality.json`` and ``quality.npz`` into the run folder."""
+        file = io.BytesIO()
+        np.savez_compressed(file, **{name: getattr(self, name) for name in _ARRAYS})
+        write_whole(run_dir / PICTURES, file.getvalue())
+        write_whole(run_dir / QUALITY, json.dumps(self.facts, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, run_dir: Path) -> RunQuality:
+        """What :meth:`save` wrote.
+
+        Raises:
+            OSError: it is not there.
+            ValueError: it is damaged.
+        """
+        facts = read_json(run_dir / QUALITY)
+        with reading(run_dir / PICTURES), np.load(run_dir / PICTURES, allow_pickle=False) as arrays:
+            return cls(facts, *(arrays[name] for name in _ARRAYS))
+
+
+_ARRAYS = ("samples", "closest", "nearest", "distances", "real_distances")
+
+
+def measure_run(
+    run_dir: str | os.PathLike[str],
+    *,
+    count: int = SAMPLES,
+    dataset: Dataset | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> RunQuality:
+    """Draw samples from the model of a run, and compare them with what it was trained on and with what was held out.
+
+    Distances of quality are between 20 principal components of the training images, which suit data of any kind and
+    need no network; feature networks say more about pictures: :func:`.evaluate`.
+
+    Args:
+        run_dir: the run folder.
+        count: samples to draw.
+        dataset: what was trained on, where ``config.data`` does not name it.
+        progress: called as ``progress(done, count)`` while samples are drawn.
+
+    Raises:
+        OSError: the run, or its data, cannot be read.
+        ValueError: they are damaged, or the data are not those of the run.
+    """
+    folder = Path(run_dir)
+    config = TrainingConfig.load(folder / "config.yaml")
+    data = TrainingData.open(config, dataset)
+    device = choose_device(config.device)
+    model = load(folder / "model").eval().to(device)
+    x, nfe = _draw(model, count, device, progress)
+    pictures = data.train.dtype == torch.uint8
+    shown = to_uint8(x) if pictures else x.float()
+    drawn = Dataset("samples", ArraySource(shown.numpy()))
+    distances, places = _nearest(to_unit(shown), data.train)
+    held_out = data.held_out
+    real = np.zeros(0) if held_out is None else _nearest(to_unit(held_out.images()), data.train)[0]
+    order = np.argsort(distances, kind="stable")[:_PAIRS]
+    components = max(1, min(_COMPONENTS, len(data.train) // 2, count // 2, math.prod(data.shape) // 2))
+    metrics = _metrics(drawn, data.train, components)
+    facts = {
+        "samples": count,
+        "nfe": nfe,
+        "sampler": f"{_SOLVER} steps=karras:n={_STEPS}",
+        "extractor": f"pca-{components}",
+        "metrics": metrics,
+        "real": {} if held_out is None else _metrics(held_out.without_labels(), data.train, components),
+        "closer_than_real": float((distances < np.quantile(real, 0.05)).mean()) if len(real) else None,
+    }
+    return RunQuality(
+        facts, shown[:_SHOWN].numpy(), shown[order].numpy(), data.train.images(places[order]).numpy(), distances, real
+    )
+
+
+def _draw(
+    model: Denoiser, count: int, device: torch.device, progress: Callable[[int, int], object]
+) -> tuple[Tensor, float]:
+    """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it."""
+    low, high = range_for(model.sigma_data)
+    sampler = Sampler(Karras(_STEPS, sigma_min=low, sigma_max=high), solver=_SOLVER)
+    found, nfe = [], 0.0
+    for start in range(0, count, _SHOWN):
+        part = sampler.run(model, range(start, min(start + _SHOWN, count)), device=device)
+        found.append(part.x.cpu())
+        nfe = float(torch.as_tensor(part.nfe).double().mean())
+        progress(min(start + _SHOWN, count), count)
+    return torch.cat(found), nfe
+
+
+def _nearest(images: Tensor, train: Dataset) -> tuple[Array, Array]:
+    """Distances to the nearest training images, and the places of these."""
+    candidates = evenly_spread(np.arange(len(train)), max(1, _VALUES // images[0].numel()))
+    size = max(1, _VALUES_AT_ONCE // images[0].numel())
+    pieces = [candidates[start : start + size] for start in range(0, len(candidates), size)]
+    distances, rows = nearest_images(images.float(), (to_unit(train.images(piece)) for piece in pieces), 1)
+    return distances[:, 0].numpy(), candidates[rows[:, 0].numpy()]
+
+
+def _metrics(images: Dataset, train: Dataset, components: int) -> dict[str, dict[str, float]]:
+    """Each with its error; none where there are too few images for any."""
+    if len(images) <= components:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="elucidiff-") as cache:
+        found = evaluate(
+            images, train.without_labels(), metrics=_METRICS, extractor=f"pca-{components}", cache=Path(cache)
+        )
+    return {
+        name: {"value": found[name].value, "error": found[name].error, "images": len(images)} for name in _METRICS
+    }

@@ -1,0 +1,131 @@
+"""Fine-tuning: begin a training with the weights of a model, as far as they fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from elucidiff.denoisers.opening import load
+from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.design.preconditioning import Preconditioning
+from elucidiff.networks import NetworkPart, NetworkSettings, blueprint_of
+
+_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Which weights were taken from a model.
+
+    Attributes:
+        model: where they came from.
+        taken: names of the weights that were taken.
+        reshaped: names of those that are new, because the model has others of that name with another shape.
+        new: names of those that are new, because the model has none of that name.
+        left: names of the model's weights that nobody wanted.
+        share: of all numbers of the new network, those that were taken.
+    """
+
+    model: str
+    taken: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    new: tuple[str, ...]
+    left: tuple[str, ...]
+    share: float
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        said = f"begun with {self.share:.0%} of the weights from {self.model}"
+        parts = [
+            f"{_listed(names)} {how}"
+            for names, how in (
+                (self.reshaped, "begin anew, having another shape there"),
+                (self.new, "begin anew, which it does not have"),
+                (self.left, "of it are left out"),
+            )
+            if names
+        ]
+        return "; ".join([said, *parts])
+
+
+def take_weights(network: nn.Module, model: str | os.PathLike[str]) -> Taken:
+    """Put a model's weights into a network, where names and shapes are the same; the others stay as they are.
+
+    So data of another resolution keep all weights, other labels or augmentation all but those of the embeddings, and
+    other channels all but the first and the last layer.
+
+    Args:
+        network: the network, in place.
+        model: what :func:`elucidiff.load` opens; of a model folder that training wrote, these are averaged weights.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, no network, or has no weight that fits.
+    """
+    theirs = _denoiser(model).network.state_dict()
+    mine = network.state_dict()
+    taken = [name for name, value in mine.items() if name in theirs and theirs[name].shape == value.shape]
+    counted = dict(network.named_parameters())
+    numbers = sum(counted[name].numel() for name in taken if name in counted)
+    if not numbers:
+        raise ValueError(
+            f"no weight of {os.fspath(model)} fits the network: train with the network that it has, which is what "
+            "happens if none is named"
+        )
+    with torch.no_grad():
+        for name in taken:
+            mine[name].copy_(theirs[name])
+    return Taken(
+        os.fspath(model),
+        tuple(taken),
+        tuple(name for name in mine if name in theirs and name not in taken),
+        tuple(name for name in mine if name not in theirs),
+        tuple(name for name in theirs if name not in mine),
+        numbers / sum(each.numel() for each in counted.values()),
+    )
+
+
+def described(
+    model: str | os.PathLike[str], shape: Sequence[int] | None = None
+) -> tuple[NetworkPart, Preconditioning]:
+    """The settings of a model's network, and the preconditioning that its weights are for.
+
+    Args:
+        model: what :func:`elucidiff.load` opens.
+        shape: ``(C, *spatial)`` of other samples, for which attention stays at the levels where it is.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or its network was built by no part, so that none like it can be built.
+    """
+    denoiser = _denoiser(model)
+    blueprint = blueprint_of(denoiser.network)
+    if blueprint is None:
+        raise ValueError(
+            f"the network of {os.fspath(model)} is not one that a part builds: from Python, give it to "
+            "ed.training.train(network=...)"
+        )
+    part = blueprint.part
+    if shape is not None and isinstance(part, NetworkSettings):
+        before, now = max(blueprint.sample_shape[1:]), max(shape[1:])
+        levels = range(len(part.channel_multipliers))
+        attend = tuple(now >> level for level in levels if before >> level in part.attention_resolutions)
+        part = replace(part, attention_resolutions=attend)
+    return part, denoiser.preconditioning
+
+
+def _denoiser(model: str | os.PathLike[str]) -> Denoiser:
+    denoiser = load(model)
+    if not isinstance(denoiser, Denoiser):
+        raise ValueError(f"{os.fspath(model)} holds no network F with a preconditioning: only such can be trained on")
+    return denoiser
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown

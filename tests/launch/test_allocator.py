@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -28,6 +29,34 @@ def test_the_same_memory_is_used_again() -> None:
     # All is fetched anew in every round, or in the first alone.
     assert plain >= LEAST
     assert plain / kept == pytest.approx(ROUNDS, rel=0.25)
+
+
+def test_freed_memory_is_given_back() -> None:
+    code = """
+import resource, sys, torch
+from runpy import run_path
+
+def mebibytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+if sys.argv[1]:
+    assert run_path(sys.argv[1])["give_back_freed_memory"]()
+torch.ones(4 * 2**20)  # 16 MiB; once they are freed, glibc by itself maps no block below that
+before, kept = mebibytes(), []
+blocks = []
+for _ in range(20):
+    blocks.append(torch.ones(2 * 2**20))  # 8 MiB each
+    kept.append(torch.ones(2**12))  # 16 KiB that stay above it
+del blocks
+print(mebibytes() - before)
+"""
+    usual, given_back = (
+        float(subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True).stdout)
+        for path in ("", allocator.__file__)
+    )
+    assert usual > 150
+    assert given_back < 10
 
 
 @pytest.mark.parametrize(

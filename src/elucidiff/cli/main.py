@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from elucidiff import __version__
 from elucidiff.cli.common.verbs import Actions
 from elucidiff.cli.terminal import INTERRUPTED, Signals, Streams
-from elucidiff.launch.machine import keep_freed_memory
+from elucidiff.launch.machine import give_back_freed_memory, keep_freed_memory
 from elucidiff.parts import find, parts_of, summary
 from elucidiff.plugins import use_plugins
 from elucidiff.untrusted import printable
@@ -92,6 +92,8 @@ def _run(words: list[str], signals: Signals | None) -> int:
             name = f"elucidiff {verb}"
             if verb in COMPUTING or verb not in VERBS:
                 keep_freed_memory()
+            else:
+                give_back_freed_memory()
             with starting():
                 run = _verb(verb)
             return int(run(rest) or 0)

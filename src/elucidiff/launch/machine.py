@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def _read(file: Path) -> str:
         return ""
 
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_NEVER, _TOP_PAD = -1, 64 * 2**20
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4  # malloc.h
+_NEVER, _TOP_PAD, _LARGE = -1, 64 * 2**20, 2**20
 
 
 def keep_freed_memory() -> bool:
@@ -103,15 +104,29 @@ def keep_freed_memory() -> bool:
     started the process has settled it: by a variable ``MALLOC_...``, as for glibc and jemalloc, or by one of
     ``GLIBC_TUNABLES`` named ``glibc.malloc...``.
     """
+    # One without the others is slower than none: each stops glibc from adapting its thresholds by itself.
+    return _allocate_with({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER, _M_TOP_PAD: _TOP_PAD})
+
+
+def give_back_freed_memory() -> bool:
+    """Have glibc's allocator give back every block of 1 MiB and more as soon as it is freed; whether that was done.
+
+    Left alone, it raises the size from which blocks are mapped on their own (M_MMAP_THRESHOLD) up to 32 MiB as such
+    blocks are freed, and what lies in the heap below a block that stays is never given back: work in many passes over
+    large pieces then takes up to half as much again, and how much depends on chance. For a program that reads much
+    and computes little; the reservations of :func:`keep_freed_memory` hold here, too.
+    """
+    return _allocate_with({_M_MMAP_THRESHOLD: _LARGE})
+
+
+def _allocate_with(settings: Mapping[int, int]) -> bool:
     if not _is_glibc() or _is_settled():
         return False
     libc = ctypes.CDLL("libc.so.6")
     # All tensors come from posix_memalign. (Of malloc some programs have an address of their own.)
     if _address(ctypes.CDLL(None).posix_memalign) != _address(libc.posix_memalign):
         return False
-    # One without the others is slower than none: each stops glibc from adapting its thresholds by itself.
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD))
-    return all(libc.mallopt(name, value) == 1 for name, value in settings)
+    return all(libc.mallopt(name, value) == 1 for name, value in settings.items())
 
 
 def _is_glibc() -> bool:

@@ -35,6 +35,7 @@ from elucidiff.training.metrics import metrics_until
 from tests.data.pictures import encoded, noise
 from tests.golden_files import GOLDEN
 from tests.interop.foreign import FOREIGN, golden, state_dict
+from tests.interop.training_states import state_of
 
 # What is imported when it is needed would else be imported while somebody watches.
 PIL.Image.init()
@@ -173,6 +174,12 @@ def _snapshot(name: str) -> Callable[[Path], Damaged]:
         return Damaged(_file(folder / "damaged.pkl", sound), nvlabs.load, places)
 
     return make
+
+
+def _training_state(folder: Path) -> Damaged:
+    path = state_of("j_pickles/adm_mult_cond", folder / "damaged.pt")
+    size = path.stat().st_size
+    return Damaged(path, nvlabs.load, [*range(0, 12000, 11), *range(max(0, size - 12000), size, 11)])
 
 
 def _checkpoint(name: str, read: Reader, old: bool = False) -> Callable[[Path], Damaged]:
@@ -331,6 +338,7 @@ def _parquet(folder: Path) -> Damaged:
 
 READERS: dict[str, Callable[[Path], Damaged]] = {
     "snapshot-edm": _snapshot("j_pickles/adm_mult_cond.pkl"),
+    "training-state": _training_state,
     "snapshot-edm2": _snapshot("m_edm2/clip_default.pkl"),
     "torch-zip": _checkpoint("lucidrains/x0_cosine/weights_0", _lucid),
     "torch-legacy": _checkpoint("openai/legacy_heads/weights_0", _adm, old=True),

@@ -12,7 +12,8 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from elucidiff.interop import pickle_data
 from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
 from elucidiff.interop.pickle_data import Name, Record
-from elucidiff.interop.torch_storage import Storage, StoredTensor, StoredWeights
+from elucidiff.interop.torch_storage import PICKLE, Storage, StoredTensor, StoredWeights, read_archive
 from elucidiff.networks.layers import SelfAttention, filter_kernel
 from elucidiff.networks.magnitude_preserving import UnitAttention
 from elucidiff.sampling.churn import Churn
@@ -40,6 +41,7 @@ _MOST_NUMBER = 1 << 31
 _MOST_TENSORS = 1 << 14
 _LONGEST_NAME = 1 << 10
 _MOST_CHANNELS = 64
+_PERSISTENT, _BEGINNING = b"torch_utils.persistence", 1 << 12
 _DATA_ARGUMENTS = {"class_name", "path", "resolution", "use_labels", "max_size", "random_seed", "xflip", "cache"}
 
 # Class of the wrapper -> our class, and its arguments there -> here.
@@ -66,9 +68,30 @@ def is_pickle(path: Path) -> bool:
     return len(start) == 2 and start[:1] == b"\x80" and 2 <= start[1] <= 5
 
 
-@opens(is_pickle)
+def is_training_state(path: Path) -> bool:
+    """True if a file is an archive of ``torch.save`` whose pickle begins with an object of the reference's."""
+    if not path.is_file():
+        return False
+    with open_regular(path) as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
+        try:
+            with zipfile.ZipFile(file) as archive:
+                found = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == PICKLE]
+                if len(found) != 1 or found[0].compress_type != zipfile.ZIP_STORED or found[0].flag_bits & 1:
+                    return False
+                with archive.open(found[0]) as opened:
+                    return _PERSISTENT in opened.read(_BEGINNING)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+            return False
+
+
+@opens(lambda path: is_pickle(path) or is_training_state(path))
 def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
     """Read a network snapshot (``network-snapshot-*.pkl``, or a published ``edm-*.pkl``); nothing in it is run.
+
+    A training state (``training-state-*.pt``) of EDM is read, too. It holds the network as it is trained, "net", and
+    no average, so that one is taken, which ``facts["provenance"]["network"]`` says; the snapshot beside it is better.
 
     Snapshots of EDM2 are read, too. What they say of their encoder, which takes pictures to what the network was
     trained on and back, is in ``facts["encoder"]``: ``{"type": "rgb"}``, or ``{"type": "stability-vae", "vae_name":
@@ -76,7 +99,7 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
 
     Args:
         path: the pickle.
-        key: which of its networks: "ema" is the average that is meant for sampling.
+        key: which of its networks: "ema" is the average that is meant for sampling. Of a training state, "net".
 
     Returns:
         The denoiser on the CPU in float32, in evaluation mode. ``facts`` says where it came from.
@@ -90,8 +113,13 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
         with open_regular(path) as file:
             # Mapped, so that only what is looked at takes memory.
             size = os.fstat(file.fileno()).st_size
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        denoiser = _denoiser(pickle_data.read(memoryview(data), _MAKERS), key, size)
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+            if is_archive := bytes(data[:2]) == b"PK":
+                content = read_archive(file, data, _MAKERS | _OF_PROTOCOL_2)
+            else:
+                content = pickle_data.read(data, _MAKERS)
+        key = "net" if is_archive and key == "ema" else key
+        denoiser = _denoiser(content, key, size)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {printable(os.fspath(path))}: {clipped(str(error), 500)}") from None
     denoiser.facts["provenance"] = {"format": _format(denoiser), "file": Path(path).name, "network": key}
@@ -334,6 +362,12 @@ def _storage(content: bytes | memoryview) -> Storage:
     return Storage(memoryview(content))
 
 
+def _bytes(text: str, coding: str) -> bytes:
+    if coding != "latin1":
+        raise ValueError(f"the pickle is damaged: it holds bytes as text in '{clipped(str(coding))}'")
+    return text.encode("latin-1")
+
+
 def _array(kind: Name, *_: object) -> Record:
     if kind.name != "numpy ndarray":
         raise ValueError("the pickle is damaged: it makes an array of something else")
@@ -351,7 +385,7 @@ def _number(dtype: Record, data: bytes | memoryview) -> float:
 
 
 # What stands for the functions and classes that snapshots name. Nothing else may be named.
-_MAKERS: pickle_data.Makers = {
+_MAKERS: dict[str, Callable[..., Any]] = {
     "torch_utils.persistence _reconstruct_persistent_obj": _persistent_object,
     "torch.nn.modules.container ModuleDict": lambda: Record("ModuleDict"),
     "torch._utils _rebuild_tensor_v2": _tensor,
@@ -365,4 +399,9 @@ _MAKERS: pickle_data.Makers = {
     "numpy.core.multiarray _reconstruct": _array,
     "numpy ndarray": lambda *_: Record("numpy array"),
     "dnnlib.util EasyDict": _ordered_dict,
+}
+# What plain sets and bytes are in the older form that torch.save writes.
+_OF_PROTOCOL_2: dict[str, Callable[..., Any]] = {
+    "__builtin__ set": lambda items=(): list(items),
+    "_codecs encode": _bytes,
 }

@@ -1,14 +1,17 @@
 """Tensors inside a pickle: a view of a storage, which PyTorch writes there as a whole file in its old format.
 
 PyTorch's own readers take many formats and trust what a file says of its sizes. Here, a storage is read as what it
-is: five small pickles, which are read as data, the number of values, and the values.
+is: five small pickles, which are read as data, the number of values, and the values. In the archives that
+``torch.save`` writes, a storage is an entry that lies there as it is, and :func:`read_archive` reads their pickle.
 """
 
 from __future__ import annotations
 
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -27,6 +30,12 @@ _TYPES = {
     "torch BFloat16Storage": torch.bfloat16,
 }
 _MAKERS: Makers = {name: lambda: None for name in _TYPES}
+# An optimiser's counters, say, are of these; nothing of a network is.
+_OTHER_TYPES = ("torch LongStorage", "torch IntStorage", "torch ByteStorage", "torch BoolStorage")
+PICKLE = "data.pkl"
+"""Last part of the name under which an archive has its pickle."""
+_NO_ARCHIVE = "it is a zip archive, but not one that PyTorch wrote"
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Storage:
     """A storage as the file holds it.
 
     Attributes:
-        content: the file in PyTorch's old format.
+        content: the file in PyTorch's old format; in an archive, the values.
     """
 
     content: bytes | memoryview
@@ -65,6 +74,73 @@ class Storage:
         if not whole or struct.unpack_from("<q", data, end)[0] != count or len(values) != count * dtype.itemsize:
             raise ValueError("a storage in it is damaged, or another size than it says")
         return dtype, values
+
+
+@dataclass(frozen=True)
+class ArchivedStorage(Storage):
+    """A storage that is an entry of an archive.
+
+    Attributes:
+        kind: the type of its values, as the pickle names it.
+    """
+
+    kind: str
+
+    def values(self) -> tuple[torch.dtype, memoryview]:
+        """See :meth:`Storage.values`."""
+        if self.kind not in _TYPES:
+            raise ValueError("a storage in it holds no floating-point values")
+        return _TYPES[self.kind], memoryview(self.content)
+
+
+def read_archive(file: IO[bytes], data: memoryview, makers: Makers) -> Any:
+    """What ``torch.save`` wrote, as data; tensors are :class:`StoredTensor` views of the archive.
+
+    Args:
+        file: the archive, to look up where its entries are.
+        data: its bytes.
+        makers: the names that may occur, with what stands for each; those of storages are known here.
+
+    Raises:
+        ValueError: the file is no such archive, damaged, or names what is not among ``makers``.
+    """
+    entries = _entries(file, data)
+    pickles = [name for name in entries if name.rpartition("/")[2] == PICKLE]
+    if len(pickles) != 1:
+        raise ValueError(_NO_ARCHIVE)
+    folder = pickles[0].removesuffix(PICKLE)
+    if bytes(entries.get(f"{folder}byteorder", memoryview(b"little"))[:8]) != b"little":
+        raise ValueError("its numbers are in another order than little-endian")
+
+    def stored(description: Any) -> ArchivedStorage:
+        match description:
+            case ("storage", Name(kind), str(key), str(), int(count)) if f"{folder}data/{key}" in entries:
+                values = entries[f"{folder}data/{key}"]
+                if kind not in _TYPES or len(values) == count * _TYPES[kind].itemsize:
+                    return ArchivedStorage(values, kind)
+        raise ValueError("a storage in it is damaged, or another size than it says")
+
+    names: Makers = dict.fromkeys((*_TYPES, *_OTHER_TYPES), lambda: None)
+    return read_next(entries[pickles[0]], 0, {**names, **makers}, stored)[0]
+
+
+def _entries(file: IO[bytes], data: memoryview) -> dict[str, memoryview]:
+    """The entries of an archive, all of which are stored as they are, as views of it."""
+    found: dict[str, memoryview] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            listed = archive.infolist()
+        for entry in listed:
+            mark, name, extra = _LOCAL_HEADER.unpack_from(data, entry.header_offset)
+            begin = entry.header_offset + _LOCAL_HEADER.size + name + extra
+            end = begin + entry.file_size
+            whole = entry.compress_type == zipfile.ZIP_STORED and mark == b"PK\x03\x04" and end <= len(data)
+            if not whole or entry.filename in found:
+                raise ValueError(_NO_ARCHIVE)
+            found[entry.filename] = data[begin:end]
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, UnicodeError, OverflowError, OSError) as error:
+        raise ValueError(f"the archive is damaged: {clipped(str(error))}") from None
+    return found
 
 
 @dataclass(frozen=True)

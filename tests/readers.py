@@ -147,8 +147,10 @@ def _imported(name: str) -> Callable[[Path], Damaged]:
         def verified(folder: Path) -> None:
             dataset = data.open(folder)
             dataset.verify()
-            assert dataset.class_names == ("cat", "dog")
-            assert np.array_equal(np.stack([dataset[row][0] for row in range(4)]), _pixels()) or name == "meta.json"
+            pixels = np.stack([dataset[row][0] for row in range(4)])
+            # The checksums are of the arrays; another class name in meta.json is another class name.
+            assert name == "meta.json" or dataset.class_names == ("cat", "dog")
+            assert name == "meta.json" or np.array_equal(pixels, _pixels())
 
         return Damaged(path, _naming(path.parent, verified, "set has changed"), range(120))
 

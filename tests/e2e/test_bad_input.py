@@ -32,7 +32,10 @@ def refused(run: Run, *words: str | Path) -> str:
     ("words", "says"),
     [
         (("tarin",), "did you mean 'train'?"),
-        (("train", "digts"), "unknown preset 'digts'; did you mean 'digits'?"),
+        (
+            ("train", "digts"),
+            "'digts' is neither a data set (there is no such file or folder) nor a preset",
+        ),
         (("train", "digits", "--batch-siez", "3"), "did you mean --batch-size?"),
         (("train", "digits", "--batch-size", "many"), "--batch-size"),
         (("train", "digits", "--batch-size", "0"), "batch_size"),

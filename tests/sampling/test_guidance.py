@@ -18,7 +18,7 @@ from elucidiff.sampling import Sampler
 from elucidiff.solvers import RK45
 from tests.denoisers.guided_by import Watched, classes, gaussian, numbers
 from tests.denoisers.test_guided import model
-from tests.sampling.test_chunks import denoiser as network
+from tests.sampling.test_fixed_batch import denoiser as network
 
 SIGMA_MAX, SIGMA_MIN = 40.0, 1e-4
 

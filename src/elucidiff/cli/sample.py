@@ -47,8 +47,7 @@ class Options:
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
     init: Path | None = None
-    """A picture, or an .npy array in the units of the model, to begin at instead of at pure noise: each seed makes a
-    variation of it (SDEdit)."""
+    """A picture, or .npy in the model's units, to begin at; each seed makes a variation (SDEdit)."""
     strength: float | None = None
     """Share of the steps that are taken from --init on (0.5): the higher, the less is left of it."""
     out: Path = Path("samples")

@@ -383,3 +383,7 @@ def test_changed_labels_are_noticed(tmp_path: Path) -> None:
     np.save(tmp_path / "out" / "labels.npy", labels[::-1].copy())
     with pytest.raises(ValueError, match=r"labels.npy has changed since it was imported"):
         data.open(tmp_path / "out")
+    # The same bytes, said to be times.
+    np.save(tmp_path / "out" / "labels.npy", labels.astype("timedelta64[s]"))
+    with pytest.raises(ValueError, match=r"labels.npy: labels are timedelta64\[s\] \(20,\), but must be classes"):
+        data.open(tmp_path / "out")

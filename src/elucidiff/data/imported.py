@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from elucidiff.data.labels import Labels
 from elucidiff.data.npy import mapped_npy, read_array
 from elucidiff.data.sources import Contents, Images
@@ -71,7 +69,7 @@ def open_imported(folder: Path) -> Contents:
         raise ValueError(f"{folder / IMAGES} holds {found[1]} {tuple(found[0])}, which is not what was imported")
     labels = None
     if values is not None:
-        if hashlib.sha256(np.ascontiguousarray(values).data).hexdigest() != meta.get("sha256_labels"):
+        if hashlib.sha256(values.tobytes()).hexdigest() != meta.get("sha256_labels"):
             raise ValueError(
                 f"{folder / LABELS} has changed since it was imported (checksums differ): import it again"
             )

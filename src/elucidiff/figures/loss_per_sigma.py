@@ -113,6 +113,10 @@ class LossPerSigmaFigure(OfModel):
         parts = {what: held_out, "training images": training_part(dataset, denoiser)}
         if what == "images":
             parts.pop("training images")  # nobody tells which they are
+
+        def without_network(x: Tensor, sigma: Tensor, labels: object = None) -> Tensor:
+            return denoiser.without_network(x, sigma)  # which takes no account of labels
+
         place = denoiser.device
         losses: dict[str, npt.NDArray[np.float64]] = {}
         for name, places in parts.items():
@@ -120,7 +124,7 @@ class LossPerSigmaFigure(OfModel):
             labels = labels_of(dataset, denoiser, chosen, dataset.name)
             curves: dict[str, Callable[..., Tensor]] = {f"the network, {name}": denoiser}
             if not losses:
-                curves = {f"a network whose output is 0, {name}": denoiser.without_network, **curves}
+                curves = {f"a network whose output is 0, {name}": without_network, **curves}
             for title, kind in curves.items():
                 losses[title] = measure_loss(
                     kind,

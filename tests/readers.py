@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import PIL.Image
 import pyarrow
+import pyarrow.compute
 import torch
 from pyarrow import parquet
 from safetensors.torch import save_file

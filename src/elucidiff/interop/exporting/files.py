@@ -23,6 +23,7 @@ from elucidiff.denoisers.conditions import conditions_from
 from elucidiff.files import write_whole
 from elucidiff.interop.exporting.course import Course, course_of
 from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
+from elucidiff.sampling.grid import units
 from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 
@@ -183,13 +184,6 @@ def _about(
 ) -> dict[str, Any]:
     """What a file says of itself."""
     known = denoiser.known_labels
-    facts: Any = getattr(denoiser, "facts", None)
-    inner: Any = denoiser
-    while facts is None and hasattr(inner, "denoiser"):  # under guidance
-        inner = inner.denoiser
-        facts = getattr(inner, "facts", None)
-    data = (facts or {}).get("data") or {}
-    pictures = data.get("dtype", "uint8") == "uint8"
     about: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -198,11 +192,11 @@ def _about(
         "inputs": [*program.names, *program.labels.examples(1)],
         "output": program.output,
         "shape": list(shape),
-        "values": "in [-1, 1]: 127.5 x + 127.5 is 0..255" if pictures else "in the units of the training data",
+        "values": units(denoiser),
         "sigma_min": denoiser.sigma_min,
         "sigma_max": denoiser.sigma_max,
         "labels": {"kind": known.kind, "dim": known.dim, "names": list(known.names), "numbers": list(known.numbers)},
-        "facts": facts or {},
+        "facts": denoiser.facts,
     }
     if sampler is not None and course is not None:
         about["sampler"] = sampler.to_plain()

@@ -12,11 +12,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.interop import nvlabs
-from elucidiff.training.posthoc_ema import Profile, combination, fit_error
+from elucidiff.training.posthoc_ema import Profile, combination, fit_error, with_average
 from elucidiff.untrusted import printable
 
 _NAME = re.compile(r"(?P<prefix>.+)-(?P<kimg>\d{1,9})-(?P<width>0\.\d{1,6})\.pkl", re.ASCII)
@@ -90,12 +88,4 @@ def reconstruct(
             raise ValueError(f"{printable(str(file))} is of another network than {printable(str(order[-1][0]))}")
         for name, value in parameters.items():
             totals[name] = totals[name] + coefficient * value.double()
-    with torch.no_grad():
-        for name, parameter in denoiser.network.named_parameters():
-            parameter.copy_(totals[name])
-    denoiser.facts["provenance"] |= {
-        "ema_width": sigma_rel,
-        "images_seen": wanted.images_seen,
-        "ema_fit_error": fit_error(profiles, coefficients, wanted),
-    }
-    return denoiser
+    return with_average(denoiser, totals, wanted, fit_error(profiles, coefficients, wanted))

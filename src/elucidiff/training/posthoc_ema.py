@@ -227,18 +227,31 @@ def reconstruct(
     wanted = Profile(sigma_rel, last if images_seen is None else images_seen)
     coefficients = combination(profiles, wanted, with_later=with_later)
     denoiser = model_folder.load(Path(run_dir) / "model", network=network)
-    parameters = dict(denoiser.network.named_parameters())
-    totals = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
+    totals = {
+        name: torch.zeros_like(value, dtype=torch.float64) for name, value in denoiser.network.named_parameters()
+    }
     for snapshot, coefficient in zip(snapshots, coefficients.tolist(), strict=True):
         if coefficient:
             snapshot.add_to(totals, coefficient)
+    return with_average(denoiser, totals, wanted, fit_error(profiles, coefficients, wanted))
+
+
+def with_average(denoiser: Denoiser, totals: Mapping[str, Tensor], wanted: Profile, error: float) -> Denoiser:
+    """``denoiser`` itself, with averaged parameters, and what they are in ``facts["provenance"]``.
+
+    Args:
+        denoiser: of the network that was averaged.
+        totals: its parameters by name.
+        wanted: the profile that was asked for.
+        error: how far the average is from it: :func:`fit_error`.
+    """
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, parameter in denoiser.network.named_parameters():
             parameter.copy_(totals[name])
     denoiser.facts["provenance"] |= {
-        "ema_width": sigma_rel,
+        "ema_width": wanted.sigma_rel,
         "images_seen": wanted.images_seen,
-        "ema_fit_error": fit_error(profiles, coefficients, wanted),
+        "ema_fit_error": error,
     }
     return denoiser
 

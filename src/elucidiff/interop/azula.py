@@ -20,6 +20,9 @@ from elucidiff.design.values import as_tensor
 
 _HALVINGS = 60
 
+Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Of azula: t to alpha(t) and sigma(t)."""
+
 
 @dataclass(frozen=True)
 class ScheduleTime:
@@ -29,7 +32,7 @@ class ScheduleTime:
         schedule: called as ``schedule(t)``, returns alpha(t) and sigma(t); their ratio grows with t.
     """
 
-    schedule: Callable[[Tensor], tuple[Tensor, Tensor]]
+    schedule: Schedule
 
     @property
     def sigma_min(self) -> float:
@@ -74,7 +77,7 @@ class _Mean(nn.Module):
         return mean
 
 
-def adapt(denoiser: Any, sample_shape: Sequence[int] = (), *, condition: str | None = None) -> AdaptedDenoiser:
+def adapt(denoiser: nn.Module, sample_shape: Sequence[int] = (), *, condition: str | None = None) -> AdaptedDenoiser:
     """A denoiser of azula as D(x; sigma), in evaluation mode.
 
     Args:
@@ -104,7 +107,7 @@ def adapt(denoiser: Any, sample_shape: Sequence[int] = (), *, condition: str | N
     ).eval()
 
 
-def to_azula(denoiser: DenoiserLike, schedule: Any) -> Any:
+def to_azula(denoiser: DenoiserLike, schedule: Schedule) -> nn.Module:
     """A denoiser of ours as one of azula, for its samplers and its restoration of images.
 
     Args:
@@ -135,4 +138,5 @@ def to_azula(denoiser: DenoiserLike, schedule: Any) -> Any:
             given = () if labels is None else (labels,)
             return home.DiracPosterior(mean=self.denoiser(x_t / alpha, level, *given).to(x_t.dtype))
 
-    return Ours()
+    made: nn.Module = Ours()
+    return made

@@ -7,28 +7,24 @@ names. :func:`elucidiff.load` and the command line then take the folder as a mod
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.base import DenoiserModule
-from elucidiff.denoisers.model_card import write_card
 from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.files import sha256, write_folder_whole
 from elucidiff.interop import diffusers, k_diffusion, lucidrains, openai, own_code, score_sde, weights
 from elucidiff.interop.home_sampling import ForeignModel
+from elucidiff.interop.weights_folder import WEIGHTS, WeightsFolder, card_of
 from elucidiff.networks import blueprint_of
-from elucidiff.untrusted import clipped, printable, read_json, reading
+from elucidiff.untrusted import clipped, printable, reading
 
-FORMAT = "elucidiff-home"
-VERSION = 1
+_KIND = WeightsFolder("elucidiff-home", 1, "home.json")
 
 _MOST = 1 << 20
 _MOST_ENTRIES = 64
@@ -97,24 +93,13 @@ def _write(denoiser: DenoiserModule, name: str, told: Any, path: str | os.PathLi
     network = inner.network
     assert isinstance(network, nn.Module)
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-
-    def fill(folder: Path) -> None:
-        file = folder / "weights.safetensors"
-        save_file(state, file)
-        description = {"format": FORMAT, "version": VERSION, "library": name, "arguments": told}
-        text = json.dumps(description | {"weights_sha256": sha256(file)}, indent=2)
-        (folder / "home.json").write_text(text + "\n", encoding="utf-8")
-        count = sum(each.numel() for each in network.parameters())
-        settings = {"type": denoiser.facts["home"]["format"], **told}
-        about = {"network": {"part": settings, "sample_shape": list(denoiser.sample_shape)}, "parameters": count}
-        write_card(folder, {**denoiser.facts, **about}, replaces=Path(path))
-
-    write_folder_whole(path, fill)
+    card = card_of(denoiser.facts, {"type": denoiser.facts["home"]["format"], **told}, network, denoiser.sample_shape)
+    _KIND.write(path, state, {"library": name, "arguments": told}, card)
 
 
 def is_home_folder(path: Path) -> bool:
     """True if :func:`save` wrote this folder."""
-    return (path / "home.json").is_file() and (path / "weights.safetensors").is_file()
+    return _KIND.is_one(path)
 
 
 @opens(is_home_folder)
@@ -125,18 +110,11 @@ def load(path: str | os.PathLike[str]) -> ForeignModel:
         OSError: a file is missing or cannot be read.
         ValueError: a file is damaged, of another version, or they do not belong together. The message names the file.
     """
-    file, stored = Path(path) / "home.json", Path(path) / "weights.safetensors"
-    description = read_json(file)
-    with reading(file):
-        if not isinstance(description, Mapping) or description.get("format") != FORMAT:
-            raise ValueError(f"it does not say format {FORMAT!r}")
-        if description.get("version") != VERSION:
-            raise ValueError(f"it has version {clipped(repr(description.get('version')))}, but this reads {VERSION}")
+    description, stored = _KIND.description(path), Path(path) / WEIGHTS
+    with reading(Path(path) / _KIND.file):
         name, told = description.get("library"), description.get("arguments")
         if name not in _READERS or not isinstance(told, Mapping):
             raise ValueError(f"it names the library {clipped(repr(name))}, but known are {', '.join(_READERS)}")
-        if description.get("weights_sha256") != sha256(stored):
-            raise ValueError(f"it is not what was saved with {printable(str(stored))}, whose SHA-256 differs")
         _check_size(told, len(weights.read(stored)))
         try:
             return _READERS[name](stored, **told)

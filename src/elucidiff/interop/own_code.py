@@ -7,28 +7,23 @@ whose module was not named is refused in a line that says which it needs.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.factories import Factory
-from elucidiff.denoisers.model_card import write_card
 from elucidiff.denoisers.model_files import first_line
 from elucidiff.denoisers.opening import opens
-from elucidiff.files import sha256, write_folder_whole
+from elucidiff.interop.weights_folder import WEIGHTS, WeightsFolder, card_of
 from elucidiff.plugins import named_by_user
-from elucidiff.untrusted import clipped, printable, read_json, reading
+from elucidiff.untrusted import clipped, printable, reading
 
-FORMAT = "elucidiff-own-code"
-VERSION = 1
-FILE, WEIGHTS = "own-code.json", "weights.safetensors"
+_KIND = WeightsFolder("elucidiff-own-code", 1, "own-code.json")
 
 _NAME = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+)*):(?P<function>[A-Za-z_]\w*)", re.ASCII)
 
@@ -45,26 +40,14 @@ def save(denoiser: DenoiserModule, factory: str, path: str | os.PathLike[str]) -
         OSError: it cannot be written.
     """
     state = {name: value.detach().cpu().clone().contiguous() for name, value in denoiser.state_dict().items()}
-
-    def fill(folder: Path) -> None:
-        save_file(state, folder / WEIGHTS)
-        facts = {name: value for name, value in denoiser.facts.items() if name in ("data", "provenance")}
-        description = {"format": FORMAT, "version": VERSION, "made_by": factory, "facts": facts}
-        text = json.dumps(description | {"weights_sha256": sha256(folder / WEIGHTS)}, indent=2)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
-        count = sum(each.numel() for each in denoiser.parameters())
-        about = {
-            "network": {"part": {"type": factory}, "sample_shape": list(denoiser.sample_shape)},
-            "parameters": count,
-        }
-        write_card(folder, {**facts, **about}, replaces=Path(path))
-
-    write_folder_whole(path, fill)
+    facts = {name: value for name, value in denoiser.facts.items() if name in ("data", "provenance")}
+    card = card_of(facts, {"type": factory}, denoiser, denoiser.sample_shape)
+    _KIND.write(path, state, {"made_by": factory, "facts": facts}, card)
 
 
 def is_own_code(path: Path) -> bool:
     """True if :func:`save` wrote this folder."""
-    return (path / FILE).is_file() and (path / WEIGHTS).is_file()
+    return _KIND.is_one(path)
 
 
 @opens(is_own_code)
@@ -76,18 +59,11 @@ def load(path: str | os.PathLike[str]) -> DenoiserModule:
         ValueError: the user did not name the module that the folder needs; or a file is damaged, of another version,
             or does not fit what the function makes. The message names the file.
     """
-    file, stored = Path(path) / FILE, Path(path) / WEIGHTS
-    description = read_json(file)
-    with reading(file):
-        if not isinstance(description, Mapping) or description.get("format") != FORMAT:
-            raise ValueError(f"it does not say format {FORMAT!r}")
-        if description.get("version") != VERSION:
-            raise ValueError(f"it has version {clipped(repr(description.get('version')))}, but this reads {VERSION}")
+    description = _KIND.description(path)
+    with reading(Path(path) / _KIND.file):
         name = _NAME.fullmatch(str(description.get("made_by"))[:1000])
         if name is None:
             raise ValueError("it does not say which function makes the model, as module:function")
-        if description.get("weights_sha256") != sha256(stored):
-            raise ValueError(f"it is not what was saved with {printable(str(stored))}, whose SHA-256 differs")
     factory = Factory(name["module"], name["function"])
     module = named_by_user(factory.module)
     if module is None:
@@ -96,7 +72,7 @@ def load(path: str | os.PathLike[str]) -> DenoiserModule:
             f"{factory.module}, or the .py file of that name (ELUCIDIFF_PLUGINS in Python)"
         )
     denoiser = factory.call(module)
-    _fill(denoiser, stored, str(factory))
+    _fill(denoiser, Path(path) / WEIGHTS, str(factory))
     facts = description.get("facts")
     denoiser.facts.update(facts if isinstance(facts, dict) else {})
     return denoiser.eval()

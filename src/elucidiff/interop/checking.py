@@ -222,9 +222,15 @@ def _errors_of_samples(
 
 
 def _name_of(model: AdaptedDenoiser | InUnits) -> str:
-    inner = model.denoiser if isinstance(model, InUnits) else model
-    factor, offset = (model.factor, model.offset) if isinstance(model, InUnits) else (1.0, 0.0)
-    return _name(inner.predicts, False, False, _called(factor, offset))
+    inner, units = _apart(model)
+    return _name(inner.predicts, False, False, _called(*units))
+
+
+def _apart(model: AdaptedDenoiser | InUnits) -> tuple[AdaptedDenoiser, tuple[float, float]]:
+    """A denoiser in the units of its network, and how images are taken to these and back: factor and offset."""
+    if isinstance(model, InUnits):
+        return model.denoiser, (model.factor, model.offset)
+    return model, (1.0, 0.0)
 
 
 def _called(factor: float, offset: float) -> str:
@@ -241,10 +247,9 @@ def _name(predicts: str, negated: bool, reversed_: bool, units: str) -> str:
 
 def _readings(model: DenoiserModule, *, other_units: bool) -> Iterator[tuple[str, int, DenoiserModule]]:
     """Other readings of the model's network, those that ask it the same one after the other."""
-    inner = model.denoiser if isinstance(model, InUnits) else model
-    if not isinstance(inner, AdaptedDenoiser):
+    if not isinstance(model, AdaptedDenoiser | InUnits):
         return
-    own = (model.factor, model.offset) if isinstance(model, InUnits) else (1.0, 0.0)
+    inner, own = _apart(model)
     units = [own, *((factor, offset) for _, factor, offset in _UNITS)] if other_units else [own]
     network = _Remembering(inner.network)
     for factor, offset in dict.fromkeys(units):

@@ -12,7 +12,6 @@ import math
 import mmap
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +30,14 @@ from elucidiff.interop import pickle_data
 from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.nvlabs_names import network_blueprint, our_order, reference_name
 from elucidiff.interop.pickle_data import Name, Record
-from elucidiff.interop.torch_storage import PICKLE, Storage, StoredTensor, StoredWeights, read_archive
+from elucidiff.interop.torch_storage import (
+    ARCHIVE,
+    Storage,
+    StoredTensor,
+    StoredWeights,
+    beginning_of_pickle,
+    read_archive,
+)
 from elucidiff.networks.layers import SelfAttention, filter_kernel
 from elucidiff.networks.magnitude_preserving import UnitAttention
 from elucidiff.sampling.churn import Churn
@@ -73,17 +79,7 @@ def is_training_state(path: Path) -> bool:
     if not path.is_file():
         return False
     with open_regular(path) as file:
-        if file.read(4) != b"PK\x03\x04":
-            return False
-        try:
-            with zipfile.ZipFile(file) as archive:
-                found = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == PICKLE]
-                if len(found) != 1 or found[0].compress_type != zipfile.ZIP_STORED or found[0].flag_bits & 1:
-                    return False
-                with archive.open(found[0]) as opened:
-                    return _PERSISTENT in opened.read(_BEGINNING)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
-            return False
+        return _PERSISTENT in beginning_of_pickle(file, _BEGINNING)
 
 
 @opens(lambda path: is_pickle(path) or is_training_state(path))
@@ -114,7 +110,7 @@ def load(path: str | os.PathLike[str], key: str = "ema") -> Denoiser:
             # Mapped, so that only what is looked at takes memory.
             size = os.fstat(file.fileno()).st_size
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
-            if is_archive := bytes(data[:2]) == b"PK":
+            if is_archive := bytes(data[: len(ARCHIVE)]) == ARCHIVE:
                 content = read_archive(file, data, _MAKERS | _OF_PROTOCOL_2)
             else:
                 content = pickle_data.read(data, _MAKERS)

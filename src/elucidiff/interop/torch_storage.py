@@ -32,8 +32,9 @@ _TYPES = {
 _MAKERS: Makers = {name: lambda: None for name in _TYPES}
 # An optimiser's counters, say, are of these; nothing of a network is.
 _OTHER_TYPES = ("torch LongStorage", "torch IntStorage", "torch ByteStorage", "torch BoolStorage")
-PICKLE = "data.pkl"
-"""Last part of the name under which an archive has its pickle."""
+ARCHIVE = b"PK\x03\x04"
+"""How an archive begins, and each entry in it."""
+_PICKLE = "data.pkl"
 _NO_ARCHIVE = "it is a zip archive, but not one that PyTorch wrote"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
@@ -93,6 +94,21 @@ class ArchivedStorage(Storage):
         return _TYPES[self.kind], memoryview(self.content)
 
 
+def beginning_of_pickle(file: IO[bytes], length: int) -> bytes:
+    """The first bytes of the pickle in a file that may be an archive of ``torch.save``; none if it is not."""
+    if file.read(len(ARCHIVE)) != ARCHIVE:
+        return b""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == _PICKLE]
+            if len(found) != 1 or found[0].compress_type != zipfile.ZIP_STORED or found[0].flag_bits & 1:
+                return b""
+            with archive.open(found[0]) as opened:
+                return opened.read(length)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return b""
+
+
 def read_archive(file: IO[bytes], data: memoryview, makers: Makers) -> Any:
     """What ``torch.save`` wrote, as data; tensors are :class:`StoredTensor` views of the archive.
 
@@ -105,10 +121,10 @@ def read_archive(file: IO[bytes], data: memoryview, makers: Makers) -> Any:
         ValueError: the file is no such archive, damaged, or names what is not among ``makers``.
     """
     entries = _entries(file, data)
-    pickles = [name for name in entries if name.rpartition("/")[2] == PICKLE]
+    pickles = [name for name in entries if name.rpartition("/")[2] == _PICKLE]
     if len(pickles) != 1:
         raise ValueError(_NO_ARCHIVE)
-    folder = pickles[0].removesuffix(PICKLE)
+    folder = pickles[0].removesuffix(_PICKLE)
     if bytes(entries.get(f"{folder}byteorder", memoryview(b"little"))[:8]) != b"little":
         raise ValueError("its numbers are in another order than little-endian")
 
@@ -134,7 +150,7 @@ def _entries(file: IO[bytes], data: memoryview) -> dict[str, memoryview]:
             mark, name, extra = _LOCAL_HEADER.unpack_from(data, entry.header_offset)
             begin = entry.header_offset + _LOCAL_HEADER.size + name + extra
             end = begin + entry.file_size
-            whole = entry.compress_type == zipfile.ZIP_STORED and mark == b"PK\x03\x04" and end <= len(data)
+            whole = entry.compress_type == zipfile.ZIP_STORED and mark == ARCHIVE and end <= len(data)
             if not whole or entry.filename in found:
                 raise ValueError(_NO_ARCHIVE)
             found[entry.filename] = data[begin:end]

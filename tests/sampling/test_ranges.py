@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -64,5 +65,8 @@ def test_a_range_that_does_not_suit_the_data_is_warned_of(
 
 def test_what_it_says() -> None:
     says = r"sigma goes from 80 to 0.002, but .* standard deviation of 100: .* sigma_max = 16000, sigma_min = 0.4"
-    with pytest.warns(UserWarning, match=says):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
         ed.sample(model(100.0), torch.ones(1, 1, 2, 2))
+    assert [bool(re.search(says, str(each.message))) for each in found] == [True]
+    assert found[0].category is UserWarning

@@ -201,11 +201,11 @@ class JobFolder:
             ValueError: it holds something else, whose first difference is named.
             OSError: it cannot be read.
         """
-        description = self.path / "job.json"
-        if not description.exists():
+        begun = job_begun_in(self.path)
+        if begun is None:
             check_empty(self.path)
-            return
-        check_same_work(self.path, "another job", _described(description)["job"], self.job.identity())
+        else:
+            check_same_work(self.path, "another job", begun, self.job.identity())
 
     def begin(self, overwrite: bool) -> int:
         """Make the folder ready, and count the samples in it by its records, which :meth:`fault` has yet to check.
@@ -215,8 +215,7 @@ class JobFolder:
         """
         if overwrite:
             self._forget()
-        identity = json.loads(json.dumps(self.job.identity()))
-        self._describe(identity)
+        self._describe()
         remove_unfinished(self.path)
         remove_unfinished(self._record(0).parent)
         return self.recorded()
@@ -297,7 +296,7 @@ class JobFolder:
     def finish(self) -> None:
         """Note in ``job.json`` that all is there."""
         finished = {"samples": len(self.job.seeds), "nfe": self.evaluations()}
-        self._describe(json.loads(json.dumps(self.job.identity())), finished=finished)
+        self._describe(finished=finished)
 
     def forget_records(self) -> None:
         """Delete ``job.json`` and the records, once something else tells all that they do."""
@@ -309,8 +308,8 @@ class JobFolder:
         with (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def _describe(self, identity: Mapping[str, Any], **more: Any) -> None:
-        described = {"format": _FORMAT, "version": _VERSION, "job": identity, "about": self.about, **more}
+    def _describe(self, **more: Any) -> None:
+        described = {"format": _FORMAT, "version": _VERSION, "job": self.job.identity(), "about": self.about, **more}
         write_whole(self.path / "job.json", json.dumps(described, indent=1) + "\n")
 
     def _forget(self) -> None:

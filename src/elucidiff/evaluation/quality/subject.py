@@ -182,10 +182,6 @@ class Subject:
             return f"{told}, {classes}" if classes else told
         return f"{len(self.images):,} pictures, sha256 {self.facts['sha256'][:16]}"
 
-    def cost(self, extracted: Extracted) -> dict[str, Any]:
-        """Network evaluations a sample, for the results."""
-        return {"nfe": float(extracted.cost.mean())} if self.is_model else {}
-
 
 def is_model(images: ImagesOrModel) -> bool:
     """True if images are to be drawn from a model: a denoiser, or what :func:`elucidiff.load` takes for one."""

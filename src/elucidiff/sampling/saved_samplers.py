@@ -109,7 +109,6 @@ def describe(
     warm_up_seeds: str | None,
 ) -> NamedSampler:
     """What was measured of ``sampler`` against ``exact``, with a name; see :class:`NamedSampler`."""
-    seeds = str(SeedRanges(range(seed, seed + 1) for seed in exact.seeds))
     return NamedSampler(
         name,
         sampler,
@@ -117,7 +116,7 @@ def describe(
         measured.nfe,
         measured.error,
         exact.error,
-        seeds,
+        str(SeedRanges.of(exact.seeds)),
         measured.baseline_error,
         measured.baseline_rho,
         warm_up_seeds,

@@ -41,6 +41,11 @@ class SeedRanges(Sequence[int]):
         self._ranges = joined
         self._ends = list(itertools.accumulate(map(len, joined)))
 
+    @classmethod
+    def of(cls, seeds: Iterable[int]) -> SeedRanges:
+        """Single seeds, in their order."""
+        return cls(range(seed, seed + 1) for seed in seeds)
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
@@ -56,7 +61,7 @@ class SeedRanges(Sequence[int]):
             start, stop, step = index.indices(len(self))
             if step == 1:
                 return SeedRanges(self._between(start, stop))
-            return SeedRanges(range(self[k], self[k] + 1) for k in range(start, stop, step))
+            return SeedRanges.of(self[k] for k in range(start, stop, step))
         place = index + len(self) if index < 0 else index
         if not 0 <= place < len(self):
             raise IndexError(f"there are {len(self)} seeds, none has index {index}")
@@ -184,7 +189,7 @@ def seed_ranges(seeds: str | Sequence[int]) -> SeedRanges:
     """
     if isinstance(seeds, SeedRanges):
         return seeds
-    return parse_seeds(seeds if isinstance(seeds, str) else str(SeedRanges(range(seed, seed + 1) for seed in seeds)))
+    return parse_seeds(seeds if isinstance(seeds, str) else str(SeedRanges.of(seeds)))
 
 
 def parse_seeds(text: str) -> SeedRanges:

@@ -97,7 +97,7 @@ class OfModel:
 
     def name(self, places: range) -> str:
         """See :class:`.Images`: the seeds of the block, and which labels it begins with."""
-        seeds = str(SeedRanges(range(self.seeds[place], self.seeds[place] + 1) for place in places))
+        seeds = str(SeedRanges.of(self.seeds[place] for place in places))
         text = f"{seeds}@{places.start % len(self.labels)}" if isinstance(self.labels, Tensor) else seeds
         return text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -288,7 +288,7 @@ class Result:
             found.error if len(blocks) > 1 else None,
             base.mean,
             base.error if len(blocks) > 1 else None,
-            str(SeedRanges(range(seed, seed + 1) for block in blocks for seed in block)),
+            str(SeedRanges.of(seed for block in blocks for seed in block)),
             len(blocks),
         )
         seeds, model = str(search.seeds), str(facts["model"])

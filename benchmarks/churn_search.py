@@ -24,6 +24,7 @@ from benchmarks.tables import RESULTS, markdown, write_results
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.evaluation.quality import Evaluator, OfModel, open_reference, principal_components
+from elucidiff.evaluation.quality.metrics import standard_error
 from elucidiff.evaluation.results import Row
 from elucidiff.evaluation.search import (
     CHURN,
@@ -40,7 +41,7 @@ from elucidiff.evaluation.search import (
     rungs,
     work,
 )
-from elucidiff.evaluation.search.report import SYMBOLS, Measured, standard_error
+from elucidiff.evaluation.search.report import SYMBOLS, Measured
 from elucidiff.evaluation.search.running import IMAGES, NFE, Worked
 from elucidiff.figures import churn_heat_map
 from elucidiff.figures.style import save

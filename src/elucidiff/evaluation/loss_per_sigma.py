@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,6 @@ def loss_per_sigma(
             total[k] += (denoised.double() - images[part].double()).square().sum()
     mean = total.cpu() / images.numel()
     return weight(sigmas.detach().cpu().double()) * mean
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """Of the mean of ``values``: s / sqrt(n), with s of n - 1 degrees of freedom; not a number for one."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 Array = npt.NDArray[np.float64]

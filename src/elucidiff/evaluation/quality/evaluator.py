@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.scaling import to_uint8
-from elucidiff.evaluation.loss_per_sigma import standard_error
 from elucidiff.evaluation.quality.extractors import Extractor, Features
 from elucidiff.evaluation.quality.metric_sets import (
     check_count,
@@ -21,6 +20,7 @@ from elucidiff.evaluation.quality.metric_sets import (
     metrics_of,
     values_of,
 )
+from elucidiff.evaluation.quality.metrics import standard_error
 from elucidiff.evaluation.quality.reference import Reference
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 
 from elucidiff import parts
 from elucidiff.evaluation.frechet import Gaussian
-from elucidiff.evaluation.loss_per_sigma import standard_error
 from elucidiff.evaluation.quality.extractors import Features
 from elucidiff.evaluation.quality.reference import Reference
 from elucidiff.parts import part
@@ -366,6 +366,11 @@ def jackknife(statistic: Statistic, rows: Features, tick: Callable[[], object] =
         found.append(statistic(np.delete(rows, block, axis=0)))
         tick()
     return {name: float(np.sqrt((BLOCKS - 1) * np.var([each[name] for each in found]))) for name in found[0]}
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of ``values``: s / sqrt(n), with s of n - 1 degrees of freedom; not a number for one."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def error_of_blocks(

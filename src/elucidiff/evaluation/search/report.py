@@ -18,7 +18,7 @@ from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.opening import name_of
 from elucidiff.evaluation.ablation.cells import TRUNCATION
 from elucidiff.evaluation.ablation.measure import model_id
-from elucidiff.evaluation.loss_per_sigma import standard_error
+from elucidiff.evaluation.quality.metrics import standard_error
 from elucidiff.evaluation.quality.subject import OfModel
 from elucidiff.evaluation.results import Row, sampler_columns, write_results
 from elucidiff.evaluation.search.objectives import Objective

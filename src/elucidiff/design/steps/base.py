@@ -69,9 +69,7 @@ class Spaced(Steps):
 
     def __post_init__(self) -> None:
         check_count(self.n)
-        usual = self.usual_range()
-        low = usual[0] if self.sigma_min is None else self.sigma_min
-        high = usual[1] if self.sigma_max is None else self.sigma_max
+        low, high = self._wanted()
         check_range(low, 2 * low if self.endless and high == math.inf else high)
 
     def usual_range(self) -> tuple[float, float]:
@@ -88,18 +86,19 @@ class Spaced(Steps):
         Raises:
             ValueError: nothing is left.
         """
-        usual = self.usual_range()
-        wanted = (
-            usual[0] if self.sigma_min is None else self.sigma_min,
-            usual[1] if self.sigma_max is None else self.sigma_max,
-        )
-        low, high = max(wanted[0], lowest), min(wanted[1], highest)
+        sigma_min, sigma_max = self._wanted()
+        low, high = max(sigma_min, lowest), min(sigma_max, highest)
         if not low < high:
             raise ValueError(
-                f"no noise levels are left between sigma_min = {wanted[0]:g} and sigma_max = {wanted[1]:g}: "
+                f"no noise levels are left between sigma_min = {sigma_min:g} and sigma_max = {sigma_max:g}: "
                 f"the denoiser supports {lowest:g} to {highest:g}"
             )
         return low, high
+
+    def _wanted(self) -> tuple[float, float]:
+        """The range that was given, each end that was left out as usual."""
+        low, high = self.usual_range()
+        return low if self.sigma_min is None else self.sigma_min, high if self.sigma_max is None else self.sigma_max
 
     def within(self, lowest: float = 0.0, highest: float = math.inf) -> Tensor:
         """:meth:`between` the ends of :meth:`range_within`."""

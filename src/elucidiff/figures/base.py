@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar
 
 from matplotlib.figure import Figure
 from tyro.conf import Positional
@@ -19,6 +19,7 @@ from elucidiff.evaluation.ablation.tables import Estimate
 from elucidiff.evaluation.quality.metric_sets import is_metric, title_for
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures.numbers import Numbers
+from elucidiff.launch.interrupt import Bar, Watch
 from elucidiff.suggest import suggestion
 
 _TITLES = {TRUNCATION: "distance to the exact solution\n(RMS, units of the data)", LOSS: "loss on held-out images"}
@@ -100,41 +101,10 @@ def metric_title(metric: str, extractor: str) -> str:
     return title if name in title or "Frechet distance" not in title else f"{title} ({name})"
 
 
-class Bar(Protocol):
-    """A progress bar, as a context manager."""
+ProgressBar = Callable[[str, float, str], AbstractContextManager[Bar]]
+"""Opens a bar as :meth:`.Watch.bar` does: what is done, how many units there are, and their name."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def reach(self, done: float) -> None:
-        """So much is done."""
-
-
-class ProgressBar(Protocol):
-    """Makes a bar: what is done, how many units there are, and their name."""
-
-    def __call__(self, what: str, total: float, unit: str, /) -> Bar: ...
-
-
-class Silent:
-    """A bar that shows nothing."""
-
-    def __init__(self, what: str, total: float, unit: str, /) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def reach(self, done: float) -> None:
-        """See :class:`Bar`."""
+SILENT: ProgressBar = Watch().bar
 
 
 @dataclass(frozen=True)
@@ -180,7 +150,7 @@ class MeasuredFigure(FigurePart):
     """
 
     @abstractmethod
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Do the work.
 
         Args:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from elucidiff.design import schedules
 from elucidiff.evaluation.curvature import Paths, paths
-from elucidiff.figures.base import MeasuredFigure, ProgressBar, Silent
+from elucidiff.figures.base import SILENT, MeasuredFigure, ProgressBar
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, INK, VERMILION, new_figure, quiet
 from elucidiff.parts import part
@@ -103,7 +103,7 @@ class CurvatureFigure(MeasuredFigure):
     near: float = 1.0
     """Highest noise level of the lower row."""
 
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Solve."""
         every = {"VP": schedules.VP(), "VE": schedules.VE(), "EDM": schedules.EDM()}
         panels = {

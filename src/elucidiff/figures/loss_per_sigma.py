@@ -25,7 +25,7 @@ from elucidiff.evaluation.model_and_data import (
     part_of,
     training_part,
 )
-from elucidiff.figures.base import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import SILENT, OfModel, ProgressBar
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
 from elucidiff.parts import part
@@ -102,7 +102,7 @@ class LossPerSigmaFigure(OfModel):
     seed: int = 0
     """Of the noise."""
 
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Denoise."""
         denoiser, dataset = open_model_and_data(self.model, self.data, self.device)
         objective = training_objective(denoiser.facts) or objectives.EDM()

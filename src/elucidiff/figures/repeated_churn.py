@@ -14,7 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
 from elucidiff.evaluation.repeated_churn import LOOKS, Array, ChurnTrace
 from elucidiff.evaluation.repeated_churn import repeated_churn as measure_churn
-from elucidiff.figures.base import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import SILENT, OfModel, ProgressBar
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import INK, LINES, PALETTE, mosaic, new_figure, picture, pixels, quiet
 from elucidiff.parts import part
@@ -132,7 +132,7 @@ class RepeatedChurnFigure(OfModel):
     seed: int = 0
     """Of the noise."""
 
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Churn."""
         looks = numbers_from_text("cycles", self.cycles, int)
         opened = open_pictures(self.model, self.data, self.device, self.part, self.images)

@@ -17,7 +17,7 @@ import elucidiff
 from elucidiff.design.steps import Karras
 from elucidiff.evaluation.step_errors import RHOS, Array, StepErrors
 from elucidiff.evaluation.step_errors import step_errors as measure_steps
-from elucidiff.figures.base import MeasuredFigure, ProgressBar, Silent
+from elucidiff.figures.base import SILENT, MeasuredFigure, ProgressBar
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import BLUE, GREY, INK, LINES, VERMILION, new_figure, quiet
 from elucidiff.parts import part
@@ -120,7 +120,7 @@ class StepErrorsFigure(MeasuredFigure):
     batch_size: int = 16
     """Images in one call of the network."""
 
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Take the steps."""
         rhos, seeds = numbers_from_text("rho", self.rho, float), parse_seeds(self.seeds)
         for rho in rhos:

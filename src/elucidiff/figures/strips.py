@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
 from elucidiff.evaluation.strips import strips as measure_strips
-from elucidiff.figures.base import OfModel, ProgressBar, Silent
+from elucidiff.figures.base import SILENT, OfModel, ProgressBar
 from elucidiff.figures.numbers import Numbers
 from elucidiff.figures.style import GREY, INK, level_text, new_figure, picture, pixels
 from elucidiff.parts import part
@@ -120,7 +120,7 @@ class StripsFigure(OfModel):
     seed: int = 0
     """Of the noise."""
 
-    def measure(self, command: str, progress: ProgressBar = Silent) -> Numbers:
+    def measure(self, command: str, progress: ProgressBar = SILENT) -> Numbers:
         """Denoise."""
         sigmas = torch.tensor(numbers_from_text("sigma", self.sigma, float), dtype=torch.float64)
         opened = open_pictures(self.model, self.data, self.device, self.part, self.images)

@@ -20,8 +20,8 @@ from elucidiff.denoisers.opening import checksum, name_of
 from elucidiff.evaluation.ablation.cells import SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
 from elucidiff.evaluation.model_and_data import data_name
-from elucidiff.evaluation.quality import Evaluator, extractor_by_name, open_reference
-from elucidiff.evaluation.quality.metric_sets import check_metrics
+from elucidiff.evaluation.quality import Evaluator
+from elucidiff.evaluation.quality.evaluation import evaluator_against
 from elucidiff.evaluation.quality.reference import holds_statistics
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.checks import NotFiniteError
@@ -82,25 +82,13 @@ class StudiedModel:
         cache: Path | None = None,
         watch: Watch | None = None,
     ) -> Evaluator | None:
-        """The evaluator of its samples, with the features of the reference; see :func:`.open_evaluator`.
-
-        Args:
-            watch: is told how it goes, and may end it between batches of the reference.
-        """
+        """The evaluator of its samples, with the features of the reference; see :func:`.open_evaluator`."""
         if self.data is None:
             return None
-        watch = watch or Watch()
-        with watch.bar("reference", len(self.data) if isinstance(self.data, Dataset) else 1, "images") as bar:
-
-            def tick(images: int) -> None:
-                bar.advance(images)
-                watch.stop_if_asked()
-
-            shape = self.denoiser.sample_shape
-            return open_evaluator(
-                extractor, self.data, metrics, shape, count, device, batch_size,
-                weights=weights, cache=cache, tick=tick,
-            )  # fmt: skip
+        return open_evaluator(
+            extractor, self.data, metrics, self.denoiser.sample_shape, count, device, batch_size,
+            weights=weights, cache=cache, watch=watch,
+        )  # fmt: skip
 
 
 def not_for_ideal(what: str) -> ValueError:
@@ -288,7 +276,7 @@ def open_evaluator(
     *,
     weights: Path | None = None,
     cache: Path | None = None,
-    tick: Callable[[int], object] = lambda _: None,
+    watch: Watch | None = None,
 ) -> Evaluator | None:
     """An evaluator that compares samples with a data set, or with statistics; None for the extractor ``none``.
 
@@ -302,7 +290,7 @@ def open_evaluator(
         batch_size: samples in one call of the extractor.
         weights: of the extractor, where they are not to be fetched.
         cache: folder for features of data sets.
-        tick: called with the number of images of the reference described since; may raise to end the work.
+        watch: is told how it goes, and may end it between batches of the reference.
 
     Raises:
         ValueError: there is no such extractor or metric, it cannot describe such data, or there are too few samples.
@@ -312,11 +300,10 @@ def open_evaluator(
         return None
     # Of statistics nobody knows what they were made of; pictures have 8 bits.
     dtype = source.dtype if isinstance(source, Dataset) else torch.uint8
-    made = extractor_by_name(extractor, source, device=device, batch_size=batch_size, weights=weights)
-    check_metrics(metrics, made, source.name, isinstance(source, Dataset))
-    evaluator = Evaluator(made, open_reference(source, made, cache=cache, tick=tick), metrics)
-    evaluator.check(shape, dtype, count)
-    return evaluator
+    return evaluator_against(
+        source, metrics, shape, dtype, count, extractor, device,
+        weights=weights, batch_size=batch_size, cache=cache, watch=watch,
+    )  # fmt: skip
 
 
 class TruncationErrors:

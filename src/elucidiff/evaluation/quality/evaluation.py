@@ -213,24 +213,59 @@ def evaluator_for(
         ValueError: something does not fit the rest, or a file is damaged.
         OSError: something cannot be read, written or fetched.
     """
-    watch = watch or Watch()
     source: Dataset | Path
     if isinstance(reference, Dataset):
         source = reference
     else:
         source = Path(reference).expanduser() if holds_statistics(reference) else open_images(reference)
+    return evaluator_against(
+        source, metrics, subject.shape, subject.dtype, count, extractor, device,
+        weights=weights, batch_size=batch_size, cache=cache, watch=watch,
+        advice=frequencies_advice(subject.images, source) if isinstance(subject.images, OfModel) else None,
+    )  # fmt: skip
+
+
+def evaluator_against(
+    source: Dataset | Path,
+    metrics: Sequence[str],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    count: int,
+    extractor: str,
+    device: torch.device,
+    *,
+    weights: Path | None = None,
+    batch_size: int | None = None,
+    cache: Path | None = None,
+    watch: Watch | None = None,
+    advice: str | None = None,
+) -> Evaluator:
+    """The evaluator of images of a shape and type against a data set or a file of statistics, likewise.
+
+    Args:
+        source: the reference, opened.
+        metrics: see :func:`evaluator_for`, as for the others.
+        shape: of an image, (C, *spatial).
+        dtype: torch.uint8 for pictures.
+        advice: is noted once all is checked, before the work.
+
+    Raises:
+        ValueError: something does not fit the rest, or a file is damaged.
+        OSError: something cannot be read, written or fetched.
+    """
+    watch = watch or Watch()
     made = extractor_by_name(extractor, source, device=device, batch_size=batch_size, weights=weights)
     check_metrics(metrics, made, source.name, isinstance(source, Dataset))
     if isinstance(source, Dataset):
-        check_images(made, metrics, subject.shape, subject.dtype, count, source, len(source))
+        check_images(made, metrics, shape, dtype, count, source, len(source))
     else:
-        made.check(subject.shape, subject.dtype)
-    if isinstance(subject.images, OfModel) and (advice := frequencies_advice(subject.images, source)):
+        made.check(shape, dtype)
+    if advice:
         watch.note(advice)
     with watch.bar("reference", len(source) if isinstance(source, Dataset) else 1, "images") as bar:
         opened = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
     evaluator = Evaluator(made, opened, metrics)
-    evaluator.check(subject.shape, subject.dtype, count)
+    evaluator.check(shape, dtype, count)
     return evaluator
 
 

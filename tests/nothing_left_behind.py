@@ -26,6 +26,6 @@ def nothing_left_behind(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Non
     for name in set(sys.modules) - modules:
         if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-            for found in parts._PARTS.values():
+            for found in parts.registry.PARTS.values():
                 for key in [key for key, cls in found.items() if cls.__module__ == name]:
                     del found[key]

@@ -33,7 +33,7 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ELUCIDIFF_DATA", str(tmp_path_factory.getbasetemp() / "data"))
         yield
-    for kind in parts._PARTS.values():
+    for kind in parts.registry.PARTS.values():
         for name in [name for name, cls in kind.items() if "example" in name or name == "plain_euler"]:
             del kind[name]
 

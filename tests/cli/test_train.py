@@ -58,7 +58,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv(plugins.VARIABLE, raising=False)
     (tmp_path / "plugged.py").write_text(PLUGIN)
     yield tmp_path / "plugged.py"
-    parts._PARTS["network"].pop("plugged_in", None)
+    parts.registry.PARTS["network"].pop("plugged_in", None)
     plugins._import.cache_clear()
     os.environ.pop(plugins.VARIABLE, None)
 
@@ -81,7 +81,7 @@ def test_a_stranger_s_network_is_trained_saved_and_sampled(
     assert model(torch.zeros(1, 1, 8, 8), 1.0).isfinite().all()
     capsys.readouterr()
 
-    parts._PARTS["network"].pop("plugged_in")
+    parts.registry.PARTS["network"].pop("plugged_in")
     os.environ.pop(plugins.VARIABLE)
     assert main(["sample", str(run / "model"), "--seeds", "0", "--out", str(tmp_path / "other")]) == 2
     said = capsys.readouterr().err.strip()

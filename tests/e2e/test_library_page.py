@@ -33,14 +33,14 @@ def test_the_program_runs(
     monkeypatch.chdir(tmp_path)
     program = re.sub(r"runs/(demo|small)/model", str(trained / "model"), PROGRAMS[name])
     torch.manual_seed(0)
-    before = set(parts._PARTS["network"])
+    before = set(parts.registry.PARTS["network"])
     try:
         Path("program.py").write_text(program)
         runpy.run_path("program.py", run_name="program")
     finally:
-        for added in set(parts._PARTS["network"]) - before:
-            if not parts._PARTS["network"][added].__module__.startswith("elucidiff"):
-                del parts._PARTS["network"][added]
+        for added in set(parts.registry.PARTS["network"]) - before:
+            if not parts.registry.PARTS["network"][added].__module__.startswith("elucidiff"):
+                del parts.registry.PARTS["network"][added]
     assert re.search(SAYS[name], capsys.readouterr().out)
 
 

@@ -59,7 +59,7 @@ def use(file: str) -> None:
 def forget(file: str) -> None:
     """Be a process that was not told of it."""
     name = Path(file).stem
-    for found in parts._PARTS.values():
+    for found in parts.registry.PARTS.values():
         for key in [key for key, cls in found.items() if cls.__module__ == name]:
             del found[key]
     del sys.modules[name]

@@ -43,7 +43,7 @@ def two_numbers() -> Iterator[None]:
             return ed.Denoiser(Zero(), ed.preconditioning.EDM(sigma_data=std))
 
     yield
-    del parts._PARTS["format"]["two_numbers"]
+    del parts.registry.PARTS["format"]["two_numbers"]
 
 
 def test_a_snapshot_is_recognised_by_content(tmp_path: Path) -> None:

@@ -317,4 +317,4 @@ def test_steps_that_are_not_linear_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="depend on the samples other than by linear combinations"):
             export(plain(), tmp_path / "file.onnx", ed.Sampler(solver=made()))
     finally:
-        del parts._PARTS["solver"]["limited_test"]
+        del parts.registry.PARTS["solver"]["limited_test"]

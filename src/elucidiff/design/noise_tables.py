@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 Array = npt.NDArray[np.float64]
+Betas = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "exp", "sigmoid"]
 Spacing = Literal["leading", "trailing", "linspace"]
 
 
@@ -56,8 +57,7 @@ def alpha_bars(
     elif schedule == "sigmoid":
         betas = torch.sigmoid(torch.linspace(-6, 6, count)) * (end - start) + start
     else:
-        known = "linear, scaled_linear, squaredcos_cap_v2, exp, sigmoid"
-        raise ValueError(f"beta_schedule is {schedule!r}, but must be one of {known}")
+        raise ValueError(f"beta_schedule is {schedule!r}, but must be one of {', '.join(get_args(Betas))}")
     if not len(betas) or not bool(((betas > 0) & (betas < 1)).all()):
         raise ValueError("the betas must lie between 0 and 1")
     if zero_terminal_snr:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.design.noise_tables import Spacing, alpha_bars, spaced_times
+from elucidiff.design.noise_tables import Betas, Spacing, alpha_bars, spaced_times
 from elucidiff.design.steps.base import Spaced, with_zero
 from elucidiff.design.values import check_positive
 from elucidiff.parts import part
@@ -111,7 +111,7 @@ class OfTable(Spaced):
     spacing: ClassVar[Spacing]
     endless: ClassVar[bool] = True
 
-    betas: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "exp", "sigmoid"] = "linear"
+    betas: Betas = "linear"
     beta_start: float = 0.0001
     beta_end: float = 0.02
     times: int = 1000

@@ -67,7 +67,7 @@ class Posterior(Wrapped):
         E[x | x_t, y] = D + V A^T (noise^2 I + A V A^T)^-1 (y - A D)
 
     which is exact for Gaussian data. V is known by vector-Jacobian products only, and the system is solved
-    iteratively: see :func:`.krylov.solve`.
+    iteratively: see :func:`solve`.
 
     A call costs one evaluation of D with its graph kept, and ``iterations`` + 1 backward passes, which do not count
     as evaluations.

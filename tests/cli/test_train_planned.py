@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import elucidiff as ed
 from elucidiff.cli import planned
 from elucidiff.cli.main import main
 from elucidiff.networks import MPUNetSettings
@@ -119,3 +120,8 @@ def test_signals_are_planned_for_too(folder: Path) -> None:
     assert config.sigma_data == pytest.approx(3, rel=0.06)
     assert config.augment.off
     assert "Memory or learning?" in (folder / "runs/signals/report.html").read_text()
+    # The sampler that the report names is the one that drew its samples, in the units of the data.
+    quality, samples = (folder / "runs/signals" / name for name in ("quality.json", "quality.npz"))
+    sampler = ed.Sampler.parse(json.loads(quality.read_text())["sampler"])
+    drawn = sampler.run(ed.load("runs/signals/model"), range(64)).x
+    np.testing.assert_allclose(drawn, np.load(samples)["samples"], atol=1e-4)

@@ -23,19 +23,17 @@ from elucidiff.data.sources import ArraySource
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.design.steps import Karras
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality.evaluation import evaluate
 from elucidiff.files import write_whole
-from elucidiff.sampling.grid import range_for
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.training import TrainingConfig
 from elucidiff.training.batches import TrainingData
+from elucidiff.training.previews import quick_sampler
 from elucidiff.untrusted import read_json, reading
 
 QUALITY, PICTURES = "quality.json", "quality.npz"
 SAMPLES = 256
-_SOLVER, _STEPS = "ipndm:order=3", 12
 _SHOWN, _PAIRS = 64, 8
 _COMPONENTS = 20
 _METRICS = ("fid", "kid")
@@ -117,7 +115,8 @@ def measure_run(
     data = TrainingData.open(config, dataset)
     device = choose_device(config.device)
     model = load(folder / "model").eval().to(device)
-    x, nfe = _draw(model, count, device, progress)
+    sampler = quick_sampler(model.sigma_data)
+    x, nfe = _draw(model, sampler, count, device, progress)
     pictures = data.train.dtype == torch.uint8
     shown = to_uint8(x) if pictures else x.float()
     drawn = Dataset("samples", ArraySource(shown.numpy()))
@@ -130,7 +129,7 @@ def measure_run(
     facts = {
         "samples": count,
         "nfe": nfe,
-        "sampler": f"{_SOLVER} steps=karras:n={_STEPS}",
+        "sampler": sampler.to_text(),
         "extractor": f"pca-{components}",
         "metrics": metrics,
         "real": {} if held_out is None else _metrics(held_out.without_labels(), data.train, components),
@@ -142,11 +141,9 @@ def measure_run(
 
 
 def _draw(
-    model: Denoiser, count: int, device: torch.device, progress: Callable[[int, int], object]
+    model: Denoiser, sampler: Sampler, count: int, device: torch.device, progress: Callable[[int, int], object]
 ) -> tuple[Tensor, float]:
     """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it."""
-    low, high = range_for(model.sigma_data)
-    sampler = Sampler(Karras(_STEPS, sigma_min=low, sigma_max=high), solver=_SOLVER)
     found, nfe = [], 0.0
     for start in range(0, count, _SHOWN):
         part = sampler.run(model, range(start, min(start + _SHOWN, count)), device=device)

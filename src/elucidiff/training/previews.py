@@ -15,8 +15,6 @@ from elucidiff.sampling.sampler import Sampler
 GROWTH = 1.5
 """A preview comes when so many times the images of the one before have been seen."""
 SAMPLES = 40
-_SOLVER, _STEPS = "ipndm:order=3", 12
-"""About as close to the exact solution as the paper's 18 steps of Heun's method, in a third of the evaluations."""
 
 
 def preview_due(first: int, before: int, now: int) -> bool:
@@ -40,6 +38,15 @@ def preview_due(first: int, before: int, now: int) -> bool:
     return math.ceil(first * GROWTH**last - 1e-6) > before
 
 
+def quick_sampler(sigma_data: float) -> Sampler:
+    """12 steps, about as close to the exact solution as 18 of Heun's method, in a third of the evaluations.
+
+    Args:
+        sigma_data: standard deviation of the data, to which the paper's range of noise levels is scaled.
+    """
+    return Sampler(Karras(12, *range_for(sigma_data)), solver="ipndm:order=3")
+
+
 def preview_samples(model: Denoiser, count: int = SAMPLES) -> tuple[Tensor, int]:
     """Samples from the seeds 0, 1, 2, ... and how many of them make a row.
 
@@ -60,6 +67,4 @@ def preview_samples(model: Denoiser, count: int = SAMPLES) -> tuple[Tensor, int]
         count = max(columns, count // columns * columns)
         places = torch.tensor(list(known.trained))[torch.arange(count) % classes]
         labels = torch.nn.functional.one_hot(places, known.dim).float()
-    low, high = range_for(model.sigma_data)
-    x = Sampler(Karras(_STEPS, sigma_min=low, sigma_max=high), solver=_SOLVER).run(model, range(count), labels).x
-    return x, columns
+    return quick_sampler(model.sigma_data).run(model, range(count), labels).x, columns

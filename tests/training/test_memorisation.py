@@ -13,10 +13,11 @@ import scipy.ndimage
 import torch
 
 from elucidiff import data
+from elucidiff.data import nearest
 from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
 from elucidiff.networks import DDPMPPSettings
-from elucidiff.training import Callbacks, TrainingConfig, memorisation, train
+from elucidiff.training import Callbacks, TrainingConfig, train
 from elucidiff.training.memorisation import MemorisationCheck
 
 
@@ -63,7 +64,7 @@ def test_copies_are_found_among_duplicates(tmp_path: Path) -> None:
 
 
 def test_real_ratios_are_those_of_a_direct_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memorisation, "_VALUES_AT_ONCE", 7 * 64)
+    monkeypatch.setattr(nearest, "_VALUES_AT_ONCE", 7 * 64)
     dataset = opened(tmp_path, blurred(30))
     found = MemorisationCheck(dataset, 10, 0.5)(fitted_gaussian(to_unit(dataset.images())))
     flat = to_unit(dataset.images()).flatten(1).double().numpy()
@@ -77,7 +78,7 @@ def test_real_ratios_are_those_of_a_direct_search(tmp_path: Path, monkeypatch: p
 
 def test_of_a_huge_set_some_images_stand_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A denoiser copies 100 images, of which 25 are looked at: about a quarter of its samples are caught."""
-    monkeypatch.setattr(memorisation, "_VALUES", 25 * 64)
+    monkeypatch.setattr(nearest, "_VALUES", 25 * 64)
     dataset = opened(tmp_path, blurred(100))
     found = MemorisationCheck(dataset, 64, 0.5)(DataPosterior(to_unit(dataset.images())))
     assert 0.1 < found.fraction < 0.45

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff.data.dataset import Dataset
+from elucidiff.data.scaling import to_unit
+from elucidiff.data.subsets import Places, evenly_spread
+
+# Of a set with more values, images evenly spread over it stand for all.
+_VALUES = 1 << 28
+_VALUES_AT_ONCE = 1 << 22
 # So many more than are asked for are compared value by value, in case rounding misplaced some.
 _SPARE = 2
 
@@ -42,3 +51,36 @@ def nearest_images(images: Tensor, reference: Iterable[Tensor], count: int) -> t
         distances, indices = distances.gather(1, order), indices.gather(1, order)
         start += len(others)
     return distances, indices
+
+
+def compared_with(dataset: Dataset, least: int = 1) -> Places:
+    """Positions of the images among which the nearest are looked for: all, or of a large set some, evenly spread.
+
+    Args:
+        dataset: the images.
+        least: so many at least, if there are.
+    """
+    return evenly_spread(np.arange(len(dataset)), max(least, _VALUES // math.prod(dataset.shape)))
+
+
+def in_pieces(dataset: Dataset, places: Places) -> list[Places]:
+    """Positions in pieces of so many images as are read at a time."""
+    size = max(1, _VALUES_AT_ONCE // math.prod(dataset.shape))
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def nearest_in(images: Tensor, dataset: Dataset, places: Places, count: int) -> tuple[Tensor, Places]:
+    """The images of a data set that are nearest to each image.
+
+    Args:
+        images: ``(B, C, *spatial)`` on the CPU, in the units of the noise levels.
+        dataset: what to search.
+        places: positions of the images to compare with, at least ``count``.
+        count: how many neighbours.
+
+    Returns:
+        Distances as those of :func:`nearest_images`, and the neighbours' positions in the data set, ``(B, count)``.
+    """
+    reference = (to_unit(dataset.images(piece)) for piece in in_pieces(dataset, places))
+    distances, numbers = nearest_images(images, reference, count)
+    return distances, places[numbers.numpy()]

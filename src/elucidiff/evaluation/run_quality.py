@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset, to_uint8, to_unit
-from elucidiff.data.nearest import nearest_images
+from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
-from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.devices import choose_device
@@ -37,8 +36,6 @@ SAMPLES = 256
 _SHOWN, _PAIRS = 64, 8
 _COMPONENTS = 20
 _METRICS = ("fid", "kid")
-# The nearest of a large set is looked for among images that are evenly spread over it.
-_VALUES, _VALUES_AT_ONCE = 1 << 28, 1 << 22
 
 Array = npt.NDArray[Any]
 
@@ -155,11 +152,8 @@ def _draw(
 
 def _nearest(images: Tensor, train: Dataset) -> tuple[Array, Array]:
     """Distances to the nearest training images, and the places of these."""
-    candidates = evenly_spread(np.arange(len(train)), max(1, _VALUES // images[0].numel()))
-    size = max(1, _VALUES_AT_ONCE // images[0].numel())
-    pieces = [candidates[start : start + size] for start in range(0, len(candidates), size)]
-    distances, rows = nearest_images(images.float(), (to_unit(train.images(piece)) for piece in pieces), 1)
-    return distances[:, 0].numpy(), candidates[rows[:, 0].numpy()]
+    distances, places = nearest_in(images.float(), train, compared_with(train), 1)
+    return distances[:, 0].numpy(), places[:, 0]
 
 
 def _metrics(images: Dataset, train: Dataset, components: int) -> dict[str, dict[str, float]]:

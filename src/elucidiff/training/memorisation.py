@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from elucidiff.data import Dataset, to_unit
 from elucidiff.data.inspection import digest
-from elucidiff.data.nearest import nearest_images
+from elucidiff.data.nearest import compared_with, in_pieces, nearest_in
 from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -25,9 +24,6 @@ _MEMORISED = 1 / 3
 _WARN_ABOVE = 0.1
 _FEWEST = 2  # images that a sample is compared with
 _STEPS = 8
-# Of a set with more values, images evenly spread over it stand for all.
-_VALUES = 1 << 28
-_VALUES_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -80,10 +76,8 @@ class MemorisationCheck:
 
     def __init__(self, train: Dataset, count: int, sigma_data: float) -> None:
         self._train, self._count = train, count
-        low, high = range_for(sigma_data)
-        self._sampler = Sampler(Karras(_STEPS, low, high))
-        size = max(_FEWEST + 1, _VALUES // int(np.prod(train.shape)))
-        self._candidates = evenly_spread(np.arange(len(train)), size)
+        self._sampler = Sampler(Karras(_STEPS, *range_for(sigma_data)))
+        self._candidates = compared_with(train, _FEWEST + 1)
 
     def __call__(self, model: Denoiser) -> Memorisation:
         """Draw the samples and compare them. Nothing random but the seeds' own generators is used.
@@ -114,7 +108,7 @@ class MemorisationCheck:
 
     def _ratios(self, images: Tensor, *, themselves: bool = False) -> Tensor:
         """Nearest over second nearest distance; of images of the set themselves, to others."""
-        distances, _ = nearest_images(images, self._pieces(), _FEWEST + themselves)
+        distances, _ = nearest_in(images, self._train, self._distinct, _FEWEST + themselves)
         nearest, second = distances[:, -2], distances[:, -1]
         # Images that differ in their bits but not in their values (0 and -0) are both at a distance of 0 from a copy.
         return torch.where(second > 0, nearest / second, 0.0)
@@ -130,18 +124,10 @@ class MemorisationCheck:
     def _distinct(self) -> Places:
         """Positions of the images that are compared with: of equal ones the first."""
         seen: dict[bytes, int] = {}
-        for places in self._split(self._candidates):
+        for places in in_pieces(self._train, self._candidates):
             for place, image in zip(places.tolist(), self._train.images(places), strict=True):
                 seen.setdefault(digest(image), place)
         return np.array(list(seen.values()))
-
-    def _pieces(self) -> Iterator[Tensor]:
-        for places in self._split(self._distinct):
-            yield to_unit(self._train.images(places))
-
-    def _split(self, places: Places) -> list[Places]:
-        size = max(1, _VALUES_AT_ONCE // int(np.prod(self._train.shape)))
-        return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def _share_of_copies(ratios: Tensor) -> float:

@@ -122,14 +122,16 @@ def measure_run(
     real = np.zeros(0) if held_out is None else _nearest(to_unit(held_out.images()), data.train)[0]
     order = np.argsort(distances, kind="stable")[:_PAIRS]
     components = max(1, min(_COMPONENTS, len(data.train) // 2, count // 2, math.prod(data.shape) // 2))
-    metrics = _metrics(drawn, data.train, components)
+    compared = {"metrics": drawn, "real": held_out}
+    # Both are compared with the same features of the training images, which are computed once.
+    with tempfile.TemporaryDirectory(prefix="elucidiff-") as cache:
+        measured = {name: _metrics(images, data.train, components, Path(cache)) for name, images in compared.items()}
     facts = {
         "samples": count,
         "nfe": nfe,
         "sampler": sampler.to_text(),
         "extractor": f"pca-{components}",
-        "metrics": metrics,
-        "real": {} if held_out is None else _metrics(held_out.without_labels(), data.train, components),
+        **measured,
         "closer_than_real": float((distances < np.quantile(real, 0.05)).mean()) if len(real) else None,
     }
     return RunQuality(
@@ -156,14 +158,13 @@ def _nearest(images: Tensor, train: Dataset) -> tuple[Array, Array]:
     return distances[:, 0].numpy(), places[:, 0]
 
 
-def _metrics(images: Dataset, train: Dataset, components: int) -> dict[str, dict[str, float]]:
+def _metrics(images: Dataset | None, train: Dataset, components: int, cache: Path) -> dict[str, dict[str, float]]:
     """Each with its error; none where there are too few images for any."""
-    if len(images) <= components:
+    if images is None or len(images) <= components:
         return {}
-    with tempfile.TemporaryDirectory(prefix="elucidiff-") as cache:
-        found = evaluate(
-            images, train.without_labels(), metrics=_METRICS, extractor=f"pca-{components}", cache=Path(cache)
-        )
+    found = evaluate(
+        images.without_labels(), train.without_labels(), metrics=_METRICS, extractor=f"pca-{components}", cache=cache
+    )
     return {
         name: {"value": found[name].value, "error": found[name].error, "images": len(images)} for name in _METRICS
     }

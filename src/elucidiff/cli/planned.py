@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,42 +21,27 @@ from elucidiff.training.presets import PRESETS
 from elucidiff.untrusted import clipped
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of a plan.
+def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
+    """Look at the data, time this machine, and plan; tells on standard error what is being done.
 
-    Attributes:
-        data: name or path of the data set.
-        minutes: how long the training may take.
-        conditional: whether to train with labels.
-        device: where.
-        seed: of the training.
-        start: a model to begin with the weights of.
+    Args:
+        given: the settings that the command line names; data, labels, device, seed and start are heeded.
+        minutes: how long the training may take; an evening if nobody says.
     """
-
-    data: str
-    minutes: float | None = None
-    conditional: bool = True
-    device: str = "auto"
-    seed: int = 0
-    start: str = ""
-
-    def plan(self) -> Plan:
-        """Look at the data, time this machine, and plan; tells on standard error what is being done."""
-        with Progress("looking at the data", 1, "images") as bar:
-            found = look_at(self.data, progress=lambda _, done, total: bar.reach(done, fraction=done / max(total, 1)))
-        with Progress("planning", 1, "networks") as bar:
-            board = notice_board()
-            return plan(
-                found,
-                minutes=EVENING if self.minutes is None else self.minutes,
-                conditional=self.conditional,
-                device=self.device,
-                processes=1 if board is None else board.count,
-                seed=self.seed,
-                start=self.start,
-                say=bar.say,
-            )
+    with Progress("looking at the data", 1, "images") as bar:
+        found = look_at(given.data, progress=lambda _, done, total: bar.reach(done, fraction=done / max(total, 1)))
+    with Progress("planning", 1, "networks") as bar:
+        board = notice_board()
+        return plan(
+            found,
+            minutes=EVENING if minutes is None else minutes,
+            conditional=given.conditional,
+            device=given.device,
+            processes=1 if board is None else board.count,
+            seed=given.seed,
+            start=given.start_from,
+            say=bar.say,
+        )
 
 
 def is_data(name: str, *, helping: bool = False) -> bool:
@@ -116,16 +100,11 @@ def print_plan(made: Plan, config: TrainingConfig, run_dir: Path) -> None:
 
 def _given(planned: TrainingConfig, config: TrainingConfig) -> list[Choice]:
     """What the command line changed."""
-    changed: list[Choice] = []
-    for entry in fields(planned):
-        before, now = getattr(planned, entry.name), getattr(config, entry.name)
-        if before != now:
-            changed.append(Choice(entry.name, _short(now), "as it was given"))
-    return changed
-
-
-def _short(value: Any) -> str:
-    return clipped(str(value), 60)
+    return [
+        Choice(entry.name, clipped(str(now), 60), "as it was given")
+        for entry in fields(planned)
+        if (now := getattr(config, entry.name)) != getattr(planned, entry.name)
+    ]
 
 
 def without(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
 from elucidiff import parts
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.progress import Progress
+from elucidiff.cli.common.progress import Progress, code_after
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.verbs import listed
-from elucidiff.cli.planned import Wish, both_note, is_data, print_plan, without
+from elucidiff.cli.planned import both_note, is_data, make_plan, print_plan, without
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.coordination import failing_once, is_main_process, notice_board
@@ -99,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
     config = options.settings()
     run_dir = options.run_dir or _run_dir(name)
     if not is_main_process():
-        return exit_code(train(config, run_dir, resume=options.resume))
+        return code_after(train(config, run_dir, resume=options.resume).interrupted)
     if made is not None:
         print_plan(made, config, run_dir)
     elif note := both_note(name):
@@ -138,15 +138,13 @@ _SHORT = re.compile(r"^--from(?==|$)")
 
 def _preset(name: str, arguments: Sequence[str]) -> Options:
     """The options of a training from a preset or a file of settings."""
-    prog = f"elucidiff train {name}"
     config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
-    chosen, rest = _with_parts(config, arguments)
-    options = parse(Options, rest, prog=prog, default=Options(chosen))
+    options = _parsed(Options, name, config, arguments)
     if (start := options.config.start_from) != config.start_from and start:
         # The network is that of the model, unless it is named, too.
         network, preconditioning = described(start)
-        chosen, rest = _with_parts(replace(config, network=network, preconditioning=preconditioning), arguments)
-        options = parse(Options, rest, prog=prog, default=Options(chosen))
+        config = replace(config, network=network, preconditioning=preconditioning)
+        options = _parsed(Options, name, config, arguments)
     _refuse_missing_data(name, options.config.data)
     return options
 
@@ -156,10 +154,9 @@ def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]
 
     What is wrong with the arguments is found before anything is measured. Process 0 plans for all.
     """
-    prog = f"elucidiff train {name}"
+    arguments = without(arguments, "--conditional")
     blank = TrainingConfig(data=name, conditional=True, network=MPUNetSettings())
-    start, rest = _with_parts(blank, without(arguments, "--conditional"))
-    asked = parse(PlannedOptions, rest, prog=prog, default=PlannedOptions(start))
+    asked = _parsed(PlannedOptions, name, blank, arguments)
     if asked.config.data != name:
         raise ValueError(f"--data {asked.config.data} is another data set than {name}: name one of them")
     run_dir = asked.run_dir or _run_dir(name)
@@ -176,23 +173,26 @@ def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]
             raise ValueError(f"{run_dir} holds a run already: resume it with --resume, or choose another --run-dir")
         planned = ""
         if is_main_process():
-            given = asked.config
-            wish = Wish(name, asked.minutes, given.conditional, given.device, given.seed, given.start_from)
-            made = wish.plan()
+            made = make_plan(asked.config, asked.minutes)
             planned = made.config.to_yaml()
         config = TrainingConfig.from_yaml(planned if board is None else board.from_main(planned))
-    config, rest = _with_parts(config, without(arguments, "--conditional", *_labels_flag(config)))
-    return parse(PlannedOptions, rest, prog=prog, default=PlannedOptions(config)), made
-
-
-def _labels_flag(config: TrainingConfig) -> list[str]:
-    """The flag that has been heeded by settings without labels."""
-    return [] if config.conditional else ["--no-conditional"]
+    if not config.conditional:
+        arguments = without(arguments, "--no-conditional")  # it has been heeded
+    return _parsed(PlannedOptions, name, config, arguments), made
 
 
 def _run_dir(name: str) -> Path:
     """Where a training goes if nobody says."""
     return Path("runs") / (Path(name.replace(":", "-")).resolve().stem or "data")
+
+
+_Options = TypeVar("_Options", bound=Options)
+
+
+def _parsed(options: type[_Options], name: str, config: TrainingConfig, arguments: Sequence[str]) -> _Options:
+    """The options of ``elucidiff train NAME``, where ``config`` has the settings that are not given."""
+    config, rest = _with_parts(config, arguments)
+    return parse(options, rest, prog=f"elucidiff train {name}", default=options(config))
 
 
 def _with_parts(config: TrainingConfig, arguments: Sequence[str]) -> tuple[TrainingConfig, list[str]]:
@@ -225,15 +225,10 @@ def _refuse_missing_data(name: str, data: str) -> None:
 
 
 def stopped(result: TrainingResult, how_to_go_on: str) -> int:
-    """The exit code after training, see :func:`exit_code`; says how to go on if a signal stopped it."""
+    """The exit code after training, see :func:`.code_after`; says how to go on if a signal stopped it."""
     if result.interrupted is not None:
         print(f"stopped by {result.interrupted}, all work is saved; {how_to_go_on}", file=sys.stderr)
-    return exit_code(result)
-
-
-def exit_code(result: TrainingResult) -> int:
-    """0, also after SIGTERM, or 130 after Ctrl-C."""
-    return 130 if result.interrupted == "SIGINT" else 0
+    return code_after(result.interrupted)
 
 
 class Watch(Callbacks):

@@ -134,26 +134,24 @@ class _Planning:
         self._device = choose_device(device)
         self._choices: list[Choice] = []
         self._undisturbed: list[float] = []
-        self._conditional = conditional and findings.label_dim > 0
-        self._batch = math.ceil(_BATCH / processes) * processes
         self._objective = _objective(findings)
         self._networks: Iterator[NetworkPart] = networks_for(findings.shape)
-        self._preconditioning: Preconditioning = preconditioning.EDM(sigma_data=findings.sigma_data)
-        self._start = start
+        scaling: Preconditioning = preconditioning.EDM(sigma_data=findings.sigma_data)
+        with_labels = conditional and findings.label_dim > 0
         if start:
-            network, self._preconditioning = described(start, findings.shape)
-            self._networks = iter([_without_labels(network) if not self._conditional else network])
+            network, scaling = described(start, findings.shape)
+            self._networks = iter([network if with_labels else _without_labels(network)])
         self._config = TrainingConfig(
             data=findings.data,
-            conditional=self._conditional,
-            preconditioning=self._preconditioning,
+            conditional=with_labels,
+            preconditioning=scaling,
             start_from=start,
             objective=self._objective,
             learned_loss_weighting=True,
             lr_decay=Cosine(),
             lr_gains=0.1,
             max_minutes=float(minutes),
-            batch_size=self._batch,
+            batch_size=math.ceil(_BATCH / processes) * processes,
             device=device,
             seed=seed,
         )
@@ -189,7 +187,7 @@ class _Planning:
     def _speed(self, config: TrainingConfig) -> Speed:
         found = self._findings
         alone = replace(config, batch_size=config.batch_size // self._processes)
-        speed = speed_of(alone, found.shape, found.label_dim if self._conditional else 0, self._device)
+        speed = speed_of(alone, found.shape, found.label_dim if config.conditional else 0, self._device)
         self._undisturbed.append(speed.undisturbed)
         return speed
 
@@ -201,8 +199,9 @@ class _Planning:
         self._choose("data", f"{found.count:,} of {shape}", f"all of them{equal}{from_report}")
         if found.label_dim:
             what = "classes" if found.classes else "numbers"
-            how = "samples can be asked for by label" if self._conditional else "--no-conditional leaves them out"
-            self._choose("labels", f"{found.label_dim} {what}" if self._conditional else "none", how)
+            conditional = self._config.conditional
+            how = "samples can be asked for by label" if conditional else "--no-conditional leaves them out"
+            self._choose("labels", f"{found.label_dim} {what}" if conditional else "none", how)
         else:
             self._choose("labels", "none", "the data have none")
         held_out = self._held_out()
@@ -224,7 +223,7 @@ class _Planning:
         """The dearest network that still sees enough images, and has no more weights than the data have numbers."""
         found = self._findings
         positions = math.prod(found.shape[1:])
-        chosen: Speed | None = None
+        chosen: tuple[NetworkPart, Speed] | None = None
         why = "the cheapest there is"
         for network in self._networks:
             self._say(f"timing {parts.to_text(network)}")
@@ -240,12 +239,12 @@ class _Planning:
                 break
             if chosen is not None:
                 why = "the largest that sees enough images in this time"
-            self._network, chosen = network, speed
+            chosen = network, speed
         assert chosen is not None
-        network, speed = self._network, chosen
+        network, speed = chosen
         self._config = replace(self._config, network=network)
-        if self._start:
-            why = f"that of {self._start}, whose weights it begins with"
+        if self._config.start_from:
+            why = f"that of {self._config.start_from}, whose weights it begins with"
         size = f"{speed.weights / 1e6:.2g} million weights"
         if not isinstance(network, NetworkSettings):
             self._choose("network", f"{parts.name_of(network)}, {size}", why)
@@ -261,7 +260,7 @@ class _Planning:
 
     def _why_levels(self, levels: int) -> str:
         odd = [side for side in self._findings.shape[1:] if side % 2]
-        if self._start:
+        if self._config.start_from:
             return "those of its model"
         if levels == 1 and odd and max(self._findings.shape[1:]) > 16:
             return f"a side of {odd[0]} cannot be halved, so the network sees no further than a few neighbours"
@@ -311,9 +310,9 @@ class _Planning:
 
     def _choose_rate(self, images: int) -> None:
         config, steps = self._config, images / self._config.batch_size
-        rate = _rate_at_best(self._network) * math.sqrt(config.batch_size / _BATCH)
+        rate = _rate_at_best(config.network) * math.sqrt(config.batch_size / _BATCH)
         rate *= min(1.0, (_RATE_STEPS / steps) ** 0.25)
-        rate = float(f"{rate * (_RATE_OF_FINE_TUNING if self._start else 1):.2g}")
+        rate = float(f"{rate * (_RATE_OF_FINE_TUNING if config.start_from else 1):.2g}")
         ramp = min(_RAMP_IMAGES * config.batch_size / _BATCH, _RAMP_SHARE * images)
         ramp = float(max(config.batch_size, round(ramp / config.batch_size) * config.batch_size))
         self._config = replace(

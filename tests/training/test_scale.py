@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -41,14 +42,22 @@ def config(path: Path, scale: float, **settings: object) -> TrainingConfig:
     return plain.with_settings(settings)
 
 
+def warned_in(settings: TrainingConfig, run_dir: Path) -> list[str]:
+    """What a training that nobody listens to warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(settings, run_dir)
+    return [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+
+
 def test_a_mismatch_is_said_before_the_first_step_and_in_python_s_way_where_nobody_listens(tmp_path: Path) -> None:
     heard, settings = Heard(), config(tmp_path, 50)
     train(settings, tmp_path / "heard", callbacks=heard)
     (said,) = [note for note in heard.notes if note.startswith("warning: the standard deviation of x is")]
     assert "times sigma_data (0.5)" in said
     assert heard.steps == 1
-    with pytest.warns(UserWarning, match=r"the standard deviation of x is [45]\d\.\d, [19]\d\.?\d* times sigma_data"):
-        train(settings, tmp_path / "alone")
+    (warned,) = warned_in(settings, tmp_path / "alone")
+    assert re.search(r"the standard deviation of x is [45]\d\.\d, [19]\d\.?\d* times sigma_data", warned)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +67,9 @@ def test_a_mismatch_is_said_before_the_first_step_and_in_python_s_way_where_nobo
 def test_data_that_fit_are_trained_on_without_a_word(
     tmp_path: Path, scale: float, settings: dict[str, object]
 ) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        train(config(tmp_path, scale, **settings), tmp_path / "run")
+    assert warned_in(config(tmp_path, scale, **settings), tmp_path / "run") == []
 
 
 def test_other_objectives_are_made_for_images_of_the_paper_s_scale(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="times sigma_data"):
-        train(config(tmp_path, 50, preconditioning="ve", objective="ve"), tmp_path / "run")
+    (warned,) = warned_in(config(tmp_path, 50, preconditioning="ve", objective="ve"), tmp_path / "run")
+    assert "times sigma_data" in warned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import io
 import os
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 
 from elucidiff.data.images import ImageFiles
 from elucidiff.data.interpreting import as_images
+from elucidiff.data.labels import Labels
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import ArraySource, Contents, Images, Rows
 from elucidiff.data.tables import column_labels, folded, image_column, label_column, only_label_column, pixel_columns
@@ -249,17 +251,10 @@ def open_parquet(root: Path, paths: list[Path], chosen: Reading = AS_USUAL) -> C
     label, notes = label_column([name for name in schema.names if name != images], chosen, where)
     if images is None:
         return _pixel_table(root, paths, schema, label, notes, chosen)
-    if label is None and chosen.labels_from != "none":
-        scalars = [field.name for field in schema if field.name != images and _is_scalar(field.type)]
-        label, more = only_label_column(scalars, lambda name: _cells(paths, name), where)
-        notes = more or notes
     rows = ParquetColumn(paths, images)
     if not len(rows):
         raise ValueError(f"{where} holds no images")
-    labels = None
-    if label is not None and chosen.labels_from != "none":
-        labels, more = column_labels(_cells(paths, label), where, _class_names(schema, label))
-        notes += more
+    labels, notes = _labels(paths, schema, label, notes, [images], where, chosen)
     if _is_encoded(schema.field(images).type):
         chosen.refuse(where, "channel_axis")
         tree = ParquetTree(root, rows)
@@ -300,17 +295,33 @@ def _pixel_table(
                 pieces.append(np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in columns], -1))
     if not pieces:
         raise ValueError(f"{where} holds no rows")
-    if label is None and chosen.labels_from != "none":
-        beside = [field.name for field in schema if field.name not in columns and _is_scalar(field.type)]
-        label, more = only_label_column(beside, lambda name: _cells(paths, name), where)
-        notes = more or notes
-    labels = None
-    if label is not None and chosen.labels_from != "none":
-        labels, more = column_labels(_cells(paths, label), where, _class_names(schema, label))
-        notes += more
+    labels, notes = _labels(paths, schema, label, notes, columns, where, chosen)
     values, more, chosen = folded(np.concatenate(pieces), where, chosen)
     source, said = as_images(ArraySource(values), where, chosen)
     return Contents(root.stem, source, labels, notes=notes + more + said)
+
+
+def _labels(
+    paths: list[Path],
+    schema: Any,
+    label: str | None,
+    notes: tuple[str, ...],
+    pixels: list[str],
+    where: str,
+    chosen: Reading,
+) -> tuple[Labels | None, tuple[str, ...]]:
+    """Labels from their column, or from the only one beside the pixels that can be it; and what to say of that."""
+    if chosen.labels_from == "none":
+        return None, notes
+    cells = functools.cache(lambda name: _cells(paths, name))
+    if label is None:
+        beside = [field.name for field in schema if field.name not in pixels and _is_scalar(field.type)]
+        label, more = only_label_column(beside, cells, where)
+        notes = more or notes
+    if label is None:
+        return None, notes
+    labels, more = column_labels(cells(label), where, _class_names(schema, label))
+    return labels, notes + more
 
 
 def _check_alike(schema: Any, other: Any, path: Path, first: Path) -> None:

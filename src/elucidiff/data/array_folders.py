@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from elucidiff.data.arrays import named_arrays, one_array_an_image, open_npy, open_npz
@@ -41,13 +42,13 @@ def open_array_tree(name: str, tree: Tree, part: str | None, reading: Reading) -
     keys = _keys(arrays)
     if any(split_name(key)[0] in IMAGE_NAMES for key in keys):
         found = _named(name, where, tree, dict(zip(keys, arrays, strict=True)), part, reading)
-        return Contents(found.name, found.source, found.labels, notes=(*filter(None, [left_out]), *found.notes))
+        return replace(found, notes=(*filter(None, [left_out]), *found.notes))
     if len(arrays) == 1 and isinstance(tree, Folder):
         return open_npy(Path(tree.root) / arrays[0], part, reading)
     layout = lay_out(tree, part, reading, arrays=True)
     found = one_array_an_image(name, where, tree, layout.names, reading, layout.labels)
     called = name if part in (None, "train") else f"{name}:{part}"
-    return Contents(called, found.source, found.labels, notes=(*layout.notes, *found.notes))
+    return replace(found, name=called, notes=(*layout.notes, *found.notes))
 
 
 def _keys(files: list[str]) -> list[str]:
@@ -102,4 +103,4 @@ def _of_one_file(tree: Tree, where: str, part: str | None, reading: Reading) -> 
         return None
     path = Path(tree.root) / chosen
     found = _LONE[path.suffix.lower()](path, inner, reading)
-    return Contents(found.name, found.source, found.labels, notes=(*notes, *found.notes))
+    return replace(found, notes=(*notes, *found.notes))

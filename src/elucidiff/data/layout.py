@@ -87,18 +87,14 @@ def pictures_of(tree: Tree) -> tuple[list[str], str]:
 
 def arrays_of(tree: Tree) -> tuple[list[str], str]:
     """The ``.npy`` files of a tree, and what to say of the other files."""
-    names = [name for name in tree.names if name.lower().endswith(ARRAY)]
-    return names, left_out_beside(tree, names)
-
-
-def left_out_beside(tree: Tree, arrays: Sequence[str]) -> str:
-    """What to say of the files of a tree beside those that are read; "" if there are none."""
-    taken, others = set(arrays), Counter(tree.left_out)
+    names, others = [], Counter(tree.left_out)
     for name in tree.names:
         path = PurePosixPath(name)
-        if name not in taken and path.name.lower() not in LABEL_FILES:
+        if name.lower().endswith(ARRAY):
+            names.append(name)
+        elif path.name.lower() not in LABEL_FILES:
             others[printable(path.suffix.lower()) or "without a suffix"] += 1
-    return f"left out: {_counted(others)}, beside the arrays" if others else ""
+    return names, f"left out: {_counted(others)}, beside the arrays" if others else ""
 
 
 def lay_out(tree: Tree, part: str | None, reading: Reading, *, arrays: bool = False) -> Layout:

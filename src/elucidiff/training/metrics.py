@@ -177,7 +177,7 @@ class MetricsLog:
     def __init__(self, run_dir: str | os.PathLike[str], images_seen: int = 0) -> None:
         self._path = Path(run_dir) / "metrics.jsonl"
         if self._path.exists():
-            write_whole(self._path, "".join(f"{line}\n" for line in _lines_until(self._path, images_seen)))
+            write_whole(self._path, "".join(f"{text}\n" for text, _ in _lines_until(self._path, images_seen)))
         self._file = self._path.open("a", encoding="utf-8")
         self._events = EventFile(run_dir, purge_step=images_seen + 1)
 
@@ -230,16 +230,20 @@ def _named(path: Path) -> Iterator[None]:
 def metrics_until(run_dir: Path, images_seen: int) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl`` in a run folder, about at most ``images_seen`` images; none without the file."""
     path = run_dir / "metrics.jsonl"
-    return [json.loads(line) for line in _lines_until(path, images_seen)] if path.exists() else []
+    return [values for _, values in _lines_until(path, images_seen)] if path.exists() else []
 
 
-def _lines_until(path: Path, images_seen: int) -> list[str]:
-    """The whole lines of ``path`` about at most ``images_seen`` images; a killed run may have left half a line."""
+def _lines_until(path: Path, images_seen: int) -> list[tuple[str, dict[str, Any]]]:
+    """The whole lines of ``path`` about at most ``images_seen`` images, as they are written and as they are read.
+
+    A killed run may have left half a line.
+    """
     lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if parse_json(line, path)["images"] <= images_seen:
-                lines.append(line)
+            values = parse_json(text, path)
+            if values["images"] <= images_seen:
+                lines.append((text, values))
         except (ValueError, KeyError, TypeError):
             continue
     return lines

@@ -85,7 +85,7 @@ def _export(options: Options) -> int:
 
 
 def _checked(model: DenoiserModule, data: str | None) -> str:
-    """True if it denoises, in words."""
+    """Result of the check in words, or why there was none."""
     try:
         if data is None:
             return str(interop.check(model, count=_DRAWN, enough=_SURE))

@@ -140,7 +140,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def label_kind(self) -> LabelKind | None:
-        """True if labels are ``"classes"`` or ``"vectors"``; None without labels."""
+        """Kind of the labels, ``"classes"`` or ``"vectors"``; None without labels."""
         return None if self._source_labels is None else self._source_labels.kind
 
     @property
@@ -176,7 +176,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def mirrored(self) -> Tensor:
-        """True if each image is mirrored left-right, bool ``(N,)``."""
+        """True for each image that is mirrored left-right, bool ``(N,)``."""
         if self._mirrored is None:
             return torch.zeros(len(self), dtype=torch.bool)
         return torch.from_numpy(self._mirrored)

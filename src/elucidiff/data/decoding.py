@@ -109,7 +109,7 @@ class PictureFile:
         return (channels, width, height) if self._orientation >= 5 else (channels, height, width)
 
     def sixteen_bits(self, page: int) -> Literal["grey", "colours"] | None:
-        """True if a page stores 16 bits a value: grey ones, or colours, of which Pillow keeps the upper 8 bits."""
+        """Kind of the pixels with 16 bits a value: grey, or colours, of which Pillow keeps the upper 8; or None."""
         self._seek(page, load=False)
         if _is_16_bit(self._image):
             return "grey"

@@ -141,7 +141,7 @@ class Conversion:
             )
 
     def check(self, name: str, source: Source) -> None:
-        """True if arrays of this kind can be converted; image files always can.
+        """Refuse arrays of a kind that cannot be converted; image files always can.
 
         Raises:
             ValueError: they cannot.

@@ -129,7 +129,7 @@ class Labels:
 
     @property
     def kind(self) -> LabelKind:
-        """True if each image has one of some classes, or a vector."""
+        """``"classes"`` if each image has one of some classes, ``"vectors"`` if it has a vector."""
         return "classes" if self.values.ndim == 1 else "vectors"
 
     @property

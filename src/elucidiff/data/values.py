@@ -98,7 +98,7 @@ def _check_finite(images: Images, start: int, where: str) -> None:
 
 
 def check_type(dtype: np.dtype[Any], where: str) -> None:
-    """True if values of this type can be images.
+    """Refuse values of a type that cannot be images.
 
     Raises:
         ValueError: they cannot; the message says what to save instead.

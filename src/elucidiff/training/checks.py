@@ -105,7 +105,7 @@ class HeldOutTrend:
 
 
 def held_out_trend(lines: Sequence[Mapping[str, Any]], images_seen: int, losses: LossSummary) -> HeldOutTrend:
-    """Evaluator the held-out losses of a checkpoint by those of the checkpoints before.
+    """Compare the held-out losses of a checkpoint with those of the checkpoints before.
 
     Args:
         lines: of metrics.jsonl, about at most ``images_seen`` images.

@@ -170,7 +170,7 @@ class MPUNet(Network):
 
     What is learned of magnitudes are a gain of the output and one of each block's modulation, which start at 0: the
     output is 0 at first. In place of biases the input has one more channel, which is constantly 1. Call
-    :func:`elucidiff.networks.layers_weights` after every optimiser step.
+    :func:`elucidiff.networks.normalise_weights` after every optimiser step.
 
     :class:`~elucidiff.networks.EDM2` is the network as published. Here, the noise level enters by the sine *and* the
     cosine of each frequency, not by one wave of random phase: the features then have magnitude 1 to the bit rather

@@ -17,7 +17,7 @@ from elucidiff.training.planning import Findings, Plan, choosing, plan
 from elucidiff.training.planning.timing import Speed, speed_of
 
 GARMENTS = Findings(
-    data="garments", name="garments", count=60_000, shape=(1, 28, 28), pictures=True, label_dim=10, classes=True,
+    data="garments", count=60_000, shape=(1, 28, 28), pictures=True, label_dim=10, classes=True,
     equal=0, hidden=0, sigma_data=0.71, p_mean=-0.0944, p_std=0.89, noise_reason="they say so",
 )  # fmt: skip
 

@@ -165,7 +165,7 @@ class _Planning:
         images = self._images(speed)
         self._choose_rate(images)
         self._choose_length(speed, images)
-        return Plan(self._config, tuple(self._choices), tuple(self._notes(images)), images, self._rate(speed))
+        return Plan(self._config, tuple(self._choices), tuple(self._notes()), images, self._rate(speed))
 
     def _choose(self, setting: str, value: str, reason: str) -> None:
         self._choices.append(Choice(setting, value, reason))
@@ -361,7 +361,7 @@ class _Planning:
         self._choose("checks", f"every {every:,} images", f"{_CHECKS} in all: checkpoint, held-out loss, copies")
         self._choose("previews", f"from {first:,.0f} images on", "at growing intervals, from always the same seeds")
 
-    def _notes(self, images: int) -> Iterator[str]:
+    def _notes(self) -> Iterator[str]:
         found = self._findings
         if found.count <= _SMALL_SET and found.pictures:
             yield (

@@ -29,7 +29,6 @@ class Findings:
 
     Attributes:
         data: its name or path, as it was given.
-        name: what to call it.
         count: number of images.
         shape: of an image, ``(C, *spatial)``.
         pictures: whether the values are 8-bit levels of two-dimensional images.
@@ -46,7 +45,6 @@ class Findings:
     """
 
     data: str
-    name: str
     count: int
     shape: tuple[int, ...]
     pictures: bool
@@ -72,7 +70,6 @@ class Findings:
         reason = next(found.reason for found in report.recommendations if found.setting == "p_mean")
         return cls(
             data=data,
-            name=report.name,
             count=report.count,
             shape=report.shape,
             pictures=report.dtype == "uint8" and len(report.shape) == 3,
@@ -97,7 +94,6 @@ class Findings:
                 return None
             return cls(
                 data=data,
-                name=dataset.name,
                 count=len(dataset),
                 shape=dataset.shape,
                 pictures=report["dtype"] == "uint8" and len(dataset.shape) == 3,

@@ -122,7 +122,9 @@ def test_saved_and_read_under_the_hub_s_names(label_dim: int, tmp_path: Path) ->
     ]
 
 
-def test_a_model_that_was_downloaded_before_needs_no_connection(tmp_path: Path) -> None:
+def test_a_model_that_was_downloaded_before_needs_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As huggingface_hub lays out its cache.
     at = tmp_path / "models--somebody--digits"
     commit = "0" * 40
@@ -131,7 +133,8 @@ def test_a_model_that_was_downloaded_before_needs_no_connection(tmp_path: Path) 
     (at / "refs" / "main").write_text(commit)
     again = ed.Denoiser.from_pretrained("somebody/digits", cache_dir=tmp_path, local_files_only=True)
     assert torch.equal(next(again.parameters()), next(model().parameters()))
-    for name in ("somebody/other", "no name at all", "../../etc"):
+    monkeypatch.chdir(tmp_path)  # beside which there is no such folder, wherever the tests are run
+    for name in ("somebody/other", "no name at all", "../../nowhere"):
         with pytest.raises(FileNotFoundError, match="is no folder, and not found on the Hub") as caught:
             ed.Denoiser.from_pretrained(name, cache_dir=tmp_path, local_files_only=True)
         assert "\n" not in str(caught.value)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import elucidiff as ed
 from elucidiff.sampling import Sampler
 from elucidiff.sampling.optimise import ExactSolutions
 
@@ -26,15 +25,7 @@ class Estimate:
 
 def squares(exact: ExactSolutions, sampler: Sampler) -> list[float]:
     """Mean square distance of the samples of each seed to the exact solution."""
-    prepared = sampler.prepare(exact.denoiser)
-    x = ed.sample(
-        exact.denoiser,
-        exact.latents,
-        prepared.sigmas,
-        solver=prepared.solver,
-        schedule=prepared.schedule,
-        labels=exact.labels,
-    )
+    x = sampler.prepare(exact.denoiser).sample(exact.denoiser, exact.latents, labels=exact.labels)
     result: list[float] = (x - exact.x).square().flatten(1).mean(1).tolist()
     return result
 

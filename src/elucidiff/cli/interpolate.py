@@ -24,7 +24,6 @@ from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_
 from elucidiff.sampling.given import read_given
 from elucidiff.sampling.grid import makes_pictures, usual_range
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeededNoise, labels_for, parse_seeds
 from elucidiff.solvers import RK45
@@ -146,12 +145,9 @@ def _between_seeds(options: Options, denoiser: DenoiserModule, device: torch.dev
     labels = mixed(rows.expand(len(seeds), -1), places) if isinstance(rows, Tensor) else None
     evaluations: list[Any] = []
     names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
-    x = sample(
+    x = prepared.sample(
         guided,
         latents.to(device),
-        prepared.sigmas,
-        solver=prepared.solver,
-        schedule=prepared.schedule,
         labels=None if labels is None else labels.to(device),
         batch_size=options.batch_size,
         callback=lambda step: evaluations.append(step.nfe),

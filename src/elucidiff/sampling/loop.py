@@ -92,6 +92,33 @@ class Prepared:
     churn: Churn | None = None
     restarts: tuple[Restart, ...] = ()
 
+    def sample(
+        self,
+        denoiser: DenoiserLike,
+        latents: Tensor,
+        *,
+        labels: Conditions | None = None,
+        noise: Noise | None = None,
+        callback: Callable[[Step], object] | None = None,
+        batch_size: int | None = 16,
+        names: Names | None = None,
+    ) -> Tensor:
+        """Draw samples by these choices; see :func:`sample` for the arguments, and for what it raises."""
+        return sample(
+            denoiser,
+            latents,
+            self.sigmas,
+            solver=self.solver,
+            schedule=self.schedule,
+            churn=self.churn,
+            restarts=self.restarts,
+            labels=labels,
+            noise=noise,
+            callback=callback,
+            batch_size=batch_size,
+            names=names,
+        )
+
 
 @torch.no_grad()
 def sample(
@@ -239,16 +266,7 @@ def count_evaluations(prepared: Prepared, denoiser: DenoiserLike) -> int:
         nonlocal counted
         counted = int(torch.as_tensor(step.nfe).max())
 
-    sample(
-        _CostOnly(denoiser),
-        torch.zeros(1, 1),
-        prepared.sigmas,
-        solver=prepared.solver,
-        schedule=prepared.schedule,
-        churn=prepared.churn,
-        restarts=prepared.restarts,
-        callback=count,
-    )
+    prepared.sample(_CostOnly(denoiser), torch.zeros(1, 1), callback=count)
     return counted
 
 

@@ -26,7 +26,7 @@ from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import noise_grid, range_of, warn_of_range
-from elucidiff.sampling.loop import Prepared, Step, sample
+from elucidiff.sampling.loop import Prepared, Step
 from elucidiff.sampling.seeds import begin
 from elucidiff.solvers import Solver
 from elucidiff.suggest import suggestion
@@ -386,12 +386,11 @@ class Sampler:
         if device is not None:
             denoiser.to(device)
         beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
-        prepared = self.prepare(denoiser)
-        latents, sigmas = beginning.latents, prepared.sigmas
+        prepared, latents = self.prepare(denoiser), beginning.latents
         if edit is not None:
             edit.check(latents.shape[1:], len(latents))
-            sigmas = edit.sigmas(sigmas)
-            latents = edit.latents(latents, sigmas[0])
+            prepared = replace(prepared, sigmas=edit.sigmas(prepared.sigmas))
+            latents = edit.latents(latents, prepared.sigmas[0])
         nfe: int | Tensor = 0
 
         def watch(step: Step) -> None:
@@ -400,14 +399,9 @@ class Sampler:
             if callback is not None:
                 callback(step)
 
-        x = sample(
+        x = prepared.sample(
             FixedBatch(denoiser, batch_size),
             latents,
-            sigmas,
-            solver=prepared.solver,
-            schedule=prepared.schedule,
-            churn=prepared.churn,
-            restarts=prepared.restarts,
             labels=beginning.labels,
             noise=beginning.noise,
             callback=watch,
@@ -415,7 +409,7 @@ class Sampler:
         rows = beginning.labels
         if isinstance(rows, Tensor):
             rows = denoiser.known_labels.by_number(rows)
-        return SampleResult(x, nfe, beginning.noise.seeds, rows, sigmas)
+        return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
 
 
 _DEFAULT = Sampler()

@@ -90,17 +90,7 @@ def test_scheduler_takes_our_sampler_s_steps_to_the_last_bit(text, eps):
     gamma = min(20 / 5, math.sqrt(2) - 1) if raised else 0.0
     inflation = p.churn.noise_scale if raised else 1.0
     start = math.sqrt(1 + inflation**2 * ((1 + gamma) ** 2 - 1))
-    y = ed.sample(
-        eps,
-        Z * start,
-        p.sigmas,
-        solver=p.solver,
-        schedule=p.schedule,
-        churn=p.churn,
-        restarts=p.restarts,
-        noise=noise,
-        batch_size=None,
-    )
+    y = p.sample(eps, Z * start, noise=noise, batch_size=None)
     torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6)
     level = first * (1 + gamma)
     wanted = first * start / math.sqrt(1 + level**2)

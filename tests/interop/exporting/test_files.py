@@ -71,15 +71,10 @@ def distance(found: Tensor, expected: Tensor) -> float:
 def sampled(denoiser: Any, text: str, z: Tensor, noise: Tensor | None = None, **options: Any) -> Tensor:
     """What ``ed.sample`` returns, from the latents of a batch of its own."""
     sampler = ed.Sampler.parse(text)
-    p, draws = sampler.prepare(denoiser), iter(() if noise is None else noise)
-    return ed.sample(
+    draws = iter(() if noise is None else noise)
+    return sampler.prepare(denoiser).sample(
         sampler.guided(denoiser),
         z,
-        p.sigmas,
-        solver=p.solver,
-        schedule=p.schedule,
-        churn=p.churn,
-        restarts=p.restarts,
         noise=lambda x, _: next(draws).double(),
         **options,
     )

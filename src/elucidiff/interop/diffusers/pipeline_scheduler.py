@@ -28,7 +28,6 @@ from elucidiff.design.schedules import Flow
 from elucidiff.devices import widest_type
 from elucidiff.interop.diffusers.settings import PREDICTIONS
 from elucidiff.sampling.loop import Step
-from elucidiff.sampling.loop import sample as draw_samples
 from elucidiff.sampling.sampler import Sampler
 
 
@@ -203,18 +202,7 @@ def _draw(
     callback: Callable[[Step], object] | None = None,
 ) -> Tensor:
     prepared = sampler.prepare(denoiser)
-    return draw_samples(
-        denoiser,
-        latents,
-        prepared.sigmas,
-        solver=prepared.solver,
-        schedule=prepared.schedule,
-        churn=prepared.churn,
-        restarts=prepared.restarts,
-        noise=noise,
-        callback=callback,
-        batch_size=None,
-    )
+    return prepared.sample(denoiser, latents, noise=noise, callback=callback, batch_size=None)
 
 
 class _Stopped(Exception):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserModule, Wrapped
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.sampling.loop import sample
+from elucidiff.sampling.loop import Noise
 from elucidiff.sampling.sampler import Sampler
 
 
@@ -138,18 +138,8 @@ def _bent(x: Tensor, sigma: Tensor) -> Tensor:
     return torch.tanh(x if bool(sigma.isinf()) else x / (1 + sigma.square()))
 
 
-def _run(sampler: Sampler, denoiser: DenoiserModule, z: Tensor, noise: object) -> Tensor:
-    p = sampler.prepare(denoiser)
-    return sample(
-        denoiser,
-        z,
-        p.sigmas,
-        solver=p.solver,
-        schedule=p.schedule,
-        churn=p.churn,
-        restarts=p.restarts,
-        noise=noise,  # type: ignore[arg-type]  # called as such
-    )
+def _run(sampler: Sampler, denoiser: DenoiserModule, z: Tensor, noise: Noise) -> Tensor:
+    return sampler.prepare(denoiser).sample(denoiser, z, noise=noise)
 
 
 def _unit(like: Tensor, place: int) -> Tensor:

@@ -24,7 +24,6 @@ from elucidiff.files import write_whole
 from elucidiff.interop.exporting.course import Course, course_of
 from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
 from elucidiff.sampling.grid import units
-from elucidiff.sampling.loop import sample
 from elucidiff.sampling.sampler import Sampler
 
 SUFFIXES = (".onnx", ".pt2")
@@ -161,15 +160,9 @@ def _expected(
         denoised: Tensor = denoiser(first, others[0]) if labels is None else denoiser(first, others[0], labels)
         return denoised.float()
     draws = iter(given.get("noise", ()))
-    p = sampler.prepare(denoiser)
-    return sample(
+    return sampler.prepare(denoiser).sample(
         denoiser,
         first.to(denoiser.device),
-        p.sigmas,
-        solver=p.solver,
-        schedule=p.schedule,
-        churn=p.churn,
-        restarts=p.restarts,
         labels=takes.conditions(tuple(others[1:] if "noise" in given else others)),
         noise=lambda x, _: next(draws).to(x),
     )

@@ -90,8 +90,8 @@ def run(arguments: Sequence[str]) -> int:
     if not options.overwrite:
         check_empty(options.out)
 
-    # What is known of the picture is added to the guided denoiser, not guided itself.
-    unguided = replace(sampler, guidance=None)
+    # What is known of the picture is added to the denoiser under guidance and clipped, and is neither itself.
+    unguided = replace(sampler, guidance=None, clip=None)
     result = unguided.run(posterior, seeds, labels, any_class=True, batch_size=options.batch_size, device=device)
     x = result.x.cpu()
     # Where nothing is known, both sides of the difference are 0.

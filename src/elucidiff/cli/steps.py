@@ -33,7 +33,7 @@ from elucidiff.sampling.optimise.candidate import (
     name_of,
 )
 from elucidiff.sampling.optimise.steps import check_seeds
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, parse_choice
 from elucidiff.sampling.saved_samplers import NamedSampler, describe, load_named, names_beside, path_of, save_named
 from elucidiff.sampling.seeds import SeedRanges, parse_seeds
 from elucidiff.solvers import Heun
@@ -69,6 +69,8 @@ class Optimise:
     """The curve that the solvers follow."""
     guidance: str | None = None
     """Guidance under which samples will be drawn, as for `elucidiff sample`."""
+    clip: str = "usual"
+    """How D will be held within a range meanwhile, as for `elucidiff sample`."""
     free_first: bool = False
     """Let sampling start lower than at the sigma_max of --steps, with the same latents, if that is better."""
     seeds: str = "1000000-1000031"
@@ -165,7 +167,7 @@ class Optimise:
     def _solvers(self) -> tuple[Sampler, ...]:
         """The candidates, under the guidance and within the range that were asked for."""
         solvers = [Sampler(solver=text) for text in self.solver] or CANDIDATES
-        shared = Sampler(self.steps, self.schedule, guidance=self.guidance)
+        shared = Sampler(self.steps, self.schedule, guidance=self.guidance, clip=parse_choice("clip", self.clip))
         return tuple(replace(shared, solver=each.solver) for each in solvers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,11 +14,57 @@ from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.shapes import noise_levels
 from elucidiff.denoisers.usual import Clip, Usual
 from elucidiff.design.values import per_sample
+from elucidiff.parts import part
+
+__all__ = ["Clamp", "Clipped", "Clipping", "DynamicThreshold", "UsualClip"]
 
 
+class Clipping(ABC):
+    """What a sampler does to D where there is noise; a frozen dataclass that is called with D (B, C, *spatial).
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler(clip=ed.adapters.Clamp(2.0)).to_text()
+    'clip=clamp:limit=2'
+    """
+
+    @abstractmethod
+    def __call__(self, denoised: Tensor) -> Tensor:
+        """``denoised``, held within a range."""
+
+    def beside(self, usual: Clip | None) -> Clip | None:
+        """What is done to a model whose own clipping is ``usual``: this."""
+        return self
+
+
+@part("clip", "usual")
 @dataclass(frozen=True)
-class Clamp:
+class UsualClip(Clipping):
+    """As the model itself says, which is not at all for most: see :attr:`.AnyDenoiser.usual`.
+
+    >>> import elucidiff as ed
+    >>> ed.Sampler().clip
+    UsualClip()
+    """
+
+    def __call__(self, denoised: Tensor) -> Tensor:
+        """``denoised`` itself: no model is there that says something else."""
+        return denoised
+
+    def beside(self, usual: Clip | None) -> Clip | None:
+        """``usual``."""
+        return usual
+
+
+@part("clip", "clamp")
+@dataclass(frozen=True)
+class Clamp(Clipping):
     """D within [-limit, limit], as home samplers of epsilon-networks hold it where images are in [-1, 1].
+
+    Args:
+        limit: the largest absolute value.
+
+    Raises:
+        ValueError: it is not positive.
 
     >>> import elucidiff as ed
     >>> ed.adapters.Clamp()(torch.tensor([-3.0, 0.5])).tolist()
@@ -26,18 +73,26 @@ class Clamp:
 
     limit: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.limit < math.inf:
+            raise ValueError(f"clip limit is {self.limit:g}, but must be a finite number > 0")
+
     def __call__(self, denoised: Tensor) -> Tensor:
         """``denoised``, clamped."""
         return denoised.clamp(-self.limit, self.limit)
 
 
+@part("clip", "threshold")
 @dataclass(frozen=True)
-class DynamicThreshold:
+class DynamicThreshold(Clipping):
     """D clamped to [-q, q] and divided by q, a quantile of |D| in each image, at least 1 (Saharia et al. 2022).
 
     Args:
         ratio: the quantile, over all values of an image.
         largest: what q is clamped to from above; values that are larger remain within [-1, 1], but are cut more.
+
+    Raises:
+        ValueError: ``ratio`` is not within 0 and 1, or ``largest`` is below 1.
 
     >>> import elucidiff as ed
     >>> ed.adapters.DynamicThreshold(ratio=1.0)(torch.tensor([[[-4.0, 2.0]]])).tolist()
@@ -47,9 +102,15 @@ class DynamicThreshold:
     ratio: float = 0.995
     largest: float = math.inf
 
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio <= 1:
+            raise ValueError(f"clip ratio is {self.ratio:g}, but must be above 0 and at most 1")
+        if not self.largest >= 1:
+            raise ValueError(f"clip largest is {self.largest:g}, but must be at least 1")
+
     def __call__(self, denoised: Tensor) -> Tensor:
         """``denoised`` (B, ...) within [-1, 1]."""
-        quantile = denoised.flatten(1).abs().quantile(self.ratio, dim=1).clamp(1.0, max(1.0, self.largest))
+        quantile = denoised.flatten(1).abs().quantile(self.ratio, dim=1).clamp(1.0, self.largest)
         bound = per_sample(quantile, denoised)
         return denoised.clamp(-bound, bound) / bound
 

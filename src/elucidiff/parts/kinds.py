@@ -71,6 +71,13 @@ KINDS: Mapping[str, Kind] = {
             "guidance",
         ),
         Kind(
+            "clip",
+            "how the denoised image is held within a range",
+            "elucidiff.denoisers.clipping:Clipping",
+            "elucidiff.denoisers.clipping",
+            "clamp",
+        ),
+        Kind(
             "preconditioning",
             "how a network becomes a denoiser",
             "elucidiff.design.preconditioning:Preconditioning",

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
-from elucidiff.denoisers.clipping import Clipped
+from elucidiff.denoisers.clipping import Clipped, Clipping, UsualClip
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Steps
 from elucidiff.devices import state_type
+from elucidiff.parts import resolve
 from elucidiff.sampling.checks import (
     FiniteTrace,
     Names,
@@ -130,6 +131,7 @@ def sample(
     schedule: Schedule | str = EDM(),  # noqa: B008 (frozen)
     churn: Churn | None = None,
     restarts: Sequence[Restart] = (),
+    clip: Clipping | str | float | None = UsualClip(),  # noqa: B008 (frozen)
     labels: Conditions | None = None,
     noise: Noise | None = None,
     callback: Callable[[Step], object] | None = None,
@@ -150,7 +152,7 @@ def sample(
         sigmas: noise levels (N + 1,), decreasing, the last 0; or steps, such as ``ed.steps.Karras(18)`` or
             "karras:n=18", within the denoiser's range; see :mod:`elucidiff.design.steps`. By default 18 karras steps;
             if neither they nor ``solver``, ``churn`` or ``restarts`` are given, what the model itself says
-            (:meth:`.Sampler.usual`), clipped as it says. The first
+            (:meth:`.Sampler.usual`). The first
             level may be infinite, for a denoiser that has an answer to pure noise (rectified flow, zero terminal
             SNR). One-step solvers on the flow schedule go from there as from anywhere; for all others the first step
             is the exact one for a denoised image that does not change, to D + sigma_1 n.
@@ -159,6 +161,9 @@ def sample(
         schedule: sigma(t) and s(t), the curve in (t, x) that the solver follows; an object, or a name such as "vp".
         churn: noise to add before each step; None for none.
         restarts: parts of the run to repeat with fresh noise.
+        clip: how D is held within a range, an object or a text form such as "clamp" or "threshold:ratio=0.99"; None
+            for not at all. By default as the model itself says where its noise levels and solver are its own, too,
+            and not at all where you choose them.
         labels: class indices (B,) or rows (B, label_dim); for a denoiser that takes conditions, or says nothing, any
             tensor or mapping of tensors, (B, ...), or (1, ...) for all samples.
         noise: called as ``noise(x, index)`` once a step for unit Gaussian noise like ``x``, also at steps outside
@@ -192,8 +197,11 @@ def sample(
     check_arguments(churn, restarts, noise, callback)
     if sigmas is None and solver is None and churn is None and not restarts:
         usual = denoiser.usual
-        sigmas, solver = usual.steps, usual.solver
-        denoiser = denoiser if usual.clip is None else Clipped(denoiser, usual.clip)
+        sigmas, solver, usual_clip = usual.steps, usual.solver, usual.clip
+    else:
+        usual_clip = None
+    if clip is not None and (held := resolve("clip", clip).beside(usual_clip)) is not None:
+        denoiser = Clipped(denoiser, held)
     solver, schedule = solver_from(Heun() if solver is None else solver), schedule_from(schedule)
     if is_count(latents):
         beginning = begin(denoiser, range(count_from(latents)), labels, None, None)

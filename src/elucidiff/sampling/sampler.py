@@ -12,7 +12,7 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
-from elucidiff.denoisers.clipping import Clipped
+from elucidiff.denoisers.clipping import Clipped, Clipping
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.shapes import Labels
@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "churn": "churn",
     "restarts": "restart",
     "guidance": "guidance",
+    "clip": "clip",
 }
 """The choices of a :class:`Sampler` and the kind of part that each is."""
 
@@ -82,6 +83,8 @@ class Sampler:
         churn: noise added at every step (Algorithm 2); a number is S_churn. None for none.
         restarts: a part of the run to repeat with fresh noise; None for none.
         guidance: how far samples are led away from a worse model; a number is the weight. None for not at all.
+        clip: how D, guided already, is held within a range; a number is the largest value. None for not at all; by
+            default as the model itself says.
         n: shorthand for the setting of ``steps`` of that name, as are the next three.
         sigma_min: likewise.
         sigma_max: likewise.
@@ -105,6 +108,7 @@ class Sampler:
     churn: Churn | None
     restarts: Restart | None
     guidance: Guidance | None
+    clip: Clipping | None
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Sampler:
         churn: Churn | str | float | None = None,
         restarts: Restart | str | None = None,
         guidance: Guidance | str | float | None = None,
+        clip: Clipping | str | float | None = "usual",
         *,
         n: int | None = None,
         sigma_min: float | None = None,
@@ -128,6 +133,7 @@ class Sampler:
             "churn": churn,
             "restarts": restarts,
             "guidance": guidance,
+            "clip": clip,
         }
         for name, value in given.items():
             object.__setattr__(self, name, None if value is None else parts.resolve(KINDS[name], value))
@@ -269,8 +275,8 @@ class Sampler:
 
     def _matters(self, choice: str, key: str) -> bool:
         part = getattr(self, choice)
-        if part is None:  # an amount, a number of repeats or a weight would make it one
-            return key in ("amount", "repeats", "weight")
+        if part is None:  # an amount, a number of repeats, a weight or a limit would make it one
+            return key in ("amount", "repeats", "weight", "limit")
         if key not in {each.name for each in parts.settings(type(part))}:
             return False
         # An adaptive solver takes its range from the steps, and chooses what lies between.
@@ -316,9 +322,7 @@ class Sampler:
         )
 
     def guided(self, denoiser: DenoiserLike, guide: DenoiserLike | None = None) -> DenoiserModule:
-        """The denoiser that these choices sample from: ``denoiser`` under guidance, or itself without.
-
-        One that says that it is usually clipped (:attr:`.AnyDenoiser.usual`) is.
+        """The denoiser that these choices sample from: ``denoiser`` under guidance and clipped, or itself without.
 
         Args:
             denoiser: D.
@@ -330,7 +334,7 @@ class Sampler:
         guided = as_denoiser(denoiser)
         if self.guidance is not None or guide is not None:
             guided = (self.guidance or Guidance()).guided(denoiser, guide)
-        clip = guided.usual.clip
+        clip = None if self.clip is None else self.clip.beside(guided.usual.clip)
         return guided if clip is None else Clipped(guided, clip)
 
     def run(

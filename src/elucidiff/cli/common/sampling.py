@@ -19,7 +19,7 @@ class SamplingChoices:
     them, and `elucidiff parts solver ipndm` explains one."""
 
     sampler: str | None = None
-    """One beside the model, such as fast, or its path; or all in a text: "ipndm:order=3 steps=karras:n=8"."""
+    """One beside the model, such as fast, or its path; or in a text: "heun steps=karras:n=8"."""
     any_model: bool = False
     """Take --sampler even if it was made for other weights, as of an earlier checkpoint."""
     table: Literal["vp", "ve", "iddpm", "edm"] | None = None
@@ -38,6 +38,8 @@ class SamplingChoices:
     """A part of the run to repeat with fresh noise, such as 2,sigma_min=0.06,sigma_max=0.3."""
     guidance: str | None = None
     """How far to lead away from the unconditional model or --guide, and where: 2,sigma_max=5."""
+    clip: Annotated[str | None, Names("clip")] = None
+    """How denoised images are held in range: clamp:limit=2, none."""
     guide: Path | None = None
     """A worse model of the same data, a smaller or an earlier one, to lead samples away from."""
 
@@ -115,6 +117,8 @@ def check_follows_ode(sampler: Sampler, choices: SamplingChoices) -> None:
     ):
         if getattr(sampler, name) is not None:
             raise ValueError(f"{name} {why}: leave --{name} out")
+    if sampler.clip not in (None, Sampler().clip):
+        raise ValueError("clip holds D back from what the model knows: leave --clip out")
     if choices.guide is not None:
         raise ValueError("--guide leads away from what the model knows: leave it out")
 

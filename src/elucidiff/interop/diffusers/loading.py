@@ -110,7 +110,7 @@ def _denoiser(network: DiffusersNetwork, scheduler: Scheduler) -> AdaptedDenoise
 def _usual_clip(scheduler: Scheduler) -> Clip | None:
     """What the scheduler does to x_0, if it does it at every step."""
     if isinstance(scheduler, Thresholding) and scheduler.thresholding:
-        return DynamicThreshold(scheduler.dynamic_thresholding_ratio, scheduler.sample_max_value)
+        return DynamicThreshold(scheduler.dynamic_thresholding_ratio, max(1.0, scheduler.sample_max_value))
     if isinstance(scheduler, DDIM | Heun) and scheduler.clip_sample:
         return Clamp(scheduler.clip_sample_range)
     return None

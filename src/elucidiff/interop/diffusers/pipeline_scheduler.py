@@ -202,7 +202,7 @@ def _draw(
     callback: Callable[[Step], object] | None = None,
 ) -> Tensor:
     prepared = sampler.prepare(denoiser)
-    return prepared.sample(denoiser, latents, noise=noise, callback=callback, batch_size=None)
+    return prepared.sample(sampler.guided(denoiser), latents, noise=noise, callback=callback, batch_size=None)
 
 
 class _Stopped(Exception):

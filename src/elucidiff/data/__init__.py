@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elucidiff.data.conditions import Condition
     from elucidiff.data.dataset import Dataset, Fingerprint
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMES",
+    "Condition",
     "Dataset",
     "Fingerprint",
     "Imported",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Condition": "conditions",
     "Dataset": "dataset",
     "Fingerprint": "dataset",
     "Imported": "importing",

@@ -26,7 +26,7 @@ class ArrayFiles:
     """
 
     def __init__(self, tree: Tree, names: Sequence[str]) -> None:
-        self._tree, self._names = tree, names
+        self._tree, self.names = tree, names
         with tree.open(names[0]) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -39,15 +39,15 @@ class ArrayFiles:
 
     def where(self, row: int) -> str:
         """The name of a file in a message."""
-        return self._tree.where(self._names[row])
+        return self._tree.where(self.names[row])
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def read(self, rows: Rows) -> Images:
         images = np.empty((len(rows), *self.shape), self.dtype)
         for place, row in enumerate(rows.tolist()):
-            with self._tree.open(self._names[row]) as file:
+            with self._tree.open(self.names[row]) as file:
                 images[place] = read_values(file, self._layout(file, row), self.where(row))
         return images
 

@@ -13,10 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.arrays import from_memory
+from elucidiff.data.conditions import Condition, Derived, Remembered, described
 from elucidiff.data.labels import Labels
+from elucidiff.data.pairing import matched
 from elucidiff.data.reading import AS_USUAL, Reading
-from elucidiff.data.sources import ArraySource, Images, Rows, Source
+from elucidiff.data.sources import ArraySource, Images, Rows, Source, rows_at_once
 
 if TYPE_CHECKING:
     from elucidiff.denoisers.shapes import LabelKind
@@ -37,7 +40,8 @@ class Fingerprint:
         count: number of images.
         label_dim: of the labels, 0 without.
         sha256: of all images in order (C order, little-endian), then of all labels (classes as int64, or vectors as
-            float32). The same images in a folder, a zip or an imported set have the same one.
+            float32), then of all conditions. The same images in a folder, a zip or an imported set have the same one.
+        condition_shape: of a condition, empty without.
 
     >>> import elucidiff as ed
     >>> dataset = ed.data.Dataset.from_arrays(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 1]))
@@ -52,14 +56,15 @@ class Fingerprint:
     count: int
     label_dim: int
     sha256: str
+    condition_shape: tuple[int, ...] = ()
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
-    """Images of one shape, with or without labels; ``elucidiff.data.open`` makes them.
+    """Images of one shape, with or without labels and conditions; ``elucidiff.data.open`` makes them.
 
     ``dataset[i]`` is ``(image, label)``: the image uint8 or floating point ``(C, *spatial)``, its label float32
-    ``(label_dim,)``, one-hot for a class, or None without labels. ``dataset.images(indices)`` and
-    ``dataset.labels(indices)`` give whole batches and are much faster.
+    ``(label_dim,)``, one-hot for a class, or None without labels. ``dataset.images(indices)``,
+    ``dataset.labels(indices)`` and ``dataset.conditions(indices)`` give whole batches and are much faster.
 
     Args:
         name: what to call it.
@@ -69,6 +74,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         mirrored: which of ``rows`` are mirrored left-right; None for none.
         expected: the sha256 of all images that :meth:`verify` must find; None if nobody wrote it down.
         notes: how the data were read, where they could have been read in another way.
+        conditions: fields that images are to be made for, one for each image of ``source``.
     """
 
     def __init__(
@@ -81,11 +87,13 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         mirrored: npt.NDArray[np.bool_] | None = None,
         expected: str | None = None,
         notes: tuple[str, ...] = (),
+        conditions: Source | None = None,
     ) -> None:
         self.name = name
         self.notes = notes
         self._source = source
         self._source_labels = labels
+        self._source_conditions = conditions
         self._rows = np.arange(len(source)) if rows is None else rows
         self._mirrored = mirrored
         self._expected = expected
@@ -96,6 +104,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         images: npt.ArrayLike | Tensor,
         labels: npt.ArrayLike | Tensor | None = None,
         *,
+        conditions: npt.ArrayLike | Tensor | Condition | str | None = None,
         name: str = "arrays",
         reading: Reading = AS_USUAL,
     ) -> Dataset:
@@ -107,21 +116,34 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             >>> dataset = Dataset.from_arrays(np.zeros((5, 3, 8, 8), np.uint8), labels=[0, 1, 2, 1, 0])
             >>> len(dataset), dataset.shape, dataset.label_dim
             (5, (3, 8, 8), 3)
+            >>> Dataset.from_arrays(np.zeros((5, 3, 8, 8)), conditions=np.ones((5, 3, 2, 2))).conditions([4]).shape
+            torch.Size([1, 3, 2, 2])
 
         Args:
             images: ``(N, C, *spatial)``, uint8 (0..255) or floating point, which keeps its values. Arrays of other
                 shapes and types are read as from a ``.npy`` file; see :func:`elucidiff.data.open`.
             labels: classes, ``(N,)`` integers or text, or vectors, ``(N, label_dim)``.
+            conditions: fields that images are to be made for, ``(N, C, *spatial)``, like ``images``, on a grid of any
+                size; or what makes them of the images, such as ``"downsample:4"``.
             name: what to call it.
             reading: which reading to take where several are possible.
 
         Raises:
-            ValueError: no images, values that are not finite, or labels that do not fit.
+            ValueError: no images, values that are not finite, or labels or conditions that do not fit.
         """
         contents = from_memory(name, _array(images), None if labels is None else _array(labels), reading)
-        for note in contents.notes:
+        notes = contents.notes
+        fields: Source | None = None
+        if isinstance(conditions, str | Condition):
+            made: Condition = parts.resolve("condition", conditions)
+            made.shape(contents.source.shape)  # refuses images of which it cannot be made
+            fields = Derived(contents.source, made)
+        elif conditions is not None:
+            given = from_memory(f"conditions of {name}", _array(conditions), None, reading)
+            notes, fields = (*notes, *given.notes), matched(contents, given)[0]
+        for note in notes:
             warnings.warn(note, stacklevel=2)
-        return cls(name, contents.source, contents.labels, notes=contents.notes)
+        return cls(name, contents.source, contents.labels, notes=notes, conditions=fields)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -170,6 +192,23 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         return () if classes is None else tuple(classes.bincount(minlength=self.label_dim).tolist())
 
     @property
+    def condition_shape(self) -> tuple[int, ...]:
+        """Shape ``(C, *spatial)`` of a condition; empty without."""
+        return () if self._source_conditions is None else self._source_conditions.shape
+
+    @property
+    def condition_dtype(self) -> torch.dtype | None:
+        """Type of the conditions, uint8 or floating point; None without."""
+        if self._source_conditions is None:
+            return None
+        return torch.from_numpy(np.empty(0, self._source_conditions.dtype)).dtype
+
+    @property
+    def condition_made(self) -> str:
+        """How conditions are made of their images, such as ``downsample:factor=4``; empty if they are not."""
+        return "" if self._source_conditions is None else described(self._source_conditions)
+
+    @property
     def source_rows(self) -> Tensor:
         """Which image of its source each one is, int64 ``(N,)``; an image and its mirror image share one."""
         return torch.from_numpy(self._rows)
@@ -183,8 +222,9 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all images take in memory."""
-        return len(self) * int(np.prod(self.shape)) * self._source.dtype.itemsize
+        """Bytes that all images and conditions take in memory."""
+        held = [each for each in (self._source, self._source_conditions) if each is not None]
+        return len(self) * sum(int(np.prod(each.shape)) * each.dtype.itemsize for each in held)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -214,12 +254,22 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             OSError: a file cannot be read.
             ValueError: a file is damaged; the message names it.
         """
-        places = self._places(indices)
-        images = self._source.read(self._rows[places])
-        if self._mirrored is not None:
-            flip = self._mirrored[places]
-            images[flip] = images[flip][..., ::-1]
-        return torch.from_numpy(images)
+        return torch.from_numpy(self._read(self._source, self._places(indices)))
+
+    def conditions(self, indices: Indices | None = None) -> Tensor | None:
+        """A batch of conditions, uint8 or floating point ``(B, *condition_shape)``; None without.
+
+        Those of mirrored images are mirrored, too.
+
+        Args:
+            indices: as for :meth:`images`.
+
+        Raises:
+            IndexError, OSError, ValueError: as :meth:`images`.
+        """
+        if self._source_conditions is None:
+            return None
+        return torch.from_numpy(self._read(self._source_conditions, self._places(indices)))
 
     def labels(self, indices: Indices | None = None) -> Tensor | None:
         """A batch of labels, float32 ``(B, label_dim)``, one-hot for classes; None without labels.
@@ -236,45 +286,48 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         """A data set of some of the images, in the order given."""
         places = self._places(indices)
         mirrored = None if self._mirrored is None else self._mirrored[places]
-        return Dataset(
-            self.name,
-            self._source,
-            self._source_labels,
-            rows=self._rows[places],
-            mirrored=mirrored,
-            notes=self.notes,
-        )
+        return self._changed(rows=self._rows[places], mirrored=mirrored, expected=None)
 
     def without_labels(self) -> Dataset:
         """The same images, without their labels."""
-        return Dataset(
-            self.name,
-            self._source,
-            rows=self._rows,
-            mirrored=self._mirrored,
-            expected=self._expected,
-            notes=self.notes,
-        )
+        return self._changed(labels=None)
+
+    def without_conditions(self) -> Dataset:
+        """The same images, without their conditions."""
+        return self._changed(conditions=None)
 
     def with_mirror_images(self) -> Dataset:
-        """The data set followed by all of it mirrored left-right."""
+        """The data set followed by all of it mirrored left-right, conditions as well."""
         mirrored = np.asarray(self.mirrored)
-        return Dataset(
-            self.name,
-            self._source,
-            self._source_labels,
-            rows=np.tile(self._rows, 2),
-            mirrored=np.concatenate([mirrored, ~mirrored]),
-            notes=self.notes,
+        return self._changed(
+            rows=np.tile(self._rows, 2), mirrored=np.concatenate([mirrored, ~mirrored]), expected=None
         )
 
     def in_memory(self) -> Dataset:
-        """The same data set with all images (:attr:`nbytes`) read into memory, where every access is fast."""
-        images = np.empty((len(self), *self.shape), self._source.dtype)
-        for places, chunk in self._chunks():
-            images[places] = chunk
+        """The same data set with all it has (:attr:`nbytes`) read into memory, where every access is fast."""
         labels = None if self._source_labels is None else self._source_labels.select(self._rows)
-        return Dataset(self.name, ArraySource(images), labels, expected=self._expected, notes=self.notes)
+        fields = self._source_conditions
+        held: Source | None = None
+        if fields is not None:
+            held = self._held(fields)
+            if described(fields):
+                held = Remembered(held, fields)
+        return self._changed(
+            source=self._held(self._source), labels=labels, conditions=held, rows=None, mirrored=None
+        )
+
+    def _changed(self, **changes: Any) -> Dataset:
+        """A data set like this but for some of the arguments that it was made of."""
+        mine = {
+            "source": self._source,
+            "labels": self._source_labels,
+            "conditions": self._source_conditions,
+            "rows": self._rows,
+            "mirrored": self._mirrored,
+            "expected": self._expected,
+            "notes": self.notes,
+        }
+        return Dataset(self.name, **(mine | changes))
 
     def verify(self) -> Fingerprint:
         """Read every image, so that a damaged one is found before work starts.
@@ -287,21 +340,38 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             ValueError: a file is damaged, or an imported set is no longer what was imported.
         """
         digest = hashlib.sha256()
-        for _, chunk in self._chunks():
+        for _, chunk in self._chunks(self._source):
             digest.update(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).data)
         if self._expected not in (None, digest.hexdigest()):
             raise ValueError(f"{self.name} has changed since it was imported (checksums differ): import it again")
         if self._source_labels is not None:
             values = self._source_labels.values[self._rows]
             digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
-        dtype = str(self._source.dtype)
-        return Fingerprint(self.name, self.shape, dtype, len(self), self.label_dim, digest.hexdigest())
+        if self._source_conditions is not None:
+            for _, chunk in self._chunks(self._source_conditions):
+                digest.update(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).data)
+        dtype, about = str(self._source.dtype), self.condition_shape
+        return Fingerprint(self.name, self.shape, dtype, len(self), self.label_dim, digest.hexdigest(), about)
 
-    def _chunks(self) -> Iterator[tuple[slice, Images]]:
-        size = max(1, _BYTES_AT_ONCE * len(self) // max(self.nbytes, 1))
+    def _read(self, source: Source, places: Rows) -> Images:
+        images = source.read(self._rows[places])
+        if self._mirrored is not None:
+            flip = self._mirrored[places]
+            images[flip] = images[flip][..., ::-1]
+        return images
+
+    def _held(self, source: Source) -> ArraySource:
+        """All that this data set has of a source, in memory."""
+        images = np.empty((len(self), *source.shape), source.dtype)
+        for places, chunk in self._chunks(source):
+            images[places] = chunk
+        return ArraySource(images)
+
+    def _chunks(self, source: Source) -> Iterator[tuple[slice, Images]]:
+        size = rows_at_once(source, _BYTES_AT_ONCE)
         for start in range(0, len(self), size):
-            places = slice(start, min(start + size, len(self)))
-            yield places, self.images(range(places.start, places.stop)).numpy()
+            stop = min(start + size, len(self))
+            yield slice(start, stop), self._read(source, np.arange(start, stop))
 
     def _places(self, indices: Indices | None) -> Rows:
         if indices is None:

@@ -141,6 +141,7 @@ class NumberFiles:
     def __init__(self, files: ImageFiles, dtype: np.dtype[Any]) -> None:
         self._files, self.dtype = files, dtype
         self.shape: tuple[int, ...] = files.shape
+        self.names = files.names
 
     def __len__(self) -> int:
         return len(self._files)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from elucidiff import parts
+from elucidiff.data.conditions import Derived
 from elucidiff.data.labels import Labels
 from elucidiff.data.npy import mapped_npy, read_array
-from elucidiff.data.sources import Contents, Images
+from elucidiff.data.sources import Contents, Images, Source
 from elucidiff.untrusted import clipped, open_regular, printable, read_json
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
+CONDITIONS = "conditions"
+"""The folder of the conditions that are stored, an imported set of its own."""
+STORED = "stored"
+"""What ``meta.json`` says of such conditions, in place of how they are made of the images."""
 FORMAT = "elucidiff-data"
 VERSION = 2
 
@@ -51,6 +57,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def condition_of(meta: Mapping[str, Any]) -> str:
+    """How conditions are made of the images, or :data:`STORED`; empty for none."""
+    return str(meta.get("condition", ""))
+
+
 def open_imported(folder: Path) -> Contents:
     """Open an imported folder; the images are mapped and not read.
 
@@ -76,7 +87,29 @@ def open_imported(folder: Path) -> Contents:
         # Some classes may have no image.
         names, classes = tuple(meta["class_names"]), meta["label_dim"]
         labels = Labels.from_array(values, len(images), str(folder / LABELS), names, classes=classes)
-    return Contents(meta["name"], images, labels, meta["sha256_images"])
+    return Contents(
+        meta["name"],
+        images,
+        labels,
+        meta["sha256_images"],
+        conditions=_conditions(folder, condition_of(meta), images),
+    )
+
+
+def _conditions(folder: Path, condition: str, images: Source) -> Source | None:
+    """The conditions that an imported set has, stored or made of its images."""
+    if not condition:
+        return None
+    if condition != STORED:
+        return Derived(images, parts.parse("condition", condition))
+    if not is_imported(folder / CONDITIONS):
+        raise ValueError(f"{folder} is not finished, it lacks its conditions: import it again")
+    stored = open_imported(folder / CONDITIONS).source
+    if len(stored) != len(images):
+        raise ValueError(
+            f"{folder / CONDITIONS} holds {len(stored):,} conditions for {len(images):,} images: import them again"
+        )
+    return stored
 
 
 def _load(path: Path) -> Images:

@@ -7,9 +7,9 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 import elucidiff
+from elucidiff import parts
+from elucidiff.data.conditions import described
 from elucidiff.data.finding import find
 from elucidiff.data.fitting import Conversion, Crop
 from elucidiff.data.images import ImageFiles, describe
-from elucidiff.data.imported import FORMAT, VERSION, is_imported, read_meta
+from elucidiff.data.imported import CONDITIONS, FORMAT, STORED, VERSION, condition_of, is_imported, read_meta
+from elucidiff.data.pairing import GivenCondition, paired
 from elucidiff.data.partial import Item, PartialImport
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents, Images, Source, rows_at_once
@@ -98,6 +101,7 @@ class Imported:
         skipped: broken images that were left out, each with what was wrong.
         enlarged: number of images that had fewer pixels than the result, which therefore is blurred.
         notes: how the data were read, where they could have been read in another way.
+        condition_shape: of a condition, ``(C, *spatial)``; empty without.
 
     >>> import elucidiff as ed
     >>> import tempfile
@@ -116,6 +120,7 @@ class Imported:
     skipped: tuple[str, ...]
     enlarged: int
     notes: tuple[str, ...] = ()
+    condition_shape: tuple[int, ...] = ()
 
 
 def import_dataset(
@@ -129,6 +134,8 @@ def import_dataset(
     workers: int | None = None,
     progress: Progress | None = None,
     reading: Reading | None = None,
+    condition: GivenCondition | None = None,
+    condition_resize: int | tuple[int, int] | None = None,
 ) -> Imported:
     """Import a data set into a folder that is read by memory mapping.
 
@@ -138,6 +145,9 @@ def import_dataset(
     alone. In both cases the source is read again, but not decoded, and compared with the checksum of what was
     imported: if it has changed, by whatever means, the folder is refused. Beyond the names of the files, the memory
     that is needed does not depend on the number of images.
+
+    Conditions that are read from files go into ``conditions`` in that folder, an imported set of its own; those that
+    are made of the images, such as ``downsample:4``, are made again whenever the folder is opened.
 
     Args:
         source: name or path, as for :func:`elucidiff.data.open`; here the images may differ in size.
@@ -150,6 +160,8 @@ def import_dataset(
         workers: number of threads; None for one a core, or one in all if the images are small.
         progress: called as ``progress(stage, done, total)`` in the stages "checking", "converting" and "comparing".
         reading: which reading to take where several are possible.
+        condition: where the conditions are, as for :func:`elucidiff.data.open`.
+        condition_resize: like ``resize``, of conditions; None: that of the images.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
@@ -166,54 +178,111 @@ def import_dataset(
     (1797, (1, 8, 8))
     """
     reading = reading or AS_USUAL
-    contents = find(source, alike=False, reading=reading, progress=progress)
-    conversion = Conversion((resize, resize) if isinstance(resize, int) else resize, crop, channels)
-    if not isinstance(contents.source, ImageFiles):
-        conversion.check(contents.name, contents.source)
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, but must be at least 1")
+    contents = find(source, alike=False, reading=reading, progress=progress)
+    contents = paired(contents, source, condition, reading=reading, alike=False, progress=progress)
     out = Path(out).expanduser()
-    key = _key(contents, conversion, skip_broken, reading)
-    if is_imported(out):
-        _compare(contents, _meta(out, key), progress)
+    fields, made = contents.conditions, ""
+    if fields is not None:
+        made = described(fields)
+        if not made and (contents.broken or skip_broken):
+            broken = contents.broken[0] if contents.broken else "skip_broken is set"
+            raise ValueError(f"{broken}: images with conditions are left out in pairs, so do that beforehand")
+    elif condition_resize is not None:
+        raise ValueError("condition_resize would have no effect without conditions: name them, or leave it out")
+    size = resize if condition_resize is None else condition_resize
+    if made and condition_resize is not None:
+        raise ValueError(f"condition_resize would have no effect, as {made} is made of the images: leave it out")
+    described_by = {"source": str(source), "condition": "" if condition is None else str(condition)}
+    work = _Import(reading, skip_broken, workers, progress, described_by)
+    if fields is None or made:
+        return work.into(out, contents, _conversion(resize, crop, channels), made)
+    # The conditions come first, beside the folder, which so appears whole: with them or not at all.
+    beside = out.with_name(f"{out.name}.conditions")
+    inside = out / CONDITIONS
+    of_fields = replace(contents, name=f"{contents.name} conditions", source=fields, labels=None, conditions=None)
+    there = inside if inside.is_dir() else beside
+    first = work.into(there, of_fields, _conversion(size, crop, None), "")
+    imported = work.into(out, contents, _conversion(resize, crop, channels), STORED, first.sha256)
+    if there != inside:
+        beside.rename(inside)
+    return replace(imported, condition_shape=first.shape)
+
+
+def _conversion(resize: int | tuple[int, int] | None, crop: Crop, channels: int | None) -> Conversion:
+    return Conversion((resize, resize) if isinstance(resize, int) else resize, crop, channels)
+
+
+@dataclass(frozen=True)
+class _Import:
+    """How to bring images into a folder."""
+
+    reading: Reading
+    skip_broken: bool
+    workers: int | None
+    progress: Progress | None
+    given: Mapping[str, str]
+
+    def into(
+        self, out: Path, contents: Contents, conversion: Conversion, condition: str, fields: str = ""
+    ) -> Imported:
+        """Bring the images and labels of ``contents`` into the folder ``out``.
+
+        Args:
+            out: the folder to make.
+            contents: the images, and the rest.
+            conversion: what is done to images.
+            condition: how conditions are made of the images, or :data:`STORED`; empty for none.
+            fields: checksum of the conditions that are stored.
+        """
+        progress, skip_broken = self.progress, self.skip_broken
+        if not isinstance(contents.source, ImageFiles):
+            conversion.check(contents.name, contents.source)
+        key = _key(contents, conversion, skip_broken, self.reading, condition + fields)
+        if is_imported(out):
+            _compare(contents, _meta(out, key), progress)
+            return _complete(out)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
+        survey = _survey(contents, conversion, skip_broken)
+        if condition not in ("", STORED):
+            parts.parse("condition", condition).shape(survey.shape)  # refuses images of which it cannot be made
+        threads = self.workers or _threads(survey)
+        total = len(contents.source)
+        with PartialImport(out, key, survey.shape, contents.source.dtype, total) as partial:
+            partial.check_source(_digests(contents, partial.done, progress))
+            for items in _converted(contents, conversion, survey, partial.done, skip_broken, threads):
+                partial.append(items)
+                if progress is not None:
+                    progress("converting", partial.done, total)
+            kept = np.delete(np.arange(total), partial.broken)
+            if not len(kept):
+                raise ValueError(f"{contents.name} holds no image that is not broken")
+            labels = None if contents.labels is None else contents.labels.select(kept)
+            broken = [*contents.broken, *(f"cannot decode image {_where(contents, row)}" for row in partial.broken)]
+            meta = {
+                "format": FORMAT,
+                "version": VERSION,
+                "name": out.name,
+                "count": len(kept),
+                "shape": survey.shape,
+                "dtype": str(contents.source.dtype),
+                "label_dim": 0 if labels is None else labels.dim,
+                "class_names": [] if labels is None else labels.names,
+                "condition": condition,
+                "skipped": sorted(broken),
+                "enlarged": survey.enlarged,
+                "notes": contents.notes,
+                "provenance": {
+                    **{name: text for name, text in self.given.items() if text},
+                    "settings": asdict(conversion) | self.reading.changed(),
+                    "elucidiff": elucidiff.__version__,
+                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            }
+            partial.finish(labels, meta)
         return _complete(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
-    survey = _survey(contents, conversion, skip_broken)
-    threads = workers or _threads(survey)
-    total = len(contents.source)
-    with PartialImport(out, key, survey.shape, contents.source.dtype, total) as partial:
-        partial.check_source(_digests(contents, partial.done, progress))
-        for items in _converted(contents, conversion, survey, partial.done, skip_broken, threads):
-            partial.append(items)
-            if progress is not None:
-                progress("converting", partial.done, total)
-        kept = np.delete(np.arange(total), partial.broken)
-        if not len(kept):
-            raise ValueError(f"{contents.name} holds no image that is not broken")
-        labels = None if contents.labels is None else contents.labels.select(kept)
-        broken = [*contents.broken, *(f"cannot decode image {_where(contents, row)}" for row in partial.broken)]
-        meta = {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": out.name,
-            "count": len(kept),
-            "shape": survey.shape,
-            "dtype": str(contents.source.dtype),
-            "label_dim": 0 if labels is None else labels.dim,
-            "class_names": [] if labels is None else labels.names,
-            "skipped": sorted(broken),
-            "enlarged": survey.enlarged,
-            "notes": contents.notes,
-            "provenance": {
-                "source": str(source),
-                "settings": asdict(conversion) | reading.changed(),
-                "elucidiff": elucidiff.__version__,
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        }
-        partial.finish(labels, meta)
-    return _complete(out)
 
 
 def _meta(out: Path, key: str) -> dict[str, Any]:
@@ -235,7 +304,17 @@ def _complete(out: Path) -> Imported:
         skipped=tuple(meta["skipped"]),
         enlarged=meta["enlarged"],
         notes=tuple(meta["notes"]),
+        condition_shape=_made_shape(meta),
     )
+
+
+def _made_shape(meta: Mapping[str, Any]) -> tuple[int, ...]:
+    """Shape of the conditions that are made of the images; empty for none, and for those that are stored."""
+    condition = condition_of(meta)
+    if condition in ("", STORED):
+        return ()
+    made: tuple[int, ...] = parts.parse("condition", condition).shape(tuple(meta["shape"]))
+    return made
 
 
 def _compare(contents: Contents, meta: dict[str, Any], progress: Progress | None) -> None:
@@ -264,10 +343,10 @@ def _digests(contents: Contents, count: int, progress: Progress | None) -> Itera
             progress("comparing", int(rows[-1]) + 1, count)
 
 
-def _key(contents: Contents, conversion: Conversion, skip_broken: bool, reading: Reading) -> str:
+def _key(contents: Contents, conversion: Conversion, skip_broken: bool, reading: Reading, condition: str) -> str:
     """A digest of the settings, the labels, and the names and type of the images; :func:`_digests` has the rest."""
     source = contents.source
-    settings = [VERSION, asdict(conversion), skip_broken, reading.changed(), len(source)]
+    settings = [VERSION, asdict(conversion), skip_broken, reading.changed(), len(source), condition]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     if isinstance(source, ImageFiles):
         for row in range(len(source)):

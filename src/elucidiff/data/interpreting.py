@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from elucidiff.data.axes import Axes, find_axes
 from elucidiff.data.reading import Reading
-from elucidiff.data.sources import Images, Rows, Source, Strewn
+from elucidiff.data.sources import Images, Named, Rows, Source, Strewn
 from elucidiff.data.values import Levels, check_type, find_levels, survey
 
 
@@ -30,6 +31,13 @@ class ReadAs:
     def strewn(self) -> bool:
         """See :class:`elucidiff.data.sources.Strewn`."""
         return isinstance(self._source, Strewn) and self._source.strewn
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See :class:`elucidiff.data.sources.Named`; there are none where the stored arrays have none."""
+        if not isinstance(self._source, Named):
+            raise AttributeError("names")
+        return self._source.names
 
     def __len__(self) -> int:
         return len(self._source)

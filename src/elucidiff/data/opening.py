@@ -10,6 +10,7 @@ import numpy as np
 
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.finding import find
+from elucidiff.data.pairing import GivenCondition, paired
 from elucidiff.data.reading import AS_USUAL, Reading
 
 
@@ -21,6 +22,7 @@ def open(
     random_seed: int = 0,
     xflip: bool = False,
     reading: Reading | None = None,
+    condition: GivenCondition | None = None,
 ) -> Dataset:
     """Open a data set, and check all of it that can be checked without decoding every image.
 
@@ -60,6 +62,11 @@ def open(
         random_seed: of that draw.
         xflip: follow the images by all of them mirrored left-right.
         reading: which reading to take where several are possible.
+        condition: where the conditions are, fields that images are to be made for: the name or path of another data
+            set, matched by the names of the files without their suffixes (``night/007.png`` is that of
+            ``day/007.jpg``), or by order where these are arrays; or what makes them of the images, ``downsample:4``,
+            ``grayscale``, ``mask:0.25`` or a part of your own; or ``column:NAME``, another array of the same ``.npz``
+            or column of the same Parquet files. By default those that an imported set has; ``none`` leaves them out.
 
     What was left out, and which of several readings was taken, is warned of (:class:`UserWarning`).
 
@@ -78,9 +85,17 @@ def open(
         raise ValueError(f"random_seed is {random_seed}, but must be in 0..{2**32 - 1}")
     reading = reading or AS_USUAL
     contents = find(source, reading=reading if labels else replace(reading, labels_from="none"))
+    contents = paired(contents, source, condition, reading=reading)
     for note in contents.notes:
         warnings.warn(note, stacklevel=2)
-    dataset = Dataset(contents.name, contents.source, contents.labels, expected=contents.sha256, notes=contents.notes)
+    dataset = Dataset(
+        contents.name,
+        contents.source,
+        contents.labels,
+        expected=contents.sha256,
+        notes=contents.notes,
+        conditions=contents.conditions,
+    )
     if not labels:
         dataset = dataset.without_labels()
     if max_size is not None and max_size < len(dataset):

@@ -52,6 +52,14 @@ class Strewn(Protocol):
     def strewn(self) -> bool: ...
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A source whose images have names, those of their files in a folder or an archive."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Contents:
     """What a name or path was found to hold.
@@ -64,6 +72,7 @@ class Contents:
         notes: one line for each choice between two readings, saying which was taken and how to ask for the other, and
             for what was left out.
         broken: files that should hold images and cannot be read, each with what is wrong.
+        conditions: fields that images are to be made for, one for each image, or None.
     """
 
     name: str
@@ -72,6 +81,7 @@ class Contents:
     sha256: str | None = None
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    conditions: Source | None = None
 
 
 class ArraySource:

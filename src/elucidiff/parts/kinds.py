@@ -134,6 +134,12 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.augment",
             "non_leaking",
         ),
+        Kind(
+            "condition",
+            "fields that images are made for",
+            "elucidiff.data.conditions:Condition",
+            "elucidiff.data.conditions",
+        ),
     )
 }
 """The kinds of parts, by name."""

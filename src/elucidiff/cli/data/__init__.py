@@ -31,6 +31,11 @@ class Import:
     """1 for grey, 3 for RGB; left out if all are alike already."""
     skip_broken: bool = False
     """Leave broken images out instead of stopping at the first."""
+    condition: str = ""
+    """Conditions, fields that images are to be made for: a folder or file of as many, matched by the names of files;
+    downsample:4, grayscale or mask:0.25 of the images themselves; or column:NAME of the same .npz or .parquet."""
+    condition_resize: int | None = None
+    """Side of the conditions (that of the images)."""
     workers: int | None = None
     """Threads; by default one a core, or one if the images are small."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
@@ -51,9 +56,13 @@ class Import:
                 workers=self.workers,
                 progress=stages,
                 reading=self.reading,
+                condition=self.condition,
+                condition_resize=self.condition_resize,
             )
         shape = "x".join(map(str, made.shape))
         labels = f", labels of width {made.label_dim}" if made.label_dim else ""
+        fields = "x".join(map(str, made.condition_shape))
+        labels += f", conditions of {fields}" if fields else ""
         print(f"{made.count:,} images of {shape}{labels} in {made.folder} (sha256 {made.sha256[:16]}...)")
         for note in made.notes:
             print(note)

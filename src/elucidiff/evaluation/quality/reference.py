@@ -262,7 +262,7 @@ def open_reference(
         source = data.open(source)
     extractor = extractor.features_only()
     extractor.check(source.shape, source.dtype)
-    fingerprint = source.without_labels().verify()
+    fingerprint = source.without_labels().without_conditions().verify()
     store = kept_features(fingerprint, extractor, cache)
     facts: dict[str, Any] = {
         "name": source.name,

@@ -230,7 +230,7 @@ def open_subject(
         if not 1 <= count <= len(dataset):
             raise ValueError(f"--images is {count}, but {images} holds {len(dataset)} of them")
         dataset = dataset.select(evenly_spread(np.arange(len(dataset)), count))
-    fingerprint = dataset.without_labels().verify()
+    fingerprint = dataset.without_labels().without_conditions().verify()
     facts = {"images": dataset.name, "count": len(dataset), "sha256": fingerprint.sha256}
     return Subject(dataset.name, OfDataset(dataset), dataset.shape, dataset.dtype, facts, fingerprint)
 

@@ -143,6 +143,11 @@ class AdaptedDenoiser(DenoiserModule):
         """The nearest supported noise level, in the type of ``sigma``."""
         return self.time.round_sigma(sigma)
 
+    @property
+    def any_batch_size(self) -> bool:
+        """True if the network may be called on any number of samples: not if it is compiled for each."""
+        return bool(getattr(self.network, "any_batch_size", True))
+
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """The expected clean sample given the noisy sample ``x`` at noise level ``sigma``.
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.backends.onnx import is_installed, onnx
 from elucidiff.denoisers.backends.pytorch import (
     CalledAsOurs,
+    CalledByTime,
+    Compute,
     ReadyNetwork,
     check_agreement,
     compiled,
@@ -26,7 +29,7 @@ from elucidiff.denoisers.backends.pytorch import (
     in_one_line,
 )
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.preconditioned import Denoiser, floating_type
 from elucidiff.networks import Network
 from elucidiff.networks.base import Blueprint
 from elucidiff.suggest import suggestion
@@ -103,7 +106,7 @@ def with_backend(
 
     Raises:
         ValueError: the backend is unknown, is not installed, cannot compute the network, or gets another result; or
-            the denoiser is no :class:`.Denoiser`, which ``eager`` leaves as it is.
+            the denoiser shows no network, as a plain function, or takes conditions, whose shapes nobody knows.
 
     >>> import elucidiff as ed
     >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
@@ -115,13 +118,72 @@ def with_backend(
     """
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; {suggestion(backend, BACKENDS)}")
-    if not isinstance(denoiser, Denoiser):
-        if backend == "eager":
-            return denoiser
+    if backend == "eager" and not isinstance(denoiser, Denoiser):
+        return denoiser
+    made = _made(denoiser, backend, file)
+    for size in batch_sizes if backend != "eager" else ():
+        try:
+            check_agreement(made, denoiser, size, denoiser.device)
+        except Exception as error:  # code that others make can fail in any way
+            raise ValueError(
+                f"the backend {backend} cannot compute this network ({in_one_line(error)}): use the backend eager"
+            ) from error
+    return made
+
+
+def _made(denoiser: DenoiserModule, backend: Backend, file: Path | None) -> DenoiserModule:
+    """``denoiser`` around what a backend makes of its network."""
+    if isinstance(denoiser, InUnits):
+        inner = _made(denoiser.denoiser, backend, file)
+        assert isinstance(inner, AdaptedDenoiser)
+        return InUnits(inner, denoiser.factor, denoiser.offset).eval()
+    made: DenoiserModule
+    if isinstance(denoiser, Denoiser):
+        network = denoiser.network if isinstance(denoiser.network, Network) else CalledAsOurs(denoiser)
+        made = Denoiser(_ready(network, backend, file, floating_type(network)), denoiser.preconditioning)
+    elif isinstance(denoiser, AdaptedDenoiser):
+        made = _adapted(denoiser, backend, file)
+    else:
         raise ValueError(
-            f"the backend {backend} computes networks of our own format, not a {type(denoiser).__name__}: use eager"
+            f"the backend {backend} computes networks, and a {type(denoiser).__name__} shows none: use the backend "
+            "eager"
         )
-    network = denoiser.network if isinstance(denoiser.network, Network) else CalledAsOurs(denoiser)
+    made.facts = denoiser.facts
+    return made.eval()
+
+
+def _adapted(denoiser: AdaptedDenoiser, backend: Backend, file: Path | None) -> AdaptedDenoiser:
+    why = (
+        "takes conditions whose shapes are not known" if denoiser.any_labels
+        else "does not say what shape its samples have" if not denoiser.sample_shape
+        else None
+    )  # fmt: skip
+    if why is not None:
+        raise ValueError(f"the backend {backend} cannot compute a model that {why}: use the backend eager")
+    times, _ = denoiser.time.at(denoiser.round_sigma(torch.ones(1, dtype=torch.float64)))
+    dtype = denoiser.network_dtype
+    time_dtype = dtype if times.is_floating_point() else times.dtype
+    made = AdaptedDenoiser(
+        _ready(CalledByTime(denoiser), backend, file, dtype, time_dtype),
+        denoiser.predicts,
+        denoiser.time,
+        label_dim=denoiser.label_dim,
+        dtype=dtype,
+        clip=denoiser.clip,
+        sample_shape=denoiser.sample_shape,
+    )
+    made.usual_clip = denoiser.usual_clip
+    return made
+
+
+def _ready(
+    network: nn.Module,
+    backend: Backend,
+    file: Path | None,
+    dtype: torch.dtype,
+    time_dtype: torch.dtype = torch.float32,
+) -> ReadyNetwork:
+    """What a backend makes of a network that is called as ours are, with inputs of these types."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as folder:
         if backend == "eager":
@@ -129,19 +191,23 @@ def with_backend(
         elif backend == "compile":
             compute = compiled(network, device)
         else:
-            compute = onnx(network, device, torch.get_num_threads(), file or Path(folder) / "network.onnx")
-    made = Denoiser(
-        ReadyNetwork(compute, network, device, any_batch_size=backend != "compile"), denoiser.preconditioning
-    ).eval()
-    made.facts = denoiser.facts
-    for size in batch_sizes if backend != "eager" else ():
-        try:
-            check_agreement(made, denoiser, size, device)
-        except Exception as error:  # code that others make can fail in any way
-            raise ValueError(
-                f"the backend {backend} cannot compute this network ({in_one_line(error)}): use the backend eager"
-            ) from error
-    return made
+            where, threads = file or Path(folder) / "network.onnx", torch.get_num_threads()
+            compute = onnx(network, device, threads, where, dtype=dtype, time_dtype=time_dtype)
+            if isinstance(network, CalledByTime) and network.label_dim:
+                compute = _LabelsOrNone(compute, network)
+    return ReadyNetwork(compute, network, device, any_batch_size=backend != "compile")
+
+
+class _LabelsOrNone(nn.Module):
+    """A program for labels; without any, which networks from elsewhere are asked otherwise, the network itself."""
+
+    def __init__(self, compute: Compute, network: nn.Module) -> None:
+        super().__init__()
+        self.compute, self.network = compute, network
+
+    def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None) -> Tensor:
+        asked: Compute = self.network if class_labels is None else self.compute
+        return asked(x, noise_labels, class_labels)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.backends.pytorch import Compute, in_one_line, one_a_sample
-from elucidiff.denoisers.preconditioned import floating_type
 from elucidiff.networks.magnitude_preserving import folded
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TYPES = {"tensor(float)": torch.float32, "tensor(int64)": torch.int64}
 _ERRORS_ONLY = 3  # ONNX Runtime's severity
 
 
@@ -26,7 +26,15 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in _PACKAGES)
 
 
-def onnx(network: nn.Module, device: torch.device, threads: int, file: Path) -> Compute:
+def onnx(
+    network: nn.Module,
+    device: torch.device,
+    threads: int,
+    file: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    time_dtype: torch.dtype = torch.float32,
+) -> Compute:
     """The network as ONNX Runtime computes it, in batches of any size.
 
     Args:
@@ -34,6 +42,8 @@ def onnx(network: nn.Module, device: torch.device, threads: int, file: Path) -> 
         device: where to compute.
         threads: of a CPU.
         file: where the exported network is kept. One that is there is taken: another process has exported it.
+        dtype: of what the network sees.
+        time_dtype: of the noise labels, which may be whole numbers.
 
     Raises:
         ValueError: packages are missing, the network is not in float32 or cannot be exported, or ONNX Runtime does
@@ -41,11 +51,8 @@ def onnx(network: nn.Module, device: torch.device, threads: int, file: Path) -> 
     """
     if not is_installed():
         raise ValueError("the backend onnx needs packages that are not installed: pip install 'elucidiff[onnx]'")
-    if floating_type(network) != torch.float32:
-        raise ValueError(
-            f"the backend onnx computes in float32, but the network in {floating_type(network)}: use the backend "
-            "eager"
-        )
+    if dtype != torch.float32:
+        raise ValueError(f"the backend onnx computes in float32, but the network in {dtype}: use the backend eager")
     runtime = importlib.import_module("onnxruntime")
     if _PROVIDERS.get(device.type) not in runtime.get_available_providers():
         raise ValueError(
@@ -54,7 +61,7 @@ def onnx(network: nn.Module, device: torch.device, threads: int, file: Path) -> 
         )
     if not file.exists():
         try:
-            _export(folded(network).cpu(), network, file)
+            _export(folded(network).cpu(), network, time_dtype, file)
         except Exception as error:  # an exporter can fail in any way
             raise ValueError(
                 f"the network cannot be exported to ONNX ({in_one_line(error)}): use the backend eager"
@@ -62,10 +69,10 @@ def onnx(network: nn.Module, device: torch.device, threads: int, file: Path) -> 
     return _Session(runtime, file, device, threads)
 
 
-def _export(network: nn.Module, like: Any, file: Path) -> None:
+def _export(network: nn.Module, like: Any, time_dtype: torch.dtype, file: Path) -> None:
     """Write the network with an open batch size."""
     batch = torch.export.Dim("batch")
-    given = [torch.zeros(2, *like.sample_shape), torch.zeros(2)]
+    given = [torch.zeros(2, *like.sample_shape), torch.zeros(2, dtype=time_dtype)]
     width = like.label_dim + getattr(like, "label_presence", False)
     given += [torch.zeros(2, width)] if width else []
     log = logging.getLogger("torch.onnx")
@@ -99,7 +106,7 @@ class _Session:
         place = {"device_id": device.index or 0} if device.type == "cuda" else {}
         self._device = device
         self._session = runtime.InferenceSession(str(file), options, providers=[(_PROVIDERS[device.type], place)])
-        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        self._inputs = [(entry.name, _TYPES[entry.type]) for entry in self._session.get_inputs()]
         [output] = self._session.get_outputs()
         self._output, self._output_sizes = output.name, output.shape[1:]
 
@@ -108,10 +115,11 @@ class _Session:
             raise ValueError(
                 f"the network was made ready for {self._device.type}, but samples are on {x.device.type}"
             )
-        given = [each.float() for each in one_a_sample(x, noise_labels, class_labels) if each is not None]
+        arguments = (each for each in one_a_sample(x, noise_labels, class_labels) if each is not None)
+        given = {name: value.to(kind) for (name, kind), value in zip(self._inputs, arguments, strict=True)}
         output = torch.empty(len(x), *self._output_sizes, device=x.device)
         binding = self._session.io_binding()
-        for name, value in zip(self._inputs, given, strict=True):
+        for name, value in given.items():
             _bind(binding.bind_input, name, value)
         _bind(binding.bind_output, self._output, output)
         if x.is_cuda:
@@ -121,4 +129,5 @@ class _Session:
 
 
 def _bind(bind: Any, name: str, value: Tensor) -> None:
-    bind(name, value.device.type, value.device.index or 0, "float32", tuple(value.shape), value.data_ptr())
+    kind = str(value.dtype).removeprefix("torch.")
+    bind(name, value.device.type, value.device.index or 0, kind, tuple(value.shape), value.data_ptr())

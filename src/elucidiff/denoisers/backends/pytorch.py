@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from elucidiff.denoisers.adapters import AdaptedDenoiser
+from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.networks import Network
 from elucidiff.networks.magnitude_preserving import folded
@@ -38,6 +40,23 @@ class CalledAsOurs(nn.Module):
     def forward(self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """The raw output F."""
         return self.takes.call(self.network, x, noise_labels, class_labels, None)
+
+
+class CalledByTime(nn.Module):
+    """A network from elsewhere, called as ours are: with a time in place of c_noise, and labels only where there are.
+
+    Args:
+        denoiser: whose network it is.
+    """
+
+    def __init__(self, denoiser: AdaptedDenoiser) -> None:
+        super().__init__()
+        self.network = denoiser.network
+        self.sample_shape, self.label_dim = denoiser.sample_shape, denoiser.label_dim
+
+    def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """What it predicts."""
+        return self.network(x, t) if class_labels is None else self.network(x, t, class_labels)
 
 
 class ReadyNetwork(nn.Module):
@@ -97,7 +116,7 @@ def one_a_sample(
     return x.contiguous(), noise_labels.expand(batch).contiguous(), rows
 
 
-def check_agreement(made: Denoiser, denoiser: Denoiser, batch: int, device: torch.device) -> None:
+def check_agreement(made: DenoiserModule, denoiser: DenoiserModule, batch: int, device: torch.device) -> None:
     """Compare two denoisers on one random batch, of noise levels over the whole range.
 
     Args:
@@ -117,7 +136,7 @@ def check_agreement(made: Denoiser, denoiser: Denoiser, batch: int, device: torc
 
 
 @torch.no_grad()
-def _difference(made: Denoiser, denoiser: Denoiser, batch: int, device: torch.device) -> float:
+def _difference(made: DenoiserModule, denoiser: DenoiserModule, batch: int, device: torch.device) -> float:
     generator = torch.Generator().manual_seed(0)
     low, high = (min(max(level, denoiser.sigma_min), denoiser.sigma_max) for level in _LEVELS)
     sigma = torch.linspace(0, 1, batch, dtype=torch.float64).mul(torch.tensor(high / low).log()).exp().mul(low)

@@ -73,7 +73,7 @@ def _export(options: Options) -> int:
             f"{printable(str(options.out))} is there already: add --overwrite, or name another file"
         )
     choices = options.sampling
-    sampler = choices.chosen(options.source) if choices.given else None
+    sampler = choices.choice(options.source) if choices.given else None
     guide = None if choices.guide is None else load_guide(choices.guide, options.source)
     made = interop.export(elucidiff.load(options.source), options.out, sampler, guide=guide)
     what = "the denoiser" if sampler is None else f"a sampler of {made.about['evaluations']} evaluations"

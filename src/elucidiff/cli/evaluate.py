@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, prog="elucidiff evaluate")
     sampler = None
     if is_model(options.what):
-        sampler = options.sampling.chosen(Path(options.what))
+        sampler = options.sampling.choice(Path(options.what))
     elif given := options.sampling.given:
         flag = given[0].replace("_", "-")
         raise ValueError(f"--{flag} is about a model's samples, but {options.what} is no model: leave it out")

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-import numpy as np
-import torch
 import tyro
 from matplotlib.figure import Figure
 
@@ -19,14 +17,12 @@ import elucidiff
 from elucidiff.cli.common.progress import Progress
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.verbs import Actions
-from elucidiff.data.scaling import is_picture
 from elucidiff.denoisers.opening import load_guide
-from elucidiff.devices import choose_device
 from elucidiff.figures import trajectory
 from elucidiff.figures.base import MeasuredFigure, figures, redraw
 from elucidiff.figures.numbers import read_numbers
 from elucidiff.figures.style import save
-from elucidiff.sampling.loop import Step
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -47,28 +43,11 @@ class Trajectory:
 
     def draw(self) -> Figure:
         """Sample and draw."""
+        chosen, guide = self.sampling.choice(self.model), self.sampling.guide
         seeds = parse_seeds(self.seeds)
-        sampler = self.sampling.chosen(self.model)
-        if sampler.solver.adaptive:
-            raise ValueError("a trajectory has the same steps for all samples: choose a --solver of fixed steps")
-        device = choose_device(self.device)
-        denoiser = elucidiff.load(self.model, device)
-        if not is_picture(denoiser.sample_shape):
-            raise ValueError(f"{self.model} makes samples of shape {denoiser.sample_shape}, which are no pictures")
-        taken: list[Step] = []
-        guide = None if self.sampling.guide is None else load_guide(self.sampling.guide, self.model, device)
-        result = sampler.run(denoiser, seeds, callback=taken.append, device=device, guide=guide)
-        scales = sampler.prepare(denoiser).schedule.scale(
-            torch.tensor([step.t for step in taken], dtype=torch.float64)
-        )
-        x = torch.stack([*(step.x / float(s) for step, s in zip(taken, scales, strict=True)), result.x])
-        denoised = torch.stack([step.denoised for step in taken])
-        arrays = (
-            x.double().cpu().numpy(),
-            denoised.double().cpu().numpy(),
-            np.array([*(step.sigma for step in taken), 0.0]),
-        )
-        return trajectory.draw(*arrays, sigma_data=denoiser.sigma_data)
+        denoiser = elucidiff.load(self.model, self.device)
+        guided_by = None if guide is None else load_guide(guide, self.model, denoiser.device)
+        return trajectory.draw_run(denoiser, Sampler.chosen(chosen, denoiser), seeds, guided_by)
 
 
 class Drawn(Protocol):

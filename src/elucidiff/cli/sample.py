@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
                     options.model,
                     options.out,
                     options.seeds,
-                    sampler=options.sampling.chosen(options.model),
+                    sampler=options.sampling.choice(options.model),
                     labels=options.labels,
                     any_class=options.any_class,
                     guide=options.sampling.guide,

@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
             search.search_samplers(
                 options.model,
                 options.over,
-                sampler=options.sampling.chosen(options.model),
+                sampler=options.sampling.choice(options.model),
                 metric=options.metric,
                 reference=options.reference,
                 extractor=options.extractor,

@@ -23,7 +23,6 @@ from elucidiff import parts
 from elucidiff.denoisers import model_card, model_folder
 from elucidiff.denoisers.factories import Factory
 from elucidiff.denoisers.found_instead import told
-from elucidiff.denoisers.usual import Usual
 from elucidiff.devices import choose_device
 from elucidiff.files import sha256
 from elucidiff.untrusted import printable
@@ -177,25 +176,6 @@ def checksum(path: str | os.PathLike[str]) -> str:
 @functools.cache
 def _checksum_of(factory: Factory) -> str:
     return factory.checksum(factory.make())
-
-
-def usual_of(path: str | os.PathLike[str]) -> Usual:
-    """How a model is sampled where nobody chooses; see :attr:`.AnyDenoiser.usual`. Ours need not be read for it.
-
-    Raises:
-        OSError: a file is missing or cannot be read.
-        ValueError: it is damaged.
-    """
-    factory = Factory.spelled(path)
-    if factory is None and recognised(Path(path).expanduser()) is None:
-        return Usual()
-    return _usual_of(os.fspath(path))
-
-
-@functools.lru_cache
-def _usual_of(path: str) -> Usual:
-    usual: Usual = load(path).usual
-    return usual
 
 
 def samplers_of(path: str | os.PathLike[str]) -> Path:

@@ -14,7 +14,7 @@ import importlib
 from typing import Any
 
 from elucidiff.evaluation.frechet import frechet_distance, moments
-from elucidiff.evaluation.loss_per_sigma import NoiseUse, loss_per_sigma, noise_use
+from elucidiff.evaluation.loss_per_sigma import NoiseUse, loss_per_sigma, noise_use, noise_use_of_data
 from elucidiff.evaluation.neighbours import nearest
 from elucidiff.evaluation.quality import (
     Evaluator,
@@ -44,6 +44,7 @@ __all__ = [
     "moments",
     "nearest",
     "noise_use",
+    "noise_use_of_data",
     "open_extractor",
     "open_reference",
     "principal_components",

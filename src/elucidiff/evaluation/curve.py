@@ -233,7 +233,6 @@ def measure_curve(
     wanted = [name for name in names_in(metrics) if name == TRUNCATION or is_metric(name)]
     known_names(metrics, [*metric_names(), TRUNCATION, *wanted], "metrics")
     quality = [name for name in wanted if name != TRUNCATION]
-    base = Sampler.parse(base) if isinstance(base, str) else base
     place = choose_device(device)
     studied = open_model(
         os.fspath(model), data, place, evaluated=bool(quality),
@@ -241,6 +240,7 @@ def measure_curve(
     )  # fmt: skip
     if studied.checksum == IDEAL and (samplers or guide):
         raise not_for_ideal("--samplers and --guide")
+    base = Sampler.chosen(base, studied.denoiser)
     guided_by = None if guide is None else load_guide(Path(guide), Path(model), place)
     found, points = _configurations(base, choices or {}, samplers or {}, guided_by, studied, watch)
     evaluator = None

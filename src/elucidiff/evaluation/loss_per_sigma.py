@@ -14,12 +14,15 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from elucidiff import parts
+from elucidiff.data.dataset import Dataset
 from elucidiff.data.recommending import NARROWEST, WIDEST
+from elucidiff.data.scaling import to_unit
 from elucidiff.data.spectrum import Wiener, levels
-from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser, ask
+from elucidiff.data.subsets import evenly_spread
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, DenoiserModule, as_denoiser, ask
 from elucidiff.denoisers.conditions import Conditions, selected
 from elucidiff.denoisers.ideal import DataPosterior
-from elucidiff.design.objectives import Objective
+from elucidiff.design.objectives import EDM, Objective
 from elucidiff.design.training_noise import TrainingNoise
 
 
@@ -243,6 +246,72 @@ def noise_use(
         p_std=p_std,
         suggested_share=suggested_share,
     )
+
+
+# Of the images so many are denoised at every level, and the ideal denoiser knows so many, or so many values.
+_IMAGES = 128
+_POINTS, _POINT_VALUES = 4096, 1 << 25
+
+
+def noise_use_of_data(
+    denoiser: DenoiserLike,
+    dataset: Dataset,
+    places: npt.NDArray[np.int64] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> NoiseUse:
+    """:func:`noise_use` of the model's own training noise, on images evenly spread over a data set.
+
+    Args:
+        denoiser: D, where it is. The objective is what its ``facts`` tell, or the paper's where they do not.
+        dataset: the data that it was trained on.
+        places: of the images that can be read; None for all.
+        progress: as for :func:`noise_use`.
+
+    Raises:
+        ValueError: see :func:`check_assessable`.
+
+    >>> import elucidiff as ed
+    >>> digits = ed.data.open("digits")
+    >>> nothing = ed.Denoiser(lambda x, c_noise: 0 * x, ed.preconditioning.EDM(), sample_shape=digits.shape)
+    >>> ed.evaluation.noise_use_of_data(nothing, digits, np.arange(100)).useful_share < 0.5
+    True
+    """
+    denoiser = as_denoiser(denoiser)
+    check_assessable(denoiser, dataset)
+    readable = np.arange(len(dataset)) if places is None else places
+    known = evenly_spread(readable, max(2, min(_POINTS, _POINT_VALUES // int(np.prod(dataset.shape)))))
+    points = to_unit(dataset.images(known))
+    chosen = torch.from_numpy(evenly_spread(np.arange(len(known)), _IMAGES))
+    labels = point_classes = None
+    if denoiser.label_dim and dataset.classes is not None:
+        point_classes = dataset.classes[torch.from_numpy(known)]
+        labels = dataset.labels(torch.from_numpy(known)[chosen])
+    return noise_use(
+        denoiser,
+        points[chosen].to(denoiser.device),
+        training_objective(denoiser.facts) or EDM(),
+        points=points,
+        labels=None if labels is None else labels.to(denoiser.device),
+        point_classes=point_classes,
+        progress=progress,
+    )
+
+
+def check_assessable(denoiser: DenoiserModule, dataset: Dataset) -> None:
+    """Raise ValueError unless the data are of the model's shape, and have its classes if it knows any."""
+    if denoiser.sample_shape != dataset.shape:
+        raise ValueError(
+            f"the model makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
+            f"{dataset.shape}: choose the data that it was trained on"
+        )
+    if denoiser.label_dim and denoiser.label_kind == "vectors":
+        raise ValueError(
+            "the model was trained with label vectors: its training noise can be assessed for classes only"
+        )
+    if denoiser.label_dim and (dataset.classes is None or dataset.label_dim != denoiser.label_dim):
+        raise ValueError(
+            f"the model was trained with labels of width {denoiser.label_dim}, but {dataset.name} has no such classes"
+        )
 
 
 def training_objective(facts: Mapping[str, Any]) -> Objective | None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from elucidiff.data import to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.design import objectives
+from elucidiff.design.training_noise import LogNormal
+from elucidiff.evaluation.loss_per_sigma import NoiseUse, training_objective
 from elucidiff.evaluation.loss_per_sigma import loss_per_sigma as measure_loss
-from elucidiff.evaluation.loss_per_sigma import training_objective
 from elucidiff.evaluation.model_and_data import (
     labels_of,
     open_model_and_data,
@@ -72,6 +73,19 @@ def draw(
     for axes in (curves, noise):
         quiet(axes)
     return figure
+
+
+def draw_use(use: NoiseUse) -> Figure:
+    """A model's loss beside those of the linear and the ideal denoiser, and the training noise that would suit it."""
+    suggested = None
+    if use.p_mean is not None and use.p_std is not None:
+        suggested = LogNormal(use.p_mean, use.p_std).log_density(torch.from_numpy(use.sigma)).exp().numpy()
+    losses = {
+        "this model": use.model,
+        "linear filter (no training)": use.linear,
+        "ideal: knows every image": use.memory,
+    }
+    return draw(use.sigma, losses, use.density, suggested=suggested, lowest=0.3 * float(use.model.min()))
 
 
 def numbers(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 
+from elucidiff.data.scaling import is_picture
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.figures.style import INK, level_text, new_figure, picture, pixels
+from elucidiff.sampling.loop import Step
+from elucidiff.sampling.sampler import Sampler
 
 
 def draw(
@@ -51,3 +58,32 @@ def draw(
         -0.12, 1.0, r"$\sigma$", transform=axes[0][0].transAxes, ha="right", va="bottom", fontsize=8, color=INK
     )
     return figure
+
+
+def draw_run(
+    denoiser: DenoiserLike, sampler: Sampler, seeds: Sequence[int], guide: DenoiserLike | None = None
+) -> Figure:
+    """Sample, and draw the way of each seed; see :func:`draw`.
+
+    Args:
+        denoiser: D, of pictures.
+        sampler: of fixed steps.
+        seeds: one a pair of rows.
+        guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
+
+    Raises:
+        ValueError: the samples are no pictures, or the solver chooses its steps for each sample.
+    """
+    if sampler.solver.adaptive:
+        raise ValueError("a trajectory has the same steps for all samples: choose a --solver of fixed steps")
+    denoiser = as_denoiser(denoiser)
+    if not is_picture(denoiser.sample_shape):
+        raise ValueError(f"the model makes samples of shape {denoiser.sample_shape}, which are no pictures")
+    taken: list[Step] = []
+    result = sampler.run(denoiser, seeds, callback=taken.append, guide=guide)
+    times = torch.tensor([step.t for step in taken], dtype=torch.float64)
+    scales = sampler.prepare(denoiser).schedule.scale(times)
+    x = torch.stack([*(step.x / float(s) for step, s in zip(taken, scales, strict=True)), result.x])
+    denoised = torch.stack([step.denoised for step in taken])
+    sigmas = np.array([*(step.sigma for step in taken), 0.0])
+    return draw(x.double().cpu().numpy(), denoised.double().cpu().numpy(), sigmas, sigma_data=denoiser.sigma_data)

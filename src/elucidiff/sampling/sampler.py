@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from elucidiff.denoisers.clipping import Clipped, Clipping
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.shapes import Labels
-from elucidiff.denoisers.usual import Usual
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
 from elucidiff.plain_data import typed_value
@@ -170,11 +169,11 @@ class Sampler:
         return cls(replace(design.steps, n=n), schedule, design.solver)
 
     @classmethod
-    def usual(cls, denoiser: DenoiserLike | Usual, n: int | None = None) -> Sampler:
+    def usual(cls, denoiser: DenoiserLike, n: int | None = None) -> Sampler:
         """The sampler of a model where nobody chooses: the paper's, or what the model itself says.
 
         Args:
-            denoiser: D, or what it says.
+            denoiser: D.
             n: number of steps.
 
         >>> import elucidiff as ed
@@ -185,8 +184,26 @@ class Sampler:
         >>> ed.Sampler.usual(flow, n=8).to_text()
         'steps=flow:n=8 solver=ipndm:order=2'
         """
-        usual = denoiser if isinstance(denoiser, Usual) else as_denoiser(denoiser, called=False).usual
+        usual = as_denoiser(denoiser, called=False).usual
         return cls(usual.steps, solver=usual.solver, n=n)
+
+    @classmethod
+    def chosen(cls, choice: SamplerChoice, denoiser: DenoiserLike) -> Sampler:
+        """The sampler that somebody chose for a model: see :data:`SamplerChoice`.
+
+        Raises:
+            ValueError: a text spells none; see :meth:`parse`.
+
+        >>> import elucidiff as ed
+        >>> model = ed.ideal.DataPosterior(torch.zeros(1, 1))
+        >>> ed.Sampler.chosen("euler steps=karras:n=8", model).n, ed.Sampler.chosen(None, model).n
+        (8, 18)
+        """
+        if isinstance(choice, Sampler):
+            return choice
+        if isinstance(choice, str):
+            return cls.parse(choice)
+        return cls.usual(denoiser) if choice is None else choice(denoiser)
 
     @classmethod
     def parse(cls, text: str, base: Sampler | None = None) -> Sampler:
@@ -415,6 +432,9 @@ class Sampler:
             rows = denoiser.known_labels.by_number(rows)
         return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
 
+
+SamplerChoice: TypeAlias = Sampler | str | Callable[[DenoiserLike], Sampler] | None
+"""A choice of a sampler: an object, a text form, what makes one for a given model, or None for the model's usual."""
 
 _DEFAULT = Sampler()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from elucidiff.cli.common.arguments import Names
-from elucidiff.denoisers.opening import usual_of
+from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.sampling.encoding import check_both_ways
-from elucidiff.sampling.sampler import KINDS, Sampler, parse_choice
+from elucidiff.sampling.sampler import KINDS, Sampler, SamplerChoice, parse_choice
 from elucidiff.sampling.saved_samplers import load_named, names_beside
 
 
@@ -54,13 +54,21 @@ class SamplingChoices:
         way = (self.sampler, self.table, self.steps, self.schedule, self.solver, self.churn, self.restarts)
         return all(choice is None for choice in way)
 
+    def choice(self, model: Path) -> SamplerChoice:
+        """What was given, for functions of the library that open the model; see :meth:`chosen` for what it raises."""
+        found = self.chosen(model)  # wrong flags are found before the model is opened
+        return self.of_model if self._leaves_it_to_the_model else found
+
+    def of_model(self, denoiser: DenoiserLike) -> Sampler:
+        """The sampler for a model that is open, where what it says itself is the way to sample from it."""
+        return self.chosen(usual=Sampler.usual(denoiser))
+
     def chosen(self, model: Path | None = None, usual: Sampler | None = None) -> Sampler:
         """The sampler: what was given, in place of the choices of the table's column.
 
         Args:
             model: the model folder, beside which samplers may be kept.
-            usual: what a verb does where nothing else is asked for, down to single settings, instead of that column
-                and of what the model itself says.
+            usual: what is done where nothing else is asked for, down to single settings, instead of that column.
 
         Raises:
             ValueError: a part is unknown, a flag has no effect beside the others, or a value is out of its range; or
@@ -78,8 +86,6 @@ class SamplingChoices:
         if self.any_model:
             raise ValueError("--any-model would have no effect without --sampler NAME")
         base = usual if usual is not None and self.table is None else Sampler.from_table(self.table or "edm")
-        if usual is None and model is not None and self._leaves_it_to_the_model:
-            base = Sampler.usual(usual_of(model))
         if self.sampler is not None:
             if self.table is not None:
                 raise ValueError("--table would have no effect with --sampler: leave one of them out")

@@ -33,7 +33,7 @@ from elucidiff.evaluation.quality.subject import (
 from elucidiff.files import remove_unfinished, write_whole
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import check_same_work, held
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import SamplerChoice
 from elucidiff.suggest import names_in
 from elucidiff.untrusted import read_json
 
@@ -91,7 +91,7 @@ def evaluate(
     weights: Path | None = None,
     repeats: int = 1,
     count: int | None = None,
-    sampler: Sampler | str | None = None,
+    sampler: SamplerChoice = None,
     seeds: str | Sequence[int] | None = None,
     labels: Labels = None,
     any_class: bool = False,
@@ -124,7 +124,7 @@ def evaluate(
         weights: file with its weights, where they are not to be fetched.
         repeats: split seeds or pictures into so many blocks; errors are then those of the mean over blocks.
         count: of pictures: take so many, evenly spread.
-        sampler: of a model: how to draw, an object or a text such as "ipndm:order=3 steps=karras:n=8".
+        sampler: of a model: how to draw, such as "ipndm:order=3 steps=karras:n=8"; see :data:`.SamplerChoice`.
         seeds: of a model: one sample each, a text such as "0-9999" (the default) or numbers.
         labels: of a model: names, numbers or rows, taken in turn; None lets each seed draw its own.
         any_class: take classes that the training data did not have.

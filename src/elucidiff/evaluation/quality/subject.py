@@ -31,7 +31,7 @@ from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfData
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.grid import of_8_bits, range_advice
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 
 _LONGEST_NAME = 80
@@ -194,7 +194,7 @@ def open_subject(
     images: ImagesOrModel,
     device: torch.device,
     *,
-    sampler: Sampler | str | None = None,
+    sampler: SamplerChoice = None,
     seeds: str | Sequence[int] | None = None,
     labels: Labels = None,
     any_class: bool = False,
@@ -213,11 +213,8 @@ def open_subject(
         assert not isinstance(images, Dataset)
         if count is not None:
             raise ValueError(f"--images is about pictures, but {images} is a model: say how many with --seeds")
-        choices = Sampler.parse(sampler) if isinstance(sampler, str) else sampler
-        if choices is None:
-            choices = Sampler.usual(images if isinstance(images, DenoiserModule) else opening.usual_of(images))
         return _samples(
-            images, device, choices, seeds, labels, any_class, guide,
+            images, device, sampler, seeds, labels, any_class, guide,
             _BATCH_SIZE if batch_size is None else batch_size, watch or Watch(),
         )  # fmt: skip
     of_a_model = {"seeds": seeds, "labels": labels, "batch_size": batch_size, "sampler": sampler, "guide": guide}
@@ -238,7 +235,7 @@ def open_subject(
 def _samples(
     model: str | os.PathLike[str] | DenoiserModule,
     device: torch.device,
-    sampler: Sampler,
+    choice: SamplerChoice,
     seeds: str | Sequence[int] | None,
     labels: Labels,
     any_class: bool,
@@ -252,6 +249,7 @@ def _samples(
     place = None if isinstance(model, DenoiserModule) else model
     denoiser = model.to(device) if isinstance(model, DenoiserModule) else load(model, device)
     guided_by = guide if guide is None or isinstance(guide, DenoiserModule) else load_guide(guide, place, device)
+    sampler = Sampler.chosen(choice, denoiser)
     sigmas = sampler.sigmas(sampler.guided(denoiser, guided_by))  # refuses what the models do not know
     if advice := range_advice(sigmas, denoiser):
         watch.note(f"warning: {advice}")

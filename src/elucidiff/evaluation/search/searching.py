@@ -31,7 +31,7 @@ from elucidiff.launch.output_folder import held_if_free
 from elucidiff.sampling.optimise import solve_exactly
 from elucidiff.sampling.optimise.candidate import check_deterministic, exact_range
 from elucidiff.sampling.optimise.steps import check_seeds
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.saved_samplers import check_name, names_beside
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 from elucidiff.suggest import suggestion
@@ -48,7 +48,7 @@ def search_samplers(
     model: str | os.PathLike[str],
     over: Sequence[str] = CHURN_SETTINGS,
     *,
-    sampler: Sampler | None = None,
+    sampler: SamplerChoice = None,
     metric: str = "fid",
     reference: str | None = None,
     extractor: str = "efficientnet-lite0",
@@ -87,7 +87,7 @@ def search_samplers(
     Args:
         model: a model folder.
         over: what to search; see :func:`.parse_options`.
-        sampler: the search begins with it (the paper's).
+        sampler: the search begins with it, see :data:`.SamplerChoice` (the model's usual).
         metric: what is made better: one of :func:`.evaluate`'s, or "error", the distance to the ODE's exact solution.
         reference: what samples are compared with; None for what the model was trained on.
         extractor: see :func:`.extractor_by_name`.

@@ -24,7 +24,7 @@ from elucidiff.files import write_whole
 from elucidiff.interop.exporting.course import Course, course_of
 from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
 from elucidiff.sampling.grid import units
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, SamplerChoice
 
 SUFFIXES = (".onnx", ".pt2")
 """Of the files: ONNX, and programs of ``torch.export``."""
@@ -65,7 +65,7 @@ class Exported:
 def export(
     denoiser: DenoiserLike,
     path: str | os.PathLike[str],
-    sampler: Sampler | str | None = None,
+    sampler: SamplerChoice = None,
     *,
     guide: DenoiserLike | None = None,
     labels: object = None,
@@ -93,7 +93,7 @@ def export(
     Args:
         denoiser: D.
         path: a file, .onnx (the extra ``onnx``) or .pt2.
-        sampler: whose run the file makes; an object or a text form; None for the denoiser alone.
+        sampler: whose run the file makes, see :data:`.SamplerChoice`; None for the denoiser alone.
         guide: the worse model of autoguidance, where the sampler guides by one.
         labels: for a denoiser of conditions: an example, a tensor or a mapping of tensors, with the shapes to come.
 
@@ -122,8 +122,8 @@ def export(
         raise ValueError("an ONNX file needs packages that are not installed: pip install 'elucidiff[onnx]'")
     if where.is_dir():
         raise IsADirectoryError(f"{where} is a folder: name a file")
-    chosen = Sampler.parse(sampler) if isinstance(sampler, str) else sampler
     given = as_denoiser(denoiser)
+    chosen = None if sampler is None else Sampler.chosen(sampler, given)
     if chosen is not None:
         given = chosen.guided(given, guide)
     elif guide is not None:

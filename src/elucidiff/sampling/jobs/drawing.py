@@ -39,7 +39,7 @@ from elucidiff.sampling.jobs.outputs import LABELS, write_label_table, write_lis
 from elucidiff.sampling.jobs.process_pool import work_in_pool, work_launched
 from elucidiff.sampling.jobs.worker import Event, Task, work
 from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.sampler import Sampler
+from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 
 Prepare = Callable[[int | None], Task]
@@ -84,7 +84,7 @@ def draw_samples(
     out: str | os.PathLike[str],
     seeds: str | Sequence[int] = "0-63",
     *,
-    sampler: Sampler | str | None = None,
+    sampler: SamplerChoice = None,
     labels: str | Tensor | Sequence[Any] | None = None,
     any_class: bool = False,
     guide: str | os.PathLike[str] | None = None,
@@ -115,7 +115,7 @@ def draw_samples(
         model: a model folder, or what else :func:`elucidiff.load` opens.
         out: the folder to write to; see :class:`.JobFolder`.
         seeds: one sample each, a text such as "0-63,70" or numbers.
-        sampler: how to draw, an object or a text (the model's usual way: the paper's, unless it says otherwise).
+        sampler: how to draw, see :data:`.SamplerChoice` (the paper's, unless the model says otherwise).
         labels: names, numbers or rows, taken in turn; None lets each seed draw its own, "uniform" all equally often.
         any_class: take classes that the training data did not have.
         guide: folder of the worse model of autoguidance.
@@ -139,15 +139,8 @@ def draw_samples(
         ValueError: something of what was asked for is wrong or does not fit the rest, or the folder holds other work.
         OSError: something cannot be read or written.
     """
-    choices = (
-        Sampler.usual(opening.usual_of(model))
-        if sampler is None
-        else Sampler.parse(sampler)
-        if isinstance(sampler, str)
-        else sampler
-    )
     order = Order(
-        Path(model), Path(out), seed_ranges(seeds), choices, labels, any_class,
+        Path(model), Path(out), seed_ranges(seeds), sampler, labels, any_class,
         None if guide is None else Path(guide), None if init is None else Path(init), strength, output, shard_size,
         threads, device, backend, overwrite,
     )  # fmt: skip
@@ -172,7 +165,7 @@ class Order:
     model: Path
     out: Path
     seeds: SeedRanges
-    sampler: Sampler
+    sampler: SamplerChoice
     labels: str | Tensor | Sequence[Any] | None
     any_class: bool
     guide: Path | None
@@ -204,8 +197,9 @@ class Order:
             )
         denoiser = opening.load(self.model, device)
         guide = None if self.guide is None else opening.load_guide(self.guide, self.model, device)
+        sampler = Sampler.chosen(self.sampler, denoiser)
         # Refuses guidance that the models are not made for, and a range that they do not know.
-        sigmas = self.sampler.sigmas(self.sampler.guided(denoiser, guide))
+        sigmas = sampler.sigmas(sampler.guided(denoiser, guide))
         edit, edited = self._edit(denoiser)
         if edit is not None:
             sigmas = edit.sigmas(sigmas)
@@ -214,7 +208,7 @@ class Order:
         if shard_size is None:
             shard_size = shard_size_for(self.output, len(self.seeds), batch_size)
         job = Job(
-            self.sampler,
+            sampler,
             self.seeds,
             self._labels(denoiser),
             batch_size=batch_size,
@@ -233,7 +227,7 @@ class Order:
         }
         if not job.pictures:
             about["values"] = f"float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}"
-        advice = range_advice(self.sampler.sigmas(denoiser), denoiser)
+        advice = range_advice(sampler.sigmas(denoiser), denoiser)
         notes = (f"warning: {advice}",) if advice else ()
         task = Task(job, denoiser, device, about, notes, guide, edit)
         return setting.apply(self.backend, task, self.out, overwrite=self.overwrite)

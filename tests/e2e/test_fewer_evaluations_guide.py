@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from elucidiff import parts
-from elucidiff.cli.steps import STANDARD, Optimise
+from elucidiff.cli.steps import Optimise
 from elucidiff.sampling.optimise.candidate import CANDIDATES
+from elucidiff.sampling.own_samplers import STANDARD
 from tests.e2e.conftest import Run
 from tests.sampling.tiny_model import save_tiny_model
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elucidiff.sampling import slerp
-from elucidiff.sampling.encoding import mixed, path, stops
+from elucidiff.sampling.interpolation import mixed, path, stops
 
 
 def normal(seed: int, *shape: int) -> Tensor:

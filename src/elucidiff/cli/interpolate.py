@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
-from torch import Tensor
 
 import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.samples import write_account, write_samples
-from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
+from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
-from elucidiff.design.steps import Karras
-from elucidiff.devices import choose_device, widest_type
+from elucidiff.devices import choose_device
 from elucidiff.launch.output_folder import check_empty
-from elucidiff.sampling.encoding import decode, encode, mixed, path, round_trip_error, stops
+from elucidiff.sampling.encoding import usual_both_ways
 from elucidiff.sampling.given import read_given
-from elucidiff.sampling.grid import makes_pictures, usual_range
-from elucidiff.sampling.label_choice import labels_or_uniform
-from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.seeds import SeededNoise, labels_for, parse_seeds
-from elucidiff.solvers import RK45
+from elucidiff.sampling.grid import makes_pictures
+from elucidiff.sampling.interpolation import TOLERANCE, Interpolation, interpolate_samples, interpolate_seeds
+from elucidiff.sampling.seeds import parse_seeds
 
 
 @dataclass(frozen=True)
@@ -64,25 +60,6 @@ class Options:
     rk45:rtol=1e-5,atol=1e-5, or fixed steps of heun, rk2 or euler, which are 64, and without guidance."""
 
 
-@dataclass(frozen=True)
-class _Way:
-    """The frames, and what there is to say about them.
-
-    Attributes:
-        x: (F, C, *spatial), on the CPU.
-        keys: what the way goes through.
-        places: for each frame the key before it, and the weight of the next.
-        labels: a row of labels a frame, or None.
-        facts: for the record.
-    """
-
-    x: Tensor
-    keys: list[str]
-    places: list[tuple[int, float]]
-    labels: Tensor | None
-    facts: dict[str, Any]
-
-
 def run(arguments: Sequence[str]) -> int:
     """Draw the frames; see ``Options``."""
     options = parse(Options, arguments, prog="elucidiff interpolate")
@@ -90,12 +67,11 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError("give either --seeds or --images to go through")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size is {options.batch_size}, but must be at least 1")
-    device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model, device)
+    denoiser = elucidiff.load(options.model, choose_device(options.device))
     if not options.overwrite:
         check_empty(options.out)
-    way = (
-        _between_pictures(options, denoiser, device) if options.images else _between_seeds(options, denoiser, device)
+    way, through, found = (
+        _between_pictures(options, denoiser) if options.images else _between_seeds(options, denoiser)
     )
 
     pictures = makes_pictures(denoiser)
@@ -105,10 +81,11 @@ def run(arguments: Sequence[str]) -> int:
         "elucidiff": elucidiff.__version__,
         "model": str(options.model),
         "checksum": checksum(options.model),
-        "through": way.keys,
-        **way.facts,
+        "through": through,
+        "sampler": way.sampler.to_plain(),
+        **found,
         "frames": [
-            {"file": file, "after": way.keys[k], "weight_of_the_next": w, **({} if row is None else {"label": row})}
+            {"file": file, "after": through[k], "weight_of_the_next": w, **({} if row is None else {"label": row})}
             for file, (k, w), row in zip(files, way.places, rows, strict=True)
         ],
     }
@@ -120,93 +97,55 @@ def run(arguments: Sequence[str]) -> int:
     if way.labels is not None:
         alike = bool((way.labels == way.labels[0]).all())
         print("all frames have the same label" if alike else "labels are mixed between those of both ends")
-    if "round_trip_rms" in way.facts:
-        worst = max(way.facts["round_trip_rms"])
-        print(
-            f"pictures come back with a root mean square error of at most {worst:.2g} (values are {_span(denoiser)})"
-        )
+    if way.round_trip is not None:
+        worst, span = float(way.round_trip.max()), "in [-1, 1]" if pictures else "in the units of the training data"
+        print(f"pictures come back with a root mean square error of at most {worst:.2g} (values are {span})")
     return 0
 
 
-def _between_seeds(options: Options, denoiser: DenoiserModule, device: torch.device) -> _Way:
+_Drawn = tuple[Interpolation, list[str], dict[str, Any]]
+
+
+def _between_seeds(options: Options, denoiser: DenoiserModule) -> _Drawn:
+    """The frames, what they go through, and what there is to say about them."""
     assert options.seeds is not None
-    seeds = list(parse_seeds(options.seeds))
-    places = stops(len(seeds), options.frames)
-    sampler, chosen = options.sampling.chosen(options.model), options.sampling
-    if not sampler.deterministic:
-        raise ValueError(f"{sampler.to_text()} adds noise, so frames would not follow each other smoothly")
-    guide = None if chosen.guide is None else load_guide(chosen.guide, options.model, device)
-    guided = sampler.guided(denoiser, guide)
-    prepared = sampler.prepare(guided)
-    asked = _asked(options, denoiser, len(seeds))
-    noise = SeededNoise(seeds)
-    latents, _ = path(noise.latents(denoiser.sample_shape), options.frames)
-    rows = labels_for(denoiser, noise, asked, any_class=True)
-    labels = mixed(rows.expand(len(seeds), -1), places) if isinstance(rows, Tensor) else None
-    evaluations: list[Any] = []
-    names = [f"frame {k}, {'after' if w else 'at'} seed {seeds[key]}," for k, (key, w) in enumerate(places)]
-    x = prepared.sample(
-        guided,
-        latents.to(device),
-        labels=None if labels is None else labels.to(device),
+    seeds, guide = parse_seeds(options.seeds), options.sampling.guide
+    way = interpolate_seeds(
+        denoiser,
+        seeds,
+        options.frames,
+        sampler=options.sampling.choice(options.model),
+        labels=options.labels,
+        any_class=options.any_class,
+        guide=None if guide is None else load_guide(guide, options.model, denoiser.device),
         batch_size=options.batch_size,
-        callback=lambda step: evaluations.append(step.nfe),
-        names=names,
     )
-    facts = {"sampler": sampler.to_plain(), "nfe": torch.as_tensor(evaluations[-1]).tolist()}
-    if chosen.guide is not None:
-        facts["guide"] = checksum(chosen.guide)
-    return _Way(x.cpu(), [f"seed {seed}" for seed in seeds], places, labels, facts)
+    facts = {"nfe": torch.as_tensor(way.nfe).tolist()}
+    return way, [f"seed {seed}" for seed in seeds], facts | ({} if guide is None else {"guide": checksum(guide)})
 
 
-def _between_pictures(options: Options, denoiser: DenoiserModule, device: torch.device) -> _Way:
-    usual = Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(1e-5, 1e-5))
-    sampler = options.sampling.chosen(options.model, usual)
-    check_follows_ode(sampler, options.sampling)
-    prepared = sampler.prepare(denoiser)
-    places = stops(len(options.images), options.frames)
-    asked = _asked(options, denoiser, len(options.images))
-    if not isinstance(asked, Tensor) and denoiser.label_dim:
-        raise ValueError("the model takes labels: give that of the pictures with --labels, one for all or one each")
+def _between_pictures(options: Options, denoiser: DenoiserModule) -> _Drawn:
+    """The same for pictures."""
+    sampler = options.sampling.both_ways(options.model, usual_both_ways(denoiser, TOLERANCE))
     given = [read_given(file, denoiser) for file in options.images]
     for file, x in zip(options.images, given, strict=True):
         if tuple(x.shape) != denoiser.sample_shape:
             raise ValueError(f"{file} has shape {tuple(x.shape)}, but the model makes {denoiser.sample_shape}")
-    sigmas, solver, schedule = prepared.sigmas, prepared.solver, prepared.schedule
-    rows = asked.expand(len(given), -1) if isinstance(asked, Tensor) else None
-    x = torch.stack(given).to(device, widest_type(device))
-
-    def there(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values.to(device)
-
-    size = options.batch_size
-    along: dict[str, Any] = {"solver": solver, "schedule": schedule, "batch_size": size}
-    latents, nfe_up = encode(denoiser, x, sigmas, labels=there(rows), **along)
-    between, _ = path(latents, options.frames)
-    labels = None if rows is None else mixed(rows, places)
-    frames, nfe_down = decode(denoiser, between, sigmas, labels=there(labels), **along)
-    back = round_trip_error(x, frames[:: options.frames - 1])
+    way = interpolate_samples(
+        denoiser,
+        torch.stack(given),
+        options.frames,
+        sampler=sampler,
+        labels=options.labels,
+        any_class=options.any_class,
+        batch_size=options.batch_size,
+    )
+    assert way.round_trip is not None
     facts = {
-        "sampler": sampler.to_plain(),
-        "sigma_max": float(sigmas[0]),
-        "sigma_min": float(sigmas[-2]),
-        "round_trip_rms": back.tolist(),
-        "nfe_encode": torch.as_tensor(nfe_up).tolist(),
-        "nfe_decode": torch.as_tensor(nfe_down).tolist(),
+        "sigma_max": float(way.sigmas[0]),
+        "sigma_min": float(way.sigmas[-2]),
+        "round_trip_rms": way.round_trip.tolist(),
+        "nfe_encode": torch.as_tensor(way.nfe_encode).tolist(),
+        "nfe_decode": torch.as_tensor(way.nfe).tolist(),
     }
-    return _Way(frames.cpu(), [str(file) for file in options.images], places, labels, facts)
-
-
-def _asked(options: Options, denoiser: DenoiserModule, keys: int) -> Tensor | Literal["uniform"] | None:
-    """The rows of ``--labels``, (1, label_dim) or (K, label_dim), or how seeds are to draw theirs."""
-    asked = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
-    if not isinstance(asked, Tensor):
-        return asked
-    rows = denoiser.known_labels.rows(asked)
-    if len(rows) not in (1, keys):
-        raise ValueError(f"--labels {options.labels} are {len(rows)} for {keys}: give one for all, or one each")
-    return rows
-
-
-def _span(denoiser: DenoiserModule) -> str:
-    return "in [-1, 1]" if makes_pictures(denoiser) else "in the units of the training data"
+    return way, [str(file) for file in options.images], facts

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
-from torch import Tensor
 
-import elucidiff
-from elucidiff import data
 from elucidiff.cli.common.arguments import parse
-from elucidiff.cli.common.progress import Progress
-from elucidiff.cli.common.sampling import SamplingChoices, check_follows_ode
-from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import to_unit
-from elucidiff.data.subsets import evenly_spread
+from elucidiff.cli.common.progress import Telling
+from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.denoisers.base import DenoiserModule
-from elucidiff.denoisers.opening import checksum
-from elucidiff.design.steps import Karras
-from elucidiff.devices import choose_device
-from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
+from elucidiff.evaluation.likelihood import TOLERANCE, measure_likelihood
+from elucidiff.evaluation.model_and_data import Part
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
-from elucidiff.launch.output_folder import file_held
-from elucidiff.sampling.given import check_range_of_values
-from elucidiff.sampling.grid import usual_range
-from elucidiff.sampling.label_choice import labels_asked_for
+from elucidiff.sampling.encoding import usual_both_ways
 from elucidiff.sampling.likelihood.divergence import is_exact
-from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, read_record, summary, write_record
-from elucidiff.sampling.sampler import Sampler
-from elucidiff.solvers import RK45
+from elucidiff.sampling.likelihood.measuring import Likelihood, summary
 
 
 @dataclass(frozen=True)
@@ -87,9 +72,7 @@ class Options:
         Raises:
             ValueError: a value is out of its range, or would have no effect.
         """
-        usual = Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(1e-4, 1e-4))
-        sampler = self.sampling.chosen(self.model, usual)
-        check_follows_ode(sampler, self.sampling)
+        sampler = self.sampling.both_ways(self.model, usual_both_ways(denoiser, TOLERANCE))
         names = ("repeats", "seed", "divergence", "probe", "probes", "batch_size")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         choices = Likelihood(steps=sampler.steps, solver=sampler.solver, schedule=sampler.schedule, **given)
@@ -108,96 +91,31 @@ def run(arguments: Sequence[str]) -> int:
     Ctrl-C and SIGTERM end it at once, with 130 and 0; what was measured is kept.
     """
     options = parse(Options, arguments, prog="elucidiff likelihood")
-    if options.images < 1:
-        raise ValueError(f"--images is {options.images}, but must be at least 1")
-    device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model, device)
-    choices = options.choices(denoiser)
-    choices.sigmas(denoiser)  # refuses a range that the model does not know
-    dataset = _checked(data.open(options.data), denoiser, options)
-    places, called = part_of(dataset, denoiser, options.part)
-    images = torch.from_numpy(evenly_spread(places.numpy(), options.images))
-    labels = _labels(options, dataset, denoiser, images)
-    shown = dataset.images(images)
-    if shown.is_floating_point():
-        check_range_of_values(options.data, to_unit(shown), denoiser)
-    facts: dict[str, Any] = {
-        "elucidiff": elucidiff.__version__,
-        "model": checksum(options.model),
-        "data": _sha256(shown),
-        "labels": None if labels is None else _sha256(labels),
-        "images": called,
-        "choices": choices.to_plain(),
-        "device": device.type,
-    }
-    with file_held(options.out):
-        return _measure(options, choices, facts, denoiser, dataset, images, labels)
-
-
-def _measure(
-    options: Options,
-    choices: Likelihood,
-    facts: dict[str, Any],
-    denoiser: DenoiserModule,
-    dataset: Dataset,
-    images: Tensor,
-    labels: Tensor | None,
-) -> int:
-    """Measure what is not there yet, tell all, and return the exit code."""
-    device = denoiser.device
-    done = [] if options.overwrite else read_record(options.out, facts)
-    known = {each.image for each in done}
-    todo = [k for k, image in enumerate(images.tolist()) if image not in known]
     try:
-        with sigterm_raises(), Progress("likelihood", len(images), "images") as progress:
-            progress.reach(len(done))
-            rows = None if labels is None else labels[todo]
-            for measured in measure(denoiser, dataset, images[todo].tolist(), choices, labels=rows, device=device):
-                done += measured
-                write_record(options.out, facts, done, len(images))
-                progress.reach(len(done))
+        with sigterm_raises():
+            found = measure_likelihood(
+                options.model,
+                options.data,
+                options.choices,
+                images=options.images,
+                part=options.part,
+                labels=options.labels,
+                out=options.out,
+                overwrite=options.overwrite,
+                device=options.device,
+                watch=Telling(),
+            )
     except KeyboardInterrupt as stopped:
-        kept = f"{len(done)} of {len(images)} images are in {options.out}" if done else "nothing was measured yet"
-        print(f"stopped: {kept}; the same command goes on from here", file=sys.stderr)
         return 0 if isinstance(stopped, Terminated) else 130
-    _tell(options, choices, done, facts["images"], dataset.dtype == torch.uint8)
-    return 0
-
-
-def _checked(dataset: Dataset, denoiser: DenoiserModule, options: Options) -> Dataset:
-    if dataset.shape != denoiser.sample_shape:
-        raise ValueError(
-            f"the images of {options.data} have shape {dataset.shape}, but {options.model} knows samples of shape "
-            f"{denoiser.sample_shape}: choose the data that it was trained for"
-        )
-    return dataset
-
-
-def _labels(options: Options, dataset: Dataset, denoiser: DenoiserModule, images: Tensor) -> Tensor | None:
-    if options.labels is None:
-        return labels_of(dataset, denoiser, images, options.data)
-    asked = denoiser.known_labels.rows(labels_asked_for(options.labels, denoiser, any_class=True))
-    if len(asked) not in (1, len(images)):
-        raise ValueError(
-            f"--labels {options.labels} are {len(asked)} for {len(images)} images: give one, or one each"
-        )
-    return asked.expand(len(images), -1)
-
-
-def _sha256(values: Tensor) -> str:
-    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
-
-
-def _tell(options: Options, choices: Likelihood, done: list[ImageBits], called: str, eight_bits: bool) -> None:
-    mean, error, of_an_image = summary(done)
-    count = len(done) * choices.repeats
-    evaluations = sum(each.nfe for each in done) / count
-    backward = sum(each.products for each in done) / count
-    density = "" if eight_bits else " (of a density in the data's own units: not comparable with 8-bit numbers)"
+    mean, error, of_an_image = summary(found.measured)
+    density = " (of a density in the data's own units: not comparable with 8-bit numbers)"
     print(
-        f"{mean:.4f}{'' if error is None else f' +- {error:.4f}'} bits/dim over {len(done)} {called} of "
-        f"{options.data}{density}"
+        f"{mean:.4f}{'' if error is None else f' +- {error:.4f}'} bits/dim over {len(found.measured)} {found.called} "
+        f"of {options.data}{'' if found.eight_bits else density}"
     )
     if of_an_image is not None:
-        print(f"standard error of one image by its {choices.repeats} repeats: {of_an_image:.4f}")
+        print(f"standard error of one image by its {found.choices.repeats} repeats: {of_an_image:.4f}")
+    count = len(found.measured) * found.choices.repeats
+    evaluations, backward = (sum(getattr(each, n) for each in found.measured) / count for n in ("nfe", "products"))
     print(f"{evaluations:.1f} network evaluations and {backward:.1f} backward passes a measurement; {options.out}")
+    return 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -16,17 +15,15 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
-from elucidiff.data.decoding import decode
-from elucidiff.data.npy import read_npy
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
-from elucidiff.devices import choose_device, widest_type
+from elucidiff.devices import choose_device
 from elucidiff.launch.output_folder import check_empty
-from elucidiff.sampling.given import read_given
+from elucidiff.sampling.given import read_given, read_mask
 from elucidiff.sampling.grid import makes_pictures
-from elucidiff.sampling.inverse import AveragePool, Mask, Posterior
+from elucidiff.sampling.inverse import AveragePool, Mask, restore
 from elucidiff.sampling.jobs.outputs import file_name
-from elucidiff.sampling.label_choice import labels_or_uniform
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds
 
 
@@ -76,32 +73,30 @@ def run(arguments: Sequence[str]) -> int:
     seeds = parse_seeds(options.seeds)
     if seeds.first_repeated() is not None:
         raise ValueError(f"--seeds {options.seeds}: the same seed twice would write the same file twice")
-    sampler = options.sampling.chosen(options.model)
-    device = choose_device(options.device)
-    denoiser = elucidiff.load(options.model, device)
-    guide = None if options.sampling.guide is None else load_guide(options.sampling.guide, options.model, device)
-    guided = sampler.guided(denoiser, guide)
-    sampler.sigmas(guided)  # refuses noise levels that the model does not know
-    labels = _labels(options, denoiser, len(seeds))
-    measure, y, shown = _known(options, denoiser)
-    posterior = Posterior(
-        guided, measure, y.to(device, widest_type(device)), options.noise, iterations=options.iterations
-    )
+    choice, guide = options.sampling.choice(options.model), options.sampling.guide
     if not options.overwrite:
         check_empty(options.out)
+    denoiser = elucidiff.load(options.model, choose_device(options.device))
+    guided_by = None if guide is None else load_guide(guide, options.model, denoiser.device)
+    sampler = Sampler.chosen(choice, denoiser)
+    measure, y, shown = _known(options, denoiser)
+    found = restore(
+        denoiser,
+        measure,
+        y,
+        seeds,
+        noise=options.noise,
+        iterations=options.iterations,
+        sampler=sampler,
+        guide=guided_by,
+        labels=options.labels,
+        any_class=options.any_class,
+        batch_size=options.batch_size,
+    )
 
-    # What is known of the picture is added to the denoiser under guidance and clipped, and is neither itself.
-    unguided = replace(sampler, guidance=None, clip=None)
-    result = unguided.run(posterior, seeds, labels, any_class=True, batch_size=options.batch_size, device=device)
-    x = result.x.cpu()
-    # Where nothing is known, both sides of the difference are 0.
-    share = 1.0 if isinstance(measure, AveragePool) else float(measure(torch.ones_like(x[:1])).mean())
-    misfit = ((measure(x) - y).square().flatten(1).mean(1) / share).sqrt()
-
-    pictures = makes_pictures(denoiser)
-    files = write_samples(options.out, [file_name(seed, "") for seed in seeds], x, pictures=pictures)
-    nfe = torch.as_tensor(result.nfe).expand(len(seeds)).tolist()
-    backward = posterior.products
+    pictures, backward = makes_pictures(denoiser), found.products
+    files = write_samples(options.out, [file_name(seed, "") for seed in seeds], found.x, pictures=pictures)
+    nfe = torch.as_tensor(found.nfe).expand(len(seeds)).tolist()
     facts = {
         "elucidiff": elucidiff.__version__,
         "model": str(options.model),
@@ -111,19 +106,19 @@ def run(arguments: Sequence[str]) -> int:
         "noise": options.noise,
         "iterations": options.iterations,
         "sampler": sampler.to_plain(),
-        **({} if options.sampling.guide is None else {"guide": checksum(options.sampling.guide)}),
+        **({} if guide is None else {"guide": checksum(guide)}),
         "backward_passes_an_evaluation": backward,
         "samples": [
             {"file": file, "seed": seed, "nfe": count, "misfit_rms": float(rms)}
-            for file, seed, count, rms in zip(files, seeds, nfe, misfit, strict=True)
+            for file, seed, count, rms in zip(files, seeds, nfe, found.misfit, strict=True)
         ],
     }
-    sheet = torch.cat([shown.to(x), x])
+    sheet = torch.cat([shown.to(found.x), found.x])
     write_account(options.out, "restored.json", sheet, min(len(sheet), 9), facts, pictures=pictures)
-    mean = sum(nfe) / len(nfe)
+    mean, misfit = sum(nfe) / len(nfe), float(found.misfit.mean())
     print(
         f"{len(files)} samples in {options.out} ({mean:g} evaluations with {backward} backward passes, each); they "
-        f"meet what is known to {float(misfit.mean()):.2g} root mean square, where its noise is {options.noise:g}"
+        f"meet what is known to {misfit:.2g} root mean square, where its noise is {options.noise:g}"
     )
     return 0
 
@@ -135,7 +130,7 @@ def _known(options: Options, denoiser: DenoiserModule) -> tuple[Mask | AveragePo
     if options.mask is not None:
         if tuple(given.shape) != shape:
             raise ValueError(f"{options.picture} has shape {tuple(given.shape)}, but the model makes {shape}")
-        mask = Mask(~_to_paint(options.mask, shape[1:]))
+        mask = Mask(~read_mask(options.mask, shape[1:]))
         y = mask(given[None])
         return mask, y, y
     assert options.upscale is not None
@@ -147,35 +142,4 @@ def _known(options: Options, denoiser: DenoiserModule) -> tuple[Mask | AveragePo
             f"{small}, or {shape} to be averaged down first"
         )
     y = given[None] if tuple(given.shape) == small else pool(given[None])
-    shown = y
-    for dimension in range(2, y.ndim):
-        shown = shown.repeat_interleave(options.upscale, dimension)
-    return pool, y, shown
-
-
-def _to_paint(file: Path, sides: tuple[int, ...]) -> Tensor:
-    """Where the mask is white, or true."""
-    if file.suffix.lower() == ".npy":
-        array = read_npy(file, str(file))
-        if not isinstance(array, np.ndarray) or array.dtype != np.bool_:
-            raise ValueError(f"{file} must hold booleans, true where something is to be painted")
-    else:
-        with file.open("rb") as opened:
-            pixels = decode(opened, str(file))
-        colours = pixels[: 1 if len(pixels) < 3 else 3]  # without alpha
-        array = colours.mean(0) >= 128
-    if array.shape != sides:
-        raise ValueError(f"the mask {file} has sides {array.shape}, but the picture has {sides}")
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _labels(options: Options, denoiser: DenoiserModule, seeds: int) -> Tensor | Literal["uniform"] | None:
-    if options.labels is None:
-        if denoiser.label_dim:
-            raise ValueError(
-                "the model takes labels, and nobody knows that of the picture: give it with --labels, or try "
-                "several, which are taken in turn"
-            )
-        return None
-    asked = labels_or_uniform(options.labels, denoiser, any_class=options.any_class)
-    return asked if not isinstance(asked, Tensor) else asked[torch.arange(seeds) % len(asked)]
+    return pool, y, pool.enlarged(y)

@@ -31,6 +31,7 @@ from elucidiff.evaluation.quality import (
 __all__ = [
     "Evaluator",
     "FeatureExtractor",
+    "MeasuredLikelihood",
     "Metric",
     "NoiseUse",
     "Quality",
@@ -41,6 +42,7 @@ __all__ = [
     "frechet_distance",
     "loss_per_sigma",
     "measure_curve",
+    "measure_likelihood",
     "moments",
     "nearest",
     "noise_use",
@@ -54,10 +56,12 @@ __all__ = [
 
 _ROOMS = ("ablation", "curve", "search")
 _LATER = {
+    "MeasuredLikelihood": "likelihood",
     "ablate_sampling": "ablation",
     "ablate_training": "ablation",
     "evaluate": "quality.evaluation",
     "measure_curve": "curve",
+    "measure_likelihood": "likelihood",
     "search_samplers": "search",
 }
 

@@ -271,10 +271,10 @@ def noise_use_of_data(
         ValueError: see :func:`check_assessable`.
 
     >>> import elucidiff as ed
-    >>> digits = ed.data.open("digits")
-    >>> nothing = ed.Denoiser(lambda x, c_noise: 0 * x, ed.preconditioning.EDM(), sample_shape=digits.shape)
-    >>> ed.evaluation.noise_use_of_data(nothing, digits, np.arange(100)).useful_share < 0.5
-    True
+    >>> network = ed.networks.UNet((1, 8, 8), base_channels=8, channel_multipliers=(1,), blocks_per_level=1)
+    >>> untrained = ed.Denoiser(network, ed.preconditioning.EDM())
+    >>> ed.evaluation.noise_use_of_data(untrained, ed.data.open("digits"), np.arange(100)).useful_share
+    0.0
     """
     denoiser = as_denoiser(denoiser)
     check_assessable(denoiser, dataset)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from elucidiff.data.scaling import to_uint8
 from elucidiff.sampling.churn import Churn, Restart
 from elucidiff.sampling.editing import Edit
-from elucidiff.sampling.encoding import decode, encode, round_trip_error, slerp
+from elucidiff.sampling.encoding import decode, encode, round_trip_error
 from elucidiff.sampling.fixed_batch import FixedBatch
 from elucidiff.sampling.grid import clamp_range
+from elucidiff.sampling.interpolation import Interpolation, interpolate_samples, interpolate_seeds, slerp
 from elucidiff.sampling.likelihood import bits_per_dim, dequantise, log_likelihood
+from elucidiff.sampling.likelihood.measuring import Likelihood
 from elucidiff.sampling.loop import Step, sample
 from elucidiff.sampling.optimise import OptimisedSteps, optimise_steps
+from elucidiff.sampling.own_samplers import OwnSampler, make_samplers, measure_samplers
 from elucidiff.sampling.sampler import Sampler, SampleResult
 from elucidiff.sampling.saved_samplers import NamedSampler, load_named, save_named
 from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde
@@ -20,8 +23,11 @@ __all__ = [
     "Churn",
     "Edit",
     "FixedBatch",
+    "Interpolation",
+    "Likelihood",
     "NamedSampler",
     "OptimisedSteps",
+    "OwnSampler",
     "Restart",
     "SampleResult",
     "Sampler",
@@ -32,8 +38,12 @@ __all__ = [
     "decode",
     "dequantise",
     "encode",
+    "interpolate_samples",
+    "interpolate_seeds",
     "load_named",
     "log_likelihood",
+    "make_samplers",
+    "measure_samplers",
     "optimise_steps",
     "parse_seeds",
     "round_trip_error",

@@ -1,4 +1,4 @@
-"""From data to latents and back along the probability-flow ODE, and the way between two latents."""
+"""From data to latents and back along the probability-flow ODE."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import DenoiserLike, as_denoiser
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design.schedules import EDM, Schedule
+from elucidiff.design.steps import Karras
 from elucidiff.devices import state_type
 from elucidiff.sampling.checks import check_finite, numbered, schedule_from, solver_from, tensor_from
-from elucidiff.sampling.grid import check_ends, noise_grid
+from elucidiff.sampling.grid import check_ends, noise_grid, usual_range
 from elucidiff.sampling.ode import ProbabilityFlow, probability_flow
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import RK2, RK45, Euler, Solver
 
 _ADVICE = "look for NaN in the denoiser's output, or take more steps"
@@ -157,6 +159,30 @@ def check_both_ways(solver: Solver) -> None:
         raise ValueError(f"{type(solver).__name__} cannot follow the ODE both ways: use RK45, Heun, RK2 or Euler")
 
 
+def check_follows_ode(sampler: Sampler) -> None:
+    """Raise ValueError where a sampler does more than follow the model's own ODE, from noise to data or back."""
+    check_both_ways(sampler.solver)
+    for name, why in (
+        ("churn", "adds noise, so there is no way back"),
+        ("restarts", "add noise, so there is no way back"),
+        ("guidance", "leads away from what the model knows"),
+    ):
+        if getattr(sampler, name) is not None:
+            raise ValueError(f"{name} {why}: leave --{name} out")
+    if sampler.clip not in (None, Sampler().clip):
+        raise ValueError("clip holds D back from what the model knows: leave --clip out")
+
+
+def usual_both_ways(denoiser: AnyDenoiser, tolerance: float) -> Sampler:
+    """The sampler by which the ODE is followed both ways where nobody chooses: RK45 over the range of the data.
+
+    Args:
+        denoiser: whose data they are.
+        tolerance: relative and absolute, of each step.
+    """
+    return Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(tolerance, tolerance))
+
+
 def follow(ode: ProbabilityFlow, solver: Solver, x: Tensor, times: Sequence[float]) -> Tensor:
     """The state at the last of ``times``, for the state ``x`` at the first."""
     for t, t_next in itertools.pairwise(times):
@@ -181,98 +207,3 @@ def check_samples(denoiser: DenoiserLike, x: Tensor | npt.NDArray[np.floating]) 
     if shape and tuple(x.shape[1:]) != shape:
         raise ValueError(f"samples have shape {tuple(x.shape[1:])}, but the denoiser takes {shape}")
     return x
-
-
-def slerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
-    """Spherical interpolation (Shoemake 1985): the direction turns evenly, the length changes linearly.
-
-    With a the direction of ``start``, b that of ``end``, omega the angle between them, and q the unit vector
-    orthogonal to a in the plane of both, the direction is
-
-        cos(w omega) a + sin(w omega) q
-
-    This form divides by nothing that becomes small but the length of q before it is made a unit vector, whose error
-    sin(w omega) makes small again. So it is exact for parallel directions, and for opposite ones it goes half
-    around the sphere (by a way that is arbitrary but always the same).
-
-    Args:
-        start: (B, C, *spatial), no sample of length 0.
-        end: likewise.
-        weight: 0 for ``start`` to 1 for ``end``: one number, or one a sample, (B,).
-
-    Returns:
-        (B, C, *spatial), in the wider type of the two.
-
-    Raises:
-        ValueError: shapes that differ, or a sample without a direction.
-
-    >>> import elucidiff as ed
-    >>> half = ed.sampling.slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
-    >>> [round(float(value), 4) for value in half[0]]  # sqrt(1 / 2)
-    [0.7071, 0.7071]
-    """
-    if start.shape != end.shape or start.ndim < 2:
-        raise ValueError(f"cannot interpolate between shapes {tuple(start.shape)} and {tuple(end.shape)}")
-    dtype = torch.promote_types(start.dtype, end.dtype)
-    a, b = start.flatten(1).to(dtype), end.flatten(1).to(dtype)
-    w = torch.as_tensor(weight, dtype=dtype, device=a.device).reshape(-1, 1)
-    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    for name, length in (("start", length_a), ("end", length_b)):
-        if not bool(((length > 0) & length.isfinite()).all()):
-            raise ValueError(f"a sample of {name} has no direction: it is zero or not finite")
-    a, b = a / length_a, b / length_b
-    along = (a * b).sum(1, keepdim=True)
-    beside = b - along * a
-    beside = beside - (beside * a).sum(1, keepdim=True) * a  # once more, for what cancellation left of a
-    size = beside.norm(dim=1, keepdim=True)
-    omega = torch.atan2(size, along)
-    q = torch.where(size > 0, beside / size, _orthogonal(a))
-    direction = torch.cos(w * omega) * a + torch.sin(w * omega) * q
-    between: Tensor = ((1 - w) * length_a + w * length_b) * direction
-    return between.reshape(start.shape)
-
-
-def path(keys: Tensor, frames: int) -> tuple[Tensor, list[tuple[int, float]]]:
-    """Latents on the way from each key to the next.
-
-    Args:
-        keys: (K, C, *spatial), at least two.
-        frames: latents from one key to the next, both included.
-
-    Returns:
-        ((K - 1)(frames - 1) + 1, C, *spatial), each key once, exactly; and where each is: the key before it, and the
-        weight of the next.
-
-    Raises:
-        ValueError: too few keys or frames, or a key without a direction.
-    """
-    places = stops(len(keys), frames)
-    between = [keys[k : k + 1] if w == 0 else slerp(keys[k : k + 1], keys[k + 1 : k + 2], w) for k, w in places]
-    return torch.cat(between), places
-
-
-def stops(keys: int, frames: int) -> list[tuple[int, float]]:
-    """Where the frames are on the way through so many keys: the key before each, and the weight of the next.
-
-    Raises:
-        ValueError: there are too few keys or frames.
-    """
-    if keys < 2:
-        raise ValueError(f"there is nothing to interpolate between with {keys} of them: give at least two")
-    if frames < 2:
-        raise ValueError(f"frames is {frames}, but must be at least 2: both ends are frames")
-    inner = [(k, frame / (frames - 1)) for k in range(keys - 1) for frame in range(frames - 1)]
-    return [*inner, (keys - 1, 0.0)]
-
-
-def mixed(rows: Tensor, places: Sequence[tuple[int, float]]) -> Tensor:
-    """Labels on the same way: rows of the keys, (K, label_dim), mixed linearly, (frames, label_dim)."""
-    return torch.stack([rows[k] if w == 0 else (1 - w) * rows[k] + w * rows[k + 1] for k, w in places])
-
-
-def _orthogonal(a: Tensor) -> Tensor:
-    """A unit vector orthogonal to each row of ``a``: the axis on which it is shortest, made orthogonal."""
-    axis = torch.nn.functional.one_hot(a.abs().argmin(1), a.shape[1]).to(a.dtype)
-    beside = axis - (axis * a).sum(1, keepdim=True) * a
-    direction: Tensor = beside / beside.norm(dim=1, keepdim=True)
-    return direction

@@ -57,6 +57,27 @@ def check_range_of_values(what: str, x: Tensor, denoiser: AnyDenoiser) -> None:
         )
 
 
+def read_mask(path: Path, sides: tuple[int, ...]) -> Tensor:
+    """Read where a picture is white, or an ``.npy`` of booleans is true, (*sides).
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or of other sides.
+    """
+    if path.suffix.lower() == ".npy":
+        array = read_npy(path, str(path))
+        if not isinstance(array, np.ndarray) or array.dtype != np.bool_:
+            raise ValueError(f"{path} must hold booleans, true where something is to be painted")
+    else:
+        with path.open("rb") as file:
+            pixels = decode(file, str(path))
+        colours = pixels[: 1 if len(pixels) < 3 else 3]  # without alpha
+        array = colours.mean(0) >= 128
+    if array.shape != sides:
+        raise ValueError(f"the mask {path} has sides {array.shape}, but the picture has {sides}")
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
 def _array(path: Path) -> Tensor:
     array = read_npy(path, str(path))
     if not isinstance(array, np.ndarray) or (array.dtype != np.uint8 and array.dtype.kind != "f"):

@@ -92,7 +92,23 @@ class Progress(Bar):
             )
 
 
-class Watching(Watch):
+class Telling(Watch):
+    """Shows how far work has come."""
+
+    def bar(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
+        """See :class:`.Watch`."""
+        return Progress(what, total, unit)
+
+    def note(self, text: str) -> None:
+        """See :class:`.Watch`."""
+        print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """See :class:`.Watch`."""
+        print(text)
+
+
+class Watching(Telling):
     """Shows how far work has come; the first signal ends it at the next place where nothing is lost."""
 
     def __init__(self) -> None:
@@ -111,18 +127,6 @@ class Watching(Watch):
     def received(self) -> str | None:
         """The signal that has come, if any."""
         return self._interrupt.received
-
-    def bar(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
-        """See :class:`.Watch`."""
-        return Progress(what, total, unit)
-
-    def note(self, text: str) -> None:
-        """See :class:`.Watch`."""
-        print(text, file=sys.stderr, flush=True)
-
-    def result(self, text: str) -> None:
-        """See :class:`.Watch`."""
-        print(text)
 
     def stop_if_asked(self) -> None:
         """See :class:`.Watch`."""

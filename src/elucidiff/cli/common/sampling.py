@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from elucidiff.cli.common.arguments import Names
 from elucidiff.denoisers.base import DenoiserLike
-from elucidiff.sampling.encoding import check_both_ways
+from elucidiff.sampling.encoding import check_follows_ode
 from elucidiff.sampling.sampler import KINDS, Sampler, SamplerChoice, parse_choice
 from elucidiff.sampling.saved_samplers import load_named, names_beside
 
@@ -101,6 +101,18 @@ class SamplingChoices:
             raise ValueError(f"--n would have no effect with {sampler.to_text()}, which chooses its own steps")
         return sampler
 
+    def both_ways(self, model: Path, usual: Sampler) -> Sampler:
+        """:meth:`chosen` for what follows the model's own ODE, from noise to data and back.
+
+        Raises:
+            ValueError: there are choices that do more.
+        """
+        sampler = self.chosen(model, usual)
+        check_follows_ode(sampler)
+        if self.guide is not None:
+            raise ValueError("--guide leads away from what the model knows: leave it out")
+        return sampler
+
     def _saved(self, model: Path | None) -> Path | None:
         """The model folder if ``--sampler`` names one that is kept, not a text."""
         assert self.sampler is not None
@@ -111,22 +123,6 @@ class SamplingChoices:
         if self.sampler in names_beside(model) or not _is_solver(self.sampler):
             return model
         return None
-
-
-def check_follows_ode(sampler: Sampler, choices: SamplingChoices) -> None:
-    """Raise ValueError where a sampler does more than follow the model's own ODE, from noise to data or back."""
-    check_both_ways(sampler.solver)
-    for name, why in (
-        ("churn", "adds noise, so there is no way back"),
-        ("restarts", "add noise, so there is no way back"),
-        ("guidance", "leads away from what the model knows"),
-    ):
-        if getattr(sampler, name) is not None:
-            raise ValueError(f"{name} {why}: leave --{name} out")
-    if sampler.clip not in (None, Sampler().clip):
-        raise ValueError("clip holds D back from what the model knows: leave --clip out")
-    if choices.guide is not None:
-        raise ValueError("--guide leads away from what the model knows: leave it out")
 
 
 def _is_solver(name: str) -> bool:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from elucidiff.sampling.inverse.measurements import AveragePool, Mask
-from elucidiff.sampling.inverse.posterior import Posterior
+from elucidiff.sampling.inverse.posterior import Posterior, Restored, restore
 
-__all__ = ["AveragePool", "Mask", "Posterior"]
+__all__ = ["AveragePool", "Mask", "Posterior", "Restored", "restore"]

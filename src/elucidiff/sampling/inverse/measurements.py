@@ -71,6 +71,12 @@ class AveragePool:
         split = [part for side in sides for part in (side // self.factor, self.factor)]
         return x.reshape(*x.shape[:2], *split).mean(dim=list(range(3, 3 + 2 * len(sides), 2)))
 
+    def enlarged(self, y: Tensor) -> Tensor:
+        """The means as samples of full size: each value ``factor`` times along each spatial dimension."""
+        for dimension in range(2, y.ndim):
+            y = y.repeat_interleave(self.factor, dimension)
+        return y
+
 
 def adjoint(measure: Measurement, like: Tensor) -> Callable[[Tensor], Tensor]:
     """A^T of a measurement, found by differentiating it, for batches of the size of ``like``.

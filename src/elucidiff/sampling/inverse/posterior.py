@@ -1,19 +1,24 @@
-"""The denoiser given a measurement, by moment matching: Rozet et al. 2024 (arXiv 2405.13712)."""
+"""Samples given a measurement, by moment matching: Rozet et al. 2024 (arXiv 2405.13712)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import DenoiserLike, Wrapped, ask
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, Wrapped, as_denoiser, ask
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.design.values import per_sample
-from elucidiff.devices import onto
-from elucidiff.sampling.inverse.measurements import Measurement, adjoint, check_measurement
+from elucidiff.devices import onto, widest_type
+from elucidiff.sampling.checks import seeds_from
+from elucidiff.sampling.inverse.measurements import Mask, Measurement, adjoint, check_measurement
+from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.likelihood.divergence import linearise
+from elucidiff.sampling.sampler import Sampler, SamplerChoice
 
 
 def solve(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float) -> Tensor:
@@ -163,3 +168,101 @@ class Posterior(Wrapped):
             lambda v: self.noise**2 * v + self.measure(covariance(v)), missing, self.iterations, self.tolerance
         )
         return at.value + covariance(solved)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Samples that agree with a measurement.
+
+    Attributes:
+        x: the samples (B, C, *spatial), on the CPU.
+        misfit: root mean square distance of what each would measure from y, (B,), over the values that are known.
+        nfe: network evaluations of each: one number, or (B,) from an adaptive solver.
+        products: backward passes at each evaluation.
+
+    >>> import elucidiff as ed
+    >>> prior = ed.ideal.GaussianMixture(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))  # N(0, I)
+    >>> known = ed.inverse.Mask(torch.tensor([True, False]))
+    >>> found = ed.inverse.restore(prior, known, torch.tensor([[[3.0, 0.0]]]), seeds=4, noise=0.1)
+    >>> found.x.shape, found.nfe, found.products
+    (torch.Size([4, 1, 2]), 35, 4)
+    """
+
+    x: Tensor
+    misfit: Tensor
+    nfe: int | Tensor
+    products: int
+
+
+def restore(
+    denoiser: DenoiserLike,
+    measure: Measurement,
+    y: Tensor,
+    seeds: Sequence[int] | int,
+    *,
+    noise: float = 0.01,
+    iterations: int = 3,
+    sampler: SamplerChoice = None,
+    guide: DenoiserLike | None = None,
+    labels: str | Tensor | Sequence[Any] | None = None,
+    any_class: bool = False,
+    batch_size: int = 16,
+) -> Restored:
+    """Draw samples that agree with a measurement, one a seed; see :class:`Posterior` for the method.
+
+    Args:
+        denoiser: D, used where it is.
+        measure: A: a :class:`.Mask`, an :class:`.AveragePool`, or any other linear function.
+        y: what was measured, (1, ...).
+        seeds: one a sample, or how many.
+        noise: standard deviation of the noise of y, in units of the data.
+        iterations: of the linear solver at each evaluation.
+        sampler: how to draw; see :data:`.SamplerChoice`. Under guidance the guided denoiser is given the measurement.
+        guide: the worse model of autoguidance.
+        labels: taken in turn; see :func:`.labels_or_uniform`. Needed where the denoiser takes any.
+        any_class: take classes that the training data did not have.
+        batch_size: samples in one call of the denoiser.
+
+    Raises:
+        ValueError: labels, the measurement or the sampler do not fit the denoiser, or a value is out of its range.
+
+    >>> import elucidiff as ed
+    >>> prior = ed.ideal.GaussianMixture(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))  # N(0, I)
+    >>> known = ed.inverse.Mask(torch.tensor([True, False]))
+    >>> found = ed.inverse.restore(prior, known, torch.tensor([[[3.0, 0.0]]]), seeds=4, noise=0.1)
+    >>> float(found.misfit.max()) < 0.3
+    True
+    """
+    denoiser = as_denoiser(denoiser)
+    chosen = Sampler.chosen(sampler, denoiser)
+    guided = chosen.guided(denoiser, guide)
+    chosen.sigmas(guided)  # refuses noise levels that the model does not know
+    seeds = seeds_from(seeds)
+    rows = _labels(labels, denoiser, len(seeds), any_class)
+    shape = tuple(guided.sample_shape) or None
+    place = denoiser.device
+    posterior = Posterior(
+        guided, measure, y.to(place, widest_type(place)), noise, iterations=iterations, sample_shape=shape
+    )
+    # The measurement is added to the denoiser under guidance and clipped, and is neither itself.
+    unguided = replace(chosen, guidance=None, clip=None)
+    result = unguided.run(posterior, seeds, rows, any_class=True, batch_size=batch_size, device=place)
+    x = result.x.cpu()
+    # Where nothing is known, both sides of the difference are 0.
+    share = float(measure(torch.ones_like(x[:1])).mean()) if isinstance(measure, Mask) else 1.0
+    misfit = ((measure(x) - y.cpu()).square().flatten(1).mean(1) / share).sqrt()
+    return Restored(x, misfit, result.nfe, posterior.products)
+
+
+def _labels(
+    labels: str | Tensor | Sequence[Any] | None, denoiser: DenoiserModule, seeds: int, any_class: bool
+) -> Tensor | Literal["uniform"] | None:
+    if labels is None:
+        if denoiser.label_dim:
+            raise ValueError(
+                "the model takes labels, and nobody knows that of the picture: give it with --labels, or try "
+                "several, which are taken in turn"
+            )
+        return None
+    asked = labels_or_uniform(labels, denoiser, any_class=any_class)
+    return asked if not isinstance(asked, Tensor) else asked[torch.arange(seeds) % len(asked)]

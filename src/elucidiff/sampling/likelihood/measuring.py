@@ -126,6 +126,10 @@ class Likelihood:
 
     Raises:
         ValueError: a name is unknown, a value is out of its range, or the solver cannot go from data to noise.
+
+    >>> import elucidiff as ed
+    >>> ed.sampling.Likelihood(solver=ed.solvers.Heun(), repeats=4).repeats
+    4
     """
 
     repeats: int = 1

@@ -91,6 +91,7 @@ def solve_exactly(
     batch_size: int = 16,
     device: torch.device | None = None,
     fine_steps: int = FINE_STEPS,
+    between: Callable[[], object] = lambda: None,
 ) -> ExactSolutions:
     """Follow the ODE from each seed's latent in many steps of high order, which is as good as exactly.
 
@@ -108,6 +109,7 @@ def solve_exactly(
         batch_size: samples in one call of the denoiser.
         device: where the denoiser is; by default where its weights are.
         fine_steps: number of steps; a multiple of 8.
+        between: called after each step; may raise to end the work.
 
     Raises:
         ValueError: shape or labels do not fit, there are no seeds, or the denoiser gave values that are not finite.
@@ -118,6 +120,7 @@ def solve_exactly(
     path: list[Waypoint] = []
 
     def keep(step: Step) -> None:
+        between()
         if step.index % PATH_EVERY == 0:
             path.append(Waypoint(step.sigma, step.x[:PATH_ROWS], step.denoised[:PATH_ROWS]))
 

@@ -52,16 +52,20 @@ def test_data_that_fit_are_not_doubted() -> None:
         (
             normal(50.0),
             0.5,
-            r"x is 50\.., 100 times sigma_data \(0\.5\).* multiply the data by 0\.01, or set sigma_data",
+            r"x is 50\.., 100 times sigma_data \(0\.5\).* train with --normalise standard, or set sigma_data",
         ),
         (normal(0.5), 50.0, r"x is 0\.50., 1/99\.. of sigma_data \(50\).* to 0\.5 and add -4\.6 to p_mean"),
         (normal(0.2), 0.5, r"1/2\.[45]\d* of sigma_data"),
         (
             normal(0.01, 1.0),
             0.5,
-            r"the channels of x have standard deviations from 0\.0\d* to .*: divide each by its own",
+            r"the channels of x have standard deviations from 0\.0\d* to .*: train with --normalise standard",
         ),
-        (normal(0.5, mean=5.0), 0.5, r"the mean of x is (9\.9\d|10) standard deviations from 0.*: subtract it"),
+        (
+            normal(0.5, mean=5.0),
+            0.5,
+            r"the mean of x is (9\.9\d|10) standard deviations from 0.*: train with --normalise standard",
+        ),
         (
             moments(torch.rand(60, 1, 8, 8) * 255),
             0.5,

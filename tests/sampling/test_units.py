@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from elucidiff import networks
+from elucidiff.data import scaling_of
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.sampling.grid import makes_pictures, units
+from elucidiff.sampling.grid import makes_pictures
 
 
 def model(*shape: int, **facts: Any) -> Denoiser:
@@ -33,5 +34,6 @@ def test_pictures_are_8_bit_planes(shape: tuple[int, ...], facts: dict[str, Any]
 
 
 def test_units_are_named() -> None:
-    assert "[-1, 1]" in units(model(1, 4, dtype="uint8"))
-    assert units(model(1, 4, dtype="float64")) == "in the units of the training data"
+    assert "[-1, 1]" in scaling_of(model(1, 4, dtype="uint8")).inverse
+    assert scaling_of(model(1, 4, dtype="uint8")).units == "8-bit levels"
+    assert scaling_of(model(1, 4, dtype="float64")).units == "in the units of the training data"

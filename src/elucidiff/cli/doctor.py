@@ -14,7 +14,7 @@ import elucidiff
 from elucidiff import interop
 from elucidiff.cli.common.arguments import parse
 from elucidiff.data import Dataset
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.evaluation.model_and_data import labels_of, open_model_and_data
@@ -66,4 +66,6 @@ def check_on(denoiser: DenoiserModule, dataset: Dataset, count: int, seed: int =
     """
     places = torch.from_numpy(evenly_spread(np.arange(len(dataset)), count))
     labels = labels_of(dataset, denoiser, places, dataset.name)
-    return interop.check(denoiser, to_unit(dataset.images(places)), labels, count=count, seed=seed)
+    return interop.check(
+        denoiser, scaling_of(denoiser).to_model(dataset.images(places)), labels, count=count, seed=seed
+    )

@@ -14,13 +14,13 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.devices import choose_device
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.encoding import usual_both_ways
 from elucidiff.sampling.given import read_given
-from elucidiff.sampling.grid import makes_pictures
 from elucidiff.sampling.interpolation import TOLERANCE, Interpolation, interpolate_samples, interpolate_seeds
 from elucidiff.sampling.seeds import parse_seeds
 
@@ -74,8 +74,8 @@ def run(arguments: Sequence[str]) -> int:
         _between_pictures(options, denoiser) if options.images else _between_seeds(options, denoiser)
     )
 
-    pictures = makes_pictures(denoiser)
-    files = write_samples(options.out, [f"{k:04d}" for k in range(len(way.x))], way.x, pictures=pictures)
+    samples = scaling_of(denoiser).to_data(way.x)
+    files = write_samples(options.out, [f"{k:04d}" for k in range(len(samples))], samples)
     rows = [None] * len(files) if way.labels is None else way.labels.tolist()
     facts = {
         "elucidiff": elucidiff.__version__,
@@ -91,14 +91,15 @@ def run(arguments: Sequence[str]) -> int:
     }
     # A row a stretch; the last frame of one is the first of the next.
     stretches = range(0, len(way.x) - 1, options.frames - 1)
-    sheet = torch.cat([way.x[start : start + options.frames] for start in stretches])
-    write_account(options.out, "interpolation.json", sheet, options.frames, facts, pictures=pictures)
+    sheet = torch.cat([samples[start : start + options.frames] for start in stretches])
+    write_account(options.out, "interpolation.json", sheet, options.frames, facts)
     print(f"{len(files)} frames in {options.out}")
     if way.labels is not None:
         alike = bool((way.labels == way.labels[0]).all())
         print("all frames have the same label" if alike else "labels are mixed between those of both ends")
     if way.round_trip is not None:
-        worst, span = float(way.round_trip.max()), "in [-1, 1]" if pictures else "in the units of the training data"
+        worst = float(way.round_trip.max())
+        span = "in [-1, 1]" if scaling_of(denoiser).eight_bits else "as the model sees them"
         print(f"pictures come back with a root mean square error of at most {worst:.2g} (values are {span})")
     return 0
 

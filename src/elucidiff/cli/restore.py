@@ -15,12 +15,12 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
 from elucidiff.devices import choose_device
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.sampling.given import read_given, read_mask
-from elucidiff.sampling.grid import makes_pictures
 from elucidiff.sampling.inverse import AveragePool, Mask, restore
 from elucidiff.sampling.jobs.outputs import file_name
 from elucidiff.sampling.sampler import Sampler
@@ -37,7 +37,7 @@ class Options:
     model: tyro.conf.Positional[Path]
     """A model folder, a model of another library, or your own code that makes one, package.module:function."""
     picture: tyro.conf.Positional[Path]
-    """A picture, or an .npy array in the units of the model."""
+    """A picture, or an .npy array in the units of the data."""
     mask: Path | None = None
     """A picture of the same size, white where something is to be painted; or an .npy of booleans, true there."""
     upscale: int | None = None
@@ -50,7 +50,8 @@ class Options:
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
     noise: float = 0.01
-    """Standard deviation of the noise of what is known, in units of the data; a grey level of 8 bits is 0.008."""
+    """Standard deviation of the noise of what is known, as the model sees it: a grey level of 8 bits is 0.008, and
+    with --normalise standard it is a share of each channel's standard deviation."""
     iterations: int = 3
     """Iterations of the linear solver at each evaluation; each costs a backward pass."""
     out: Path = Path("restored")
@@ -94,8 +95,8 @@ def run(arguments: Sequence[str]) -> int:
         batch_size=options.batch_size,
     )
 
-    pictures, backward = makes_pictures(denoiser), found.products
-    files = write_samples(options.out, [file_name(seed, "") for seed in seeds], found.x, pictures=pictures)
+    scaling, backward = scaling_of(denoiser), found.products
+    files = write_samples(options.out, [file_name(seed, "") for seed in seeds], scaling.to_data(found.x))
     nfe = torch.as_tensor(found.nfe).expand(len(seeds)).tolist()
     facts = {
         "elucidiff": elucidiff.__version__,
@@ -113,8 +114,8 @@ def run(arguments: Sequence[str]) -> int:
             for file, seed, count, rms in zip(files, seeds, nfe, found.misfit, strict=True)
         ],
     }
-    sheet = torch.cat([shown.to(found.x), found.x])
-    write_account(options.out, "restored.json", sheet, min(len(sheet), 9), facts, pictures=pictures)
+    sheet = scaling.to_data(torch.cat([shown.to(found.x), found.x]))
+    write_account(options.out, "restored.json", sheet, min(len(sheet), 9), facts)
     mean, misfit = sum(nfe) / len(nfe), float(found.misfit.mean())
     print(
         f"{len(files)} samples in {options.out} ({mean:g} evaluations with {backward} backward passes, each); they "

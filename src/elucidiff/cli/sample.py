@@ -20,7 +20,6 @@ from elucidiff.cli.common.progress import Progress, code_after
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.data.npy import read_npy
-from elucidiff.data.scaling import to_unit
 from elucidiff.launch.coordination import failing_once, is_main_process
 from elucidiff.sampling.jobs import Callbacks, Job, Outcome, draw_samples
 from elucidiff.sampling.jobs.outputs import file_name
@@ -157,12 +156,12 @@ def _write_grid(out: Path, job: Job) -> None:
     """All samples in one image, from their files: some may have been drawn by others, or earlier."""
     files = [out / file_name(seed, job.suffix) for seed in job.seeds]
     if job.pictures:
-        x = torch.stack([to_unit(_read_picture(file)) for file in files])
+        samples = torch.stack([_read_picture(file) for file in files])
     else:
-        x = torch.from_numpy(np.stack([read_npy(file, str(file)) for file in files]))
+        samples = torch.from_numpy(np.stack([read_npy(file, str(file)) for file in files]))
     asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
     columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
-    write_sheet(out / "grid.png", x, columns, pictures=job.pictures)
+    write_sheet(out / "grid.png", samples, columns)
 
 
 def _read_picture(file: Path) -> Tensor:

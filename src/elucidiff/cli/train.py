@@ -18,11 +18,11 @@ from elucidiff.cli.common.progress import Progress, code_after
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.verbs import listed
 from elucidiff.cli.planned import both_note, is_data, make_plan, print_plan, without
+from elucidiff.data.scaling import scaling_of
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.coordination import failing_once, is_main_process, notice_board
 from elucidiff.networks import MPUNetSettings
-from elucidiff.sampling.grid import makes_pictures
 from elucidiff.training import Callbacks, TrainingConfig, TrainingResult, train
 from elucidiff.training import Progress as Standing
 from elucidiff.training.config import PARTS
@@ -259,7 +259,7 @@ class Watch(Callbacks):
         """See :class:`Callbacks`. A preview that cannot be drawn or written is no reason to end a run."""
         try:
             x, columns = preview_samples(model)
-            write_sheet(run_dir / "samples" / f"{images_seen:012d}.png", x, columns, pictures=makes_pictures(model))
+            write_sheet(run_dir / "samples" / f"{images_seen:012d}.png", scaling_of(model).to_data(x), columns)
         except Exception as error:
             self._bar.say(f"warning: there is no preview after {images_seen:,} images: {error}")
 

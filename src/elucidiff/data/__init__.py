@@ -4,7 +4,7 @@
 
     dataset = ed.data.open("fashion-mnist")
     image, label = dataset[0]                       # uint8 (C, *spatial), float32 (label_dim,) or None
-    images = ed.data.to_unit(dataset.images([0, 1, 2]))
+    x = ed.data.AsStored().measured(dataset).to_model(dataset.images([0, 1, 2]))  # as a denoiser sees them
 """
 
 from __future__ import annotations
@@ -20,41 +20,65 @@ if TYPE_CHECKING:
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
     from elucidiff.data.reading import Reading
-    from elucidiff.data.scaling import to_uint8, to_unit
+    from elucidiff.data.scaling import (
+        AsStored,
+        Log,
+        Pixels,
+        Range,
+        Scaling,
+        Standard,
+        scaling_of,
+        to_uint8,
+        to_unit,
+    )
     from elucidiff.data.standard_sets import NAMES, data_root
     from elucidiff.data.subsets import split
 
 __all__ = [
     "NAMES",
+    "AsStored",
     "Condition",
     "Dataset",
     "Fingerprint",
     "Imported",
     "InfiniteOrder",
+    "Log",
+    "Pixels",
+    "Range",
     "Reading",
     "Report",
+    "Scaling",
+    "Standard",
     "data_root",
     "import_dataset",
     "inspect",
     "open",
+    "scaling_of",
     "split",
     "to_uint8",
     "to_unit",
 ]
 
 _HOMES = {
+    "AsStored": "scaling",
     "Condition": "conditions",
     "Dataset": "dataset",
     "Fingerprint": "dataset",
     "Imported": "importing",
     "InfiniteOrder": "order",
+    "Log": "scaling",
     "NAMES": "standard_sets",
+    "Pixels": "scaling",
+    "Range": "scaling",
     "Reading": "reading",
     "Report": "inspecting",
+    "Scaling": "scaling",
+    "Standard": "scaling",
     "data_root": "standard_sets",
     "import_dataset": "importing",
     "inspect": "inspecting",
     "open": "opening",
+    "scaling_of": "scaling",
     "split": "subsets",
     "to_uint8": "scaling",
     "to_unit": "scaling",

@@ -16,38 +16,58 @@ _OFF_CENTRE = 3.0
 
 @dataclass
 class Moments:
-    """Mean and variance of each channel, of images that come in pieces.
+    """Mean, variance and range of each channel, of images that come in pieces. Missing values (NaN) are left out.
 
     The pieces are merged as by Chan, Golub and LeVeque (1983), so that a mean far from 0 costs no digits.
 
     Attributes:
         images: number of images so far.
-        values: number of values of each channel so far.
+        counts: number of values of each channel so far, float64 ``(C,)``.
         means: of each channel, float64 ``(C,)``.
-        lowest, highest: value.
+        lows, highs: the lowest and the highest value of each channel, float64 ``(C,)``.
+
+    >>> moments = Moments()
+    >>> moments.add(torch.tensor([[[1.0, 3.0], [5.0, float("nan")]]]))
+    >>> moments.means.tolist(), moments.counts.tolist()
+    ([2.0, 5.0], [2.0, 1.0])
     """
 
     images: int = 0
-    values: int = 0
+    counts: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     means: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    lowest: float = math.inf
-    highest: float = -math.inf
+    lows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    highs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     _squares: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
 
     def add(self, images: Tensor) -> None:
-        """Take in images ``(B, C, *spatial)``, in units of the noise levels."""
+        """Take in images ``(B, C, *spatial)``."""
         if not len(images):
             return
         flat = images.transpose(0, 1).flatten(1).double()
-        count, means = flat.shape[1], flat.mean(1)
-        squares = (flat - means[:, None]).square().sum(1)
-        if not self.values:
-            self.means, self._squares = torch.zeros_like(means), torch.zeros_like(squares)
-        apart, values = means - self.means, self.values + count
-        self._squares += squares + apart.square() * (self.values * count / values)
-        self.means += apart * (count / values)
-        self.images, self.values = self.images + len(images), values
-        self.lowest, self.highest = min(self.lowest, float(images.min())), max(self.highest, float(images.max()))
+        missing = flat.isnan()
+        counts = (~missing).sum(1).double()
+        means = flat.nansum(1) / counts.clamp_min(1)
+        squares = (flat - means[:, None]).square().nansum(1)
+        lows, highs = flat.masked_fill(missing, math.inf).amin(1), flat.masked_fill(missing, -math.inf).amax(1)
+        if not self.images:
+            self.counts, self.means, self._squares = (torch.zeros_like(means) for _ in range(3))
+            self.lows, self.highs = lows, highs
+        apart, total = means - self.means, self.counts + counts
+        share = counts / total.clamp_min(1)
+        self._squares += squares + apart.square() * (self.counts * share)
+        self.means += apart * share
+        self.images, self.counts = self.images + len(images), total
+        self.lows, self.highs = torch.minimum(self.lows, lows), torch.maximum(self.highs, highs)
+
+    @property
+    def lowest(self) -> float:
+        """The lowest of all values; infinite if there are none."""
+        return float(self.lows.min()) if self.images else math.inf
+
+    @property
+    def highest(self) -> float:
+        """The highest of all values; minus infinity if there are none."""
+        return float(self.highs.max()) if self.images else -math.inf
 
     @property
     def mean(self) -> float:
@@ -57,7 +77,11 @@ class Moments:
     @property
     def channel_stds(self) -> Tensor:
         """Standard deviation of each channel about its own mean, float64 ``(C,)``."""
-        return (self._squares / self.values).sqrt()
+        return self._variances.sqrt()
+
+    @property
+    def _variances(self) -> Tensor:
+        return self._squares / self.counts.clamp_min(1)
 
     @property
     def sigma_data(self) -> float:
@@ -67,7 +91,7 @@ class Moments:
         0.5. A mean other than 0 is nothing that a denoiser has to find out, so it does not count, nor does what the
         means of the channels differ by. It is *not* the root mean square about 0.
         """
-        return math.sqrt(float(self._squares.mean()) / self.values)
+        return math.sqrt(float(self._variances.mean()))
 
     @property
     def norm(self) -> float:
@@ -96,13 +120,13 @@ class Moments:
         if widest > _UNEVEN * narrowest:
             found.append(
                 f"the channels of {name} have standard deviations from {narrowest:.3g} to {widest:.3g}, which no "
-                "sigma_data suits: divide each by its own, and leave out any that is constant"
+                "sigma_data suits: train with --normalise standard, and leave out any that is constant"
             )
         farthest = float((self.means.abs() / self.channel_stds.clamp_min(std / _UNEVEN)).max())
         if not is_8_bit and farthest > _OFF_CENTRE:
             found.append(
                 f"the mean of {name} is {farthest:.3g} standard deviations from 0, which sigma_data takes no account "
-                "of: subtract it"
+                "of: train with --normalise standard"
             )
         return tuple(found)
 
@@ -114,7 +138,7 @@ class Moments:
             return (
                 f"its values are 0 to {self.highest:g}, as of 8-bit pictures: save them as uint8, or as x / 127.5 - 1"
             )
-        return f"multiply the data by {1 / ratio:.2g}, or {settings}"
+        return f"train with --normalise standard, or {settings}"
 
     @property
     def looks_8_bit(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import AsStored, Scaling
 from elucidiff.data.subsets import Places, evenly_spread
 
 # Of a set with more values, images evenly spread over it stand for all.
@@ -69,18 +69,25 @@ def in_pieces(dataset: Dataset, places: Places) -> list[Places]:
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
-def nearest_in(images: Tensor, dataset: Dataset, places: Places, count: int) -> tuple[Tensor, Places]:
+def nearest_in(
+    images: Tensor,
+    dataset: Dataset,
+    places: Places,
+    count: int,
+    scaling: Scaling = AsStored(),  # noqa: B008 (frozen)
+) -> tuple[Tensor, Places]:
     """The images of a data set that are nearest to each image.
 
     Args:
-        images: ``(B, C, *spatial)`` on the CPU, in the units of the noise levels.
+        images: ``(B, C, *spatial)`` on the CPU, as a denoiser sees them.
         dataset: what to search.
         places: positions of the images to compare with, at least ``count``.
         count: how many neighbours.
+        scaling: from the data set to what a denoiser sees; distances do not depend on the data's units then.
 
     Returns:
         Distances as those of :func:`nearest_images`, and the neighbours' positions in the data set, ``(B, count)``.
     """
-    reference = (to_unit(dataset.images(piece)) for piece in in_pieces(dataset, places))
+    reference = (scaling.to_model(dataset.images(piece)) for piece in in_pieces(dataset, places))
     distances, numbers = nearest_images(images, reference, count)
     return distances, places[numbers.numpy()]

@@ -15,7 +15,7 @@ from torch import Tensor
 import elucidiff
 from elucidiff import data as data_sets
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum
@@ -123,7 +123,7 @@ def measure_likelihood(
     rows = _labels(labels, dataset, denoiser, chosen, data)
     shown = dataset.images(chosen)
     if shown.is_floating_point():
-        check_range_of_values(data, to_unit(shown), denoiser)
+        check_range_of_values(data, scaling_of(denoiser).to_model(shown), denoiser)
     facts: dict[str, Any] = {
         "elucidiff": elucidiff.__version__,
         "model": checksum(model),

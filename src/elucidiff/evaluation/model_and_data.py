@@ -13,7 +13,7 @@ from torch import Tensor
 
 import elucidiff
 from elucidiff import data as data_sets
-from elucidiff.data import Dataset, to_unit
+from elucidiff.data import Dataset, scaling_of
 from elucidiff.data.scaling import is_picture
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
@@ -90,11 +90,11 @@ def open_pictures(model: Path, data: str | None, device: str, part: Part, count:
     chosen = torch.from_numpy(evenly_spread(shown.numpy(), count))
     labels = labels_of(dataset, denoiser, chosen, dataset.name)
     classes = None if labels is None else labels_of(dataset, denoiser, known, dataset.name)
-    place = denoiser.device
+    place, scaling = denoiser.device, scaling_of(denoiser)
     return Opened(
         denoiser,
-        DataPosterior(to_unit(dataset.images(known)), classes).to(place),
-        to_unit(dataset.images(chosen)).to(place),
+        DataPosterior(scaling.to_model(dataset.images(known)), classes).to(place),
+        scaling.to_model(dataset.images(chosen)).to(place),
         None if labels is None else labels.to(place),
     )
 

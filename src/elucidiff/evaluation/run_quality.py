@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.data import Dataset, to_uint8, to_unit
+from elucidiff.data import Dataset
 from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
 from elucidiff.denoisers.model_folder import load
@@ -114,12 +114,11 @@ def measure_run(
     model = load(folder / "model").eval().to(device)
     sampler = quick_sampler(model.sigma_data)
     x, nfe = _draw(model, sampler, count, device, progress)
-    pictures = data.train.dtype == torch.uint8
-    shown = to_uint8(x) if pictures else x.float()
+    shown = data.scaling.to_data(x)
     drawn = Dataset("samples", ArraySource(shown.numpy()))
-    distances, places = _nearest(to_unit(shown), data.train)
+    distances, places = _nearest(shown, data)
     held_out = data.held_out
-    real = np.zeros(0) if held_out is None else _nearest(to_unit(held_out.images()), data.train)[0]
+    real = np.zeros(0) if held_out is None else _nearest(held_out.images(), data)[0]
     order = np.argsort(distances, kind="stable")[:_PAIRS]
     components = max(1, min(_COMPONENTS, len(data.train) // 2, count // 2, math.prod(data.shape) // 2))
     compared = {"metrics": drawn, "real": held_out}
@@ -152,9 +151,10 @@ def _draw(
     return torch.cat(found), nfe
 
 
-def _nearest(images: Tensor, train: Dataset) -> tuple[Array, Array]:
-    """Distances to the nearest training images, and the places of these."""
-    distances, places = nearest_in(images.float(), train, compared_with(train), 1)
+def _nearest(images: Tensor, data: TrainingData) -> tuple[Array, Array]:
+    """Distances to the nearest training images, as the model sees both, and the places of these."""
+    seen, train = data.scaling.to_model(images), data.train
+    distances, places = nearest_in(seen, train, compared_with(train), 1, data.scaling)
     return distances[:, 0].numpy(), places[:, 0]
 
 

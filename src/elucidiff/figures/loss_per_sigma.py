@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from torch import Tensor
 
-from elucidiff.data import to_unit
+from elucidiff.data import scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.design import objectives
 from elucidiff.design.training_noise import LogNormal
@@ -142,7 +142,7 @@ class LossPerSigmaFigure(OfModel):
             for title, kind in curves.items():
                 losses[title] = measure_loss(
                     kind,
-                    to_unit(dataset.images(chosen)).to(place),
+                    scaling_of(denoiser).to_model(dataset.images(chosen)).to(place),
                     sigma,
                     weight=objective.weight,
                     generator=torch.Generator().manual_seed(self.seed),

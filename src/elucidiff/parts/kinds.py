@@ -120,6 +120,12 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.interop",
         ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verbs:Verb", "elucidiff.cli.common.verbs"),
+        Kind(
+            "scaling",
+            "from the values of the data to what a denoiser sees",
+            "elucidiff.data.scaling:Scaling",
+            "elucidiff.data.scaling",
+        ),
         Kind("network", "the network F", "elucidiff.networks.base:NetworkPart", "elucidiff.networks"),
         Kind(
             "learning rate schedule",

@@ -1,4 +1,4 @@
-"""A picture or array that a user hands in, in the units of a model."""
+"""A picture or array that a user hands in, as a model sees it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 from elucidiff.data.decoding import decode
 from elucidiff.data.formats import SUFFIXES
 from elucidiff.data.npy import read_npy
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import AnyDenoiser
-from elucidiff.sampling.grid import of_8_bits
 
 _BEYOND = 1e-3  # what rounding may add to [-1, 1]
 
 
 def read_given(path: Path, denoiser: AnyDenoiser) -> Tensor:
-    """Read a picture, or an ``.npy`` array (C, *spatial), as float64 in the units of the model; any size.
+    """Read a picture, or an ``.npy`` array (C, *spatial) in the units of the data, as the model sees it; any size.
+
+    The result is float64.
 
     Raises:
         OSError: the file cannot be read.
@@ -32,15 +33,15 @@ def read_given(path: Path, denoiser: AnyDenoiser) -> Tensor:
     elif path.suffix.lower() in SUFFIXES:
         with path.open("rb") as file:
             stored = torch.from_numpy(decode(file, str(path)).copy())  # Pillow may have kept it from being written to
-        if not of_8_bits(denoiser):
+        if not scaling_of(denoiser).eight_bits:
             raise ValueError(
-                f"{path} is an 8-bit picture, but the model's samples are not: give an .npy in its units"
+                f"{path} is an 8-bit picture, but the model's samples are not: give an .npy in the units of its data"
             )
     else:
         raise ValueError(f"{path} is neither a picture ({', '.join(sorted(SUFFIXES))}) nor an .npy file")
     if stored.ndim != len(shape) or stored.shape[0] != shape[0]:
         raise ValueError(f"{path} has shape {tuple(stored.shape)}, but the model makes samples of shape {shape}")
-    x = to_unit(stored).double()
+    x = scaling_of(denoiser).to_model(stored[None])[0].double()
     check_range_of_values(str(path), x, denoiser)
     return x
 
@@ -50,7 +51,7 @@ def check_range_of_values(what: str, x: Tensor, denoiser: AnyDenoiser) -> None:
     if not bool(x.isfinite().all()):
         raise ValueError(f"{what} holds values that are not finite")
     low, high = float(x.min()), float(x.max())
-    if of_8_bits(denoiser) and (low < -1 - _BEYOND or high > 1 + _BEYOND):
+    if scaling_of(denoiser).eight_bits and (low < -1 - _BEYOND or high > 1 + _BEYOND):
         raise ValueError(
             f"{what} goes from {low:g} to {high:g}, but the model's samples from -1 to 1: save it as uint8, or as "
             "x / 127.5 - 1"

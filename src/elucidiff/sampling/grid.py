@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from elucidiff import parts
-from elucidiff.data.scaling import is_picture
+from elucidiff.data.scaling import is_picture, scaling_of
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.denoisers.usual import Usual
 from elucidiff.design.schedules import Schedule
@@ -255,34 +254,17 @@ def _in_two_digits(value: float) -> str:
 
 
 def makes_pictures(denoiser: AnyDenoiser) -> bool:
-    """True if samples are pictures in [-1, 1].
+    """True if samples are pictures in [-1, 1], 8-bit ones in the data.
 
-    Those of a model of floating-point data are not, whatever their shape: they are in units of the data's own.
+    Those of a model of floating-point data are not, whatever their shape.
     """
-    return is_picture(denoiser.sample_shape) and of_8_bits(denoiser)
-
-
-def units(denoiser: AnyDenoiser) -> str:
-    """What the values of a sample mean."""
-    if of_8_bits(denoiser):
-        return "in [-1, 1]: 127.5 x + 127.5 brings them back to 0..255"
-    return "in the units of the training data"
+    return is_picture(denoiser.sample_shape) and scaling_of(denoiser).eight_bits
 
 
 def usual_range(denoiser: AnyDenoiser) -> tuple[float, float]:
     """sigma_min and sigma_max in which to follow the ODE both ways: the paper's, in units of the model's data."""
-    std = _data_facts(denoiser).get("sigma_data")
-    if of_8_bits(denoiser) or not isinstance(std, float) or not 0 < std < float("inf"):
+    facts = denoiser.facts.get("data")
+    std = facts.get("sigma_data") if isinstance(facts, dict) else None
+    if scaling_of(denoiser).eight_bits or not isinstance(std, float) or not 0 < std < float("inf"):
         return range_for(0.5)
     return range_for(std)
-
-
-def of_8_bits(denoiser: AnyDenoiser) -> bool:
-    """True if the model was trained on 8-bit data, so that its samples are in [-1, 1]."""
-    # Models from elsewhere do not say; nearly all are of pictures.
-    return bool(_data_facts(denoiser).get("dtype", "uint8") == "uint8")
-
-
-def _data_facts(denoiser: AnyDenoiser) -> dict[str, Any]:
-    facts = denoiser.facts.get("data")
-    return facts if isinstance(facts, dict) else {}

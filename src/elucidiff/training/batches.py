@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from elucidiff import data
+from elucidiff import data, parts
 from elucidiff.augment import Augmentation
 from elucidiff.augment.base import place
-from elucidiff.data import Dataset, InfiniteOrder, to_unit
-from elucidiff.data.moments import Moments
+from elucidiff.data import Dataset, InfiniteOrder, Scaling
+from elucidiff.data.scaling import moments_of
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.training_noise import TrainingNoise
 from elucidiff.training.config import TrainingConfig
@@ -110,7 +109,6 @@ def _generator(seed: int, purpose: str, step: int, device: torch.device | str = 
 # Larger sets stay where they are, and are checked and measured by a sample.
 _MEMORY_BYTES = 2 << 30
 _SAMPLE_IMAGES = 1024
-_VALUES_AT_ONCE = 1 << 22
 # Of label vectors, a model keeps so many examples, or as many as make so many numbers.
 _EXAMPLES, _EXAMPLE_NUMBERS = 256, 1 << 14
 
@@ -124,6 +122,7 @@ class TrainingData:
     Attributes:
         train: what is trained on.
         held_out: the images held out, or None.
+        scaling: from their values to what the network sees, measured.
         identity: what must stay the same when a run is resumed.
         facts: what the trained model tells about its data.
         notes: lines for whoever starts the training.
@@ -132,6 +131,7 @@ class TrainingData:
 
     train: Dataset
     held_out: Dataset | None
+    scaling: Scaling
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
     notes: tuple[str, ...] = ()
@@ -170,7 +170,8 @@ class TrainingData:
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
         fingerprint = sample.verify()
-        moments = _moments(sample)
+        scaling = config.normalise.measured(sample)
+        moments = moments_of(sample, scaling.to_model)
         identity = {
             "shape": list(dataset.shape),
             "count": len(dataset),
@@ -188,11 +189,12 @@ class TrainingData:
             "class_counts": list(dataset.class_counts),
             "label_kind": dataset.label_kind,
             **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
+            "scaling": parts.to_plain(scaling),
             "mean": moments.mean,
             "sigma_data": moments.sigma_data,
         }
-        doubts = moments.misfits(dataset.name, config.sigma_data, dataset.dtype == torch.uint8)
-        return cls(dataset, held_out, identity, facts, tuple(notes), doubts)
+        doubts = moments.misfits(dataset.name, config.sigma_data, scaling.eight_bits)
+        return cls(dataset, held_out, scaling, identity, facts, tuple(notes), doubts)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -238,7 +240,7 @@ class TrainingData:
             if isinstance(batch, Exception):
                 raise batch
             images, labels = batch
-            yield to_unit(place(images, device)), None if labels is None else place(labels, device)
+            yield self.scaling.to_model(place(images, device)), None if labels is None else place(labels, device)
 
 
 class _Reader(torch.utils.data.Dataset["Batch | Exception"]):
@@ -276,11 +278,3 @@ def _label_examples(dataset: Dataset) -> list[list[float]]:
         return []
     # The shortest text that gives back the same float32.
     return [[float(str(value)) for value in row] for row in rows.numpy()]
-
-
-def _moments(dataset: Dataset) -> Moments:
-    """Moments of all values, in units of the noise levels."""
-    moments, size = Moments(), max(1, _VALUES_AT_ONCE // math.prod(dataset.shape))
-    for start in range(0, len(dataset), size):
-        moments.add(to_unit(dataset.images(range(start, min(start + size, len(dataset))))))
-    return moments

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from elucidiff.data import Dataset, to_unit
+from elucidiff.data import Dataset, scaling_of
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training.batches import TrainingData, draw, mix
 from elucidiff.training.memorisation import MemorisationCheck
@@ -51,8 +51,8 @@ def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
 
 def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int, meter: LossMeter) -> None:
     """This process's part; the processes take turns."""
-    processes, noise = state.processes, state.objective.noise
-    images, labels = to_unit(held_out.images()), held_out.labels()
+    processes, noise, scaling = state.processes, state.objective.noise, scaling_of(model)
+    images, labels = scaling.to_model(held_out.images()), held_out.labels()
     size = state.config.device_batch_size or state.images
     for number in range(passes):
         draws = draw(mix(0, "validation"), number, images.shape, noise)
@@ -197,7 +197,9 @@ class Checks:
         self._memorisation = None
         # One process samples, while the others wait.
         if config.memorisation_samples and state.processes.main:
-            self._memorisation = MemorisationCheck(data.train, config.memorisation_samples, config.sigma_data)
+            self._memorisation = MemorisationCheck(
+                data.train, config.memorisation_samples, config.sigma_data, data.scaling
+            )
         self._said: set[str] = set()
 
     def run(self, model: Denoiser, lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:

@@ -13,6 +13,7 @@ import yaml
 
 from elucidiff import parts
 from elucidiff.augment import Augment, Augmentation
+from elucidiff.data.scaling import AsStored, Scaling
 from elucidiff.design import objectives, preconditioning
 from elucidiff.design.objectives import Objective
 from elucidiff.design.preconditioning import Preconditioning
@@ -33,6 +34,7 @@ PARTS: dict[str, str] = {
     "preconditioning": "preconditioning",
     "objective": "objective",
     "lr_decay": "learning rate schedule",
+    "normalise": "scaling",
 }
 """The fields of :class:`TrainingConfig` that hold parts, and of what kind."""
 
@@ -41,13 +43,16 @@ PARTS: dict[str, str] = {
 class TrainingConfig:
     """Every setting of a training run. Time is counted in training images, as in the paper, save for minutes.
 
-    The network, the augmentation, preconditioning, objective and the decay of the learning rate are parts: objects,
-    or their names, text forms or plain forms, such as ``network="adm:base_channels=64"``. The constructor also takes
-    ``sigma_data``, ``p_mean`` and ``p_std``, the settings of preconditioning and objective.
+    The scaling of the data, the network, the augmentation, preconditioning, objective and the decay of the learning
+    rate are parts: objects, or their names, text forms or plain forms, such as ``network="adm:base_channels=64"``.
+    The constructor also takes ``sigma_data``, ``p_mean`` and ``p_std``, settings of preconditioning and objective.
     """
 
     data: str = ""
     """Name or path of the data set; empty where one is given as an object."""
+    normalise: Scaling = field(default_factory=AsStored)
+    """How floating-point data are scaled for the network: standard (mean 0, std 1), range (-1 to 1), log or none; by
+    channel, measured and kept with the model, and undone when it is sampled."""
     conditional: bool = False
     """Train with the labels of the data set, classes or vectors."""
     validation_images: int = 0

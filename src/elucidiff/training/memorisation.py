@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.data import Dataset, to_unit
+from elucidiff.data import Dataset
 from elucidiff.data.inspection import digest
 from elucidiff.data.nearest import compared_with, in_pieces, nearest_in
+from elucidiff.data.scaling import AsStored, Scaling
 from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -72,10 +73,17 @@ class MemorisationCheck:
         train: the training images.
         count: samples to draw, and real images to compare them with.
         sigma_data: standard deviation of the data, to which the range of noise levels is scaled.
+        scaling: of the training images, measured.
     """
 
-    def __init__(self, train: Dataset, count: int, sigma_data: float) -> None:
-        self._train, self._count = train, count
+    def __init__(
+        self,
+        train: Dataset,
+        count: int,
+        sigma_data: float,
+        scaling: Scaling = AsStored(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._train, self._count, self._scaling = train, count, scaling
         self._sampler = Sampler(Karras(_STEPS, *range_for(sigma_data)))
         self._candidates = compared_with(train, _FEWEST + 1)
 
@@ -108,7 +116,7 @@ class MemorisationCheck:
 
     def _ratios(self, images: Tensor, *, themselves: bool = False) -> Tensor:
         """Nearest over second nearest distance; of images of the set themselves, to others."""
-        distances, _ = nearest_in(images, self._train, self._distinct, _FEWEST + themselves)
+        distances, _ = nearest_in(images, self._train, self._distinct, _FEWEST + themselves, self._scaling)
         nearest, second = distances[:, -2], distances[:, -1]
         # Images that differ in their bits but not in their values (0 and -0) are both at a distance of 0 from a copy.
         return torch.where(second > 0, nearest / second, 0.0)
@@ -118,7 +126,7 @@ class MemorisationCheck:
         if len(self._distinct) <= _FEWEST:
             return None
         places = evenly_spread(self._distinct, self._count)
-        return self._ratios(to_unit(self._train.images(places)), themselves=True)
+        return self._ratios(self._scaling.to_model(self._train.images(places)), themselves=True)
 
     @cached_property
     def _distinct(self) -> Places:

@@ -16,7 +16,7 @@ from elucidiff.data.scaling import to_uint8
 @pytest.mark.parametrize(("height", "width", "zoom"), [(8, 8, 8), (28, 28, 2), (3, 30, 2), (64, 64, 1), (90, 40, 1)])
 def test_small_pictures_are_enlarged(tmp_path: Path, height: int, width: int, zoom: int) -> None:
     x = torch.rand(3, 1, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    write_sheet(tmp_path / "sheet.png", x, 2, pictures=True)
+    write_sheet(tmp_path / "sheet.png", to_uint8(x), 2)
     with Image.open(tmp_path / "sheet.png") as opened:
         sheet = np.asarray(opened)
     assert sheet.shape == ((2 * height + 1) * zoom, (2 * width + 1) * zoom)

@@ -66,13 +66,30 @@ def test_components_need_neither_pictures_nor_rounding(tmp_path: Path) -> None:
     signals = data.open(tmp_path / "signals.npy")
     components = evaluation.principal_components(signals, 4)
     evaluator = Evaluator(components, open_reference(signals, components, cache=tmp_path))
-    expected = components.components.transform(signals.images().flatten(1).double().numpy())
-    np.testing.assert_array_equal(evaluator.features(signals.images().double()), expected)
+    array = signals.images().double().numpy()
+    scaled = (array - array.mean((0, 2), keepdims=True)) / array.std((0, 2), keepdims=True)
+    expected = components.components.transform(scaled.reshape(50, -1))
+    np.testing.assert_allclose(evaluator.features(signals.images().double()), expected, atol=1e-5)
     assert evaluator.values(expected)["fid"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match=r"fitted to float32 images of shape \(2, 16\), not uint8"):
         components.check((2, 16), torch.uint8)
     with pytest.raises(ValueError, match="50 principal components of 50 images"):
         evaluation.principal_components(signals, 50)
+
+
+def test_distances_of_fields_do_not_depend_on_units() -> None:
+    random = np.random.default_rng(0)
+    real, other = random.normal(size=(60, 2, 16)), random.normal(size=(60, 2, 16)) * 1.3 + 0.2
+
+    def distance(units: np.ndarray, offset: np.ndarray) -> float:
+        reference = data.Dataset.from_arrays(real * units + offset)
+        components = evaluation.principal_components(reference, 5)
+        evaluator = Evaluator(components, open_reference(reference, components))
+        return evaluator.measure([torch.from_numpy(other * units + offset)]).metrics["fid"].value
+
+    in_standard_deviations = distance(np.ones((2, 1)), np.zeros((2, 1)))
+    in_pascal_and_parts = distance(np.array([[2e3], [1e-4]]), np.array([[1e5], [0.02]]))
+    assert in_pascal_and_parts == pytest.approx(in_standard_deviations, rel=1e-4)
 
 
 def test_mistakes_are_found_first(evaluator: Evaluator, digits: Dataset, tmp_path: Path) -> None:

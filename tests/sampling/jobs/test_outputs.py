@@ -30,7 +30,7 @@ def write(output: Output, job: Path, index: int, some: Iterable[SampleFile]) -> 
 
 
 def samples(labels: tuple[Label, ...] | None, pictures: bool = True) -> Iterator[SampleFile]:
-    for k, content in enumerate(encoded(X, pictures)):
+    for k, content in enumerate(encoded(ed.sampling.to_uint8(X) if pictures else X)):
         name = f"{40 + k:08d}.{'png' if pictures else 'npy'}"
         yield SampleFile(name, content, 40 + k, 7, None if labels is None else labels[k])
 
@@ -43,12 +43,14 @@ def pixels(content: bytes) -> list[list[int]]:
 
 def test_pictures_and_arrays() -> None:
     expected = ed.sampling.to_uint8(X)
-    assert [pixels(content) for content in encoded(X, True)] == expected[:, 0].tolist()
-    colours = X.reshape(1, 3, 4, 4)
-    assert pixels(encoded(colours, True)[0]) == ed.sampling.to_uint8(colours)[0].permute(1, 2, 0).tolist()
-    arrays = [np.load(io.BytesIO(content), allow_pickle=False) for content in encoded(X.double() / 3, False)]
-    np.testing.assert_array_equal(arrays, (X.double() / 3).float())
+    assert [pixels(content) for content in encoded(expected)] == expected[:, 0].tolist()
+    colours = expected.reshape(1, 3, 4, 4)
+    assert pixels(encoded(colours)[0]) == colours[0].permute(1, 2, 0).tolist()
+    arrays = [np.load(io.BytesIO(content), allow_pickle=False) for content in encoded(X / 3)]
+    np.testing.assert_array_equal(arrays, X / 3)
     assert arrays[0].dtype == np.float32
+    volume = expected.reshape(1, 3, 2, 2, 4)  # of 8 bits, but no picture
+    np.testing.assert_array_equal(np.load(io.BytesIO(encoded(volume)[0]), allow_pickle=False), volume[0])
 
 
 @pytest.mark.parametrize("labels", [CLASSES, VECTORS, None])

@@ -20,8 +20,9 @@ class Shrink(nn.Module):
     sigma_min = 0.0
     sigma_max = 1e9
 
-    def __init__(self, label_dim: int = 3, kind: str = "classes") -> None:
+    def __init__(self, label_dim: int = 3, kind: str = "classes", dtype: str = "uint8") -> None:
         super().__init__()
+        self.facts: dict[str, Any] = {"data": {"dtype": dtype}}
         self.label_dim, self.label_kind = label_dim, kind
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -38,7 +39,8 @@ def task(seeds: str = "0-99", denoiser: Any = None, **settings: Any) -> Task:
         "sampler": Sampler(steps="karras:n=3", solver="euler"), "shard_size": 10, "batch_size": 4, "output": "tar",
     }  # fmt: skip
     job = Job(seeds=parse_seeds(seeds), **(chosen | settings))
-    return Task(job, denoiser or Shrink(), torch.device("cpu"), {"program": "a test"})
+    shrink = Shrink(dtype="uint8" if job.pictures else "float32")
+    return Task(job, denoiser or shrink, torch.device("cpu"), {"program": "a test"})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

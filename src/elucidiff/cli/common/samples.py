@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from elucidiff.data.scaling import to_uint8
 from elucidiff.files import write_whole
-from elucidiff.sampling.jobs.outputs import encoded, png
+from elucidiff.sampling.jobs.outputs import are_pictures, encoded, png
 
 _LEGIBLE = 64  # pixels: smaller pictures are enlarged in whole multiples, up to this
 
@@ -24,35 +23,30 @@ def write_picture(path: str | os.PathLike[str], image: npt.NDArray[np.uint8]) ->
     return write_whole(path, png(image))
 
 
-def write_sheet(path: str | os.PathLike[str], x: Tensor, columns: int, *, pictures: bool) -> None:
-    """Write samples ``x`` (N, C, *spatial) as one PNG, in rows of ``columns``, small ones enlarged.
+def write_sheet(path: str | os.PathLike[str], samples: Tensor, columns: int) -> None:
+    """Write samples (N, C, *spatial), as a data set holds them, as one PNG, in rows of ``columns``.
 
-    Args:
-        path: the file.
-        x: the samples.
-        columns: samples in a row.
-        pictures: whether they are pictures in [-1, 1]. Else signals become lines, and what has more dimensions is
-            shown by its central slices, on one scale of grey.
+    8-bit pictures are shown as they are, small ones enlarged. Of other data signals become lines, and what has more
+    dimensions is shown by its central slices, on one scale of grey.
     """
     # Imported where they are used: matplotlib, and all that figures are drawn from, take a second.
     from elucidiff.figures.numbers import lines, slices
     from elucidiff.figures.style import mosaic, save
 
-    if not pictures and x.ndim == 3:
-        save(lines(x.double().cpu().numpy(), columns), path, formats=("png",))
+    if samples.ndim == 3:
+        save(lines(samples.double().cpu().numpy(), columns), path, formats=("png",))
         return
-    images = to_uint8(x).cpu().numpy() if pictures else slices(x.double().cpu().numpy())
+    images = samples.cpu().numpy() if are_pictures(samples) else slices(samples.double().cpu().numpy())
     write_picture(path, mosaic(images, columns, zoom=max(1, _LEGIBLE // max(images.shape[2:]))))
 
 
-def write_samples(out: Path, names: Sequence[str], x: Tensor, *, pictures: bool) -> list[str]:
+def write_samples(out: Path, names: Sequence[str], samples: Tensor) -> list[str]:
     """Write each sample to a file of its own.
 
     Args:
         out: the folder; made if missing.
         names: of the files, without suffix.
-        x: samples (B, C, *spatial) on the CPU.
-        pictures: whether they are pictures in [-1, 1]. Else each becomes a float32 ``.npy``.
+        samples: (B, C, *spatial) on the CPU, as a data set holds them: 8-bit pictures become PNG, others ``.npy``.
 
     Returns:
         the names with their suffix.
@@ -60,20 +54,18 @@ def write_samples(out: Path, names: Sequence[str], x: Tensor, *, pictures: bool)
     Raises:
         OSError: a file cannot be written.
     """
-    files = [f"{name}{'.png' if pictures else '.npy'}" for name in names]
-    for file, content in zip(files, encoded(x, pictures), strict=True):
+    files = [f"{name}{'.png' if are_pictures(samples) else '.npy'}" for name in names]
+    for file, content in zip(files, encoded(samples), strict=True):
         write_whole(out / file, content)
     return files
 
 
-def write_account(
-    out: Path, name: str, sheet: Tensor, columns: int, facts: Mapping[str, Any], *, pictures: bool
-) -> None:
+def write_account(out: Path, name: str, sheet: Tensor, columns: int, facts: Mapping[str, Any]) -> None:
     """Write ``sheet.png`` with the samples ``sheet``, and then ``name`` with ``facts`` as JSON.
 
     Raises:
         OSError: a file cannot be written.
     """
     if sheet.ndim > 2:
-        write_sheet(out / "sheet.png", sheet, columns, pictures=pictures)
+        write_sheet(out / "sheet.png", sheet, columns)
     write_whole(out / name, json.dumps(dict(facts), indent=1) + "\n")

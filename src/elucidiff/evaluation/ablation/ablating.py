@@ -314,7 +314,10 @@ def ablate_training(
     configs = {name: every[name].config for name in rows}
     place = choose_device(device)
     dataset = elucidiff.data.open(last.data)
-    evaluator = open_evaluator(extractor, dataset, names_in(metrics), dataset.shape, images, place, batch_size)
+    evaluator = open_evaluator(
+        extractor, dataset, names_in(metrics), dataset.shape, images, place, batch_size,
+        scaling=opened.scaling,
+    )  # fmt: skip
     name = Path(recipe).stem
     folder = Path("ablations") / f"{table.kind}-{name}" if out is None else Path(out)
     ablation = TrainingAblation(

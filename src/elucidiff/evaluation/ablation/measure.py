@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import elucidiff
-from elucidiff.data import Dataset, to_unit
+from elucidiff.data import Dataset, Scaling, scaling_of, to_unit
 from elucidiff.denoisers.backends import Backend, require_compiler, with_backend
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule
 from elucidiff.denoisers.ideal import DataPosterior
@@ -61,6 +61,11 @@ class StudiedModel:
         return self.name if self.checksum == IDEAL else model_id(self.name, self.checksum)
 
     @property
+    def scaling(self) -> Scaling | None:
+        """From the data to what it sees; None for the exact denoiser, which sees them as they are stored."""
+        return None if self.checksum == IDEAL else scaling_of(self.denoiser)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """All that decides its samples, and what they are compared with."""
         facts: dict[str, Any] = {"model": self.checksum, "backend": self.backend}
@@ -87,7 +92,7 @@ class StudiedModel:
             return None
         return open_evaluator(
             extractor, self.data, metrics, self.denoiser.sample_shape, count, device, batch_size,
-            weights=weights, cache=cache, watch=watch,
+            weights=weights, cache=cache, watch=watch, scaling=self.scaling,
         )  # fmt: skip
 
 
@@ -277,6 +282,7 @@ def open_evaluator(
     weights: Path | None = None,
     cache: Path | None = None,
     watch: Watch | None = None,
+    scaling: Scaling | None = None,
 ) -> Evaluator | None:
     """An evaluator that compares samples with a data set, or with statistics; None for the extractor ``none``.
 
@@ -291,6 +297,7 @@ def open_evaluator(
         weights: of the extractor, where they are not to be fetched.
         cache: folder for features of data sets.
         watch: is told how it goes, and may end it between batches of the reference.
+        scaling: of the samples; see :class:`.Evaluator`.
 
     Raises:
         ValueError: there is no such extractor or metric, it cannot describe such data, or there are too few samples.
@@ -302,7 +309,7 @@ def open_evaluator(
     dtype = source.dtype if isinstance(source, Dataset) else torch.uint8
     return evaluator_against(
         source, metrics, shape, dtype, count, extractor, device,
-        weights=weights, batch_size=batch_size, cache=cache, watch=watch,
+        weights=weights, batch_size=batch_size, cache=cache, watch=watch, scaling=scaling,
     )  # fmt: skip
 
 

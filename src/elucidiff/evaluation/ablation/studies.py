@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from elucidiff.data import to_unit
 from elucidiff.denoisers.base import DenoiserLike
 from elucidiff.denoisers.model_folder import load
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -318,7 +317,7 @@ class TrainingAblation:
         labels = held_out.labels()
         losses = loss_per_sigma(
             denoiser,
-            to_unit(held_out.images()).to(device),
+            self._data.scaling.to_model(held_out.images()).to(device),
             sigmas,
             weight=objective.weight,
             generator=torch.Generator().manual_seed(0),

@@ -15,6 +15,7 @@ import torch
 
 import elucidiff
 from elucidiff.data.dataset import Dataset
+from elucidiff.data.scaling import Scaling
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.devices import choose_device
 from elucidiff.evaluation.quality.evaluator import Evaluator, Measured, Quality, check_images, markdown, repeated
@@ -239,6 +240,7 @@ def evaluator_against(
     cache: Path | None = None,
     watch: Watch | None = None,
     advice: str | None = None,
+    scaling: Scaling | None = None,
 ) -> Evaluator:
     """The evaluator of images of a shape and type against a data set or a file of statistics, likewise.
 
@@ -248,6 +250,7 @@ def evaluator_against(
         shape: of an image, (C, *spatial).
         dtype: torch.uint8 for pictures.
         advice: is noted once all is checked, before the work.
+        scaling: see :class:`.Evaluator`.
 
     Raises:
         ValueError: something does not fit the rest, or a file is damaged.
@@ -264,7 +267,7 @@ def evaluator_against(
         watch.note(advice)
     with watch.bar("reference", len(source) if isinstance(source, Dataset) else 1, "images") as bar:
         opened = open_reference(source, made, cache=cache, tick=_ticking(bar.advance, watch))
-    evaluator = Evaluator(made, opened, metrics)
+    evaluator = Evaluator(made, opened, metrics, scaling)
     evaluator.check(shape, dtype, count)
     return evaluator
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.data.scaling import to_uint8
+from elucidiff.data.scaling import AsStored, Pixels, Scaling
 from elucidiff.evaluation.quality.extractors import Extractor, Features
 from elucidiff.evaluation.quality.metric_sets import (
     check_count,
@@ -220,6 +220,8 @@ class Evaluator:
         extractor: describes images; with logits where ``is`` is asked for.
         reference: what they are compared with, described by the same extractor.
         metrics: some of fid, fid_infinity, kid, precision, recall, is.
+        scaling: brings samples to the units of the reference; see :func:`.scaling_of`. By default pictures are in
+            [-1, 1], and other values are kept.
 
     Raises:
         ValueError: a metric is unknown or cannot be had, or the reference is of another extractor.
@@ -233,13 +235,21 @@ class Evaluator:
     True
     """
 
-    def __init__(self, extractor: Extractor, reference: Reference, metrics: Sequence[str] = ("fid",)) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        reference: Reference,
+        metrics: Sequence[str] = ("fid",),
+        scaling: Scaling | None = None,
+    ) -> None:
         if reference.extractor not in (None, extractor.id):
             raise ValueError(
                 f"the reference was described by {reference.extractor}, but images by {extractor.id}: choose one"
             )
         check_metrics(metrics, extractor, reference.name, reference.store is not None)
         self.extractor, self.reference = extractor, reference
+        floats = reference.dtype is not None and reference.dtype.is_floating_point
+        self.scaling: Scaling = (AsStored() if floats else Pixels()) if scaling is None else scaling
         self._metrics = metrics_of(metrics)
 
     @property
@@ -269,15 +279,11 @@ class Evaluator:
     def features(self, x: Tensor) -> Features:
         """Features (B, D) of samples (B, C, *spatial), as :func:`~elucidiff.sampling.sample` returns them.
 
-        Pictures, in [-1, 1], are rounded to 8 bits first, as they are in files. A sample that is not finite has
-        features that are not.
+        They are brought to the units of the data first, pictures rounded to 8 bits, as they are in files. A sample
+        that is not finite has features that are not.
         """
         broken = ~x.flatten(1).isfinite().all(1).cpu()
-        if self.reference.dtype is not None and self.reference.dtype.is_floating_point:
-            images = x.nan_to_num().to(self.reference.dtype)
-        else:
-            images = to_uint8(x.nan_to_num())
-        rows = self.extractor(images.cpu())
+        rows = self.extractor(self.scaling.to_data(x.nan_to_num()).cpu())
         if bool(broken.any()):
             rows[broken.numpy()] = np.nan
         return rows

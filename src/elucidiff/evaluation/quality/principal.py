@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import AsStored, Scaling, Standard, moments_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Features, open_extractor
 from elucidiff.parts import part
@@ -38,6 +38,8 @@ class PrincipalComponents:
         name: such as ``pca-20``.
         id: name and checksum.
         components: fitted to the data set.
+        scaling: from the data to what they were fitted to: 8-bit levels in [-1, 1], of other data every channel
+            divided by its standard deviation, so that distances do not depend on units.
         shape: of an image, (C, *spatial).
         dtype: of the images.
     """
@@ -45,13 +47,14 @@ class PrincipalComponents:
     name: str
     id: str
     components: Components
+    scaling: Scaling
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     def __call__(self, images: Tensor) -> Features:
         """Components (B, D), float64, of images (B, C, *spatial) as the data set holds them."""
         self.check(images.shape[1:], images.dtype)
-        rows: Features = self.components.transform(to_unit(images).flatten(1).double().cpu().numpy())
+        rows: Features = self.components.transform(_rows(self.scaling, images))
         return rows
 
     @property
@@ -137,15 +140,34 @@ def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponen
     from sklearn.decomposition import PCA as Fit  # takes a second
 
     places = evenly_spread(np.arange(len(dataset)), _IMAGES)
-    rows = to_unit(dataset.images(places)).flatten(1).double().numpy()
+    scaling = _scaling(dataset)
+    rows = _rows(scaling, dataset.images(places))
     if not 1 <= count < min(rows.shape):
         raise ValueError(
             f"{count} principal components of {rows.shape[0]} images with {rows.shape[1]} values cannot be had: "
             "choose fewer"
         )
     components = Fit(count, svd_solver="full").fit(rows)
-    digest = hashlib.sha256(components.mean_.tobytes() + components.components_.tobytes()).hexdigest()
-    return PrincipalComponents(f"pca-{count}", f"pca-{count}-{digest[:8]}", components, dataset.shape, dataset.dtype)
+    decides = [components.mean_.tobytes(), components.components_.tobytes()]
+    if dataset.dtype != torch.uint8:
+        decides.append(parts.to_text(scaling).encode())
+    digest = hashlib.sha256(b"".join(decides)).hexdigest()
+    name = f"pca-{count}"
+    return PrincipalComponents(name, f"{name}-{digest[:8]}", components, scaling, dataset.shape, dataset.dtype)
+
+
+def _scaling(dataset: Dataset) -> Scaling:
+    """As stored for 8-bit levels; else each channel is divided by its standard deviation, unless it is constant."""
+    if dataset.dtype == torch.uint8:
+        return AsStored()
+    moments = moments_of(dataset)
+    stds = torch.where(moments.channel_stds > 0, moments.channel_stds, 1.0)
+    return Standard(tuple(moments.means.tolist()), tuple(stds.tolist()))
+
+
+def _rows(scaling: Scaling, images: Tensor) -> Features:
+    rows: Features = scaling.to_model(images).flatten(1).double().cpu().numpy()
+    return rows
 
 
 def extractor_by_name(

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.dataset import Dataset, Fingerprint
-from elucidiff.data.scaling import to_uint8
+from elucidiff.data.scaling import Pixels, Scaling, scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers import opening
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
@@ -29,7 +30,7 @@ from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfDataset, kept_features
 from elucidiff.launch.interrupt import Watch
-from elucidiff.sampling.grid import of_8_bits, range_advice
+from elucidiff.sampling.grid import range_advice
 from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
@@ -49,7 +50,7 @@ class OfModel:
             them has looked whether the model was trained with them.
         batch_size: samples in one call of the denoiser.
         guide: the worse model of autoguidance; see :meth:`.Sampler.run`.
-        rounded: whether samples are pictures in [-1, 1], to be rounded to 8 bits; else they become float32.
+        scaling: from what the denoiser makes to the data, in whose units samples are compared.
         between: called before each batch; may raise to end the work.
     """
 
@@ -59,7 +60,7 @@ class OfModel:
     labels: Tensor | Literal["uniform"] | None = None
     batch_size: int = 16
     guide: DenoiserLike | None = None
-    rounded: bool = True
+    scaling: Scaling = Pixels()  # noqa: RUF009 (frozen)
     between: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
@@ -84,7 +85,7 @@ class OfModel:
                 batch_size=self.batch_size,
                 guide=self.guide,
             )
-            images.append((to_uint8(drawn.x) if self.rounded else drawn.x.float()).cpu())
+            images.append(self.scaling.to_data(drawn.x).cpu())
             cost = torch.as_tensor(drawn.nfe, dtype=torch.float64).cpu()
             nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))
         return torch.cat(images), np.concatenate(nfe)
@@ -116,7 +117,7 @@ class OfModel:
             "labels": labels,
             "batch_size": self.batch_size,
             "torch": torch.__version__,
-            "rounded": self.rounded,
+            "scaling": parts.to_plain(self.scaling),
         }
         return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
 
@@ -256,11 +257,11 @@ def _samples(
     asked = labels_or_uniform(labels, denoiser, any_class=any_class)
     if batch_size < 1:
         raise ValueError(f"--batch-size is {batch_size}, but must be at least 1")
-    images = OfModel(denoiser, sampler, ranges, asked, batch_size, guided_by, of_8_bits(denoiser))
+    images = OfModel(denoiser, sampler, ranges, asked, batch_size, guided_by, scaling_of(denoiser))
     facts = images.facts(_identity(model), None if guide is None else _identity(guide))
     facts |= {"device": device.type, "seeds": str(ranges)}
     title = "samples" if isinstance(model, DenoiserModule) else str(model)
-    dtype = torch.uint8 if images.rounded else torch.float32
+    dtype = torch.uint8 if images.scaling.eight_bits else torch.float32
     return Subject(title, images, tuple(denoiser.sample_shape), dtype, facts, None)
 
 

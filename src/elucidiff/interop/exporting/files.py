@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import elucidiff
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.backends.onnx import is_installed
 from elucidiff.denoisers.backends.pytorch import in_one_line
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
@@ -23,7 +24,6 @@ from elucidiff.denoisers.conditions import conditions_from
 from elucidiff.files import write_whole
 from elucidiff.interop.exporting.course import Course, course_of
 from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
-from elucidiff.sampling.grid import units
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 
 SUFFIXES = (".onnx", ".pt2")
@@ -185,7 +185,7 @@ def _about(
         "inputs": [*program.names, *program.labels.examples(1)],
         "output": program.output,
         "shape": list(shape),
-        "values": units(denoiser),
+        "values": scaling_of(denoiser).inverse,
         "sigma_min": denoiser.sigma_min,
         "sigma_max": denoiser.sigma_max,
         "labels": {"kind": known.kind, "dim": known.dim, "names": list(known.names), "numbers": list(known.numbers)},

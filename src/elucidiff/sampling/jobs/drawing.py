@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import elucidiff
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers import opening
 from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.devices import choose_device, own_device
@@ -26,7 +27,7 @@ from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
 from elucidiff.sampling.editing import Edit
-from elucidiff.sampling.grid import makes_pictures, range_advice, units
+from elucidiff.sampling.grid import makes_pictures, range_advice
 from elucidiff.sampling.jobs.automatic import (
     Asked,
     BackendSetting,
@@ -119,7 +120,7 @@ def draw_samples(
         labels: names, numbers or rows, taken in turn; None lets each seed draw its own, "uniform" all equally often.
         any_class: take classes that the training data did not have.
         guide: folder of the worse model of autoguidance.
-        init: a picture, or an ``.npy`` array in the units of the model, to begin at instead of at pure noise.
+        init: a picture, or an ``.npy`` array in the units of the data, to begin at instead of at pure noise.
         strength: share of the steps that are then taken (0.5): see :class:`.Edit`.
         output: one of :data:`.OUTPUTS`.
         shard_size: samples in a shard; not for "folder".
@@ -226,7 +227,9 @@ class Order:
             "sigmas": sigmas.tolist(),
         }
         if not job.pictures:
-            about["values"] = f"float32 .npy array of shape {denoiser.sample_shape}, {units(denoiser)}"
+            scaling = scaling_of(denoiser)
+            dtype = "uint8" if scaling.eight_bits else "float32"
+            about["values"] = f"{dtype} .npy array of shape {denoiser.sample_shape}, {scaling.units}"
         advice = range_advice(sampler.sigmas(denoiser), denoiser)
         notes = (f"warning: {advice}",) if advice else ()
         task = Task(job, denoiser, device, about, notes, guide, edit)

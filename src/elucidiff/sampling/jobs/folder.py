@@ -56,7 +56,7 @@ class Job:
         threads: threads of a process on a CPU. They are part of the job because sums that are shared among another
             number of threads are rounded otherwise.
         device: kind of device, such as ``cpu``; another one rounds otherwise.
-        pictures: whether samples are pictures in [-1, 1], which become PNG files. Others become ``.npy`` files.
+        pictures: whether samples are 8-bit pictures, which become PNG files. Others become ``.npy`` files.
         output: where samples go, one of :data:`.OUTPUTS`.
         shard_size: samples in a shard, but for the last one.
         facts: whatever else decides the samples, JSON-able: checksum of the model, of the labels.

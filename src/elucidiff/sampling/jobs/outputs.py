@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
-from elucidiff.data.scaling import to_uint8
+from elucidiff.data.scaling import is_picture
 from elucidiff.files import sha256, whole_file, whole_folder, write_whole
 
 Label = int | list[float]
@@ -238,19 +239,22 @@ def png(image: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def encoded(x: Tensor, pictures: bool) -> list[bytes]:
-    """Samples ``x`` (B, C, *spatial) on the CPU as the contents of their files.
+def encoded(samples: Tensor) -> list[bytes]:
+    """Samples (B, C, *spatial) on the CPU, as a data set holds them, as the contents of their files.
 
-    Args:
-        x: the samples.
-        pictures: whether they are pictures in [-1, 1]. Else each becomes a float32 ``.npy`` in the model's units.
+    8-bit pictures become PNG files, all others ``.npy`` arrays of the type that they have.
     """
-    if pictures:
-        return [png(image) for image in to_uint8(x).numpy()]
-    return [_npy(sample) for sample in x.float().numpy()]
+    if are_pictures(samples):
+        return [png(image) for image in samples.numpy()]
+    return [_npy(sample) for sample in samples.numpy()]
 
 
-def _npy(sample: npt.NDArray[np.float32]) -> bytes:
+def are_pictures(samples: Tensor) -> bool:
+    """True if samples (B, C, *spatial), as a data set holds them, are 8-bit pictures: grey, RGB or RGBA."""
+    return samples.dtype == torch.uint8 and is_picture(samples.shape[1:])
+
+
+def _npy(sample: npt.NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(sample), allow_pickle=False)
     return file.getvalue()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import DenoiserModule, as_denoiser
 from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.jobs.folder import Job, JobFolder
@@ -142,7 +143,7 @@ def work(
 
 def _files(task: Task, result: SampleResult) -> Iterator[SampleFile]:
     """The files of samples that were drawn together."""
-    contents = encoded(result.x.cpu(), task.job.pictures)
+    contents = encoded(scaling_of(task.denoiser).to_data(result.x.cpu()))
     evaluations = torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
     for row in zip(result.seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
         seed, content, nfe, (label, name) = row

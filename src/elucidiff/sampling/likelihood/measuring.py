@@ -15,8 +15,8 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import to_unit
-from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.data.scaling import scaling_of
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions, each, selected
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Karras, Steps
@@ -277,7 +277,11 @@ def _measure(
     if labels is not None:
         labels = each(labels, lambda value: value if len(value) == 1 else value.repeat_interleave(choices.repeats, 0))
     seeds = [_seeds(choices.seed, image, repeat) for image in images for repeat in range(choices.repeats)]
-    x = dequantise(stored, [seed for seed, _ in seeds]) if eight_bits else to_unit(stored).double()
+    scaling = scaling_of(as_denoiser(denoiser))
+    if eight_bits:
+        x, slope = dequantise(stored, [seed for seed, _ in seeds]), torch.zeros(len(stored), dtype=torch.float64)
+    else:
+        x, slope = scaling.to_model(stored).double(), scaling.log_slope(stored)
     found = log_likelihood(
         denoiser,
         x.to(device, widest_type(device)),
@@ -291,7 +295,7 @@ def _measure(
         noise=SeededNoise(seed for _, seed in seeds),
         batch_size=choices.batch_size,
     )
-    bits = bits_per_dim(found.log_prob, x[0].numel(), eight_bits=eight_bits).reshape(len(images), -1)
+    bits = bits_per_dim(found.log_prob.cpu() + slope, x[0].numel(), eight_bits=eight_bits).reshape(len(images), -1)
     nfe, products = (
         torch.as_tensor(count).expand(len(x)).reshape(len(images), -1).sum(1) for count in (found.nfe, found.products)
     )

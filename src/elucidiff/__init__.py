@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elucidiff import augment, data, evaluation, figures, interop, networks, parts, sampling, solvers, training
+    from elucidiff import augment, autoencoders, data, evaluation, figures
+    from elucidiff import interop, networks, parts, sampling, solvers, training
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
     from elucidiff.denoisers.preconditioned import Denoiser
@@ -38,6 +39,7 @@ __all__ = [
     "SeededNoise",
     "adapters",
     "augment",
+    "autoencoders",
     "data",
     "evaluation",
     "figures",
@@ -64,6 +66,7 @@ __all__ = [
 _MODULES = {
     "adapters": "denoisers.adapters",
     "augment": "augment",
+    "autoencoders": "autoencoders",
     "data": "data",
     "evaluation": "evaluation",
     "figures": "figures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Sequence
@@ -51,6 +52,12 @@ class Import:
     """Side of the conditions (that of the images)."""
     workers: int | None = None
     """Threads; by default one a core, or one if the images are small."""
+    encode: str | None = None
+    """Import latents of the pictures, for a model of these: an autoencoder, as a folder with an encoder and a decoder
+    in ONNX (or the two files with a comma between them), a folder of a diffusers VAE, or a part of your own. The
+    pictures are kept beside them."""
+    sampled: bool = False
+    """With --encode: draw each latent from the distribution that the encoder gives, instead of taking its mean."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
 
     def __call__(self) -> None:
@@ -58,8 +65,15 @@ class Import:
         # Imported here, and without torch, which would take most of the memory that an import needs.
         from elucidiff.data.importing import import_dataset
 
+        importing = import_dataset
+        if self.encode is not None:
+            from elucidiff.data.encoding import import_latents
+
+            importing = functools.partial(import_latents, autoencoder=self.encode, sampled=self.sampled)
+        elif self.sampled:
+            raise ValueError("--sampled is about latents: name an autoencoder with --encode, or leave it out")
         with _Stages() as stages:
-            made = import_dataset(
+            made = importing(
                 self.source,
                 self.out,
                 resize=self.resize,
@@ -76,7 +90,8 @@ class Import:
         labels = f", labels of width {made.label_dim}" if made.label_dim else ""
         fields = "x".join(map(str, made.condition_shape))
         labels += f", conditions of {fields}" if fields else ""
-        print(f"{made.count:,} images of {shape}{labels} in {made.folder} (sha256 {made.sha256[:16]}...)")
+        what = "images" if self.encode is None else "latents"
+        print(f"{made.count:,} {what} of {shape}{labels} in {made.folder} (sha256 {made.sha256[:16]}...)")
         for note in made.notes:
             print(note)
         for broken in made.skipped:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elucidiff.data.conditions import Condition
     from elucidiff.data.dataset import Dataset, Fingerprint
+    from elucidiff.data.encoding import import_latents
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
     from elucidiff.data.opening import open
@@ -51,6 +52,7 @@ __all__ = [
     "Standard",
     "data_root",
     "import_dataset",
+    "import_latents",
     "inspect",
     "open",
     "scaling_of",
@@ -76,6 +78,7 @@ _HOMES = {
     "Standard": "scaling",
     "data_root": "standard_sets",
     "import_dataset": "importing",
+    "import_latents": "encoding",
     "inspect": "inspecting",
     "open": "opening",
     "scaling_of": "scaling",

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from elucidiff import parts
+from elucidiff.autoencoders.kept import KeptAutoencoder, kept_by
 from elucidiff.data.arrays import from_memory
 from elucidiff.data.conditions import Condition, Derived, Remembered, described
+from elucidiff.data.imported import is_imported, open_imported, read_meta
 from elucidiff.data.labels import Labels
 from elucidiff.data.pairing import matched
 from elucidiff.data.reading import AS_USUAL, Reading
-from elucidiff.data.sources import ArraySource, Images, Rows, Source, rows_at_once
+from elucidiff.data.sources import ArraySource, Images, Originals, Rows, Source, rows_at_once
 
 if TYPE_CHECKING:
     from elucidiff.denoisers.shapes import LabelKind
@@ -75,6 +77,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         expected: the sha256 of all images that :meth:`verify` must find; None if nobody wrote it down.
         notes: how the data were read, where they could have been read in another way.
         conditions: fields that images are to be made for, one for each image of ``source``.
+        originals: of latents, the pictures that ``source`` was made of.
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         expected: str | None = None,
         notes: tuple[str, ...] = (),
         conditions: Source | None = None,
+        originals: Originals | None = None,
     ) -> None:
         self.name = name
         self.notes = notes
+        self._originals = originals
         self._source = source
         self._source_labels = labels
         self._source_conditions = conditions
@@ -221,6 +226,39 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         return torch.from_numpy(self._mirrored)
 
     @property
+    def autoencoder(self) -> KeptAutoencoder | None:
+        """Of latents, what made them of pictures and makes pictures of them; None for other data.
+
+        Raises:
+            ValueError: what the set says of it is damaged, or it is a part that is not known.
+        """
+        if self._originals is None:
+            return None
+        return kept_by(self._originals.folder, self._originals.autoencoder)
+
+    @property
+    def pictures(self) -> Dataset | None:
+        """Of latents, the pictures that they were made of, one by one; None for other data.
+
+        Raises:
+            OSError: they are not where they were.
+            ValueError: other pictures are there now.
+        """
+        if self._originals is None:
+            return None
+        made = self._originals
+        if not is_imported(made.place):
+            raise FileNotFoundError(
+                f"the pictures of the latents {self.name} are not at {made.place}: put them there, or encode them again"
+            )
+        if read_meta(made.place)["sha256"] != made.sha256:
+            raise ValueError(f"{made.place} holds other pictures than the latents {self.name} were made of")
+        contents = open_imported(made.place)
+        return Dataset(
+            contents.name, contents.source, contents.labels, rows=made.of(self._rows).rows, mirrored=self._mirrored
+        )
+
+    @property
     def nbytes(self) -> int:
         """Bytes that all images and conditions take in memory."""
         held = [each for each in (self._source, self._source_conditions) if each is not None]
@@ -313,7 +351,12 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             if described(fields):
                 held = Remembered(held, fields)
         return self._changed(
-            source=self._held(self._source), labels=labels, conditions=held, rows=None, mirrored=None
+            source=self._held(self._source),
+            labels=labels,
+            conditions=held,
+            rows=None,
+            mirrored=None,
+            originals=None if self._originals is None else self._originals.of(self._rows),
         )
 
     def _changed(self, **changes: Any) -> Dataset:
@@ -326,6 +369,7 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             "mirrored": self._mirrored,
             "expected": self._expected,
             "notes": self.notes,
+            "originals": self._originals,
         }
         return Dataset(self.name, **(mine | changes))
 

@@ -12,7 +12,7 @@ from elucidiff import parts
 from elucidiff.data.conditions import Derived
 from elucidiff.data.labels import Labels
 from elucidiff.data.npy import mapped_npy, read_array
-from elucidiff.data.sources import Contents, Images, Source
+from elucidiff.data.sources import Contents, Images, Originals, Source
 from elucidiff.untrusted import clipped, open_regular, printable, read_json
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
@@ -20,6 +20,8 @@ CONDITIONS = "conditions"
 """The folder of the conditions that are stored, an imported set of its own."""
 STORED = "stored"
 """What ``meta.json`` says of such conditions, in place of how they are made of the images."""
+PICTURES = "pictures"
+"""Of latents: the folder with the pictures that they were made of."""
 FORMAT = "elucidiff-data"
 VERSION = 2
 
@@ -93,6 +95,7 @@ def open_imported(folder: Path) -> Contents:
         labels,
         meta["sha256_images"],
         conditions=_conditions(folder, condition_of(meta), images),
+        originals=_originals(folder, meta),
     )
 
 
@@ -110,6 +113,17 @@ def _conditions(folder: Path, condition: str, images: Source) -> Source | None:
             f"{folder / CONDITIONS} holds {len(stored):,} conditions for {len(images):,} images: import them again"
         )
     return stored
+
+
+def _originals(folder: Path, meta: dict[str, Any]) -> Originals | None:
+    """What latents were made of; None for a set of something else."""
+    said = meta.get("latents")
+    if said is None:
+        return None
+    entries = {"pictures": str, "sha256_pictures": str, "autoencoder": dict}
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), kind) for name, kind in entries.items()):
+        raise ValueError(f"{printable(str(folder / META))} is damaged (latents is wrong): import the data again")
+    return Originals(folder, said["autoencoder"], folder / said["pictures"], said["sha256_pictures"])
 
 
 def _load(path: Path) -> Images:

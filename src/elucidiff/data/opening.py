@@ -95,6 +95,7 @@ def open(
         expected=contents.sha256,
         notes=contents.notes,
         conditions=contents.conditions,
+        originals=contents.originals,
     )
     if not labels:
         dataset = dataset.without_labels()

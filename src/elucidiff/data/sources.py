@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,6 +62,29 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Originals:
+    """The pictures that latents were made of.
+
+    Attributes:
+        folder: of the latents.
+        autoencoder: the plain form of the one that encoded them, see :class:`elucidiff.autoencoders.KeptAutoencoder`.
+        place: the imported set of the pictures, in the order of the latents.
+        sha256: of that set.
+        rows: which of its pictures the latents are of; None for all.
+    """
+
+    folder: Path
+    autoencoder: Mapping[str, Any]
+    place: Path
+    sha256: str
+    rows: Rows | None = None
+
+    def of(self, rows: Rows) -> Originals:
+        """Those of some of the latents."""
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class Contents:
     """What a name or path was found to hold.
 
@@ -73,6 +97,7 @@ class Contents:
             for what was left out.
         broken: files that should hold images and cannot be read, each with what is wrong.
         conditions: fields that images are to be made for, one for each image, or None.
+        originals: of latents, the pictures that they were made of.
     """
 
     name: str
@@ -82,6 +107,7 @@ class Contents:
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     conditions: Source | None = None
+    originals: Originals | None = None
 
 
 class ArraySource:

@@ -119,6 +119,12 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.denoisers.opening:Format",
             "elucidiff.interop",
         ),
+        Kind(
+            "autoencoder",
+            "how pictures become latents, and back",
+            "elucidiff.autoencoders.base:Autoencoder",
+            "elucidiff.interop.autoencoders",
+        ),
         Kind("verb", "what the command line can do", "elucidiff.cli.common.verbs:Verb", "elucidiff.cli.common.verbs"),
         Kind(
             "scaling",

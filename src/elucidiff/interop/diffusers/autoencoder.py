@@ -40,12 +40,21 @@ class Autoencoder(nn.Module):
         images: Tensor = self.model.decode(y).sample
         return images.to(latents.dtype)
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Latents of images in [-1, 1]: the mean of their distribution, where the autoencoder gives one."""
+        return self.posterior(images)[0]
+
+    @torch.no_grad()
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation of the latents of images in [-1, 1]; None where there is no distribution."""
         encoded = self.model.encode(images.to(next(self.model.parameters()).dtype))
-        y: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return ((y - self.shift) * self.scale).to(images.dtype)
+        std = None
+        if hasattr(encoded, "latent_dist"):
+            y: Tensor = encoded.latent_dist.mode()
+            std = (encoded.latent_dist.std * self.scale).to(images.dtype)
+        else:
+            y = encoded.latents
+        return ((y - self.shift) * self.scale).to(images.dtype), std
 
 
 def load_autoencoder(path: str | os.PathLike[str]) -> Autoencoder:

@@ -54,8 +54,8 @@ LENGTHS = {
 NOTES = """# Fine-tuning against training from scratch
 
 `python -m benchmarks.finetuning train SIDE SEED` for each side, then `measure` and `table`. A network of
-{weights:.2f} million weights is trained on seven classes of Fashion-MNIST at 8 x 8 (3,000 pictures of each, {before:,}
-training images); its weights, all but those of the labels' embedding, begin a training on the three other classes
+{weights:.2f} million weights is trained on seven classes of Fashion-MNIST at 8 x 8 (3,000 pictures of each,
+{before:,} training images); its weights, all but those of the labels' embedding, begin a training on the three other classes
 (pullovers, sandals, bags; 1,000 pictures of each), which it has never seen. The same network, settings and data from
 random weights are the other side. Every training has a learning rate that falls to 0 at its own end. The loss is that
 of Karras et al. 2022, Eq. 2, with labels, at the paper's noise levels, on 900 test pictures of the three classes; the

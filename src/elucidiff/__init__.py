@@ -15,8 +15,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elucidiff import augment, autoencoders, data, evaluation, figures
-    from elucidiff import interop, networks, parts, sampling, solvers, training
+    from elucidiff import (
+        augment,
+        autoencoders,
+        data,
+        evaluation,
+        figures,
+        interop,
+        networks,
+        parts,
+        sampling,
+        solvers,
+        training,
+    )
     from elucidiff.denoisers import adapters, guided, ideal
     from elucidiff.denoisers.backends import with_backend
     from elucidiff.denoisers.preconditioned import Denoiser

@@ -45,7 +45,8 @@ def test_latents_are_those_of_the_encoder_and_come_back_as_those_of_the_decoder(
     np.testing.assert_allclose(stored, direct, atol=1e-5)
     shutil.rmtree(pair)  # it is copied beside the latents
     dataset = ed.data.open(made.folder)
-    assert dataset.autoencoder is not None and dataset.pictures is not None
+    assert dataset.autoencoder is not None
+    assert dataset.pictures is not None
     back = dataset.autoencoder.decode(dataset.images())
     expected = _directly(decoder().SerializeToString(), "latent", stored) * 2 - 1
     np.testing.assert_allclose(back.numpy(), expected, atol=1e-5)
@@ -65,9 +66,12 @@ def test_an_imported_set_is_not_copied(pair: Path, pictures: Path, tmp_path: Pat
     made = ed.data.import_latents(tmp_path / "set", tmp_path / "latents", pair)
     assert not (made.folder / "pictures").exists()
     found = ed.data.open(made.folder).pictures
-    assert found is not None and np.array_equal(found.images().numpy(), PIXELS)
+    assert found is not None
+    assert np.array_equal(found.images().numpy(), PIXELS)
     (tmp_path / "set").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match="the pictures of the latents latents are not at .*set: put them there"):
+    with pytest.raises(
+        FileNotFoundError, match=r"the pictures of the latents latents are not at .*set: put them there"
+    ):
         _ = ed.data.open(made.folder).pictures
 
 
@@ -103,13 +107,16 @@ def _watched(seen: list[int]) -> object:
 def test_drawn_from_the_distribution(pictures: Path, tmp_path: Path) -> None:
     pair = write_pair(tmp_path / "vae", moments=True)
     means, drawn = (
-        np.load(ed.data.import_latents(pictures, tmp_path / f"{sampled}", pair, sampled=sampled).folder / "images.npy")
+        np.load(
+            ed.data.import_latents(pictures, tmp_path / f"{sampled}", pair, sampled=sampled).folder / "images.npy"
+        )
         for sampled in (False, True)
     )
     both = _directly(encoder(moments=True).SerializeToString(), "image", PIXELS.astype(np.float32) / 255)
     np.testing.assert_allclose(means, both[:, :4], atol=1e-5)
     unit = (drawn - both[:, :4]) / np.exp(both[:, 4:] / 2)
-    assert abs(unit.mean()) < 4 / np.sqrt(unit.size) and abs(unit.std() - 1) < 4 / np.sqrt(2 * unit.size)
+    assert abs(unit.mean()) < 4 / np.sqrt(unit.size)
+    assert abs(unit.std() - 1) < 4 / np.sqrt(2 * unit.size)
     again = ed.data.import_latents(pictures, tmp_path / "again", pair, sampled=True, batch_size=3)
     np.testing.assert_allclose(np.load(again.folder / "images.npy"), drawn, atol=1e-5)
 
@@ -136,7 +143,8 @@ def test_what_does_not_fit_is_refused_in_a_line(
     given = [flag.format(**places) for flag in flags]
     assert main(["data", "import", str(pictures), str(tmp_path / "out"), *given]) == 2
     line = capsys.readouterr().err.strip()
-    assert said in line and "\n" not in line
+    assert said in line
+    assert "\n" not in line
     assert not (tmp_path / "out").exists()
 
 

@@ -126,7 +126,9 @@ def latent_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> tuple[int,
     grey = torch.zeros(1, *shape)
     latents = autoencoder.encode(grey)
     if latents.ndim < 2 or len(latents) != 1:
-        raise ValueError(f"the encoder makes {tuple(latents.shape)} of a picture {tuple(grey.shape)}: expected a batch")
+        raise ValueError(
+            f"the encoder makes {tuple(latents.shape)} of a picture {tuple(grey.shape)}: expected a batch"
+        )
     back = autoencoder.decode(latents)
     if back.ndim != grey.ndim or back.shape[1] != shape[0]:
         raise ValueError(

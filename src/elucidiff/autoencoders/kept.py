@@ -1,4 +1,4 @@
-"""An autoencoder that is written down beside latents, and beside a model of them: which one it was, and where it is."""
+"""An autoencoder that is written down beside latents, or a model of them: which one it was, and where it is."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ class KeptAutoencoder(Autoencoder):
             OSError, ValueError: as for :meth:`decode`.
         """
         if tuple(images.shape[1:]) != self.picture_shape:
-            raise ValueError(f"pictures have shape {tuple(images.shape[1:])}, but those of the model {self.picture_shape}")
+            raise ValueError(
+                f"pictures have shape {tuple(images.shape[1:])}, but those of the model {self.picture_shape}"
+            )
         return in_batches(self.found.encode, images.float().cpu(), 1)
 
     @property

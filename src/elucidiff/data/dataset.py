@@ -249,7 +249,8 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         made = self._originals
         if not is_imported(made.place):
             raise FileNotFoundError(
-                f"the pictures of the latents {self.name} are not at {made.place}: put them there, or encode them again"
+                f"the pictures of the latents {self.name} are not at {made.place}: put them there, or encode them "
+                "again"
             )
         if read_meta(made.place)["sha256"] != made.sha256:
             raise ValueError(f"{made.place} holds other pictures than the latents {self.name} were made of")

@@ -43,8 +43,8 @@ def import_latents(
     """Import a data set of pictures as latents z = E(x) of an autoencoder.
 
     The folder holds latents in ``images.npy``, float32 ``(N, c, *small)`` in the autoencoder's own units, with labels
-    and ``meta.json`` as any imported set; the pictures, which stay the reference of evaluations, as an imported set in
-    ``pictures``, unless ``source`` is one by itself, whose place is then kept; and the autoencoder, if it is small
+    and ``meta.json`` as any imported set; the pictures, which stay the reference of evaluations, as an imported set
+    in ``pictures``, unless ``source`` is one by itself, whose place is then kept; and the autoencoder, if it is small
     (see :class:`.KeptAutoencoder`). An import that was stopped goes on where it was.
 
     Args:
@@ -97,7 +97,9 @@ def import_latents(
     contents = open_imported(pictures)
     shape = contents.source.shape
     if contents.originals is not None or contents.source.dtype != np.uint8:
-        raise ValueError(f"{contents.name} holds {contents.source.dtype} arrays {shape}: only 8-bit pictures are encoded")
+        raise ValueError(
+            f"{contents.name} holds {contents.source.dtype} arrays {shape}: only 8-bit pictures are encoded"
+        )
     small = latent_shape(coder, shape)
     coder = coder.suited_to(_unit(contents, range(min(_TO_TRY, len(contents.source)))))
     if sampled and coder.posterior(torch.zeros(1, *shape))[1] is None:
@@ -152,7 +154,11 @@ def _first_shape(
 
 
 def _changes(
-    resize: object = None, channels: object = None, skip_broken: bool = False, reading: Reading | None = None, **_: object
+    resize: object = None,
+    channels: object = None,
+    skip_broken: bool = False,
+    reading: Reading | None = None,
+    **_: object,
 ) -> bool:
     """Whether pictures are to be changed, or read in another way than the usual one."""
     return resize is not None or channels is not None or skip_broken or bool(reading and reading.changed())
@@ -177,9 +183,7 @@ def _unit(contents: Contents, rows: range) -> Tensor:
     return torch.from_numpy(contents.source.read(np.array(rows))).float() / 127.5 - 1
 
 
-def _encoded(
-    contents: Contents, coder: Autoencoder, done: int, sampled: bool, size: int
-) -> Iterator[list[Item]]:
+def _encoded(contents: Contents, coder: Autoencoder, done: int, sampled: bool, size: int) -> Iterator[list[Item]]:
     """Latents from position ``done`` on, a batch at a time, with digests of the pictures."""
     total = len(contents.source)
     for start in range(done, total, size):
@@ -189,7 +193,9 @@ def _encoded(
         if sampled and std is not None:
             mean = mean + std * torch.stack([_noise(row, mean.shape[1:]) for row in rows])
         if not bool(mean.isfinite().all()):
-            raise ValueError(f"the encoder makes values that are not finite of one of the pictures {start} to {rows[-1]}")
+            raise ValueError(
+                f"the encoder makes values that are not finite of one of the pictures {start} to {rows[-1]}"
+            )
         yield [(latent, array_digest(image)) for latent, image in zip(mean.float().numpy(), images, strict=True)]
 
 

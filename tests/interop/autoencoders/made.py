@@ -11,7 +11,9 @@ from onnx import helper, numpy_helper
 CHANNELS, LATENTS, FACTOR = 3, 4, 4
 
 
-def encoder(channels: int = CHANNELS, latents: int = LATENTS, seed: int = 0, moments: bool = False) -> onnx.ModelProto:
+def encoder(
+    channels: int = CHANNELS, latents: int = LATENTS, seed: int = 0, moments: bool = False
+) -> onnx.ModelProto:
     """Patches of 4 x 4 pixels, weighed; with ``moments`` mean and logarithm of the variance of each latent."""
     random = np.random.default_rng(seed)
     width = latents * (1 + moments)

@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,8 +91,8 @@ class OnnxPair(Autoencoder):
             return out, None
         if out.shape[1] != 2 * taken:
             raise ValueError(
-                f"encoder and decoder do not fit each other: {printable(self.encoder)} makes latents of {out.shape[1]} "
-                f"channels, and {printable(self.decoder)} takes {taken}"
+                f"encoder and decoder do not fit each other: {printable(self.encoder)} makes latents of "
+                f"{out.shape[1]} channels, and {printable(self.decoder)} takes {taken}"
             )
         mean, log_variance = out.chunk(2, 1)
         return mean, (log_variance.clamp(-30, 20) / 2).exp()
@@ -145,8 +146,17 @@ def _pair(text: str) -> tuple[Path, Path] | None:
     return pair
 
 
-@functools.lru_cache(maxsize=4)
 def _program(path: str) -> _Program:
+    """The program in a file, opened once while the file stays as it is."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {printable(path)}") from None
+    return _opened(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, changed: int, size: int) -> _Program:
     return _Program(Path(path))
 
 
@@ -266,6 +276,6 @@ def _check_place(path: Path, location: str) -> None:
     inside = Path(location).name == location not in ("", ".", "..") and "\\" not in location
     if not inside or beside.is_symlink() or not beside.is_file():
         raise ValueError(
-            f"{printable(str(path))} has weights in {printable(location[:100])!r}, which is no file beside it, and is "
-            "not read"
+            f"{printable(str(path))} has weights in {printable(location[:100])!r}, which is no file beside it, and "
+            "is not read"
         )

@@ -35,6 +35,7 @@ from elucidiff.training.config import TrainingConfig
 from elucidiff.training.metrics import metrics_until
 from tests.data.pictures import encoded, noise
 from tests.golden_files import GOLDEN
+from tests.interop.autoencoders.made import encoder, write_pair
 from tests.interop.foreign import FOREIGN, golden, state_dict
 from tests.interop.training_states import state_of
 
@@ -339,6 +340,17 @@ def _parquet(folder: Path) -> Damaged:
     return Damaged(path, _everything, _both_ends(content, 40, 1200))
 
 
+def _onnx(folder: Path) -> Damaged:
+    sound = encoder().SerializeToString()
+    picture = torch.zeros(1, 3, 8, 8)
+    write_pair(folder)
+
+    def read(path: Path) -> None:
+        ed.autoencoders.open_autoencoder(path).encode(picture)
+
+    return Damaged(_file(folder / "encoder.onnx", sound), read, range(200))
+
+
 READERS: dict[str, Callable[[Path], Damaged]] = {
     "snapshot-edm": _snapshot("j_pickles/adm_mult_cond.pkl"),
     "training-state": _training_state,
@@ -349,6 +361,7 @@ READERS: dict[str, Callable[[Path], Damaged]] = {
     "diffusers-config": _diffusers("config.json"),
     "diffusers-scheduler": _diffusers("scheduler_config.json"),
     "diffusers-weights": _diffusers("diffusion_pytorch_model.safetensors"),
+    "onnx": _onnx,
     "model-json": _model("model.json"),
     "model-weights": _model("model.safetensors"),
     "sampler": _sampler,

@@ -7,7 +7,7 @@
     pictures = ed.data.to_uint8(autoencoder.decode(latents))
 """
 
-from elucidiff.autoencoders.base import Autoencoder, in_batches, latent_shape, open_autoencoder
+from elucidiff.autoencoders.base import Autoencoder, latent_shape, open_autoencoder
 from elucidiff.autoencoders.kept import KeptAutoencoder
 
-__all__ = ["Autoencoder", "KeptAutoencoder", "in_batches", "latent_shape", "open_autoencoder"]
+__all__ = ["Autoencoder", "KeptAutoencoder", "latent_shape", "open_autoencoder"]

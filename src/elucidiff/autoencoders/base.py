@@ -121,6 +121,21 @@ def latent_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> tuple[int,
 
     Raises:
         ValueError: the autoencoder does not take such pictures, or encoder and decoder do not fit each other.
+
+    >>> import elucidiff as ed, torch
+    >>> from dataclasses import dataclass
+    >>> @ed.part("autoencoder", "example_quarters")
+    ... @dataclass(frozen=True)
+    ... class Quarters(ed.autoencoders.Autoencoder):
+    ...     "Means of 4 x 4 pixels."
+    ...     def encode(self, images):
+    ...         return torch.nn.functional.avg_pool2d(images, 4)
+    ...     def decode(self, latents):
+    ...         return torch.nn.functional.interpolate(latents, scale_factor=4)
+    >>> ed.autoencoders.latent_shape(Quarters(), (1, 18, 18))
+    Traceback (most recent call last):
+        ...
+    ValueError: pictures of 18x18 cannot be encoded: each side must be divisible by 4, the factor of the autoencoder; import with --resize 16
     """
     sides = "x".join(map(str, shape[1:]))
     grey = torch.zeros(1, *shape)

@@ -35,11 +35,25 @@ class KeptAutoencoder(Autoencoder):
 
     Args:
         autoencoder: the other one, where its files were.
-        fingerprint: :meth:`.Autoencoder.fingerprint`.
+        fingerprint_then: :meth:`.Autoencoder.fingerprint` when it was written down.
         names: of its files.
         digests: the SHA-256 of each.
         picture_shape: of the pictures, ``(C, *spatial)``.
         sampled: whether latents were drawn from the encoder's distribution, and not its means.
+
+    >>> import elucidiff as ed, torch
+    >>> from dataclasses import dataclass
+    >>> @ed.part("autoencoder", "example_thirds")
+    ... @dataclass(frozen=True)
+    ... class Thirds(ed.autoencoders.Autoencoder):
+    ...     "Means of 3 x 3 pixels."
+    ...     def encode(self, images):
+    ...         return torch.nn.functional.avg_pool2d(images, 3)
+    ...     def decode(self, latents):
+    ...         return torch.nn.functional.interpolate(latents, scale_factor=3)
+    >>> kept = ed.autoencoders.KeptAutoencoder.of(Thirds(), (1, 6, 6))
+    >>> kept.decode(torch.ones(2, 1, 2, 2)).shape
+    torch.Size([2, 1, 6, 6])
     """
 
     autoencoder: Autoencoder

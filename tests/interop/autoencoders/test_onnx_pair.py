@@ -35,7 +35,8 @@ def test_a_pair_as_optimum_exports_it(tmp_path: Path) -> None:
 
 def _clip(given: str, made: str, limits: tuple[float, float]) -> onnx.ModelProto:
     """Returns what it is given, between two limits."""
-    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", 3, "h", "w"]) for name in (given, made)]
+    sizes = ["b", 3, "h", "w"]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes) for name in (given, made)]
     stored = [
         helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [limit])
         for name, limit in zip("lu", limits, strict=True)

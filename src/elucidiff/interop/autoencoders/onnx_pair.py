@@ -59,7 +59,8 @@ class OnnxPair(Autoencoder):
         """See :meth:`.Autoencoder.named`."""
         if (pair := _pair(text)) is None:
             return None
-        return cls(*(str(path.resolve()) for path in pair))
+        encoder, decoder = pair
+        return cls(str(encoder.resolve()), str(decoder.resolve()))
 
     def files(self) -> Mapping[str, Path]:
         """See :meth:`.Autoencoder.files`; weights that are in files of their own stay where they are."""

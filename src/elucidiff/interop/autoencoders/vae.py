@@ -59,7 +59,8 @@ class DiffusersVAE(base.Autoencoder):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`.Autoencoder.posterior`."""
-        return self._tried(images, "encode pictures", _loaded(self.folder).posterior)
+        found: tuple[Tensor, Tensor | None] = self._tried(images, "encode pictures", _loaded(self.folder).posterior)
+        return found
 
     def decode(self, latents: Tensor) -> Tensor:
         """See :meth:`.Autoencoder.decode`."""

@@ -57,10 +57,10 @@ NOTES = """# Fine-tuning against training from scratch
 {weights:.2f} million weights is trained on seven classes of Fashion-MNIST at 8 x 8 (3,000 pictures of each,
 {before:,} training images); its weights, all but those of the labels' embedding, begin a training on the three other
 classes (pullovers, sandals, bags; 1,000 pictures of each), which it has never seen. The same network, settings and
-data from random weights are the other side. Every training has a learning rate that falls to 0 at its own end. The loss is that
-of Karras et al. 2022, Eq. 2, with labels, at the paper's noise levels, on 900 test pictures of the three classes; the
-Frechet distance is that of 20 principal components, 900 samples against these pictures. Errors are standard errors
-over {seeds} seeds, each with a pretrained model of its own.
+data from random weights are the other side. Every training has a learning rate that falls to 0 at its own end. The
+loss is that of Karras et al. 2022, Eq. 2, with labels, at the paper's noise levels, on 900 test pictures of the three
+classes; the Frechet distance is that of 20 principal components, 900 samples against these pictures. Errors are
+standard errors over {seeds} seeds, each with a pretrained model of its own.
 
 """
 

@@ -125,7 +125,7 @@ def test_drawn_from_the_distribution(pictures: Path, tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (["--encode", "{pair}", "--channels", "1"], "cannot encode pictures of shape (1, 16, 16): it takes 3 x"),
-        (["--encode", "{pair}", "--resize", "18"], "each side must be divisible by 4, the factor of the autoencoder"),
+        (["--encode", "{pair}", "--resize", "18"], "sides must be divisible by 4; import with --resize 16"),
         (["--encode", "{pair}", "--sampled"], "gives one latent of a picture, and no distribution"),
         (["--encode", "{unfit}"], "makes latents of 4 channels, and "),
         (["--encode", "nowhere"], "there is no autoencoder nowhere"),

@@ -135,7 +135,7 @@ def latent_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> tuple[int,
     >>> ed.autoencoders.latent_shape(Quarters(), (1, 18, 18))
     Traceback (most recent call last):
         ...
-    ValueError: pictures of 18x18 cannot be encoded: each side must be divisible by 4, the factor of the autoencoder; import with --resize 16
+    ValueError: pictures of 18x18 cannot be encoded: sides must be divisible by 4; import with --resize 16
     """
     sides = "x".join(map(str, shape[1:]))
     grey = torch.zeros(1, *shape)
@@ -156,8 +156,8 @@ def latent_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> tuple[int,
         if len(factors) == len(small) and any(side % each for side, each in zip(shape[1:], factors, strict=True)):
             best = min(shape[1:]) // factors[0] * factors[0]
             raise ValueError(
-                f"pictures of {sides} cannot be encoded: each side must be divisible by {factors[0]}, the factor of "
-                f"the autoencoder; import with --resize {max(best, factors[0])}"
+                f"pictures of {sides} cannot be encoded: sides must be divisible by {factors[0]}; import with --resize "
+                f"{max(best, factors[0])}"
             )
         raise ValueError(
             f"encoder and decoder do not fit each other: pictures of {sides} come back as "

@@ -156,8 +156,8 @@ def latent_shape(autoencoder: Autoencoder, shape: tuple[int, ...]) -> tuple[int,
         if len(factors) == len(small) and any(side % each for side, each in zip(shape[1:], factors, strict=True)):
             best = min(shape[1:]) // factors[0] * factors[0]
             raise ValueError(
-                f"pictures of {sides} cannot be encoded: sides must be divisible by {factors[0]}; import with --resize "
-                f"{max(best, factors[0])}"
+                f"pictures of {sides} cannot be encoded: sides must be divisible by {factors[0]}; import with "
+                f"--resize {max(best, factors[0])}"
             )
         raise ValueError(
             f"encoder and decoder do not fit each other: pictures of {sides} come back as "

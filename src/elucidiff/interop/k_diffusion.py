@@ -1,24 +1,31 @@
-"""Models of k-diffusion: the averaged network as one safetensors file, with its settings beside the weights.
+"""Models of k-diffusion: files of its own network, and its convention, ``model(x, sigma, **extra_args)``, both ways.
 
-They are preconditioned as in Karras et al. 2022 (the library began as an implementation of that paper), so only their
-network is new: :mod:`.image_v1`.
+A file is the averaged network in safetensors, with its settings beside the weights. Such models are preconditioned as
+in Karras et al. 2022 (the library began as an implementation of that paper), so only their network is new:
+:mod:`.image_v1`. Its samplers call any model as D(x; sigma), with sigma (B,), and wrappers there make networks of
+other kinds into such models.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions, for_network
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
 from elucidiff.denoisers.opening import opens
-from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.preconditioned import Denoiser, floating_type
+from elucidiff.denoisers.shapes import label_rows, noise_levels
 from elucidiff.design.preconditioning import EDM
 from elucidiff.design.steps import karras
+from elucidiff.design.values import per_sample
 from elucidiff.interop import weights
 from elucidiff.interop.home_sampling import along, home, one_of, step_count
 from elucidiff.interop.image_v1 import ImageV1
@@ -74,6 +81,117 @@ def load(path: str | os.PathLike[str], config: Mapping[str, Any] | str | os.Path
 
 
 _RANGE = {"sigma_data": 0.5, "sigma_min": 0.01, "sigma_max": 80.0}
+
+
+class Adapted(DenoiserModule):
+    """A model of k-diffusion's convention as D(x; sigma): see :func:`adapt`."""
+
+    sample_shape: tuple[int, ...] = ()
+    label_dim: int = 0
+    sigma_min: float = 0.0
+    sigma_max: float = math.inf
+
+    def __init__(self, model: Callable[..., Tensor], condition: str | None, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.condition, self.dtype = model, condition, dtype
+
+    @property
+    def known_labels(self) -> KnownLabels:
+        """Classes, where their number is known; else whatever conditions it is given."""
+        return labels_by_facts(self.facts.get("data"), self.label_dim) if self.label_dim else UNSTATED
+
+    def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
+        """What the model returns at positive noise levels; x itself without noise."""
+        levels = noise_levels(sigma, x).expand(x.shape[0])
+        clean = levels == 0
+        given: dict[str, Any] = {}
+        if labels is not None and self.condition is None:
+            raise ValueError("labels were given to a model that takes none: say under which name, condition=...")
+        if labels is not None and self.label_dim:
+            rows = label_rows(labels, self.label_dim)  # type: ignore[arg-type]  # a mapping is refused
+            given[str(self.condition)] = rows.argmax(1).to(x.device).expand(x.shape[0])
+        elif labels is not None:
+            given[str(self.condition)] = for_network(labels, x, self.dtype)
+        asked = torch.where(clean, 1.0, levels).to(self.dtype)
+        denoised = self.model(x.to(self.dtype), asked, **given).to(x.dtype)
+        return torch.where(per_sample(clean, x), x, denoised)
+
+
+def adapt(
+    model: Callable[..., Tensor],
+    sample_shape: Sequence[int] = (),
+    *,
+    condition: str | None = None,
+    label_dim: int = 0,
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+) -> Adapted:
+    """A model of k-diffusion, such as one of its wrappers around other networks, as a denoiser of ours.
+
+    Args:
+        model: called as ``model(x, sigma)``, with sigma (B,), which returns the denoised samples: what the library's
+            samplers take. ``K.external.DiscreteEpsDDPMDenoiser``, ``CompVisDenoiser``, ``VDenoiser`` and
+            ``K.layers.Denoiser`` make such models.
+        sample_shape: shape (C, *spatial) of a sample, if samples are to be drawn by their number.
+        condition: the keyword under which it takes conditions, such as ``class_cond``; None if it takes none.
+        label_dim: number of classes, if the conditions are their numbers (B,); else they reach it as they are.
+        sigma_min: smallest noise level; by default the model's own, or 0 where it has none.
+        sigma_max: largest noise level, likewise; or infinity.
+
+    Returns:
+        The denoiser, in evaluation mode; the model sees the type of its parameters.
+
+    >>> import elucidiff as ed
+    >>> D = ed.interop.k_diffusion.adapt(lambda x, sigma: x / (1 + sigma[:, None] ** 2), (1,))
+    >>> float(D(torch.ones(1, 1), 1.0))
+    0.5
+    """
+    if label_dim and condition is None:
+        raise ValueError("label_dim without condition: say under which name the model takes classes")
+    made = Adapted(model, condition, floating_type(model))
+    made.sample_shape, made.label_dim = tuple(sample_shape), label_dim
+    made.sigma_min = float(getattr(model, "sigma_min", 0.0)) if sigma_min is None else sigma_min
+    made.sigma_max = float(getattr(model, "sigma_max", math.inf)) if sigma_max is None else sigma_max
+    return made.eval()
+
+
+class KDiffusionModel(nn.Module):
+    """A denoiser of ours as a model of k-diffusion: see :func:`to_k_diffusion`."""
+
+    def __init__(self, denoiser: DenoiserModule) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
+        self.sigma_data = denoiser.sigma_data
+
+    def forward(self, x: Tensor, sigma: Tensor, *, class_cond: Any = None) -> Tensor:
+        """D(x; sigma), in the type of ``x``."""
+        labels, known = class_cond, self.denoiser.known_labels
+        if known.dim and isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
+            # The number after the last is no class: a row of zeros.
+            labels = nn.functional.one_hot(labels, known.dim + 1)[:, : known.dim].to(x.dtype)
+            if known.presence:
+                labels = torch.cat([labels, labels.sum(1, keepdim=True)], 1)
+        return ask(self.denoiser, x, sigma, labels).to(x.dtype)
+
+
+def to_k_diffusion(denoiser: DenoiserLike) -> KDiffusionModel:
+    """A denoiser of ours as a model that the samplers of k-diffusion take.
+
+    Args:
+        denoiser: any.
+
+    Returns:
+        A module, called as ``model(x, sigma)`` with sigma (B,), or with ``extra_args={"class_cond": ...}``: class
+        numbers (B,), of which the one after the last is no class, or what the denoiser takes as labels. It has
+        ``sigma_min``, ``sigma_max`` and ``sigma_data``, which ``get_sigmas_karras`` and the losses there ask for.
+
+    >>> import elucidiff as ed
+    >>> model = ed.interop.k_diffusion.to_k_diffusion(ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]])))
+    >>> round(float(model(torch.tensor([[0.5]]), torch.tensor([1.0]))), 4)  # tanh(1/2)
+    0.4621
+    """
+    return KDiffusionModel(as_denoiser(denoiser)).eval()
 
 
 @home("k_diffusion")

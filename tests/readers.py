@@ -26,9 +26,9 @@ from elucidiff import data, networks
 from elucidiff.data.npy import read_arrays
 from elucidiff.design import preconditioning
 from elucidiff.evaluation.search.storage import open_storage, storage_errors
-from elucidiff.figures.numbers import Numbers, read_numbers
+from elucidiff.figures.base import Numbers, read_numbers
 from elucidiff.interop import flow_matching, lucidrains, nvlabs, openai, physicsnemo, score_sde
-from elucidiff.sampling.label_choice import labels_asked_for
+from elucidiff.sampling.given import labels_asked_for
 from elucidiff.sampling.likelihood.measuring import read_record
 from elucidiff.sampling.saved_samplers import NamedSampler, read_named, save_named
 from elucidiff.training.config import TrainingConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import elucidiff as ed
-from elucidiff.cli import planned
+from elucidiff.cli import train
 from elucidiff.cli.main import main
 from elucidiff.networks import MPUNetSettings
 from elucidiff.training import TrainingConfig
@@ -64,7 +64,7 @@ def test_one_command_and_its_config(folder: Path, capsys: pytest.CaptureFixture[
     assert "runs/blobs holds a run already: resume it with --resume" in capsys.readouterr().err
     # It goes by its own plan: nothing is timed, and a machine that is slower now changes nothing.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planned, "plan", None)
+        patch.setattr(train, "plan", None)
         assert main(["train", "blobs.npz", "--resume", "--no-report", "--duration-images", "128"]) == 0
     assert TrainingConfig.load("runs/blobs/config.yaml").duration_images == 128
     assert TrainingConfig.load("runs/blobs/config.yaml").lr == 0.01
@@ -84,11 +84,11 @@ def test_labels_are_left_out_when_asked(folder: Path) -> None:
 
 def test_a_name_that_is_both_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "digits").mkdir()
-    assert planned.both_note("digits") == "digits is taken as the preset; ./digits names what lies here"
-    assert planned.both_note("blobs.npz") is None
-    assert not planned.is_data("digits")
-    assert planned.is_data("./digits")
-    assert planned.is_data("mnist:test")
+    assert train.both_note("digits") == "digits is taken as the preset; ./digits names what lies here"
+    assert train.both_note("blobs.npz") is None
+    assert not train.is_data("digits")
+    assert train.is_data("./digits")
+    assert train.is_data("mnist:test")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elucidiff.data.axes import find_axes
+from elucidiff.data.interpreting import find_axes
 from elucidiff.data.reading import ChannelAxis
 
 FLOATS = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elucidiff import parts
-from elucidiff.design.iddpm import noise_levels
+from elucidiff.design.noise_tables import iddpm_levels
 from elucidiff.design.preconditioning import EDM, IDDPM, VE, VP, Preconditioning
 from tests.golden_files import cases, load
 
@@ -57,14 +57,14 @@ def test_rounds_as_the_reference(golden: str) -> None:
 def test_iddpm_table_is_that_of_the_reference(golden: str) -> None:
     case, tensors = load(golden)
     p = golden_preconditioning(case)
-    table = noise_levels(p.m, p.c1, p.c2, dtype=torch.float32)
+    table = iddpm_levels(p.m, p.c1, p.c2, dtype=torch.float32)
     torch.testing.assert_close(table, tensors["u"], rtol=5e-5, atol=0)
     assert torch.equal(p.nearest(tensors["sigma"]), tensors["round_index_f32"])
 
 
 @given(st.integers(0, 999), st.integers(1, 4))
 def test_iddpm_knows_its_own_levels(j: int, dimensions: int) -> None:
-    sigma = noise_levels(dtype=torch.float32)[j].reshape([1] * dimensions)
+    sigma = iddpm_levels(dtype=torch.float32)[j].reshape([1] * dimensions)
     p = IDDPM()
     assert torch.equal(p.round_sigma(sigma), sigma)
     assert torch.equal(p.round_sigma(sigma.double()), sigma.double())
@@ -75,7 +75,7 @@ def test_iddpm_table_outlives_inference_mode() -> None:
     """The table is kept between calls, and sampling may be the first to ask for it."""
     with torch.inference_mode():
         IDDPM(m=37).round_sigma(1.0)
-    table = noise_levels(37, dtype=torch.float32)
+    table = iddpm_levels(37, dtype=torch.float32)
     scale = torch.ones((), requires_grad=True)
     (table * scale).sum().backward()  # fails for a tensor made in inference mode
     assert float(scale.grad) == pytest.approx(float(table.sum()))
@@ -85,7 +85,7 @@ def test_iddpm_picks_a_neighbour() -> None:
     """The matrix product rounds, but never past the next entry."""
     sigma = torch.logspace(-2.2, 4.2, 3000, dtype=torch.float64)
     chosen = IDDPM().nearest(sigma)
-    exact = (sigma[:, None] - noise_levels(dtype=torch.float32)[None].double()).abs().argmin(1)
+    exact = (sigma[:, None] - iddpm_levels(dtype=torch.float32)[None].double()).abs().argmin(1)
     assert int((chosen - exact).abs().max()) <= 1
     assert float((chosen != exact).double().mean()) < 0.005
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from elucidiff import parts
 from elucidiff.design import steps
-from elucidiff.design.iddpm import noise_levels
+from elucidiff.design.noise_tables import iddpm_levels
 from elucidiff.design.schedules import EDM, VE, VP
 from tests.golden_files import cases, load
 
@@ -59,7 +59,7 @@ def test_original_time_grids(golden: str) -> None:
 def test_iddpm_table_agrees_with_the_reference(golden: str) -> None:
     case, tensors = load(golden)
     settings, used = case["settings"], case["used"]
-    table = noise_levels(settings["M"], settings["C_1"], settings["C_2"])
+    table = iddpm_levels(settings["M"], settings["C_1"], settings["C_2"])
     torch.testing.assert_close(table, tensors["u"], rtol=1e-10, atol=0)
     inside = (table >= used["sigma_min"]) & (table <= used["sigma_max"])
     torch.testing.assert_close(table[inside], tensors["u_filtered"], rtol=1e-10, atol=0)
@@ -70,7 +70,7 @@ def test_default_ranges_are_those_of_the_reference() -> None:
         case, _ = load(f"a_steps/{golden}")
         sigmas = parts.parse("steps", name)(10)
         if name == "iddpm":  # the nearest entries of the table within the range
-            table = noise_levels()
+            table = iddpm_levels()
             table = table[(table >= case["used"]["sigma_min"]) & (table <= case["used"]["sigma_max"])]
             assert (sigmas[0], sigmas[-2]) == (table[0], table[-1])
         else:
@@ -118,7 +118,7 @@ def test_iddpm_steps_fall_and_come_from_the_table(n: int, sigma_min: float, sigm
     sigmas = steps.iddpm(n, sigma_min, sigma_max)
     assert sigmas.shape == (n + 1,)
     assert (sigmas.diff() <= 0).all()  # entries repeat when there are more steps than entries
-    assert torch.isin(sigmas, noise_levels()).all()
+    assert torch.isin(sigmas, iddpm_levels()).all()
     assert sigma_min <= float(sigmas[-2]) < float(sigmas[0]) <= sigma_max
 
 

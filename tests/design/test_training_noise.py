@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elucidiff.design import objectives
-from elucidiff.design.iddpm import noise_levels
+from elucidiff.design.noise_tables import iddpm_levels
 from elucidiff.design.objectives import IDDPM, VE, VP, Objective
 from elucidiff.design.training_noise import LogNormal
 
@@ -43,7 +43,7 @@ def test_ends_of_the_uniform_bases() -> None:
     assert float(VE().noise.from_base(last)) == pytest.approx(100.0)
     assert float(VP().noise.from_base(0.0)) == pytest.approx(152.167, rel=1e-5)
     assert float(VP().noise.from_base(last)) == pytest.approx(1.0005e-3, rel=1e-4)
-    table = noise_levels(dtype=torch.float32).double()
+    table = iddpm_levels(dtype=torch.float32).double()
     assert IDDPM().noise.from_base(0.0) == table[0]
     assert IDDPM().noise.from_base(last) == table[999]
 

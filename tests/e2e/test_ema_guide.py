@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elucidiff.training.posthoc_ema import Profile, combination, fit_error, gamma_of_width
+from elucidiff.training.ema import Profile, combination, fit_error, gamma_of_width
 from tests.e2e.conftest import Run
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "ema.md").read_text(encoding="utf-8")

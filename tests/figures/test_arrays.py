@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elucidiff.figures.numbers import lines, slices
+from elucidiff.figures.style import lines, slices
 
 RANDOM = np.random.default_rng(0)
 

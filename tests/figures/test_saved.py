@@ -15,8 +15,7 @@ from elucidiff.evaluation.curvature import paths
 from elucidiff.evaluation.repeated_churn import ChurnTrace
 from elucidiff.evaluation.step_errors import StepErrors
 from elucidiff.figures import curvature, loss_per_sigma, repeated_churn, step_errors, strips
-from elucidiff.figures.base import redraw
-from elucidiff.figures.numbers import Numbers, read_numbers
+from elucidiff.figures.base import Numbers, read_numbers, redraw
 from elucidiff.figures.style import encoded
 
 RANDOM = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import torch
 import elucidiff as ed
 from elucidiff.cli.main import main
 from elucidiff.interop import nvlabs, published_ema
-from elucidiff.training.posthoc_ema import Profile
+from elucidiff.training.ema import Profile
 from tests.golden_files import GOLDEN, load
 
 SNAPSHOT = GOLDEN / "m_edm2/one_level.pkl"

@@ -10,7 +10,7 @@ import torch
 from elucidiff import networks
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design import preconditioning
-from elucidiff.sampling.label_choice import draw_labels_from, labels_asked_for, labels_or_uniform
+from elucidiff.sampling.given import draw_labels_from, labels_asked_for, labels_or_uniform
 
 
 def model(label_dim: int, kind: str | None = None, names: Any = (), counts: Any = ()) -> Denoiser:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from elucidiff.solvers.weights import exponential_moments, integral, polynomial_weights
+from elucidiff.solvers.multistep import exponential_moments, integral, polynomial_weights
 
 
 @settings(deadline=None)

@@ -20,7 +20,7 @@ from elucidiff.denoisers.model_folder import load
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.training import Callbacks, TrainingConfig, checks, train
 from elucidiff.training.checkpoint import CheckpointFolder
-from elucidiff.training.memorisation import Memorisation, MemorisationCheck
+from elucidiff.training.checks import Memorisation, MemorisationCheck
 from tests.training.test_loop import assert_same_run, metrics
 
 

@@ -18,7 +18,7 @@ from elucidiff.data.scaling import to_unit
 from elucidiff.denoisers.ideal import DataPosterior, GaussianMixture
 from elucidiff.networks import DDPMPPSettings
 from elucidiff.training import Callbacks, TrainingConfig, train
-from elucidiff.training.memorisation import MemorisationCheck
+from elucidiff.training.checks import MemorisationCheck
 
 
 def blurred(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from elucidiff.cli import ema
+from elucidiff.cli.ema import run
 from elucidiff.networks import DDPMPPSettings
-from elucidiff.training import TrainingConfig, posthoc_ema, reconstruct, train
-from elucidiff.training.ema import WeightAverage
-from elucidiff.training.posthoc_ema import (
+from elucidiff.training import TrainingConfig, ema, reconstruct, train
+from elucidiff.training.ema import (
     PowerFunction,
     Profile,
+    WeightAverage,
     combination,
     fit_error,
     gamma_of_width,
@@ -255,11 +255,11 @@ def test_the_model_tells_how_it_was_averaged(run_dir: Path) -> None:
 
 
 def test_the_command_says_how_well_a_width_is_reached(run_dir: Path, tmp_path: Path, capsys) -> None:
-    assert ema.run([str(run_dir), "--width", "0.07", "--out", str(tmp_path / "model")]) == 0
+    assert run([str(run_dir), "--width", "0.07", "--out", str(tmp_path / "model")]) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'model'}\n"
     assert re.fullmatch(r"width 0\.07: the fit is \d\.\d% off\n", said.err)
-    assert ema.run([str(run_dir), "--width", "0.27", "--images-seen", "50", "--out", str(tmp_path / "wide")]) == 0
+    assert run([str(run_dir), "--width", "0.27", "--images-seen", "50", "--out", str(tmp_path / "wide")]) == 0
     assert re.match(
         r"width 0\.27: the fit is \d\d+\.\d% off: .* cannot give this width well", capsys.readouterr().err
     )
@@ -280,7 +280,7 @@ def test_every_width_has_its_own_file_name(tmp_path: Path) -> None:
     for width in (0.05, 0.0500001, 0.00001):
         save_snapshot(tmp_path, WeightAverage(network, PowerFunction(width)), network.state_dict(), 100)
     assert len(list((tmp_path / "averages").iterdir())) == 3
-    found = sorted(snapshot.profile.sigma_rel for snapshot in posthoc_ema._snapshots(tmp_path))
+    found = sorted(snapshot.profile.sigma_rel for snapshot in ema._snapshots(tmp_path))
     assert found == [0.00001, 0.05, 0.0500001]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from elucidiff.cli.ablate.options import finished
+from elucidiff.cli.ablate import finished
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.progress import Watching, code_after
 from elucidiff.cli.common.sampling import SamplingChoices

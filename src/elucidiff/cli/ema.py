@@ -11,7 +11,7 @@ import tyro
 
 from elucidiff.cli.common.arguments import parse
 from elucidiff.interop import published_ema
-from elucidiff.training.posthoc_ema import WELL_FITTED, reconstruct
+from elucidiff.training.ema import WELL_FITTED, reconstruct
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from elucidiff.cli.common.sampling import SamplingChoices
 from elucidiff.cli.common.verbs import Actions
 from elucidiff.denoisers.opening import load_guide
 from elucidiff.figures import trajectory
-from elucidiff.figures.base import MeasuredFigure, figures, redraw
-from elucidiff.figures.numbers import read_numbers
+from elucidiff.figures.base import MeasuredFigure, figures, read_numbers, redraw
 from elucidiff.figures.style import save
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import parse_seeds

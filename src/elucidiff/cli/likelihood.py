@@ -18,7 +18,7 @@ from elucidiff.evaluation.likelihood import TOLERANCE, measure_likelihood
 from elucidiff.evaluation.model_and_data import Part
 from elucidiff.launch.interrupt import Terminated, sigterm_raises
 from elucidiff.sampling.encoding import usual_both_ways
-from elucidiff.sampling.likelihood.divergence import is_exact
+from elucidiff.sampling.likelihood.density import is_exact
 from elucidiff.sampling.likelihood.measuring import Likelihood, summary
 
 

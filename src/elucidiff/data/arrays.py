@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elucidiff.data.array_files import ArrayFiles
 from elucidiff.data.interpreting import as_images
 from elucidiff.data.labels import Labels
 from elucidiff.data.naming import choose, without_shared_folders
@@ -22,12 +22,62 @@ from elucidiff.data.npy import (
     members_of,
     opened_member,
     read_layout,
+    read_values,
     zipped_npy,
 )
 from elucidiff.data.reading import Reading
-from elucidiff.data.sources import ArraySource, Contents, Images, Joined, Source
+from elucidiff.data.sources import ArraySource, Contents, Images, Joined, Rows, Source
 from elucidiff.data.trees import Archive, Tree
 from elucidiff.untrusted import printable
+
+
+class ArrayFiles:
+    """Arrays of one shape and type, read when they are asked for.
+
+    Args:
+        tree: the folder or archive.
+        names: the files in it.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is damaged, or differs from the first in shape or type; the message names it.
+    """
+
+    def __init__(self, tree: Tree, names: Sequence[str]) -> None:
+        self._tree, self.names = tree, names
+        with tree.open(names[0]) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            first = read_layout(file, self.where(0), size)
+        self.shape: tuple[int, ...] = first.shape
+        self.dtype: np.dtype[Any] = first.dtype.newbyteorder("=")
+        for row in range(1, len(names)):
+            with tree.open(names[row]) as file:
+                self._layout(file, row)
+
+    def where(self, row: int) -> str:
+        """The name of a file in a message."""
+        return self._tree.where(self.names[row])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, rows: Rows) -> Images:
+        images = np.empty((len(rows), *self.shape), self.dtype)
+        for place, row in enumerate(rows.tolist()):
+            with self._tree.open(self.names[row]) as file:
+                images[place] = read_values(file, self._layout(file, row), self.where(row))
+        return images
+
+    def _layout(self, file: Any, row: int) -> Layout:
+        layout = read_layout(file, self.where(row), None)
+        if (layout.shape, layout.dtype.newbyteorder("=")) != (self.shape, self.dtype):
+            raise ValueError(
+                f"arrays differ: {self.where(0)} is {self.dtype} {self.shape}, but {self.where(row)} is"
+                f" {layout.dtype} {layout.shape}; save images of one shape and type"
+            )
+        return layout
+
 
 _MOST_MEMBERS = 1 << 16
 

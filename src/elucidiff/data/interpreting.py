@@ -4,14 +4,105 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 
-from elucidiff.data.axes import Axes, find_axes
-from elucidiff.data.reading import Reading
+from elucidiff.data.reading import ChannelAxis, Reading
 from elucidiff.data.sources import Images, Named, Rows, Source, Strewn
 from elucidiff.data.values import Levels, check_type, find_levels, survey
+
+_FEW = 4
+# Signals are much longer than they have channels; few pictures are that narrow.
+_SIGNAL_CHANNELS, _SIGNAL_RATIO = 32, 4
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The reading of an array's axes.
+
+    Attributes:
+        channel: where the channels are after the first axis, that of the images.
+        note: what was taken for what and how to ask for the other reading, where there is another; else "".
+    """
+
+    channel: ChannelAxis
+    note: str = ""
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape ``(C, *spatial)`` of an image that is stored as ``shape``."""
+        if self.channel == "none":
+            return (1, *shape)
+        return (shape[-1], *shape[:-1]) if self.channel == "last" else shape
+
+    def __call__(self, images: Images) -> Images:
+        """A view ``(N, C, *spatial)`` of stored images."""
+        if self.channel == "none":
+            return images[:, None]
+        return np.moveaxis(images, -1, 1) if self.channel == "last" else images
+
+
+def find_axes(shape: tuple[int, ...], is_8_bit: bool, channel_axis: ChannelAxis | None, where: str) -> Axes:
+    """The axes of an array ``(N, ...)``: what was asked for, or else what its lengths suggest.
+
+    ``(N, C, *spatial)`` is what is expected. Channels are taken to be last where only the last axis is as short as 4,
+    or where the others are of equal lengths and it is not. ``(N, H, W)`` are pictures without an axis of channels,
+    but signals where one axis is more than four times as long as the other, which has at most 32 channels; 8-bit
+    data always are pictures.
+
+    Args:
+        shape: of the array.
+        is_8_bit: whether its values are of 8 bits.
+        channel_axis: where the channels are; None to find out.
+        where: what to call the array in a message.
+
+    Raises:
+        ValueError: too few axes.
+    """
+    sizes = shape[1:]
+    if not sizes and channel_axis != "none":
+        raise ValueError(f"{where} has shape {shape}: expected (N, C, *spatial) with at least one image")
+    if channel_axis is not None:
+        return Axes(channel_axis)
+    channel, sure = _guess(sizes, is_8_bit)
+    axes = Axes(channel)
+    if channel == "first" and sure:
+        return axes
+    channels, *spatial = axes.shape(sizes)
+    if not spatial:
+        return Axes(
+            channel, f"{where}: {shape} is read as points of {channels} numbers: reshape pictures to (N, H, W)"
+        )
+    others = [name for name in get_args(ChannelAxis) if name != channel]
+    return Axes(
+        channel,
+        f"{where}: {shape} is read as {shape[0]:,} images of {channels} channel{'s' if channels > 1 else ''} of"
+        f" {' x '.join(map(str, spatial))}, channel axis {channel}; for another order of axes, import it with"
+        f" --channel-axis {' or '.join(others)}",
+    )
+
+
+def _guess(sizes: tuple[int, ...], is_8_bit: bool) -> tuple[ChannelAxis, bool]:
+    """The likeliest place of the channels, and whether there is hardly another."""
+    if len(sizes) == 1:
+        # Pictures of H W values, or of three colours, that were flattened.
+        flat = any(sizes[0] == channels * round((sizes[0] / channels) ** 0.5) ** 2 for channels in (1, 3))
+        return "first", not (flat and sizes[0] >= 64)
+    few_first, few_last = sizes[0] <= _FEW, sizes[-1] <= _FEW
+    if few_first != few_last:
+        return ("first", True) if few_first else ("last", False)
+    if len(sizes) == 2:
+        if few_first:
+            return "first", sizes[0] < sizes[1]
+        narrow = min(sizes) <= _SIGNAL_CHANNELS and max(sizes) > _SIGNAL_RATIO * min(sizes)
+        if is_8_bit or not narrow:
+            return "none", False
+        return ("first", False) if sizes[0] < sizes[1] else ("last", False)
+    first_is_even, last_is_even = len(set(sizes[1:])) == 1, len(set(sizes[:-1])) == 1
+    if last_is_even and not first_is_even:
+        return "last", False
+    return "first", first_is_even and not last_is_even
 
 
 class ReadAs:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
-from elucidiff.denoisers.hub import HubModel
 from elucidiff.denoisers.labels import UNSTATED, KnownLabels, label_kind, labels_by_facts
+from elucidiff.denoisers.model_files import HubModel
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample

@@ -192,7 +192,7 @@ class IDDPM(Objective):
     """sigma = u_j with j ~ U{0 ... M - 1}, lambda = 1 / sigma^2 (Table 1, column "iDDPM + DDIM").
 
     Args:
-        m: number of noise levels M; see :func:`elucidiff.design.iddpm.noise_levels`.
+        m: number of noise levels M; see :func:`elucidiff.design.noise_tables.noise_levels`.
         c1: bound of the table.
         c2: offset of the table.
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.design import iddpm, schedules
+from elucidiff.design import schedules
+from elucidiff.design.noise_tables import check_iddpm, iddpm_levels
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range
 from elucidiff.parts import part
 
@@ -234,7 +235,7 @@ class IDDPM(Preconditioning):
     """Coefficients of the iDDPM and ADM networks, which know only a table u_0 > ... > u_M = 0 of noise levels.
 
     c_skip = 1, c_out = -sigma, c_in = 1 / sqrt(sigma^2 + 1), c_noise = M - 1 - argmin_j |u_j - sigma|. The table is
-    that of :func:`elucidiff.design.iddpm.noise_levels`, in float32. The network may return 2 C channels, of which
+    that of :func:`.noise_tables.iddpm_levels`, in float32. The network may return 2 C channels, of which
     the first C are F (Karras et al. 2022, App. C.3).
 
     Args:
@@ -258,7 +259,7 @@ class IDDPM(Preconditioning):
     c2: float = 0.008
 
     def __post_init__(self) -> None:
-        iddpm.check(self.m, self.c1, self.c2)
+        check_iddpm(self.m, self.c1, self.c2)
 
     @property
     def sigma_min(self) -> float:
@@ -301,4 +302,4 @@ class IDDPM(Preconditioning):
         return distances.argmin(dim=1).reshape(sigma.shape)
 
     def _table(self, device: torch.device) -> Tensor:
-        return iddpm.noise_levels(self.m, self.c1, self.c2, dtype=torch.float32, device=device)
+        return iddpm_levels(self.m, self.c1, self.c2, dtype=torch.float32, device=device)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.design import iddpm
+from elucidiff.design.noise_tables import check_iddpm, iddpm_levels
 from elucidiff.design.schedules import VP
 from elucidiff.design.values import Value, as_tensor, check_positive, check_range
 from elucidiff.parts import part
@@ -168,12 +168,12 @@ class Table(TrainingNoise):
     """sigma = u_j with j ~ U{0 ... M - 1} from the iDDPM table, from a uniform base.
 
     Args:
-        m: number of noise levels M; see :func:`elucidiff.design.iddpm.noise_levels`.
+        m: number of noise levels M; see :func:`elucidiff.design.noise_tables.iddpm_levels`.
         c1: bound of the table.
         c2: offset of the table.
 
     Raises:
-        ValueError: there is no such table; see :func:`elucidiff.design.iddpm.noise_levels`.
+        ValueError: there is no such table; see :func:`elucidiff.design.noise_tables.iddpm_levels`.
     """
 
     m: int
@@ -181,7 +181,7 @@ class Table(TrainingNoise):
     c2: float
 
     def __post_init__(self) -> None:
-        iddpm.check(self.m, self.c1, self.c2)
+        check_iddpm(self.m, self.c1, self.c2)
 
     def from_base(self, z: Value) -> Tensor:
         """u_j with j = floor(M z)."""
@@ -201,4 +201,4 @@ class Table(TrainingNoise):
         return torch.where((cell >= 0) & (cell < self.m), density[cell.clamp(0, self.m - 1)], -math.inf)
 
     def _levels(self, device: torch.device) -> Tensor:
-        return iddpm.noise_levels(self.m, self.c1, self.c2, dtype=torch.float32, device=device)[:-1]
+        return iddpm_levels(self.m, self.c1, self.c2, dtype=torch.float32, device=device)[:-1]

@@ -24,8 +24,7 @@ from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import file_held
 from elucidiff.sampling.encoding import usual_both_ways
-from elucidiff.sampling.given import check_range_of_values
-from elucidiff.sampling.label_choice import labels_asked_for, labels_or_uniform
+from elucidiff.sampling.given import check_range_of_values, labels_asked_for, labels_or_uniform
 from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, read_record, write_record
 
 TOLERANCE = 1e-4

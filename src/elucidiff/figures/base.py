@@ -1,26 +1,94 @@
-"""Figures as parts, so that a new one is one file: measured and drawn, or drawn from a table of results."""
+"""Figures as parts, so that a new one is one file: measured and drawn, or drawn from a table of results.
+
+What was measured is kept as numbers, so that it can be drawn again without the model.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from tyro.conf import Positional
 
 from elucidiff import parts
+from elucidiff.data.npy import read_arrays
 from elucidiff.evaluation.ablation.cells import LOSS, TRUNCATION
 from elucidiff.evaluation.ablation.tables import Estimate
 from elucidiff.evaluation.quality.metric_sets import is_metric, title_for
 from elucidiff.evaluation.results import Row, read_results
-from elucidiff.figures.numbers import Numbers
+from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Bar, Watch
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import parse_json, reading
+
+_ABOUT = "about"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers that a figure is drawn from.
+
+    Attributes:
+        figure: its name for ``elucidiff figure``.
+        command: that made it.
+        facts: what else its text and labels say; JSON-able.
+        arrays: by name.
+
+    >>> import tempfile
+    >>> numbers = Numbers("squares", "by hand", {"unit": "cm"}, {"x": np.arange(3) ** 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read = read_numbers(numbers.save(f"{folder}/squares.npz"))
+    ...
+    >>> read.facts, read.arrays["x"].tolist()
+    ({'unit': 'cm'}, [0, 1, 4])
+    """
+
+    figure: str
+    command: str
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``path``, a compressed ``.npz`` file, whole.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        about = json.dumps({"figure": self.figure, "command": self.command, "facts": dict(self.facts)})
+        file = io.BytesIO()
+        arrays: dict[str, Any] = {_ABOUT: np.array(about), **self.arrays}
+        np.savez_compressed(file, **arrays)
+        return write_whole(path, file.getvalue())
+
+
+def read_numbers(path: Path) -> Numbers:
+    """Read what :meth:`Numbers.save` wrote. Nothing in the file is executed.
+
+    Raises:
+        ValueError: it is something else, or damaged.
+        OSError: it cannot be read.
+
+    >>> read_numbers(Path("nothing.npz"))
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: ...
+    """
+    with reading(path, "holds no numbers of a figure: name a .npz file that `elucidiff figure` wrote"):
+        arrays = read_arrays(path)
+        about = parse_json(str(arrays.pop(_ABOUT)), path)
+        return Numbers(str(about["figure"]), str(about["command"]), dict(about["facts"]), arrays)
+
 
 _TITLES = {TRUNCATION: "distance to the exact solution\n(RMS, units of the data)", LOSS: "loss on held-out images"}
 

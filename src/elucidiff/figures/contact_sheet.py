@@ -17,8 +17,7 @@ from elucidiff.data.inspecting import Report
 from elucidiff.data.inspection import Subject
 from elucidiff.data.scaling import is_picture, to_unit
 from elucidiff.data.subsets import Places, evenly_spread, of_each_class
-from elucidiff.figures.numbers import lines, slices
-from elucidiff.figures.style import GREY, INK, mosaic, new_figure, picture
+from elucidiff.figures.style import GREY, INK, lines, mosaic, new_figure, picture, slices
 
 Pixels = npt.NDArray[np.uint8]
 

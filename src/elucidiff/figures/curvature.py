@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from elucidiff.design import schedules
 from elucidiff.evaluation.curvature import Paths, paths
-from elucidiff.figures.base import SILENT, MeasuredFigure, ProgressBar
-from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.base import SILENT, MeasuredFigure, Numbers, ProgressBar
 from elucidiff.figures.style import GREY, INK, VERMILION, new_figure, quiet
 from elucidiff.parts import part
 

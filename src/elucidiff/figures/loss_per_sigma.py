@@ -26,8 +26,7 @@ from elucidiff.evaluation.model_and_data import (
     part_of,
     training_part,
 )
-from elucidiff.figures.base import SILENT, OfModel, ProgressBar
-from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.base import SILENT, Numbers, OfModel, ProgressBar
 from elucidiff.figures.style import GREY, LINES, PALETTE, PURPLE, new_figure, quiet
 from elucidiff.parts import part
 from elucidiff.sampling.grid import range_for

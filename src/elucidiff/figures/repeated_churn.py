@@ -14,8 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from elucidiff.evaluation.model_and_data import IDEAL, TRAINED, Part, open_pictures
 from elucidiff.evaluation.repeated_churn import LOOKS, Array, ChurnTrace
 from elucidiff.evaluation.repeated_churn import repeated_churn as measure_churn
-from elucidiff.figures.base import SILENT, OfModel, ProgressBar
-from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.base import SILENT, Numbers, OfModel, ProgressBar
 from elucidiff.figures.style import INK, LINES, PALETTE, mosaic, new_figure, picture, pixels, quiet
 from elucidiff.parts import part
 from elucidiff.plain_data import numbers_from_text

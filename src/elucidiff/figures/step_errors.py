@@ -17,8 +17,7 @@ import elucidiff
 from elucidiff.design.steps import Karras
 from elucidiff.evaluation.step_errors import RHOS, Array, StepErrors
 from elucidiff.evaluation.step_errors import step_errors as measure_steps
-from elucidiff.figures.base import SILENT, MeasuredFigure, ProgressBar
-from elucidiff.figures.numbers import Numbers
+from elucidiff.figures.base import SILENT, MeasuredFigure, Numbers, ProgressBar
 from elucidiff.figures.style import BLUE, GREY, INK, LINES, VERMILION, new_figure, quiet
 from elucidiff.parts import part
 from elucidiff.plain_data import numbers_from_text

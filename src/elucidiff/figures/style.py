@@ -1,4 +1,4 @@
-"""The look of every figure: colours that colour-blind readers distinguish, quiet axes, files written whole."""
+"""The look of every figure: colours that colour-blind readers distinguish, quiet axes, pictures in rows, files."""
 
 from __future__ import annotations
 
@@ -93,6 +93,52 @@ def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: i
         y, x = (k // columns) * (h + gap), (k % columns) * (w + gap)
         sheet[:, y : y + h, x : x + w] = big[k]
     return sheet
+
+
+def lines(x: npt.NDArray[np.float64], columns: int) -> Figure:
+    """Signals, one a cell, in rows of ``columns``; a colour a channel, the same scale for all.
+
+    Args:
+        x: ``(N, C, L)``.
+        columns: signals in a row.
+    """
+    low, high = _span(x)
+    length = x.shape[2]
+    rows = -(-len(x) // columns)
+    figure = new_figure(1.1 * columns + 0.2, 0.8 * rows + 0.2)
+    # One pair of axes for all: a pair for each takes seconds.
+    axes = figure.subplots()
+    position = np.linspace(0.05, 0.95, length)
+    for k, signal in enumerate(x):
+        left, bottom = k % columns, -(k // columns)
+        axes.plot([left + 0.05, left + 0.95], [bottom, bottom], color=GREY, linewidth=0.3)
+        for channel, values in enumerate(signal):
+            height = 0.9 * ((values - low) / (high - low)).clip(0, 1)
+            axes.plot(left + position, bottom + height, color=PALETTE[channel % len(PALETTE)], linewidth=0.8)
+    axes.set_axis_off()
+    return figure
+
+
+def slices(x: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """The middle of each volume, or the whole of each plane, as 8-bit pictures on one scale for all.
+
+    Args:
+        x: ``(N, C, *spatial)`` with at least two spatial dimensions; all but the last two are cut in the middle.
+
+    Returns:
+        ``(N, 1 or 3, H, W)``: the three channels if there are three, else the first.
+    """
+    low, high = _span(x)
+    while x.ndim > 4:
+        x = x[:, :, x.shape[2] // 2]
+    shown = x if x.shape[1] == 3 else x[:, :1]
+    return np.asarray((255 * ((shown - low) / (high - low)).clip(0, 1)).round(), dtype=np.uint8)
+
+
+def _span(x: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The range of nearly all values."""
+    low, high = np.quantile(x, [0.005, 0.995]).tolist()
+    return low, high if high > low else low + 1.0
 
 
 def save(figure: Figure, path: str | os.PathLike[str], formats: Iterable[str] = ("png", "svg")) -> list[Path]:

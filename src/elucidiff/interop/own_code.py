@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from elucidiff.denoisers.base import DenoiserModule
-from elucidiff.denoisers.factories import Factory
 from elucidiff.denoisers.model_files import first_line
-from elucidiff.denoisers.opening import opens
+from elucidiff.denoisers.opening import Factory, opens
 from elucidiff.interop.weights_folder import WEIGHTS, WeightsFolder, card_of
 from elucidiff.plugins import named_by_user
 from elucidiff.untrusted import clipped, printable, reading

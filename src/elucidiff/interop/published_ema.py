@@ -2,7 +2,7 @@
 
 Karras et al. 2024 (arXiv 2312.02696), Section 3: each file holds the weights averaged with a power-function profile
 of one width, up to one time. Any other profile is combined of them as of a run's own, see
-:mod:`elucidiff.training.posthoc_ema`.
+:mod:`elucidiff.training.ema`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.interop import nvlabs
-from elucidiff.training.posthoc_ema import Profile, combination, fit_error, with_average
+from elucidiff.training.ema import Profile, combination, fit_error, with_average
 from elucidiff.untrusted import printable
 
 _NAME = re.compile(r"(?P<prefix>.+)-(?P<kimg>\d{1,9})-(?P<width>0\.\d{1,6})\.pkl", re.ASCII)

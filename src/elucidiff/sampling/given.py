@@ -1,10 +1,14 @@
-"""A picture or array that a user hands in, as a model sees it."""
+"""Pictures, masks and labels that a user hands in, in the form that a model takes them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +17,7 @@ from elucidiff.data.formats import SUFFIXES
 from elucidiff.data.npy import read_npy
 from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import AnyDenoiser
+from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 
 _BEYOND = 1e-3  # what rounding may add to [-1, 1]
 
@@ -84,3 +89,178 @@ def _array(path: Path) -> Tensor:
     if not isinstance(array, np.ndarray) or (array.dtype != np.uint8 and array.dtype.kind != "f"):
         raise ValueError(f"{path} must hold one array, uint8 or floating point")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+
+
+def labels_asked_for(text: str, denoiser: AnyDenoiser, *, any_class: bool = False) -> Tensor:
+    """The labels in ``text``, in the form that the denoiser takes.
+
+    Args:
+        text: for classes their names, numbers and ranges of numbers, such as ``cat,dog`` or ``0-3,7``; for label
+            vectors one of them, such as ``0.3,-0.7``; or the name of a ``.npy`` file with class numbers or names
+            (K,), or rows (K, label_dim).
+        denoiser: whose labels they are.
+        any_class: take classes that the training data did not have.
+
+    Returns:
+        class numbers (K,), int64, or vectors (K, label_dim), float32.
+
+    Raises:
+        ValueError: the denoiser takes none, or others, or was trained without a class.
+        OSError: the file cannot be read.
+    """
+    known = denoiser.known_labels
+    if known.dim == 0:
+        raise ValueError("--labels were given, but the model was trained without labels")
+    if known.kind == "vectors":
+        return _checked_vectors(text, _read(Path(text)) if text.endswith(".npy") else _vector(text), known)
+    if text == UNIFORM:
+        raise ValueError(f"--labels {UNIFORM} draws a class for each seed, but here labels have to be named")
+    places = _places_in(text, known)
+    if not any_class:
+        _refuse_untrained(text, places, known)
+    return torch.from_numpy(np.asarray(known.numbers, dtype=np.int64)[places])
+
+
+def labels_or_uniform(
+    asked: str | Tensor | Sequence[Any] | None, denoiser: AnyDenoiser, *, any_class: bool = False
+) -> Tensor | Literal["uniform"] | None:
+    """The labels asked for, or how each seed is to draw its own: None as often as in training, or ``uniform``.
+
+    Args:
+        asked: a text as for :func:`labels_asked_for`; or class numbers or names (K,), or rows (K, label_dim).
+        denoiser: whose labels they are.
+        any_class: take classes that the training data did not have.
+
+    Raises:
+        ValueError: as :func:`labels_asked_for`; or nothing is asked for that ``any_class`` would change.
+        OSError: the file cannot be read.
+    """
+    text = asked if isinstance(asked, str) else None
+    if any_class and (asked is None or text == UNIFORM):
+        raise ValueError("--any-class would have no effect without --labels that name classes")
+    if asked is None:
+        return None
+    if text == UNIFORM and denoiser.known_labels.dim and denoiser.known_labels.kind == "classes":
+        return "uniform"
+    if text is not None:
+        return labels_asked_for(text, denoiser, any_class=any_class)
+    return _given(asked, denoiser, any_class)
+
+
+def _given(asked: Tensor | Sequence[Any], denoiser: AnyDenoiser, any_class: bool) -> Tensor:
+    """Labels that are not a text, checked in the same way."""
+    known = denoiser.known_labels
+    if known.dim == 0:
+        raise ValueError("--labels were given, but the model was trained without labels")
+    values = asked.tolist() if isinstance(asked, Tensor) else list(asked)
+    if known.kind == "vectors" or (values and isinstance(values[0], (list, tuple))):
+        return _checked_vectors("(given)", np.asarray(values, dtype=np.float64), known)
+    places = np.array([known.place(value) for value in values], dtype=np.int64)
+    if not any_class:
+        _refuse_untrained(", ".join(map(str, values[:5])), places, known)
+    return torch.from_numpy(np.asarray(known.numbers, dtype=np.int64)[places])
+
+
+def draw_labels_from(denoiser: AnyDenoiser, text: str | None, *, any_class: bool = False) -> None:
+    """Let seeds draw their labels from others than the training data's, in place.
+
+    Args:
+        denoiser: the loaded model.
+        text: as for :func:`labels_or_uniform`: classes are drawn as often as they are named; None changes nothing.
+        any_class: take classes that the training data did not have.
+
+    Raises:
+        ValueError: as :func:`labels_or_uniform`.
+        OSError: the file cannot be read.
+    """
+    labels, known = labels_or_uniform(text, denoiser, any_class=any_class), denoiser.known_labels
+    if labels is None:
+        return
+    data = dict(denoiser.facts.get("data") or {})
+    if not isinstance(labels, Tensor):
+        data["class_counts"] = [int(place in known.trained) for place in range(known.dim)]
+    elif known.kind == "classes":
+        places = torch.tensor([known.place(number) for number in labels.tolist()])
+        data["class_counts"] = places.bincount(minlength=known.dim).tolist()
+    else:
+        data["label_examples"] = labels.tolist()
+    denoiser.facts["data"] = data
+
+
+def _places_in(text: str, known: KnownLabels) -> npt.NDArray[np.int64]:
+    if text.endswith(".npy") and text not in known.names:
+        return _file_of_classes(text, known)
+    if text in known.names:  # it may have commas
+        return np.array([known.place(text)])
+    places: list[int] = []
+    for part in text.split(","):
+        places += _part(text, part.strip(), known)
+    return np.array(places, dtype=np.int64)
+
+
+def _part(text: str, part: str, known: KnownLabels) -> list[int]:
+    """The classes of one name or number, or of a range of numbers."""
+    span = re.fullmatch(r"(\d{1,18})-(\d{1,18})", part, flags=re.ASCII)
+    try:
+        if span is None or part in known.names:
+            return [known.place(part)]
+        first, last = int(span[1]), int(span[2])
+        if last < first:
+            raise ValueError(f"the range {part} runs backwards")
+        if last - first > known.dim + max(known.numbers, default=0):
+            raise ValueError(f"class {last} is out of range, the model knows {known.listed}")
+        return [known.place(number) for number in range(first, last + 1)]
+    except ValueError as error:
+        raise ValueError(f"--labels {text}: {error}") from None
+
+
+def _file_of_classes(text: str, known: KnownLabels) -> npt.NDArray[np.int64]:
+    values = _read(Path(text))
+    if values.ndim != 1 or values.dtype.kind not in "iuU" or not values.size:
+        raise ValueError(f"--labels {text} holds {values.dtype} {values.shape}: the model takes integer classes (K,)")
+    # There may be many, so nothing as long as they are is made of objects.
+    different, inverse = np.unique(values, return_inverse=True)
+    places = []
+    for value in different:
+        try:
+            places.append(known.place(str(value) if values.dtype.kind == "U" else int(value)))
+        except ValueError as error:
+            raise ValueError(f"--labels {text}: {error}") from None
+    return np.array(places, dtype=np.int64)[inverse.reshape(-1)]
+
+
+def _refuse_untrained(text: str, places: npt.NDArray[np.int64], known: KnownLabels) -> None:
+    rows = torch.zeros(1, known.dim)
+    rows[0, torch.from_numpy(np.unique(places))] = 1
+    try:
+        known.refuse_untrained(rows)
+    except ValueError as error:
+        raise ValueError(f"--labels {text}: {error}") from None
+
+
+def _checked_vectors(text: str, values: npt.NDArray[Any], known: KnownLabels) -> Tensor:
+    if values.ndim != 2 or values.shape[1] != known.dim or values.dtype.kind not in "iuf" or not values.size:
+        raise ValueError(
+            f"--labels {text} holds {values.dtype} {values.shape}: the model takes label vectors (K, "
+            f"{known.dim}), from a .npy file or as {known.dim} numbers with commas between them"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"--labels {text} holds values that are not finite")
+    return torch.from_numpy(values.astype(np.float32, copy=False))
+
+
+def _vector(text: str) -> npt.NDArray[np.float64]:
+    try:
+        return np.array([[float(part) for part in text.split(",")]])
+    except ValueError:
+        raise ValueError(
+            f"--labels {text!r} is not a label vector: write its numbers with commas between them, or a .npy file"
+        ) from None
+
+
+def _read(path: Path) -> npt.NDArray[Any]:
+    # Mapped, so that labels for millions of samples need not be in memory.
+    array = read_npy(path, f"--labels {path}", mmap_mode="c")
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"--labels {path} is not a .npy file")
+    return array

@@ -12,7 +12,7 @@ from torch import Tensor
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.devices import widest_type
 from elucidiff.sampling.encoding import check_follows_ode, decode, encode, round_trip_error, usual_both_ways
-from elucidiff.sampling.label_choice import labels_or_uniform
+from elucidiff.sampling.given import labels_or_uniform
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeededNoise, labels_for
 

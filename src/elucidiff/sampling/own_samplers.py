@@ -15,8 +15,8 @@ from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load
 from elucidiff.launch.interrupt import StoppedError, Watch
 from elucidiff.launch.output_folder import file_held
+from elucidiff.sampling.given import draw_labels_from
 from elucidiff.sampling.grid import range_advice
-from elucidiff.sampling.label_choice import draw_labels_from
 from elucidiff.sampling.optimise import ExactSolutions, Measurement, measure, optimise_on, solve_exactly
 from elucidiff.sampling.optimise.candidate import (
     CANDIDATES,

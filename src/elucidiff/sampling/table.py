@@ -19,7 +19,7 @@ Noise distribution   t(sigma) ~             ln(sigma) ~            sigma = u_j, 
 lambda(sigma)        1 / sigma^2            1 / sigma^2            1 / sigma^2            (sigma^2+sd^2)/(sigma sd)^2
 ===================  =====================  =====================  =====================  ============================
 
-with sd = sigma_data = 0.5, smin = 0.002, smax = 80 and u_j the table of :func:`elucidiff.design.iddpm.noise_levels`.
+with sd = sigma_data = 0.5, smin = 0.002, smax = 80 and u_j the table of :func:`.noise_tables.iddpm_levels`.
 
 To change one cell, use :func:`dataclasses.replace`: ``replace(table.VP, solver=Heun())``.
 """

@@ -8,8 +8,7 @@ from elucidiff.solvers.dpmpp import DPMpp1, DPMpp2M, DPMpp3M
 from elucidiff.solvers.er_sde import ERSDE
 from elucidiff.solvers.ipndm import IPNDM
 from elucidiff.solvers.multistep import Move, Multistep, Node
-from elucidiff.solvers.rk45 import RK45
-from elucidiff.solvers.runge_kutta import RK2, Euler, Heun
+from elucidiff.solvers.runge_kutta import RK2, RK45, Euler, Heun
 from elucidiff.solvers.sa_solver import SASolver
 from elucidiff.solvers.unipc import UniPC
 

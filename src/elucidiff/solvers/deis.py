@@ -12,8 +12,7 @@ from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
-from elucidiff.solvers.weights import integral, polynomial_weights
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order, integral, polynomial_weights
 
 _AMPLIFIED = 30.0  # times the step's length; on equal steps the weights of order 4 add up to 7
 _FAR, _AMPLIFIED_FAR = 100.0, 10.0  # above this noise level, where many steps may follow that amplify alike

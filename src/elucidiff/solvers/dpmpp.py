@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.values import check_number
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Node
-from elucidiff.solvers.weights import adams_weights, length, move, relative
+from elucidiff.solvers.multistep import Move, Multistep, Node, adams_weights, length, move, relative
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
-from elucidiff.solvers.weights import integral, polynomial_weights
+from elucidiff.solvers.multistep import Move, Multistep, Node, check_order, integral, polynomial_weights
 
 _ROUNDING = 1e-12  # of a share of the variance
 

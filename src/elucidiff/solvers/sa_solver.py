@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
-from elucidiff.solvers.weights import adams_weights, move
+from elucidiff.solvers.multistep import Move, Multistep, Node, adams_weights, check_order, move
 
 
 @part("solver", "sa_solver")

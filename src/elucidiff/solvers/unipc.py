@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from elucidiff.design.schedules import Schedule
 from elucidiff.parts import part
-from elucidiff.solvers.multistep import Move, Multistep, Node, check_order
-from elucidiff.solvers.weights import adams_weights, length, move, relative
+from elucidiff.solvers.multistep import Move, Multistep, Node, adams_weights, check_order, length, move, relative
 
 VARIANTS = ("bh1", "bh2")
 

@@ -22,9 +22,8 @@ from elucidiff.networks.layers import FourierEmbedding
 from elucidiff.training.batches import mix, seeded_layers
 from elucidiff.training.checkpoint import Checkpoint
 from elucidiff.training.config import TrainingConfig
-from elucidiff.training.ema import AverageProfile, HalfLife, WeightAverage
+from elucidiff.training.ema import AverageProfile, HalfLife, PowerFunction, WeightAverage
 from elucidiff.training.metrics import LossMeter
-from elucidiff.training.posthoc_ema import PowerFunction
 from elucidiff.training.precision import Arithmetic, check_precision, memory_format
 from elucidiff.training.pretrained import Taken, take_weights
 from elucidiff.training.processes import (

@@ -14,8 +14,7 @@ from elucidiff.design import schedules
 from elucidiff.evaluation.curvature import paths
 from elucidiff.evaluation.results import write_results
 from elucidiff.figures import curvature
-from elucidiff.figures.report import write_report
-from elucidiff.figures.report.finding import find
+from elucidiff.figures.report import find, write_report
 from elucidiff.training import TrainingConfig
 from tests.figures.rows import CURVES, measured, trial
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from elucidiff.training.planning.candidates import WIDTHS, networks_for
+from elucidiff.training.planning.timing import WIDTHS, networks_for
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import tyro
 
 from elucidiff import parts
-from elucidiff.docstrings import helps
+from elucidiff.parts.registry import helps
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped
 

@@ -30,8 +30,7 @@ def write_sheet(path: str | os.PathLike[str], samples: Tensor, columns: int) -> 
     dimensions is shown by its central slices, on one scale of grey.
     """
     # Imported where they are used: matplotlib, and all that figures are drawn from, take a second.
-    from elucidiff.figures.numbers import lines, slices
-    from elucidiff.figures.style import mosaic, save
+    from elucidiff.figures.style import lines, mosaic, save, slices
 
     if samples.ndim == 3:
         save(lines(samples.double().cpu().numpy(), columns), path, formats=("png",))

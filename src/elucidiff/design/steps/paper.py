@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elucidiff.design import iddpm as iddpm_table
 from elucidiff.design import schedules
+from elucidiff.design.noise_tables import check_iddpm, iddpm_levels
 from elucidiff.design.steps.base import Spaced, check_count, evenly, fractions, with_zero
 from elucidiff.design.values import check_positive, check_range
 from elucidiff.parts import part, setting
@@ -131,7 +131,7 @@ def iddpm(
         n: number of steps N.
         sigma_min: smallest noise level considered, in units of the data.
         sigma_max: largest noise level considered.
-        m: length M of the table; see :func:`elucidiff.design.iddpm.noise_levels`, also for c1 and c2.
+        m: length M of the table; see :func:`elucidiff.design.noise_tables.iddpm_levels`, also for c1 and c2.
         c1: bound of the table.
         c2: offset of the table.
 
@@ -144,7 +144,7 @@ def iddpm(
     """
     check_count(n)
     check_range(sigma_min, sigma_max)
-    table = iddpm_table.noise_levels(m, c1, c2)
+    table = iddpm_levels(m, c1, c2)
     table = table[(table >= sigma_min) & (table <= sigma_max)]
     if not table.numel():
         raise ValueError(f"no level of the iDDPM table lies between {sigma_min} and {sigma_max}: widen the range")
@@ -271,7 +271,7 @@ class IDDPM(Spaced):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        iddpm_table.check(self.m, self.c1, self.c2)
+        check_iddpm(self.m, self.c1, self.c2)
 
     def usual_range(self) -> tuple[float, float]:
         """0.002 to 81."""

@@ -26,7 +26,7 @@ from elucidiff.evaluation.quality.reference import holds_statistics
 from elucidiff.launch.interrupt import Watch
 from elucidiff.sampling.checks import NotFiniteError
 from elucidiff.sampling.fixed_batch import FixedBatch
-from elucidiff.sampling.label_choice import draw_labels_from
+from elucidiff.sampling.given import draw_labels_from
 from elucidiff.sampling.loop import Step
 from elucidiff.sampling.optimise.exact import EndError, ExactSolutions, Run, solve_exactly
 from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde

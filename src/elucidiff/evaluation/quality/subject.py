@@ -21,17 +21,16 @@ from elucidiff.data.scaling import Pixels, Scaling, scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers import opening
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
-from elucidiff.denoisers.factories import weights_checksum
 from elucidiff.denoisers.labels import KnownLabels
-from elucidiff.denoisers.opening import checksum, load, load_guide
+from elucidiff.denoisers.opening import checksum, load, load_guide, weights_checksum
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.evaluation.model_and_data import places_of_classes
 from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfDataset, kept_features
 from elucidiff.launch.interrupt import Watch
+from elucidiff.sampling.given import labels_or_uniform
 from elucidiff.sampling.grid import range_advice
-from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 

@@ -12,8 +12,7 @@ from elucidiff.evaluation.ablation.tables import Column, resolution_of
 from elucidiff.evaluation.ablation.tables import Table as Measurements
 from elucidiff.evaluation.results import Row, read_results
 from elucidiff.figures import churn_heat_map
-from elucidiff.figures.base import figure_for, figure_of, metric_title, points, redraw
-from elucidiff.figures.numbers import read_numbers
+from elucidiff.figures.base import figure_for, figure_of, metric_title, points, read_numbers, redraw
 from elucidiff.figures.page import Picture, Section, Table
 
 _TITLES = {

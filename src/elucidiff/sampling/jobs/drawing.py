@@ -27,6 +27,7 @@ from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
 from elucidiff.sampling.editing import Edit
+from elucidiff.sampling.given import labels_or_uniform
 from elucidiff.sampling.grid import makes_pictures, range_advice
 from elucidiff.sampling.jobs.automatic import (
     Asked,
@@ -39,7 +40,6 @@ from elucidiff.sampling.jobs.folder import LISTING, Job, JobFolder
 from elucidiff.sampling.jobs.outputs import LABELS, write_label_table, write_listing
 from elucidiff.sampling.jobs.process_pool import work_in_pool, work_launched
 from elucidiff.sampling.jobs.worker import Event, Task, work
-from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 

@@ -25,8 +25,7 @@ from elucidiff.files import write_whole
 from elucidiff.plain_data import plain_value
 from elucidiff.sampling.encoding import check_both_ways
 from elucidiff.sampling.grid import range_of
-from elucidiff.sampling.likelihood.density import bits_per_dim, dequantise, log_likelihood
-from elucidiff.sampling.likelihood.divergence import METHODS, PROBES
+from elucidiff.sampling.likelihood.density import METHODS, PROBES, bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.seeds import SeededNoise
 from elucidiff.solvers import RK45, Solver
 from elucidiff.suggest import suggestion

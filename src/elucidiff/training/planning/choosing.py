@@ -14,9 +14,8 @@ from elucidiff.devices import choose_device
 from elucidiff.networks import EDM2Settings, MPUNetSettings, NetworkPart, NetworkSettings
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.learning_rate import Cosine
-from elucidiff.training.planning.candidates import networks_for
 from elucidiff.training.planning.findings import Findings
-from elucidiff.training.planning.timing import Speed, speed_of
+from elucidiff.training.planning.timing import Speed, networks_for, speed_of
 from elucidiff.training.pretrained import described
 
 EVENING = 240.0

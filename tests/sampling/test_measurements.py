@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from elucidiff.sampling.inverse import AveragePool, Mask
-from elucidiff.sampling.inverse.measurements import Measurement, adjoint, check_measurement
+from elucidiff.sampling.inverse import AveragePool, Mask, Measurement, adjoint, check_measurement
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

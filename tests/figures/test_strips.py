@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from elucidiff.evaluation.strips import strips
+from elucidiff.figures.strips import strips
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 4).reshape(2, 1, 3, 4)
 SIGMAS = torch.tensor([0.1, 2.0])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from elucidiff.sampling.inverse.posterior import solve
+from elucidiff.sampling.inverse import solve
 
 
 def matrices(skew: float, seed: int = 0) -> tuple[Tensor, Tensor]:

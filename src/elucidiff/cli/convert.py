@@ -19,6 +19,7 @@ from elucidiff.cli.doctor import check_on
 from elucidiff.denoisers.adapters import AdaptedDenoiser, InUnits
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import load_guide
+from elucidiff.interop.diffusers import load_autoencoder
 from elucidiff.interop.exporting import SUFFIXES
 from elucidiff.launch.output_folder import check_empty
 from elucidiff.untrusted import printable
@@ -43,6 +44,9 @@ class Options:
     """Look whether it denoises, if its network can be read in several ways."""
     overwrite: bool = False
     """Replace the model that is there."""
+
+    decode: bool = True
+    """Of a pipeline of diffusers with an autoencoder, have the file of a sampler return images, not latents."""
 
     sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 
@@ -75,7 +79,9 @@ def _export(options: Options) -> int:
     choices = options.sampling
     sampler = choices.choice(options.source) if choices.given else None
     guide = None if choices.guide is None else load_guide(choices.guide, options.source)
-    made = interop.export(elucidiff.load(options.source), options.out, sampler, guide=guide)
+    decoder = options.source / "vae" if options.decode and sampler is not None else None
+    autoencoder = load_autoencoder(decoder) if decoder is not None and decoder.is_dir() else None
+    made = interop.export(elucidiff.load(options.source), options.out, sampler, guide=guide, autoencoder=autoencoder)
     what = "the denoiser" if sampler is None else f"a sampler of {made.about['evaluations']} evaluations"
     inputs = ", ".join(made.about["inputs"])
     print(

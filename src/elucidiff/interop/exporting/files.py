@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 import elucidiff
-from elucidiff.data.scaling import scaling_of
+from elucidiff.data.scaling import Pixels, scaling_of
 from elucidiff.denoisers.backends.onnx import is_installed
 from elucidiff.denoisers.backends.pytorch import in_one_line
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.conditions import conditions_from
 from elucidiff.files import write_whole
+from elucidiff.interop.diffusers.autoencoder import Autoencoder
 from elucidiff.interop.exporting.course import Course, course_of
-from elucidiff.interop.exporting.programs import DenoiserProgram, LabelInput, SamplerProgram
+from elucidiff.interop.exporting.programs import DecoderProgram, DenoiserProgram, LabelInput, SamplerProgram
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 
 SUFFIXES = (".onnx", ".pt2")
@@ -69,6 +70,7 @@ def export(
     *,
     guide: DenoiserLike | None = None,
     labels: object = None,
+    autoencoder: Autoencoder | None = None,
 ) -> Exported:
     """Write a denoiser, or a whole sampler with fixed steps, as a file that runs without elucidiff.
 
@@ -96,6 +98,8 @@ def export(
         sampler: whose run the file makes, see :data:`.SamplerChoice`; None for the denoiser alone.
         guide: the worse model of autoguidance, where the sampler guides by one.
         labels: for a denoiser of conditions: an example, a tensor or a mapping of tensors, with the shapes to come.
+        autoencoder: of a latent model of diffusers (:func:`.load_autoencoder`): the file of a sampler then returns
+            ``images``, what it decodes the samples to, in [-1, 1] and not clamped.
 
     Returns:
         What was written; it has been run on one random batch and compared.
@@ -128,6 +132,8 @@ def export(
         given = chosen.guided(given, guide)
     elif guide is not None:
         raise ValueError("a guide would have no effect without a sampler that guides")
+    if autoencoder is not None and chosen is None:
+        raise ValueError("an autoencoder would have no effect without a sampler, whose samples it decodes")
     shape = given.sample_shape
     if not shape:
         raise ValueError("the denoiser does not say what shape its samples have, which a file must know")
@@ -136,9 +142,13 @@ def export(
     _check_size(given, where)
     made = _Made(DenoiserProgram(given, takes, torch.float32 if course is None else torch.float64), shape)
     if course is not None:  # the loop around the network is traced by another tracer, which is given its operations
-        made = _Made(SamplerProgram(made.operations(), course, takes), shape)
+        decode = None if autoencoder is None else _Made(DecoderProgram(autoencoder), shape).operations()
+        made = _Made(SamplerProgram(made.operations(), course, takes, decode), shape)
     about = _about(given, chosen, course, made.program, shape)
     expected = _expected(given, chosen, made.inputs(_EXAMPLES + 1), takes)
+    if autoencoder is not None:
+        expected = autoencoder.decode(expected.float().cpu())
+        about |= {"shape": list(expected.shape[1:]), "latent_shape": list(shape), "values": Pixels().inverse}
     difference: list[float] = []
 
     def write(file: Path) -> None:
@@ -172,7 +182,7 @@ def _about(
     denoiser: DenoiserModule,
     sampler: Sampler | None,
     course: Course | None,
-    program: DenoiserProgram | SamplerProgram,
+    program: DenoiserProgram | SamplerProgram | DecoderProgram,
     shape: Sequence[int],
 ) -> dict[str, Any]:
     """What a file says of itself."""
@@ -219,7 +229,7 @@ def _check_size(program: torch.nn.Module, where: Path) -> None:
 class _Made:
     """A program, traced; how it is written, and compared."""
 
-    def __init__(self, program: DenoiserProgram | SamplerProgram, shape: Sequence[int]) -> None:
+    def __init__(self, program: DenoiserProgram | SamplerProgram | DecoderProgram, shape: Sequence[int]) -> None:
         self.program = program
         self.shape = tuple(shape)
         given = self.inputs(_EXAMPLES)

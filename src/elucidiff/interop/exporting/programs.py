@@ -11,7 +11,8 @@ from torch._higher_order_ops.scan import scan  # a loop that exporters know; PyT
 
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.denoisers.labels import KnownLabels
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels
+from elucidiff.interop.diffusers.autoencoder import Autoencoder
 from elucidiff.interop.exporting.course import Course
 from elucidiff.networks.magnitude_preserving import folded
 
@@ -106,18 +107,20 @@ class SamplerProgram(nn.Module):
         denoise: D, called as ``denoise(x, sigma, *labels)``, traced already.
         course: of the run.
         labels: see :class:`LabelInput`.
+        decode: what makes images of samples that are latents, traced already; None for none.
     """
-
-    output = "samples"
 
     inputs: Tensor
     combined: Tensor
     sigmas: Tensor
     places: Tensor
 
-    def __init__(self, denoise: nn.Module, course: Course, labels: LabelInput) -> None:
+    def __init__(
+        self, denoise: nn.Module, course: Course, labels: LabelInput, decode: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.denoise = denoise
+        self.denoise, self.decode = denoise, decode
+        self.output = "samples" if decode is None else DecoderProgram.output
         self.labels = labels
         self.draws = course.draws
         self.names = ("latents", "noise") if course.draws else ("latents",)
@@ -128,7 +131,7 @@ class SamplerProgram(nn.Module):
         self.register_buffer("places", torch.eye(course.inputs.shape[1], dtype=torch.float64)[1 + course.draws :])
 
     def forward(self, latents: Tensor, *others: Tensor) -> Tensor:
-        """The samples, in float32."""
+        """The samples, or the images that they are latents of, in float32."""
         noise, labels = (others[:1], others[1:]) if self.draws else ((), others)
         z = latents.double()[None]
         unknown = z.new_zeros(len(self.sigmas), 1, *[1] * (latents.ndim - 1)) * z
@@ -142,13 +145,37 @@ class SamplerProgram(nn.Module):
 
         known, _ = scan(evaluate, known, (self.inputs, self.sigmas, self.places))
         samples: Tensor = (_along(self.combined, known) * known).sum(0).float()
-        return samples
+        return samples if self.decode is None else self.decode(samples)
 
     def examples(self, shape: tuple[int, ...], batch: int) -> list[Tensor]:
         """Inputs before the labels."""
         generator = torch.Generator().manual_seed(0)
         latents = torch.randn(batch, *shape, generator=generator)
         return [latents, torch.randn(self.draws, batch, *shape, generator=generator)] if self.draws else [latents]
+
+
+class DecoderProgram(nn.Module):
+    """Images in [-1, 1] (B, C, *spatial), float32, of ``latents`` as a diffusion model has them.
+
+    Args:
+        autoencoder: of diffusers; a copy is held.
+    """
+
+    names = ("latents",)
+    output = "images"
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = copy.deepcopy(autoencoder).cpu().eval()
+        self.labels = LabelInput(UNSTATED)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """The images."""
+        return self.autoencoder.decode(latents).float()
+
+    def examples(self, shape: tuple[int, ...], batch: int) -> list[Tensor]:
+        """Some latents."""
+        return [torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))]
 
 
 def _along(values: Tensor, known: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class KeptAutoencoder(Autoencoder):
             OSError: a file is missing or cannot be read.
             ValueError: a file is another than it was.
         """
-        return _found(self)
+        return _found(self, tuple(map(_state, self.files().values())))
 
     def files(self) -> Mapping[str, Path]:
         """Those of the other one."""
@@ -140,8 +140,13 @@ class KeptAutoencoder(Autoencoder):
         return replace(self, autoencoder=self.autoencoder.among(there))
 
 
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does: so its digest is computed once."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+
+
 @functools.lru_cache(maxsize=4)
-def _found(kept: KeptAutoencoder) -> Autoencoder:
+def _found(kept: KeptAutoencoder, states: tuple[tuple[int, int] | None, ...]) -> Autoencoder:
     files = kept.autoencoder.files()
     if tuple(files) != kept.names:
         raise ValueError("the autoencoder of these latents has other files than it had")

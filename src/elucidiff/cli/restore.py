@@ -15,6 +15,7 @@ import elucidiff
 from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.samples import write_account, write_samples
 from elucidiff.cli.common.sampling import SamplingChoices
+from elucidiff.data.latents import Latent
 from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load_guide
@@ -79,6 +80,11 @@ def run(arguments: Sequence[str]) -> int:
         check_empty(options.out)
     denoiser = elucidiff.load(options.model, choose_device(options.device))
     guided_by = None if guide is None else load_guide(guide, options.model, denoiser.device)
+    if isinstance(scaling_of(denoiser), Latent):
+        raise ValueError(
+            f"{options.model} makes latents, of whose pictures --mask and --upscale know nothing: restore with a "
+            "model of pictures, or make variations of one with `elucidiff sample --init`"
+        )
     sampler = Sampler.chosen(choice, denoiser)
     measure, y, shown = _known(options, denoiser)
     found = restore(

@@ -76,6 +76,8 @@ class Options:
     """What computes the network: PyTorch (eager), code that it compiles for minutes first, or ONNX Runtime, which
     takes seconds to begin and `pip install elucidiff[onnx]`. auto chooses by the amount of work, and says what. It
     changes a sample's last bits."""
+    latents: bool = False
+    """Of a model of latents: write these, as .npy, instead of the pictures that they are decoded to."""
 
     sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 
@@ -111,6 +113,7 @@ def run(arguments: Sequence[str]) -> int:
                     batch_size=_number("batch-size", options.batch_size) or "auto",
                     device=options.device,
                     backend=options.backend,
+                    latents=options.latents,
                     overwrite=options.overwrite,
                     callbacks=shown if is_main_process() else None,
                 )

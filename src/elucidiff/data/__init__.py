@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elucidiff.data.encoding import import_latents
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
+    from elucidiff.data.latents import Latent
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
     from elucidiff.data.reading import Reading
@@ -43,6 +44,7 @@ __all__ = [
     "Fingerprint",
     "Imported",
     "InfiniteOrder",
+    "Latent",
     "Log",
     "Pixels",
     "Range",
@@ -68,6 +70,7 @@ _HOMES = {
     "Fingerprint": "dataset",
     "Imported": "importing",
     "InfiniteOrder": "order",
+    "Latent": "latents",
     "Log": "scaling",
     "NAMES": "standard_sets",
     "Pixels": "scaling",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -359,6 +359,10 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
             mirrored=None,
             originals=None if self._originals is None else self._originals.of(self._rows),
         )
+
+    def read_from(self, change: Callable[[Source], Source]) -> Dataset:
+        """The data set with its images read through what ``change`` makes of their source, row by row the same."""
+        return self._changed(source=change(self._source), expected=None)
 
     def _changed(self, **changes: Any) -> Dataset:
         """A data set like this but for some of the arguments that it was made of."""

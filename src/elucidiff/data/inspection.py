@@ -23,6 +23,7 @@ from elucidiff.data.dataset import Dataset
 from elucidiff.data.finding import find
 from elucidiff.data.fitting import Conversion
 from elucidiff.data.images import ImageFiles
+from elucidiff.data.latents import as_seen
 from elucidiff.data.moments import Moments
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.recommending import recommend_resolution
@@ -128,7 +129,8 @@ def open_subject(source: Dataset | str | os.PathLike[str], reading: Reading = AS
     """Open a data set without refusing it for what inspecting is meant to find.
 
     Args:
-        source: a data set, or its name or path as for :func:`elucidiff.data.open`.
+        source: a data set, or its name or path as for :func:`elucidiff.data.open`. Latents are inspected as a
+            denoiser sees them.
         reading: which reading to take where several are possible.
 
     Raises:
@@ -136,12 +138,19 @@ def open_subject(source: Dataset | str | os.PathLike[str], reading: Reading = AS
         ValueError: it is damaged as a whole, or every image in it is broken.
     """
     if isinstance(source, Dataset):
-        return Subject(source, Counter({source.shape: len(source)}))
+        return Subject(as_seen(source), Counter({source.shape: len(source)}))
     contents = find(source, alike=False, reading=reading)
     files, labels = contents.source, contents.labels
     if not isinstance(files, ImageFiles):
-        dataset = Dataset(contents.name, files, labels, expected=contents.sha256, notes=contents.notes)
-        return Subject(dataset, Counter({files.shape: len(files)}))
+        dataset = Dataset(
+            contents.name,
+            files,
+            labels,
+            expected=contents.sha256,
+            notes=contents.notes,
+            originals=contents.originals,
+        )
+        return Subject(as_seen(dataset), Counter({files.shape: len(files)}))
     sizes: Counter[tuple[int, ...]] = Counter()
     for row in range(len(files)):
         sizes[files.header(row)] += 1

@@ -141,6 +141,15 @@ class Scaling(ABC):
         return False
 
     @property
+    def data_dtype(self) -> torch.dtype:
+        """Type of what :meth:`to_data` gives."""
+        return torch.uint8 if self.eight_bits else torch.float32
+
+    def data_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape ``(C, *spatial)`` of what :meth:`to_data` gives of a sample of ``shape``."""
+        return tuple(shape)
+
+    @property
     def units(self) -> str:
         """What values that :meth:`to_data` gives mean, in words."""
         return "in the units of the training data"

@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from elucidiff import parts
+from elucidiff.autoencoders import KeptAutoencoder
+from elucidiff.autoencoders.kept import FOLDER
 from elucidiff.denoisers import model_card, model_files
 from elucidiff.denoisers.model_card import write_card
 from elucidiff.design.preconditioning import Preconditioning
@@ -101,7 +103,17 @@ def save(denoiser: Model, path: str | os.PathLike[str], *, weights_only: bool = 
         write_card(folder, {**whole, "parameters": sum(each.numel() for each in network.parameters())})
         write_whole(folder / "model.json", json.dumps(whole, indent=2) + "\n")
 
+    _copy_autoencoder(folder, denoiser.facts.get("data"))
     write_whole(folder / "model.safetensors", write_both)
+
+
+def _copy_autoencoder(folder: Path, data: Any) -> None:
+    """Put the autoencoder of a model of latents beside the model, if it is small."""
+    scaling = data.get("scaling") if isinstance(data, dict) else None
+    if isinstance(scaling, dict) and scaling.get("autoencoder") is not None:
+        kept = parts.from_plain("autoencoder", scaling["autoencoder"])
+        if isinstance(kept, KeptAutoencoder):
+            kept.keep(folder)
 
 
 def _on_their_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -224,7 +236,7 @@ class HubModel:
                     local_files_only=local_files_only,
                     token=token,
                     force_download=force_download,
-                    allow_patterns=[*model_files.FILES, model_card.FILE],
+                    allow_patterns=[*model_files.FILES, model_card.FILE, f"{FOLDER}/*"],
                 )
             except (OSError, ValueError) as error:  # of the connection, of the answer, of the name
                 words = " ".join(str(error).split())[:300]
@@ -274,7 +286,7 @@ class HubModel:
             folder_path=folder,
             revision=revision,
             commit_message=commit_message,
-            allow_patterns=[*model_files.FILES, model_card.FILE],
+            allow_patterns=[*model_files.FILES, model_card.FILE, f"{FOLDER}/*"],
         )
         return str(commit)
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from elucidiff import parts
+from elucidiff.autoencoders.kept import kept_by
 from elucidiff.denoisers.model_files import FORMAT, OURS, VERSION, check_weights, first_line, save
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.files import sha256
@@ -70,6 +71,7 @@ def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Deno
         stored = {name: weights[name].dtype for name, _ in denoiser.network.named_parameters()}
         denoiser.network.to(next(iter(stored.values()), torch.float32)).load_state_dict(weights)
     denoiser.facts.update({key: value for key, value in description.items() if key not in OURS})
+    _find_autoencoder(folder, denoiser.facts.get("data"))
     try:
         denoiser.known_labels  # noqa: B018 (for what it refuses)
         std = denoiser.data_std or 1.0
@@ -81,6 +83,13 @@ def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Deno
     except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: {error}") from None
     return denoiser.eval()
+
+
+def _find_autoencoder(folder: Path, data: Any) -> None:
+    """Put into the facts of a model of latents where its autoencoder is now."""
+    scaling = data.get("scaling") if isinstance(data, dict) else None
+    if isinstance(scaling, dict) and scaling.get("autoencoder") is not None:
+        scaling["autoencoder"] = parts.to_plain(kept_by(folder, scaling["autoencoder"]))
 
 
 def checksum(path: str | os.PathLike[str]) -> str:

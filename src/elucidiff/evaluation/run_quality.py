@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.data import Dataset
+from elucidiff.data import Dataset, scaling_of
 from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
 from elucidiff.denoisers.model_folder import load
@@ -114,17 +114,19 @@ def measure_run(
     model = load(folder / "model").eval().to(device)
     sampler = quick_sampler(model.sigma_data)
     x, nfe = _draw(model, sampler, count, device, progress)
-    shown = data.scaling.to_data(x)
+    shown = scaling_of(model).to_data(x)
     drawn = Dataset("samples", ArraySource(shown.numpy()))
-    distances, places = _nearest(shown, data)
-    held_out = data.held_out
-    real = np.zeros(0) if held_out is None else _nearest(held_out.images(), data)[0]
+    # Latents are compared as they are, and not once more encoded; all else as it is shown.
+    of_latents = data.train.autoencoder is not None
+    distances, places = _nearest(x.float() if of_latents else data.scaling.to_model(shown), data)
+    held_out, pictures = data.held_out, data.train.pictures or data.train
+    real = np.zeros(0) if held_out is None else _nearest(data.scaling.to_model(held_out.images()), data)[0]
     order = np.argsort(distances, kind="stable")[:_PAIRS]
-    components = max(1, min(_COMPONENTS, len(data.train) // 2, count // 2, math.prod(data.shape) // 2))
-    compared = {"metrics": drawn, "real": held_out}
+    components = max(1, min(_COMPONENTS, len(pictures) // 2, count // 2, math.prod(data.shape) // 2))
+    compared = {"metrics": drawn, "real": held_out and (held_out.pictures or held_out)}
     # Both are compared with the same features of the training images, which are computed once.
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as cache:
-        measured = {name: _metrics(images, data.train, components, Path(cache)) for name, images in compared.items()}
+        measured = {name: _metrics(images, pictures, components, Path(cache)) for name, images in compared.items()}
     facts = {
         "samples": count,
         "nfe": nfe,
@@ -134,7 +136,7 @@ def measure_run(
         "closer_than_real": float((distances < np.quantile(real, 0.05)).mean()) if len(real) else None,
     }
     return RunQuality(
-        facts, shown[:_SHOWN].numpy(), shown[order].numpy(), data.train.images(places[order]).numpy(), distances, real
+        facts, shown[:_SHOWN].numpy(), shown[order].numpy(), pictures.images(places[order]).numpy(), distances, real
     )
 
 
@@ -151,9 +153,9 @@ def _draw(
     return torch.cat(found), nfe
 
 
-def _nearest(images: Tensor, data: TrainingData) -> tuple[Array, Array]:
+def _nearest(seen: Tensor, data: TrainingData) -> tuple[Array, Array]:
     """Distances to the nearest training images, as the model sees both, and the places of these."""
-    seen, train = data.scaling.to_model(images), data.train
+    train = data.train
     distances, places = nearest_in(seen, train, compared_with(train), 1, data.scaling)
     return distances[:, 0].numpy(), places[:, 0]
 

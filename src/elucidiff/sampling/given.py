@@ -32,21 +32,23 @@ def read_given(path: Path, denoiser: AnyDenoiser) -> Tensor:
         ValueError: it is damaged, has other channels or dimensions than the model's samples, or values that such a
             sample cannot have.
     """
-    shape = denoiser.sample_shape
+    scaling = scaling_of(denoiser)
     if path.suffix.lower() == ".npy":
         stored = _array(path)
     elif path.suffix.lower() in SUFFIXES:
         with path.open("rb") as file:
             stored = torch.from_numpy(decode(file, str(path)).copy())  # Pillow may have kept it from being written to
-        if not scaling_of(denoiser).eight_bits:
+        if scaling.data_dtype != torch.uint8:
             raise ValueError(
                 f"{path} is an 8-bit picture, but the model's samples are not: give an .npy in the units of its data"
             )
     else:
         raise ValueError(f"{path} is neither a picture ({', '.join(sorted(SUFFIXES))}) nor an .npy file")
+    # Of a model of latents, 8-bit pictures are encoded, and floating-point arrays are latents.
+    shape = scaling.data_shape(denoiser.sample_shape) if stored.dtype == torch.uint8 else denoiser.sample_shape
     if stored.ndim != len(shape) or stored.shape[0] != shape[0]:
         raise ValueError(f"{path} has shape {tuple(stored.shape)}, but the model makes samples of shape {shape}")
-    x = scaling_of(denoiser).to_model(stored[None])[0].double()
+    x = scaling.to_model(stored[None])[0].double()
     check_range_of_values(str(path), x, denoiser)
     return x
 

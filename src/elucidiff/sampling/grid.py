@@ -254,11 +254,12 @@ def _in_two_digits(value: float) -> str:
 
 
 def makes_pictures(denoiser: AnyDenoiser) -> bool:
-    """True if samples are pictures in [-1, 1], 8-bit ones in the data.
+    """True if samples become 8-bit pictures, grey, RGB or RGBA.
 
-    Those of a model of floating-point data are not, whatever their shape.
+    Those of a model of floating-point data do not, whatever their shape, unless they are latents of pictures.
     """
-    return is_picture(denoiser.sample_shape) and scaling_of(denoiser).eight_bits
+    scaling = scaling_of(denoiser)
+    return scaling.data_dtype == torch.uint8 and is_picture(scaling.data_shape(denoiser.sample_shape))
 
 
 def usual_range(denoiser: AnyDenoiser) -> tuple[float, float]:

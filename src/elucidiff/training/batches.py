@@ -21,6 +21,7 @@ from elucidiff import data, parts
 from elucidiff.augment import Augmentation
 from elucidiff.augment.base import place
 from elucidiff.data import Dataset, InfiniteOrder, Scaling
+from elucidiff.data.latents import scaling_for
 from elucidiff.data.scaling import moments_of
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.training_noise import TrainingNoise
@@ -170,7 +171,7 @@ class TrainingData:
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
         fingerprint = sample.verify()
-        scaling = config.normalise.measured(sample)
+        scaling = scaling_for(dataset, config.normalise).measured(sample)
         moments = moments_of(sample, scaling.to_model)
         identity = {
             "shape": list(dataset.shape),

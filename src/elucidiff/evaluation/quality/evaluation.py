@@ -216,7 +216,7 @@ def evaluator_for(
     """
     source: Dataset | Path
     if isinstance(reference, Dataset):
-        source = reference
+        source = reference.pictures or reference
     else:
         source = Path(reference).expanduser() if holds_statistics(reference) else open_images(reference)
     return evaluator_against(

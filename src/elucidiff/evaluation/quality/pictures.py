@@ -86,7 +86,8 @@ def open_images(source: str | os.PathLike[str]) -> Dataset:
     """Open images, with the labels of data sets that have some, and without those of samples.
 
     Of a folder of samples those in its list are taken, and the sheet that shows them all is not. A ``.tar`` and a
-    folder of ``.tar`` or ``.zip`` shards are opened, too. All else goes to :func:`elucidiff.data.open`.
+    folder of ``.tar`` or ``.zip`` shards are opened, too. All else goes to :func:`elucidiff.data.open`; of latents,
+    the pictures are taken that they were made of.
 
     Raises:
         OSError: nothing is there, or it cannot be read.
@@ -103,7 +104,8 @@ def open_images(source: str | os.PathLike[str]) -> Dataset:
         if shards:
             joined = Shards(path, shards)
             return _dataset(path, joined, pictures_of(joined)[0])
-    return data.open(source)
+    found = data.open(source)
+    return found.pictures or found
 
 
 def _dataset(path: Path, tree: Tree, names: list[str]) -> Dataset:

@@ -260,8 +260,8 @@ def _samples(
     facts = images.facts(_identity(model), None if guide is None else _identity(guide))
     facts |= {"device": device.type, "seeds": str(ranges)}
     title = "samples" if isinstance(model, DenoiserModule) else str(model)
-    dtype = torch.uint8 if images.scaling.eight_bits else torch.float32
-    return Subject(title, images, tuple(denoiser.sample_shape), dtype, facts, None)
+    dtype, shape = images.scaling.data_dtype, images.scaling.data_shape(tuple(denoiser.sample_shape))
+    return Subject(title, images, shape, dtype, facts, None)
 
 
 def _identity(model: str | os.PathLike[str] | DenoiserModule) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import elucidiff
+from elucidiff.data.latents import Latent
 from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers import opening
 from elucidiff.denoisers.base import AnyDenoiser
@@ -98,6 +99,7 @@ def draw_samples(
     batch_size: int | Literal["auto"] = 16,
     device: str = "auto",
     backend: Asked = "auto",
+    latents: bool = False,
     overwrite: bool = False,
     callbacks: Callbacks | None = None,
 ) -> Outcome | None:
@@ -130,6 +132,7 @@ def draw_samples(
         batch_size: samples in one call of the network; "auto" measures for some seconds which is fastest.
         device: where to compute.
         backend: what computes the network; see :func:`.with_backend`.
+        latents: of a model of latents, write these instead of the pictures that they stand for.
         overwrite: forget what is in the folder.
         callbacks: who is told how it goes.
 
@@ -143,7 +146,7 @@ def draw_samples(
     order = Order(
         Path(model), Path(out), seed_ranges(seeds), sampler, labels, any_class,
         None if guide is None else Path(guide), None if init is None else Path(init), strength, output, shard_size,
-        threads, device, backend, overwrite,
+        threads, device, backend, latents, overwrite,
     )  # fmt: skip
     callbacks = callbacks or Callbacks()
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as scratch:
@@ -177,6 +180,7 @@ class Order:
     threads: int
     device: str
     backend: Asked
+    latents: bool
     overwrite: bool
 
     def task(self, setting: BackendSetting, batch_size: int, index: int | None) -> Task:
@@ -197,6 +201,7 @@ class Order:
                 "--shard-size would have no effect with --format folder: leave it out, or choose another format"
             )
         denoiser = opening.load(self.model, device)
+        _decode_or_not(denoiser, keep=self.latents)
         guide = None if self.guide is None else opening.load_guide(self.guide, self.model, device)
         sampler = Sampler.chosen(self.sampler, denoiser)
         # Refuses guidance that the models are not made for, and a range that they do not know.
@@ -228,8 +233,9 @@ class Order:
         }
         if not job.pictures:
             scaling = scaling_of(denoiser)
-            dtype = "uint8" if scaling.eight_bits else "float32"
-            about["values"] = f"{dtype} .npy array of shape {denoiser.sample_shape}, {scaling.units}"
+            dtype = str(scaling.data_dtype).removeprefix("torch.")
+            shape = scaling.data_shape(denoiser.sample_shape)
+            about["values"] = f"{dtype} .npy array of shape {shape}, {scaling.units}"
         advice = range_advice(sampler.sigmas(denoiser), denoiser)
         notes = (f"warning: {advice}",) if advice else ()
         task = Task(job, denoiser, device, about, notes, guide, edit)
@@ -260,6 +266,18 @@ class Order:
                 "that divides them, to be taken in turn"
             )
         return labels
+
+
+def _decode_or_not(denoiser: AnyDenoiser, *, keep: bool) -> None:
+    """Let samples of latents be decoded or kept; whether they can be decoded is found before work starts."""
+    scaling = scaling_of(denoiser)
+    if isinstance(scaling, Latent):
+        if keep:
+            denoiser.facts["data"]["scaling"]["decoded"] = False
+        else:
+            scaling.open()
+    elif keep:
+        raise ValueError("--latents is about models of latents, and this one is none: leave it out")
 
 
 def _tell_of_all(outcome: Outcome) -> None:

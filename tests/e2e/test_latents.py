@@ -18,8 +18,8 @@ from tests.interop.autoencoders.made import decoder, encoder, write_pair
 
 SMALL = "mp_unet:base_channels=4,channel_multipliers=1,blocks_per_level=1,attention_resolutions="
 SHORT = [
-    "--duration-images=64", "--batch-size=16", "--log-images=32", "--checkpoint-images=64", "--memorisation-samples=2",
-    "--device=cpu", "--compile=off", "--no-report", f"--network={SMALL}",
+    "--duration-images=64", "--batch-size=16", "--log-images=32", "--checkpoint-images=64",
+    "--memorisation-samples=2", "--device=cpu", "--compile=off", "--no-report", f"--network={SMALL}",
 ]  # fmt: skip
 QUICK = ["--n=2", "--batch-size=2", "--device=cpu", "--backend=eager"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from elucidiff.data import Dataset
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.training import Callbacks, TrainingConfig, train
 from elucidiff.training.previews import preview_due, preview_samples
@@ -35,7 +36,7 @@ class Looking(Callbacks):
     def __init__(self) -> None:
         self.seen: dict[int, torch.Tensor] = {}
 
-    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
+    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path, pairs: Dataset | None = None) -> None:
         assert not model.training
         self.seen[images_seen] = preview_samples(model, 4)[0]
 

@@ -85,6 +85,22 @@ class Augmentation(ABC):
             the new images, and their labels ``(n, label_dim)``; rows of zeros mean that nothing was done.
         """
 
+    def apply_to_condition(self, fields: Tensor, params: Mapping[str, Tensor], channels: int) -> Tensor:
+        """Transform the conditions of a batch along with its images: what moves pixels moves those of both.
+
+        Args:
+            fields: ``(n, C, *spatial)``, of the sides of the images.
+            params: from :meth:`draw`.
+            channels: of the images.
+
+        Raises:
+            ValueError: this augmentation does not say how.
+        """
+        raise ValueError(
+            f"the augmentation {type(self).__name__} does not say how conditions are augmented along with their "
+            "images: switch it off, or give it a method apply_to_condition"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -164,23 +164,45 @@ class Augment(Options, Augmentation):
                 f"augmentation needs float32 or float64 images in [-1, 1], not {images.dtype}: convert them"
             )
         n, _, height, width = images.shape
-        self._check_params(params, n)
-        values = {name: w.detach().cpu().double() for name, w in params.items()}
-
+        values = self._values(params, n)
         labels = label_columns(self, values, n, width, height)
+        images = self._coloured(self._moved(images, values), values)
+        return images, place(labels, images.device, images.dtype)
+
+    def apply_to_condition(self, fields: Tensor, params: Mapping[str, Tensor], channels: int) -> Tensor:
+        """Move the pixels of conditions as :meth:`apply` moves those of their images.
+
+        Colours change where a condition has as many channels as the images, and so is a picture like them (at a lower
+        resolution, say); masks, maps and luminances keep their values. Either way the network is told, by the labels,
+        what was done to the image.
+        """
+        values = self._values(params, len(fields))
+        moved = self._moved(fields, values)
+        return self._coloured(moved, values) if fields.shape[1] == channels else moved
+
+    def _values(self, params: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+        """The parameters, checked, on the CPU in float64."""
+        self._check_params(params, n)
+        return {name: w.detach().cpu().double() for name, w in params.items()}
+
+    def _moved(self, images: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        n, _, height, width = images.shape
         images = move_pixels(images, values, self.translate_int_max)
         touched = [w if w.ndim == 2 else w[None] for option, w in values.items() if option in SUBPIXEL]
         if touched and (chosen := torch.cat(touched).any(0).nonzero()[:, 0]).numel():
             index = place(chosen, images.device)
             inverse = inverse_matrices(self, values, n, width, height)[chosen]
             images = images.index_copy(0, index, resample(images.index_select(0, index), inverse))
+        return images
+
+    def _coloured(self, images: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         if any(option in values for option in COLOUR):
-            images = recolour(images, colour_matrices(self, values, n))
+            images = recolour(images, colour_matrices(self, values, len(images)))
         if "imgfilter" in values and (chosen := values["imgfilter"].any(0).nonzero()[:, 0]).numel():
             index = place(chosen, images.device)
             gain = gains(values["imgfilter"][:, chosen], self.imgfilter_std)
             images = images.index_copy(0, index, filter_images(images.index_select(0, index), gain))
-        return images, place(labels, images.device, images.dtype)
+        return images
 
     def _check_params(self, params: Mapping[str, Tensor], n: int) -> None:
         rows = {"translate_int": 2, "translate_frac": 2, "imgfilter": 4}

@@ -19,6 +19,7 @@ from elucidiff.cli.common.arguments import parse
 from elucidiff.cli.common.progress import Progress, code_after
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.verbs import listed
+from elucidiff.data.dataset import Dataset
 from elucidiff.data.scaling import scaling_of
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -42,11 +43,15 @@ def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
     """Look at the data, time this machine, and plan; tells on standard error what is being done.
 
     Args:
-        given: the settings that the command line names; data, labels, device, seed and start are heeded.
+        given: the settings that the command line names; data, condition, labels, device, seed and start are heeded.
         minutes: how long the training may take; an evening if nobody says.
     """
     with Progress("looking at the data", 1, "images") as bar:
-        found = look_at(given.data, progress=lambda _, done, total: bar.reach(done, fraction=done / max(total, 1)))
+        found = look_at(
+            given.data,
+            condition=given.condition,
+            progress=lambda _, done, total: bar.reach(done, fraction=done / max(total, 1)),
+        )
     with Progress("planning", 1, "networks") as bar:
         board = notice_board()
         return plan(
@@ -350,10 +355,10 @@ class Watch(Callbacks):
         if said := remark(metrics_until(run_dir, images_seen)):
             self._bar.say(said)
 
-    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
+    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path, pairs: Dataset | None = None) -> None:
         """See :class:`Callbacks`. A preview that cannot be drawn or written is no reason to end a run."""
         try:
-            x, columns = preview_samples(model)
+            x, columns = preview_samples(model, pairs=pairs)
             write_sheet(run_dir / "samples" / f"{images_seen:012d}.png", scaling_of(model).to_data(x), columns)
         except Exception as error:
             self._bar.say(f"warning: there is no preview after {images_seen:,} images: {error}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from elucidiff.data.conditions import Condition
     from elucidiff.data.dataset import Dataset, Fingerprint
     from elucidiff.data.encoding import import_latents
+    from elucidiff.data.given import ConditionScaling, given_with
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
     from elucidiff.data.latents import Latent
@@ -40,6 +41,7 @@ __all__ = [
     "NAMES",
     "AsStored",
     "Condition",
+    "ConditionScaling",
     "Dataset",
     "Fingerprint",
     "Imported",
@@ -53,6 +55,7 @@ __all__ = [
     "Scaling",
     "Standard",
     "data_root",
+    "given_with",
     "import_dataset",
     "import_latents",
     "inspect",
@@ -66,6 +69,7 @@ __all__ = [
 _HOMES = {
     "AsStored": "scaling",
     "Condition": "conditions",
+    "ConditionScaling": "given",
     "Dataset": "dataset",
     "Fingerprint": "dataset",
     "Imported": "importing",
@@ -80,6 +84,7 @@ _HOMES = {
     "Scaling": "scaling",
     "Standard": "scaling",
     "data_root": "standard_sets",
+    "given_with": "given",
     "import_dataset": "importing",
     "import_latents": "encoding",
     "inspect": "inspecting",

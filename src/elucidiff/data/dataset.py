@@ -335,6 +335,17 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
         """The same images, without their conditions."""
         return self._changed(conditions=None)
 
+    def of_conditions(self) -> Dataset:
+        """The conditions, as images of a data set of their own.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self._source_conditions is None:
+            raise ValueError(f"{self.name} has no conditions")
+        source, name = self._source_conditions, f"conditions of {self.name}"
+        return Dataset(name, source, rows=self._rows, mirrored=self._mirrored, notes=self.notes)
+
     def with_mirror_images(self) -> Dataset:
         """The data set followed by all of it mirrored left-right, conditions as well."""
         mirrored = np.asarray(self.mirrored)

@@ -30,8 +30,8 @@ def conditions_from(given: object) -> Conditions:
     if isinstance(given, Mapping):
         if not given:
             raise ValueError("the mapping of conditions is empty: leave labels out, or name a tensor")
-        return {str(name): _tensor(value, f"the condition {name!r}") for name, value in given.items()}
-    return _tensor(given, "labels")
+        return {str(name): tensor_from(value, f"the condition {name!r}") for name, value in given.items()}
+    return tensor_from(given, "labels")
 
 
 def check_count(conditions: Conditions, batch: int) -> None:
@@ -128,7 +128,12 @@ def _tensor_of(conditions: Conditions) -> Tensor:
     return conditions
 
 
-def _tensor(given: object, what: str) -> Tensor:
+def tensor_from(given: object, what: str) -> Tensor:
+    """A tensor (B, ...) from a tensor, an array or lists.
+
+    Raises:
+        ValueError: it is none, or has no batch dimension.
+    """
     try:
         value = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):

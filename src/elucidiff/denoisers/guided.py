@@ -292,8 +292,10 @@ class ClassifierFree(Guided):
     def _rows(self, x: Tensor, labels: object) -> Conditions:
         """Labels as rows, or conditions as they are, on the device of ``x``."""
         known = self.known_labels
-        if known.kind == "conditions":
-            conditions = each(known.resolved(labels), lambda value: value.to(x.device))
+        if known.kind == "conditions" or known.field:
+            resolved = known.resolved(labels)
+            told = known.told_present(resolved) if known.field else resolved
+            conditions = each(told, lambda value: value.to(x.device))
             check_count(conditions, x.shape[0])
             return conditions
         rows = known.with_presence(known.rows(labels)).to(x.device, x.dtype)  # type: ignore[arg-type]
@@ -368,9 +370,10 @@ def _check_conditional(denoiser: AnyDenoiser, negative: Conditions | None) -> No
         )
     # None: it does not say, as a closed form or a network from elsewhere.
     if denoiser.label_dropout == 0 and negative is None:
+        what = "condition" if known.field else "label"
         raise ValueError(
-            "the model was trained without label dropout, so its empty label means nothing and cannot guide: "
-            "train with network.label_dropout 0.1, or give an unconditional, a smaller or an earlier model as guide"
+            f"the model was trained without {what} dropout, so its empty {what} means nothing and cannot guide: "
+            f"train with network.{what}_dropout 0.1, or give an unconditional, a smaller or an earlier model as guide"
         )
 
 
@@ -382,7 +385,7 @@ def _check_guide(denoiser: AnyDenoiser, guide: AnyDenoiser) -> None:
     wants, has = denoiser.known_labels, guide.known_labels
     if "conditions" in (wants.kind, has.kind) or not has.takes_any:
         return
-    if (wants.dim, wants.kind) != (has.dim, has.kind):
+    if (wants.dim, wants.kind, wants.field[:1]) != (has.dim, has.kind, has.field[:1]):
         raise ValueError(
             f"the guide takes {has.described}, the model {wants.described}: use one with the same labels, or "
             "without any"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast, get_args
 
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.conditions import Conditions, conditions_from
+from elucidiff.denoisers.conditions import Conditions, conditions_from, tensor_from
 from elucidiff.denoisers.shapes import LabelKind, Labels, label_rows
+from elucidiff.networks.fields import FIELD, LABELS
 from elucidiff.suggest import suggestion
 
 UNIFORM = "uniform"
@@ -47,6 +48,10 @@ class KnownLabels:
         examples: some label vectors of the training data, float32 ``(K, dim)``; None if there are none.
         presence: whether a row has one more column, 1 where there is a label and 0 where there is none. Without it a
             row of zeros stands for no label, and a vector of zeros cannot be told from that.
+        field: shape ``(C, *spatial)`` of the condition that the denoiser takes beside them, as the training data had
+            it; empty for none. Labels are then given under names: ``{"field": ..., "labels": ...}``.
+        field_presence: whether the denoiser knows samples without a condition, too: a field then has one more
+            channel, 1 where there is one and 0 where there is none.
     """
 
     dim: int
@@ -55,6 +60,8 @@ class KnownLabels:
     counts: tuple[int, ...] = ()
     examples: Tensor | None = None
     presence: bool = False
+    field: tuple[int, ...] = ()
+    field_presence: bool = False
 
     @property
     def width(self) -> int:
@@ -142,6 +149,8 @@ class KnownLabels:
         Raises:
             ValueError: they are not of this kind.
         """
+        if self.field:
+            return self.with_field(*self.split(labels))
         if self.kind == "conditions":
             return conditions_from(labels)
         return self.rows(labels)  # type: ignore[arg-type]  # which refuses what is none
@@ -149,16 +158,79 @@ class KnownLabels:
     @property
     def takes_any(self) -> bool:
         """True if there is something that it can be given."""
-        return self.kind == "conditions" or self.dim > 0
+        return self.kind == "conditions" or self.dim > 0 or bool(self.field)
+
+    @property
+    def beside_field(self) -> KnownLabels:
+        """What it knows of the labels alone."""
+        return replace(self, field=(), field_presence=False)
+
+    def split(self, labels: object) -> tuple[Tensor | None, object]:
+        """The field and the labels among what was given, of a denoiser that takes a field.
+
+        Args:
+            labels: ``{"field": (B, C, *spatial), "labels": ...}``, or the field alone; a tensor or NumPy array, in
+                the units of the model.
+
+        Returns:
+            The field ``(B, C, *spatial)``, of any sides, and the labels as they were given; None where there are
+            none.
+
+        Raises:
+            ValueError: there is no field, and the denoiser cannot do without; or it is of other channels.
+        """
+        given = labels if isinstance(labels, Mapping) else {} if labels is None else {FIELD: labels}
+        if unknown := sorted(map(str, given.keys() - {FIELD, LABELS})):
+            raise ValueError(f"there is no condition {unknown[0]!r}: give {FIELD!r}, and {LABELS!r} if there are any")
+        shown = f"(B, {', '.join(map(str, self.field))})"
+        if given.get(FIELD) is None:
+            if self.field_presence:
+                return None, given.get(LABELS)
+            raise ValueError(
+                f"the model makes samples for a condition and was given none: give labels={{'{FIELD}': tensor "
+                f"{shown}}}, or --condition"
+            )
+        field = tensor_from(given[FIELD], "the condition")
+        if not field.is_floating_point():
+            raise ValueError(f"the condition is {field.dtype}: give it in units of the model, ed.data.to_unit(...)")
+        allowed = (self.field[0], self.field[0] + self.field_presence)
+        if field.ndim != len(self.field) + 1 or field.shape[1] not in allowed:
+            raise ValueError(f"the condition has shape {tuple(field.shape)}, but the model takes {shown}")
+        return field, given.get(LABELS)
+
+    def with_field(self, field: Tensor | None, labels: object) -> dict[str, Tensor]:
+        """A field and labels as the denoiser is given them; without a field, what stands for none."""
+        if field is None:
+            field = torch.zeros(1, self.field[0] + 1, *self.field[1:])
+        made = {FIELD: field}
+        if labels is not None:
+            made[LABELS] = self.beside_field.rows(labels)  # type: ignore[arg-type]  # which refuses what is none
+        return made
 
     @property
     def described(self) -> str:
         """What the denoiser takes, in a few words."""
+        if self.field:
+            beside = f" and {self.beside_field.described}" if self.dim else ""
+            return f"conditions of shape {self.field}{beside}"
         if self.kind == "conditions":
             return "any conditions"
         if not self.dim:
             return "no labels"
         return f"label vectors of {self.dim} numbers" if self.kind == "vectors" else f"labels of {self.dim} classes"
+
+    def told_present(self, conditions: Conditions) -> Conditions:
+        """Rows and fields with the column and the channel that say that they are there; see :meth:`resolved`."""
+        if not self.field:
+            assert isinstance(conditions, Tensor)
+            return self.with_presence(conditions)
+        assert isinstance(conditions, Mapping)
+        made = dict(conditions)
+        if LABELS in made:
+            made[LABELS] = self.with_presence(made[LABELS])
+        if self.field_presence and made[FIELD].shape[1] == self.field[0]:
+            made[FIELD] = torch.cat([made[FIELD], torch.ones_like(made[FIELD][:, :1])], dim=1)
+        return made
 
     def with_presence(self, rows: Tensor) -> Tensor:
         """Rows ``(B, width)`` that say that there is a label, unless they say otherwise already."""
@@ -339,6 +411,28 @@ def class_counts(data: Any, label_dim: int) -> tuple[int, ...]:
 def _is_integer(name: str) -> bool:
     digits = name.removeprefix("-")
     return digits.isascii() and digits.isdecimal()
+
+
+def field_shape(data: Any, channels: int, sample_shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape ``(C, *spatial)`` of the condition that a model was trained with.
+
+    Args:
+        data: ``denoiser.facts["data"]``; where it does not tell, the condition has the sides of a sample.
+        channels: that the network takes; 0 for no condition.
+        sample_shape: of the model.
+
+    Raises:
+        ValueError: the facts are of another number of channels or dimensions, or no shape.
+    """
+    if not channels:
+        return ()
+    shape = _entry(data, "condition_shape")
+    if shape is None:
+        return (channels, *sample_shape[1:])
+    whole = isinstance(shape, list | tuple) and all(type(side) is int and side > 0 for side in shape)
+    if not whole or len(shape) != len(sample_shape) or shape[0] != channels:
+        raise ValueError(f"condition_shape must be {len(sample_shape)} whole numbers, the first of them {channels}")
+    return tuple(shape)
 
 
 def labels_by_facts(data: Any, label_dim: int, presence: bool = False) -> KnownLabels:

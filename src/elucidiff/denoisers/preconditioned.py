@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels, label_kind, labels_by_facts
+from elucidiff.denoisers.labels import UNSTATED, KnownLabels, field_shape, label_kind, labels_by_facts
 from elucidiff.denoisers.model_files import HubModel
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
 from elucidiff.networks.base import blueprint_of
+from elucidiff.networks.fields import LABELS
 
 _SOME_LEVEL = 1.0  # asked for in place of 0
 
@@ -107,7 +108,22 @@ class Denoiser(HubModel, DenoiserModule):
         """
         if self.label_kind == "conditions":
             return UNSTATED
-        return labels_by_facts(self.facts.get("data"), self.label_dim, self.label_presence)
+        known = labels_by_facts(self.facts.get("data"), self.label_dim, self.label_presence)
+        channels = self.condition_channels
+        if not channels:
+            return known
+        shape = field_shape(self.facts.get("data"), channels, self.sample_shape)
+        return replace(known, field=shape, field_presence=self.condition_dropout > 0)
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the field that the network is told beside the sample; 0 for none."""
+        return int(getattr(self.network, "condition_channels", 0))
+
+    @property
+    def condition_dropout(self) -> float:
+        """Share of training images whose condition the network did not see."""
+        return float(getattr(self.network, "condition_dropout", 0.0))
 
     @property
     def label_kind(self) -> LabelKind:
@@ -122,7 +138,10 @@ class Denoiser(HubModel, DenoiserModule):
 
     @property
     def label_dropout(self) -> float | None:
-        """Share of training images whose labels the network did not see; None if it takes none, or does not say."""
+        """Share of training images whose labels, or condition, the network did not see; None if it takes none, or
+        does not say."""
+        if self.condition_channels:
+            return self.condition_dropout
         share = getattr(self.network, "label_dropout", None) if self.label_dim else None
         return None if share is None else float(share)
 
@@ -178,7 +197,8 @@ class Denoiser(HubModel, DenoiserModule):
             x: noisy samples (B, C, *spatial), unscaled: clean sample plus sigma times unit noise.
             sigma: noise level in units of the data, a float, () or (B,).
             labels: class numbers or names (B,), or rows (B, label_dim), one-hot or soft; rows alone if
-                :attr:`label_kind` is ``"vectors"``, and what the network takes if it is ``"conditions"``. None stands
+                :attr:`label_kind` is ``"vectors"``, and what the network takes if it is ``"conditions"``. With
+                :attr:`condition_channels`, ``{"field": (B, C, *spatial), "labels": ...}``. None stands
                 for no label: a row of zeros, or, if :attr:`label_presence`, that a label is not present.
             augment_labels: augmentation labels (B, augment_dim), or None.
 
@@ -199,7 +219,9 @@ class Denoiser(HubModel, DenoiserModule):
         clean = given == 0
         levels = torch.where(clean, torch.full_like(given, _SOME_LEVEL), given)
         rows: Conditions | None = None
-        if labels is not None and self.label_kind == "conditions":
+        if self.condition_channels:
+            rows = for_network(self._with_field(labels), x, dtype)
+        elif labels is not None and self.label_kind == "conditions":
             rows = for_network(self.known_labels.resolved(labels), x, dtype)
         elif labels is not None:
             rows = self._rows(labels, x).to(dtype)  # type: ignore[arg-type]  # a mapping is refused
@@ -216,6 +238,14 @@ class Denoiser(HubModel, DenoiserModule):
             raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
         denoised = p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
         return torch.where(per_sample(clean, x), x, denoised)
+
+    def _with_field(self, labels: object) -> Conditions:
+        """The condition as the network takes it, beside rows of labels, or of zeros for none."""
+        known = self.known_labels
+        given = dict(known.told_present(known.resolved(labels)))
+        if self.label_dim and LABELS not in given:
+            given[LABELS] = torch.zeros(1, self.label_dim + self.label_presence)
+        return given
 
     def _rows(self, labels: Labels, x: Tensor) -> Tensor:
         """Labels as the network takes them, (B or 1, label_dim), or with the column that tells presence."""

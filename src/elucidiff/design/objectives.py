@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,7 @@ class Objective(ABC):
         images: Tensor,
         sigma: Value | None = None,
         noise: Tensor | None = None,
-        labels: Tensor | None = None,
+        labels: Tensor | Mapping[str, Tensor] | None = None,
         augment_labels: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -56,7 +56,7 @@ class Objective(ABC):
             sigma: noise levels, () or one a sample: (B,), (B, 1, 1, 1) and the like; None draws one a sample from
                 :attr:`noise`, first.
             noise: unit Gaussian noise, shaped like ``images``; None draws it.
-            labels: class labels, passed on.
+            labels: class labels, or named conditions, passed on.
             augment_labels: augmentation labels, passed on.
             generator: source of what is drawn, on the device of ``images``; None is PyTorch's own.
 

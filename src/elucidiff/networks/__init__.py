@@ -9,6 +9,7 @@ from __future__ import annotations
 from elucidiff.networks.adm import ADM, ADMSettings
 from elucidiff.networks.base import Blueprint, NetworkPart, blueprint_of, build
 from elucidiff.networks.edm2 import EDM2, EDM2Settings
+from elucidiff.networks.fields import resampled
 from elucidiff.networks.magnitude_preserving import normalise_weights
 from elucidiff.networks.mp_unet import MPUNet, MPUNetSettings
 from elucidiff.networks.network import Network, NetworkSettings
@@ -31,4 +32,5 @@ __all__ = [
     "blueprint_of",
     "build",
     "normalise_weights",
+    "resampled",
 ]

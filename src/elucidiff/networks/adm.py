@@ -111,10 +111,10 @@ class ADM(Network):
         )
 
         # The stem is as wide as the first level, whatever its multiplier; in DDPM++ it has base_channels.
-        stem_channels = self.level_channels[0]
-        self.stem = convolution(self.dims, self.in_channels, stem_channels, 3, fan_in_uniform)
+        first_channels = self.level_channels[0]
+        self.stem = convolution(self.dims, self.stem_channels, first_channels, 3, fan_in_uniform)
         self.encoder, skips = encoder_levels(
-            make, stem_channels, self.level_channels, blocks_per_level, self.level_attention
+            make, first_channels, self.level_channels, blocks_per_level, self.level_attention
         )
         self.decoder = decoder_levels(
             make,

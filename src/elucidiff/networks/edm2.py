@@ -144,7 +144,7 @@ class EDM2(Network):
         self.noise_features = MPFourier(noise_channels)
         self.embed_noise = MPLayer(noise_channels, embedding_channels)
         self.embed_labels = MPLayer(self.label_width, embedding_channels) if label_dim else None
-        self.stem = MPLayer(self.in_channels + 1, first, kernel)
+        self.stem = MPLayer(self.stem_channels + 1, first, kernel)
         self.encoder, skips = encoder_levels(
             partial(EDM2Block, style, "encoder"), first, self.level_channels, blocks_per_level, self.level_attention
         )

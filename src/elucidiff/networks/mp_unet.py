@@ -221,7 +221,7 @@ class MPUNet(Network):
         self.embed_augment = UnitLayer(augment_dim, embedding_channels) if augment_dim else None
         self.augment_gain = nn.Parameter(torch.zeros(1)) if augment_dim else None
 
-        self.stem = UnitLayer(self.in_channels + 1, base_channels, kernel)
+        self.stem = UnitLayer(self.stem_channels + 1, base_channels, kernel)
         self.encoder, skips = encoder_levels(
             partial(make, True), base_channels, self.level_channels, blocks_per_level, self.level_attention
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elucidiff.networks import fields
 from elucidiff.networks.base import Blueprint, NetworkPart, remember
 
 S = TypeVar("S", bound="NetworkSettings")
@@ -33,6 +34,11 @@ class NetworkSettings(NetworkPart):
         label_presence: whether one more column of the labels tells that there is a label; for label vectors, which
             may be zeros themselves. Training sets it where they are dropped.
         out_channels: channels of the output; none: those of the samples.
+        condition_channels: channels of a field that the network is told beside the sample, on a grid of any size: it
+            is brought to the sample's by cubic convolution, and follows its channels. 0: none, or what the training
+            data have.
+        condition_dropout: probability, in training, of leaving out the field of an item, and its labels with it, for
+            guidance and for samples without; one more channel then tells that there is a field.
 
     Raises:
         ValueError: a setting is out of range.
@@ -54,6 +60,8 @@ class NetworkSettings(NetworkPart):
     label_dropout: float = 0.0
     label_presence: bool = False
     out_channels: int | None = None
+    condition_channels: int = 0
+    condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("channel_multipliers", "attention_resolutions", "resample_filter"):
@@ -65,7 +73,9 @@ class NetworkSettings(NetworkPart):
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.blocks_per_level < 0:
             raise ValueError(f"blocks_per_level must not be negative, but is {self.blocks_per_level}")
-        for name in ("dropout", "label_dropout"):
+        if self.condition_channels < 0:
+            raise ValueError(f"condition_channels must not be negative, but is {self.condition_channels}")
+        for name in ("dropout", "label_dropout", "condition_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, but {getattr(self, name)} is not in [0, 1]")
         if not self.channel_multipliers or min(self.channel_multipliers) < 1:
@@ -107,6 +117,9 @@ class Network(nn.Module):
         label_presence: whether one more column of the labels tells that there is a label; for label vectors, which
             may be zeros themselves.
         augment_dim: width of the augmentation labels, 0 for none.
+        condition_channels: channels of the field that it is told beside ``x``, 0 for none.
+        condition_dropout: probability, in training, of leaving it out.
+        stem_channels: channels that enter the first layer: those of ``x``, and of the field behind them.
         downsampling: every side of ``x`` must be a multiple of this.
         settings: the settings that it was built from.
         stem: the layer that the input enters, in the type in which the network computes.
@@ -135,6 +148,9 @@ class Network(nn.Module):
         self.in_channels, self.dims = self.sample_shape[0], len(self.sample_shape) - 1
         self.out_channels = self.in_channels if settings.out_channels is None else settings.out_channels
         self.label_dim, self.label_dropout, self.augment_dim = label_dim, settings.label_dropout, augment_dim
+        self.condition_channels = settings.condition_channels
+        self.condition_dropout = settings.condition_dropout if self.condition_channels else 0.0
+        self.stem_channels = self.in_channels + self.condition_channels + (self.condition_dropout > 0)
         self.label_presence = bool(settings.label_presence and label_dim)
         self.label_width = label_dim + self.label_presence
         remember(self, self.blueprint)
@@ -157,7 +173,7 @@ class Network(nn.Module):
         self,
         x: Tensor,
         noise_labels: Tensor,
-        class_labels: Tensor | None = None,
+        class_labels: Tensor | Mapping[str, Tensor] | None = None,
         augment_labels: Tensor | None = None,
     ) -> Tensor:
         """The raw output F.
@@ -167,7 +183,8 @@ class Network(nn.Module):
             noise_labels: ``(B,)`` or ``(1,)``, the transformed noise level c_noise, best in float32 or float64.
             class_labels: ``(B, label_dim)`` or ``(1, label_dim)``, one-hot or soft; None: zeros. With
                 ``label_presence`` a last column may follow, 1 where there is a label and 0 where there is none;
-                without that column all rows are labels.
+                without that column all rows are labels. With ``condition_channels`` a mapping of ``"field"``,
+                ``(B, condition_channels, *spatial)`` or ``(1, ...)`` on a grid of any size, and of ``"labels"``.
             augment_labels: ``(B, augment_dim)`` or ``(1, augment_dim)``; None: zeros.
 
         Returns:
@@ -176,9 +193,15 @@ class Network(nn.Module):
         Raises:
             ValueError: a shape does not fit.
         """
-        self.check_inputs(x, noise_labels, class_labels, augment_labels)
-        embedding = self.embed(noise_labels, class_labels, augment_labels)
-        return self.compute(x.to(cast("Tensor", self.stem.weight).dtype), embedding)
+        field, labels = fields.split(class_labels)
+        self.check_inputs(x, noise_labels, labels, augment_labels)
+        x = x.to(cast("Tensor", self.stem.weight).dtype)
+        if self.condition_channels:
+            field, labels = self._some_dropped(field, labels, len(x))
+            x = fields.beside(x, field, self.condition_channels, self.condition_dropout > 0)
+        elif field is not None:
+            raise ValueError("a field was given to a network that takes none: leave it out")
+        return self.compute(x, self.embed(noise_labels, labels, augment_labels))
 
     @abstractmethod
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
@@ -186,7 +209,8 @@ class Network(nn.Module):
 
     @abstractmethod
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The raw output F of an input in the type of the parameters, given its embedding."""
+        """The raw output F, given the embedding, of an input ``(B, stem_channels, *spatial)`` in the type of the
+        parameters."""
 
     def check_inputs(
         self, x: Tensor, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None
@@ -228,6 +252,20 @@ class Network(nn.Module):
             kept = torch.rand_like(class_labels[:, :1], dtype=torch.float32) >= self.label_dropout
             class_labels = class_labels * kept
         return class_labels
+
+    def _some_dropped(
+        self, field: Tensor | None, labels: Tensor | None, batch: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The field and the labels, in training those of some items 0, as for none."""
+        if not (self.training and self.condition_dropout) or field is None:
+            return field, labels
+        if field.shape[1] == self.condition_channels:
+            field = torch.cat([field, torch.ones_like(field[:, :1])], dim=1)
+        if labels is not None and self.label_presence and labels.shape[1] == self.label_dim:
+            labels = F.pad(labels, (0, 1), value=1.0)
+        kept = torch.rand(batch, device=field.device) >= self.condition_dropout
+        field = field * kept.reshape(-1, *[1] * (field.ndim - 1))
+        return field, None if labels is None else labels * kept[:, None]
 
     def _check_sides(self, sides: Sequence[int]) -> None:
         if any(side % self.downsampling or side < 1 for side in sides):

@@ -155,13 +155,13 @@ class UNet(Network):
         self.embed1 = linear(noise_channels, embedding_channels, initialise)
         self.embed2 = linear(embedding_channels, embedding_channels, initialise)
 
-        self.stem = convolution(self.dims, self.in_channels, base_channels, 3, initialise)
+        self.stem = convolution(self.dims, self.stem_channels, base_channels, 3, initialise)
         self.encoder, skips = encoder_levels(
             make, base_channels, self.level_channels, blocks_per_level, self.level_attention
         )
         self.side_path = nn.ModuleList()
         if encoder != "standard":
-            join, side_channels = (InputSkip if encoder == "skip" else InputResidual), self.in_channels
+            join, side_channels = (InputSkip if encoder == "skip" else InputResidual), self.stem_channels
             for trunk_channels in [level.entry_channels for level in self.encoder][1:]:
                 self.side_path.append(join(self.dims, side_channels, trunk_channels, taps, initialise))
                 if encoder == "residual":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions, check_count, each
-from elucidiff.denoisers.labels import UNIFORM
+from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.devices import onto
 
@@ -236,14 +236,25 @@ def labels_for(
         any_class: take classes that the training data did not have.
 
     Returns:
-        rows ``(B, label_dim)``, or ``(1, label_dim)`` for all; conditions as they were given; None for a denoiser
-        without labels, or if there are no conditions.
+        rows ``(B, label_dim)``, or ``(1, label_dim)`` for all; conditions as they were given, and fields beside such
+        rows; None for a denoiser without labels, or if there are no conditions.
 
     Raises:
         ValueError: the labels do not fit the denoiser, it takes vectors and knows none to draw from, or a class was
             never trained.
     """
-    known = as_denoiser(denoiser).known_labels
+    return _labels_for(as_denoiser(denoiser).known_labels, noise, labels, any_class)
+
+
+def _labels_for(
+    known: KnownLabels, noise: SeededNoise, labels: Labels | Conditions | int | str | None, any_class: bool
+) -> Conditions | None:
+    if known.field:
+        field, others = known.split(labels)
+        rows = _labels_for(known.beside_field, noise, others, any_class)  # type: ignore[arg-type]  # refused by then
+        made = known.with_field(field, rows)
+        check_count(made, len(noise.seeds))
+        return made
     if not known.dim:
         if labels is None:
             return None

@@ -21,8 +21,10 @@ from elucidiff import data, parts
 from elucidiff.augment import Augmentation
 from elucidiff.augment.base import place
 from elucidiff.data import Dataset, InfiniteOrder, Scaling
+from elucidiff.data.given import ConditionScaling, told
 from elucidiff.data.latents import scaling_for
 from elucidiff.data.scaling import moments_of
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.design.training_noise import TrainingNoise
 from elucidiff.training.config import TrainingConfig
@@ -112,8 +114,10 @@ _MEMORY_BYTES = 2 << 30
 _SAMPLE_IMAGES = 1024
 # Of label vectors, a model keeps so many examples, or as many as make so many numbers.
 _EXAMPLES, _EXAMPLE_NUMBERS = 256, 1 << 14
+_PREVIEWED = 8
 
-Batch = tuple[Tensor, Tensor | None]
+Batch = tuple[Tensor, Conditions | None]
+Stored = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class TrainingData:
         facts: what the trained model tells about its data.
         notes: lines for whoever starts the training.
         doubts: ways in which the data do not fit the settings, in a line each.
+        condition_scaling: from conditions to what the network sees, measured; None without.
     """
 
     train: Dataset
@@ -137,6 +142,7 @@ class TrainingData:
     facts: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    condition_scaling: ConditionScaling | None = None
 
     @classmethod
     def open(cls, config: TrainingConfig, dataset: Dataset | None = None) -> TrainingData:
@@ -153,7 +159,7 @@ class TrainingData:
         if dataset is None:
             if not config.data:
                 raise ValueError("there is nothing to train on: name a data set in data, or give a dataset")
-            dataset = data.open(config.data)
+            dataset = data.open(config.data, condition=config.condition)
             name = config.data
         else:
             name = dataset.name
@@ -164,7 +170,7 @@ class TrainingData:
             )
         if not config.conditional:
             dataset = dataset.without_labels()
-        elif not dataset.label_dim:
+        elif not dataset.label_dim and not dataset.condition_shape:
             notes.append(f"{name} has no labels, so it is trained on without labels (--no-conditional)")
         if _fits(dataset):
             sample = dataset = dataset.in_memory()
@@ -173,10 +179,12 @@ class TrainingData:
         fingerprint = sample.verify()
         scaling = scaling_for(dataset, config.normalise).measured(sample)
         moments = moments_of(sample, scaling.to_model)
+        fields = ConditionScaling.measured(sample) if sample.condition_shape else None
         identity = {
             "shape": list(dataset.shape),
             "count": len(dataset),
             "label_dim": dataset.label_dim,
+            **({"condition_shape": list(dataset.condition_shape)} if dataset.condition_shape else {}),
             "sha256": fingerprint.sha256,
         }
         held_out = None
@@ -191,11 +199,12 @@ class TrainingData:
             "label_kind": dataset.label_kind,
             **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
             "scaling": parts.to_plain(scaling),
+            **_facts_of_conditions(dataset, fields),
             "mean": moments.mean,
             "sigma_data": moments.sigma_data,
         }
         doubts = moments.misfits(dataset.name, config.sigma_data, scaling.eight_bits)
-        return cls(dataset, held_out, scaling, identity, facts, tuple(notes), doubts)
+        return cls(dataset, held_out, scaling, identity, facts, tuple(notes), doubts, fields)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -212,6 +221,19 @@ class TrainingData:
         """The kind of the labels; None for none."""
         return self.train.label_kind
 
+    @property
+    def condition_shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of a condition; empty for none."""
+        return self.train.condition_shape
+
+    @property
+    def preview_pairs(self) -> Dataset | None:
+        """The pairs that previews are drawn for: of those held out, or trained on where none are; None without."""
+        if not self.condition_shape:
+            return None
+        pairs = self.held_out or self.train
+        return pairs.select(torch.linspace(0, len(pairs) - 1, min(len(pairs), _PREVIEWED)).long())
+
     def batches(
         self, config: TrainingConfig, images_seen: int, device: torch.device, share: slice = slice(None)
     ) -> Iterator[Batch]:
@@ -225,7 +247,7 @@ class TrainingData:
 
         Yields:
             images in units of the noise levels, float32 ``(B, C, *spatial)``, and label rows float32
-            ``(B, label_dim)`` or None, on ``device``.
+            ``(B, label_dim)``, conditions as :func:`.given_with` has them, or None, on ``device``.
         """
         order = InfiniteOrder(len(self.train), seed=config.seed % 2**32, start=images_seen)
         loader = DataLoader(
@@ -240,21 +262,34 @@ class TrainingData:
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
-            images, labels = batch
-            yield self.scaling.to_model(place(images, device)), None if labels is None else place(labels, device)
+            images, *others = batch
+            labels, fields = (None if value is None else place(value, device) for value in others)
+            yield self.scaling.to_model(place(images, device)), told(labels, fields, self.condition_scaling)
 
 
-class _Reader(torch.utils.data.Dataset["Batch | Exception"]):
+class _Reader(torch.utils.data.Dataset["Stored | Exception"]):
     """Reads whole batches. Failures are returned, not raised, so that messages survive the way between processes."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, indices: Tensor) -> Batch | Exception:
+    def __getitem__(self, indices: Tensor) -> Stored | Exception:
         try:
-            return self._dataset.images(indices), self._dataset.labels(indices)
+            dataset = self._dataset
+            return dataset.images(indices), dataset.labels(indices), dataset.conditions(indices)
         except (OSError, ValueError) as error:
             return error
+
+
+def _facts_of_conditions(dataset: Dataset, scaling: ConditionScaling | None) -> dict[str, Any]:
+    """What a model tells of its conditions."""
+    if scaling is None:
+        return {}
+    return {
+        "condition_dtype": str(dataset.condition_dtype).removeprefix("torch."),
+        "condition_made": dataset.condition_made,
+        "condition_scaling": parts.to_plain(scaling.scaling),
+    }
 
 
 def _fits(dataset: Dataset) -> bool:

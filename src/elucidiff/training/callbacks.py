@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from elucidiff.data.dataset import Dataset
 from elucidiff.denoisers.preconditioned import Denoiser
 
 
@@ -55,7 +56,7 @@ class Callbacks:
     def on_checkpoint(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
         """After every checkpoint and its checks, with the averaged weights; what they found is in metrics.jsonl."""
 
-    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path) -> None:
+    def on_preview(self, model: Denoiser, images_seen: int, run_dir: Path, pairs: Dataset | None = None) -> None:
         """The moment to draw samples into ``run_dir/samples``, with the averaged weights.
 
         That is after every checkpoint, or with ``preview_images`` at growing intervals and at the end.

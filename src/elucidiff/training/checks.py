@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset, scaling_of
+from elucidiff.data.given import ConditionScaling, given_with
 from elucidiff.data.inspection import digest
 from elucidiff.data.nearest import compared_with, in_pieces, nearest_in
 from elucidiff.data.scaling import AsStored, Scaling
 from elucidiff.data.subsets import Places, evenly_spread
+from elucidiff.denoisers.conditions import Conditions, each
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.sampling.grid import range_for
@@ -103,11 +105,12 @@ class MemorisationCheck:
         """
         if len(self._distinct) < _FEWEST:
             raise ValueError("the training images are all equal, so every good sample is a copy")
-        labels = None
-        if model.label_dim:
-            labels = self._train.labels(evenly_spread(np.arange(len(self._train)), self._count))
+        places = evenly_spread(np.arange(len(self._train)), self._count)
+        labels = self._given(model, places)
+        if labels is not None:
             # A set with fewer images than samples: its labels are used again.
-            labels = None if labels is None else labels[torch.arange(self._count) % len(labels)]
+            again = torch.arange(self._count) % len(places)
+            labels = each(labels, lambda value: value[again])
         samples = self._sampler.run(model, range(self._count), labels, batch_size=min(self._count, 16)).x.cpu()
         if self._train.dtype == torch.uint8:
             samples = samples.clamp(-1, 1)
@@ -120,6 +123,12 @@ class MemorisationCheck:
             real_fraction=None if real is None else _share_of_copies(real),
             real_ratio=None if real is None else float(real.median()),
         )
+
+    def _given(self, model: Denoiser, places: Places) -> Conditions | None:
+        known = model.known_labels
+        if not known.takes_any:
+            return None
+        return given_with(self._train, ConditionScaling.of(model) if known.field else None, places)
 
     def _ratios(self, images: Tensor, *, themselves: bool = False) -> Tensor:
         """Nearest over second nearest distance; of images of the set themselves, to others."""
@@ -183,7 +192,8 @@ def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
 def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int, meter: LossMeter) -> None:
     """This process's part; the processes take turns."""
     processes, noise, scaling = state.processes, state.objective.noise, scaling_of(model)
-    images, labels = scaling.to_model(held_out.images()), held_out.labels()
+    images = scaling.to_model(held_out.images())
+    given = given_with(held_out, ConditionScaling.of(model) if held_out.condition_shape else None)
     size = state.config.device_batch_size or state.images
     for number in range(passes):
         draws = draw(mix(0, "validation"), number, images.shape, noise)
@@ -192,7 +202,7 @@ def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
             drawn = draws.part(part)
             sigma = noise.from_base(drawn.level).to(state.device)
             clean, unit_noise = images[part].to(state.device), drawn.noise.to(state.device)
-            rows = None if labels is None else labels[part].to(state.device)
+            rows = None if given is None else each(given, lambda value, part=part: value[part].to(state.device))  # type: ignore[misc]
             with state.arithmetic.forward():
                 loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
             meter.add(loss, sigma)

@@ -50,6 +50,10 @@ class TrainingConfig:
 
     data: str = ""
     """Name or path of the data set; empty where one is given as an object."""
+    condition: str = ""
+    """Train on pairs, for samples that are made for a condition: a folder or file of as many images or fields as
+    there are data, matched by the names of files; downsample:4, grayscale or mask:0.25 of the data themselves; or
+    column:NAME of their own .npz or .parquet. If left out, those that an imported set has; none: not even those."""
     normalise: Scaling = field(default_factory=AsStored)
     """How floating-point data are scaled for the network: standard (mean 0, std 1), range (-1 to 1), log or none; by
     channel, measured and kept with the model, and undone when it is sampled."""

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from elucidiff.augment import Augmentation
 from elucidiff.data import Dataset
+from elucidiff.denoisers.conditions import Conditions, each, is_named
 from elucidiff.design.objectives import Objective
 from elucidiff.launch.coordination import failing_once
 from elucidiff.launch.interrupt import Interrupt
-from elucidiff.networks import NetworkPart, blueprint_of, normalise_weights
+from elucidiff.networks import NetworkPart, blueprint_of, normalise_weights, resampled
+from elucidiff.networks.fields import FIELD
 from elucidiff.training.batches import Draws, TrainingData, draw, seeded_layers
 from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
@@ -60,7 +62,7 @@ class NoisyBatch:
         images: clean images y, ``(B, C, *spatial)``.
         sigma: noise levels, ``(B,)``.
         noise: unit noise; the denoiser sees ``images + sigma * noise``.
-        labels: rows ``(B, label_dim)``, or None.
+        labels: rows ``(B, label_dim)``, or conditions of B rows, or None.
         augment_labels: rows ``(B, augment_dim)``, or None.
         first: place of the first image in the whole batch, that of all processes.
         last: whether it is this process's last part of the batch: gradients are complete then.
@@ -69,7 +71,7 @@ class NoisyBatch:
     images: Tensor
     sigma: Tensor
     noise: Tensor
-    labels: Tensor | None = None
+    labels: Conditions | None = None
     augment_labels: Tensor | None = None
     first: int = 0
     last: bool = True
@@ -133,8 +135,9 @@ def train(
         data = TrainingData.open(config, dataset)
         begin = not any((Path(run_dir) / "checkpoints").glob("*"))
         state = TrainingState(
-            config, data.shape, data.label_dim, device, processes, data.label_kind, module, begin=begin
-        )
+            config, data.shape, data.label_dim, device, processes, data.label_kind, module, data.condition_shape,
+            begin=begin,
+        )  # fmt: skip
         with Run(run_dir, state, data, resume, callbacks) as run, Interrupt(processes.launched) as interrupt:
             for note in data.notes:
                 run.say(note)
@@ -164,18 +167,27 @@ def _with_objects(config: TrainingConfig, **given: Any) -> TrainingConfig:
     return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
-def noisy_batches(state: TrainingState, images: Tensor, labels: Tensor | None, draws: Draws) -> Iterator[NoisyBatch]:
-    """Augment this process's images and give them noise, as many at a time as go through the network together."""
+def noisy_batches(
+    state: TrainingState, images: Tensor, labels: Conditions | None, draws: Draws
+) -> Iterator[NoisyBatch]:
+    """Augment this process's images and give them noise, as many at a time as go through the network together.
+
+    A condition is augmented along with its image, brought to the same size first.
+    """
     size = state.config.device_batch_size or len(images)
     for start in range(0, len(images), size):
         part = slice(start, start + size)
         drawn, clean, augment_labels = draws.part(part), images[part], None
+        given = None if labels is None else each(labels, lambda value, part=part: value[part])  # type: ignore[misc]
         if state.augment:
+            if is_named(given):
+                field = resampled(given[FIELD], clean.shape[2:])
+                moved = state.augment.apply_to_condition(field, drawn.augmentation, clean.shape[1])
+                given = {**given, FIELD: moved}
             clean, augment_labels = state.augment.apply(clean, drawn.augmentation)
         sigma = state.objective.noise.from_base(drawn.level)
-        rows = None if labels is None else labels[part]
         first, last = state.share.start + start, start + size >= len(images)
-        yield NoisyBatch(clean, sigma, drawn.noise, rows, augment_labels, first, last)
+        yield NoisyBatch(clean, sigma, drawn.noise, given, augment_labels, first, last)
 
 
 def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float = 0.0) -> None:

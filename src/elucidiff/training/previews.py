@@ -7,8 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from elucidiff.data import Dataset, scaling_of
+from elucidiff.data.given import ConditionScaling, given_with
+from elucidiff.denoisers.conditions import each, is_named
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
+from elucidiff.networks import resampled
+from elucidiff.networks.fields import FIELD
 from elucidiff.sampling.grid import range_for
 from elucidiff.sampling.sampler import Sampler
 
@@ -47,18 +52,24 @@ def quick_sampler(sigma_data: float) -> Sampler:
     return Sampler(Karras(12, *range_for(sigma_data)), solver="ipndm:order=3")
 
 
-def preview_samples(model: Denoiser, count: int = SAMPLES) -> tuple[Tensor, int]:
+def preview_samples(model: Denoiser, count: int = SAMPLES, pairs: Dataset | None = None) -> tuple[Tensor, int]:
     """Samples from the seeds 0, 1, 2, ... and how many of them make a row.
+
+    With pairs, a row is a condition, samples for it, and the image that it is of; the same seeds in each row. A
+    condition is brought to the sample's size; of its channels as many are shown as a sample has, or the first.
 
     Random numbers come from the seeds' own generators: a training does not notice that it is looked at.
 
     Args:
         model: the denoiser.
         count: how many samples.
+        pairs: images with conditions.
 
     Returns:
         ``(count, C, *spatial)``, and the columns: with classes one for each class that was trained, if they fit.
     """
+    if pairs is not None:
+        return _rows_of_pairs(model, pairs)
     known = model.known_labels
     classes = len(known.trained) if known.kind == "classes" and known.dim else 0
     labels, columns = None, 8
@@ -68,3 +79,20 @@ def preview_samples(model: Denoiser, count: int = SAMPLES) -> tuple[Tensor, int]
         places = torch.tensor(list(known.trained))[torch.arange(count) % classes]
         labels = torch.nn.functional.one_hot(places, known.dim).float()
     return quick_sampler(model.sigma_data).run(model, range(count), labels).x, columns
+
+
+_FOR_EACH = 4
+
+
+def _rows_of_pairs(model: Denoiser, pairs: Dataset) -> tuple[Tensor, int]:
+    given, truth = given_with(pairs, ConditionScaling.of(model)), scaling_of(model).to_model(pairs.images())
+    assert is_named(given)
+    channels, each_of = truth.shape[1], range(len(pairs))
+    rows = torch.tensor([row for row in each_of for _ in range(_FOR_EACH)])
+    seeds = [seed for _ in each_of for seed in range(_FOR_EACH)]
+    drawn = quick_sampler(model.sigma_data).run(model, seeds, each(given, lambda value: value[rows])).x.cpu()
+    field = resampled(given[FIELD], truth.shape[2:])
+    shown = field[:, :channels] if field.shape[1] >= channels else field[:, :1].expand_as(truth)
+    samples = drawn.reshape(len(pairs), _FOR_EACH, *truth.shape[1:])
+    table = torch.cat([shown[:, None].to(samples), samples, truth[:, None].to(samples)], dim=1)
+    return table.flatten(0, 1), _FOR_EACH + 2

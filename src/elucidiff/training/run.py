@@ -30,7 +30,7 @@ from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 # What may change when a run is resumed: how long, how often, where. With a decaying learning rate the length matters
 # to the steps, too: a run that is made longer goes on with the rate of the longer run, and says so.
 _MAY_CHANGE = (
-    "data", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
+    "data", "condition", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
     "keep_checkpoints", "device", "channels_last", "compile", "sharding", "data_workers", "memorisation_samples",
     "preview_images", "start_from",
 )  # fmt: skip
@@ -186,7 +186,7 @@ class Run:
         first = config.preview_images
         seen = state.images_seen
         if first is not None and not self.finished and preview_due(first, seen - config.batch_size, seen):
-            self._preview(self._model())
+            self._preview_between(self._model())
         self._callbacks.on_progress(
             Progress(state.step, state.images_seen, self.progress, state.seconds, self.loss, self._images_per_second)
         )
@@ -250,13 +250,16 @@ class Run:
                 self._warn(doubt)
         self._callbacks.on_checkpoint(model, self._state.images_seen, self.path)
         if self._config.preview_images is None or self.finished:
-            self._callbacks.on_preview(model, self._state.images_seen, self.path)
+            self._preview(model)
+        self._processes.wait_for_main()
+
+    def _preview_between(self, model: Denoiser) -> None:
+        """Between checkpoints. The other processes wait meanwhile."""
+        self._preview(model)
         self._processes.wait_for_main()
 
     def _preview(self, model: Denoiser) -> None:
-        """Between checkpoints. The other processes wait meanwhile."""
-        self._callbacks.on_preview(model, self._state.images_seen, self.path)
-        self._processes.wait_for_main()
+        self._callbacks.on_preview(model, self._state.images_seen, self.path, self._data.preview_pairs)
 
     @property
     def _is_checked(self) -> bool:
@@ -317,7 +320,7 @@ class Run:
     def _shared_settings(self) -> dict[str, Any]:
         """The settings that have to be the same in all processes: all but where the data are and who reads them."""
         settings = to_dict(self._config)
-        return {name: settings[name] for name in settings if name not in ("data", "data_workers")}
+        return {name: settings[name] for name in settings if name not in ("data", "condition", "data_workers")}
 
     def _restore(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.augment import Augmentation
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.networks import NetworkSettings
+from elucidiff.networks.fields import FIELD, LABELS
 from elucidiff.networks.layers import FourierEmbedding
 from elucidiff.training.batches import mix, seeded_layers
 from elucidiff.training.checkpoint import Checkpoint
@@ -105,6 +107,7 @@ class TrainingState:
         processes: who trains together; None for this process alone.
         label_kind: what the labels are.
         network: the network to train, in place; None for a new one of ``config.network``.
+        condition_shape: shape (C, *spatial) of the conditions to train with; empty for none.
         begin: whether the weights of ``config.start_from`` are wanted: not where a checkpoint follows.
 
     Raises:
@@ -139,6 +142,7 @@ class TrainingState:
         processes: Processes | None = None,
         label_kind: LabelKind | None = "classes",
         network: nn.Module | None = None,
+        condition_shape: Sequence[int] = (),
         *,
         begin: bool = True,
     ) -> None:
@@ -152,7 +156,7 @@ class TrainingState:
         self.augment = make_augment(config, sample_shape)
         augment_dim = self.augment.label_dim if self.augment else 0
         if network is None:
-            network = make_network(config, sample_shape, label_dim, augment_dim, label_kind)
+            network = make_network(config, sample_shape, label_dim, augment_dim, label_kind, condition_shape)
         self.taken: Taken | None = None
         if config.start_from and begin:
             self.taken = take_weights(network, config.start_from)
@@ -160,7 +164,10 @@ class TrainingState:
         self.denoiser = Denoiser(network, config.preconditioning).train()
         self._facts: dict[str, Any] = {"shape": list(sample_shape), "label_dim": label_dim}
         self.denoiser.facts["data"] = dict(self._facts)
-        _check_fit(self.denoiser, sample_shape, label_dim, augment_dim)
+        if condition_shape:
+            self._facts["condition_shape"] = list(condition_shape)
+            self.denoiser.facts["data"] = dict(self._facts)
+        _check_fit(self.denoiser, sample_shape, label_dim, augment_dim, condition_shape)
         self.loss_weighting: nn.Module | None = make_loss_weighting(config)
         self.trained = nn.ModuleDict({"network": network})
         if self.loss_weighting is not None:
@@ -195,15 +202,20 @@ class TrainingState:
         """The shapes of the network's parameters, by which a resumed run knows it again."""
         return {name: list(parameter.shape) for name, parameter in self.denoiser.network.named_parameters()}
 
-    def blank(self, count: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """``count`` grey images, noise levels of 1, and rows of zeros for labels and augmentation labels, or None.
+    def blank(self, count: int) -> tuple[Tensor, Tensor, Conditions | None, Tensor | None]:
+        """``count`` grey images, noise levels of 1, zeros for labels, conditions and augmentation labels, or None.
 
         A pass on these makes ready what is made when it is first needed.
         """
-        labels, augment_labels = (
+        rows, augment_labels = (
             torch.zeros(count, width, device=self.device) if width else None
             for width in (self.denoiser.label_dim, self.augment.label_dim if self.augment else 0)
         )
+        labels: Conditions | None = rows
+        if shape := self.denoiser.known_labels.field:
+            labels = {FIELD: torch.zeros(count, *shape, device=self.device)}
+            if rows is not None:
+                labels[LABELS] = rows
         images = torch.zeros(count, *self.denoiser.sample_shape, device=self.device)
         return images, torch.ones(count, device=self.device), labels, augment_labels
 
@@ -285,12 +297,16 @@ def make_network(
     label_dim: int,
     augment_dim: int,
     label_kind: LabelKind | None = "classes",
+    condition_shape: Sequence[int] = (),
 ) -> nn.Module:
     """The network, on the CPU, with starting values that depend on ``config.seed`` alone.
 
     Where label vectors are dropped, ours are told in an input of its own whether there is a label: zeros are a label.
+    They take conditions of as many channels as the data have.
     """
     part = config.network
+    if isinstance(part, NetworkSettings):
+        part = replace(part, condition_channels=condition_shape[0] if condition_shape else 0)
     if isinstance(part, NetworkSettings) and label_kind == "vectors" and part.label_dropout > 0:
         part = replace(part, label_presence=True)
     with torch.random.fork_rng(devices=[]):
@@ -328,7 +344,13 @@ def parameter_groups(trained: nn.Module, config: TrainingConfig) -> list[dict[st
     return [group for group in groups if group["params"]]
 
 
-def _check_fit(denoiser: Denoiser, sample_shape: Sequence[int], label_dim: int, augment_dim: int) -> None:
+def _check_fit(
+    denoiser: Denoiser,
+    sample_shape: Sequence[int],
+    label_dim: int,
+    augment_dim: int,
+    condition_shape: Sequence[int],
+) -> None:
     """Raise ValueError unless the network takes what it is to be trained with."""
     if not any(parameter.requires_grad for parameter in denoiser.network.parameters()):
         raise ValueError("the network has no parameters to train")
@@ -341,6 +363,15 @@ def _check_fit(denoiser: Denoiser, sample_shape: Sequence[int], label_dim: int, 
         raise ValueError(
             "the network takes no labels: set conditional to False, or let it be called as "
             "network(x, c_noise, labels)"
+        )
+    wanted = condition_shape[0] if condition_shape else 0
+    if denoiser.condition_channels != wanted:
+        has = f"conditions of {denoiser.condition_channels} channels" if denoiser.condition_channels else "none"
+        raise ValueError(
+            f"the data have conditions of shape {tuple(condition_shape)}, but the network takes {has}: choose one of "
+            "ours, or leave them out (--condition none)"
+            if wanted
+            else f"the network takes {has}, but the data have none: name them (--condition)"
         )
     if denoiser.label_dim != label_dim:
         raise ValueError(f"the network takes {denoiser.label_dim} labels, but the data have {label_dim}")

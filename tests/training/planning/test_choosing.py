@@ -29,7 +29,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Make this machine train a network of ``weights`` at ``speed * (1.7e6 / weights)`` images a second."""
 
     def make(speed: float, faster_with_batch: float = 1.0, undisturbed: float = 1.0) -> None:
-        def speed_of(config: TrainingConfig, shape: tuple[int, ...], label_dim: int, device: torch.device) -> Speed:
+        def speed_of(
+            config: TrainingConfig,
+            shape: tuple[int, ...],
+            label_dim: int,
+            device: torch.device,
+            condition_shape: tuple[int, ...] = (),
+        ) -> Speed:
             with torch.device("meta"):
                 network = config.network.build(shape, label_dim=label_dim)
             weights = sum(each.numel() for each in network.parameters())

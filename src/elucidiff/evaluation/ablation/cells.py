@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, as_denoiser, ask
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.devices import choose_device, wait_for
 from elucidiff.evaluation.results import ResultsTable, Row
+from elucidiff.networks.fields import FIELD, LABELS
 from elucidiff.training.batches import TrainingData, draw
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.loop import noisy_batches, update
@@ -207,7 +209,11 @@ def seconds_per_evaluation(denoiser: DenoiserLike, batch_size: int) -> float:
     described = as_denoiser(denoiser)
     device, width = described.device, described.known_labels.dim
     x = torch.zeros(batch_size, *described.sample_shape, device=device)
-    labels = torch.eye(width, device=device)[torch.arange(batch_size) % width] if width else None
+    rows = torch.eye(width, device=device)[torch.arange(batch_size) % width] if width else None
+    labels: Conditions | None = rows
+    if shape := described.known_labels.field:
+        field = torch.zeros(1, *shape, device=device)
+        labels = {FIELD: field} if rows is None else {FIELD: field, LABELS: rows}
 
     def evaluate() -> None:
         ask(described, x, torch.ones(()), labels)
@@ -220,7 +226,9 @@ def seconds_per_training_image(config: TrainingConfig, data: TrainingData) -> fl
     device = choose_device(config.device)
     size = min(config.batch_size, _BATCH)
     small = replace(config, batch_size=size, device_batch_size=None)
-    state = TrainingState(small, data.shape, data.label_dim, device, label_kind=data.label_kind)
+    state = TrainingState(
+        small, data.shape, data.label_dim, device, label_kind=data.label_kind, condition_shape=data.condition_shape
+    )
     images, _, labels, _ = state.blank(size)
 
     def step() -> None:

@@ -142,6 +142,7 @@ class _Planning:
             self._networks = iter([network if with_labels else _without_labels(network)])
         self._config = TrainingConfig(
             data=findings.data,
+            condition=findings.condition,
             conditional=with_labels,
             preconditioning=scaling,
             start_from=start,
@@ -186,7 +187,8 @@ class _Planning:
     def _speed(self, config: TrainingConfig) -> Speed:
         found = self._findings
         alone = replace(config, batch_size=config.batch_size // self._processes)
-        speed = speed_of(alone, found.shape, found.label_dim if config.conditional else 0, self._device)
+        labels = found.label_dim if config.conditional else 0
+        speed = speed_of(alone, found.shape, labels, self._device, found.condition_shape)
         self._undisturbed.append(speed.undisturbed)
         return speed
 
@@ -203,6 +205,10 @@ class _Planning:
             self._choose("labels", f"{found.label_dim} {what}" if conditional else "none", how)
         else:
             self._choose("labels", "none", "the data have none")
+        if found.condition_shape:
+            sides = "x".join(map(str, found.condition_shape))
+            how = "samples are made for one, which the network sees beside them; --condition none leaves them out"
+            self._choose("condition", sides, how)
         held_out = self._held_out()
         self._config = replace(self._config, validation_images=held_out)
         self._choose("held out", f"{held_out:,}", "their loss tells learning from memory; they are never trained on")

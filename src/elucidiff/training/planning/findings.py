@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from elucidiff import data as data_sets
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.inspecting import Report, fingerprint_of, inspect, report_file
 from elucidiff.data.inspection import Progress, Subject, open_subject
@@ -42,6 +44,8 @@ class Findings:
         noise_reason: why these two.
         smaller: the command that makes large pictures smaller, where they are large.
         kept: the report that all this was read from; None where it was measured now.
+        condition: where its conditions are, as it was given.
+        condition_shape: of a condition, ``(C, *spatial)``; empty without.
     """
 
     data: str
@@ -58,6 +62,8 @@ class Findings:
     noise_reason: str
     smaller: str = ""
     kept: Path | None = None
+    condition: str = ""
+    condition_shape: tuple[int, ...] = ()
 
     @property
     def values(self) -> int:
@@ -111,13 +117,14 @@ class Findings:
             return None
 
 
-def look_at(data: str | os.PathLike[str], *, progress: Progress | None = None) -> Findings:
+def look_at(data: str | os.PathLike[str], *, condition: str = "", progress: Progress | None = None) -> Findings:
     """What a plan goes by of the data set of this name or path.
 
     What ``elucidiff data inspect`` kept about the same images is taken, else all of them are read.
 
     Args:
         data: as for :func:`elucidiff.data.open`.
+        condition: likewise; the images alone are measured.
         progress: called as ``progress("measuring", done, total)``.
 
     Raises:
@@ -132,6 +139,9 @@ def look_at(data: str | os.PathLike[str], *, progress: Progress | None = None) -
             f"the samples of {dataset.name} have shape {dataset.shape}, but must have channels and at least one "
             "spatial dimension: save signals as (N, C, length), volumes as (N, C, depth, height, width)"
         )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training says it again
+        shape = data_sets.open(data, condition=condition).condition_shape
     text = os.fspath(data)
     found = Findings.kept_of(text, dataset, report_file(dataset.name))
     if found is None:
@@ -139,6 +149,7 @@ def look_at(data: str | os.PathLike[str], *, progress: Progress | None = None) -
         if report.broken:
             raise ValueError(_import_first(data, subject, report.broken[0], broken=True))
         found = Findings.of_report(text, report)
+    found = replace(found, condition=condition, condition_shape=shape)
     large = found.pictures and min(found.shape[1:]) > _LARGE
     return replace(found, smaller=import_command(data, subject, smaller=True)) if large else found
 

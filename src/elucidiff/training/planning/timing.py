@@ -94,7 +94,13 @@ class Speed:
     undisturbed: float = 1.0
 
 
-def speed_of(config: TrainingConfig, shape: tuple[int, ...], label_dim: int, device: torch.device) -> Speed:
+def speed_of(
+    config: TrainingConfig,
+    shape: tuple[int, ...],
+    label_dim: int,
+    device: torch.device,
+    condition_shape: tuple[int, ...] = (),
+) -> Speed:
     """Time optimiser steps with these settings on grey images.
 
     Nothing of it reaches the training that follows: networks and random numbers are its own.
@@ -104,10 +110,10 @@ def speed_of(config: TrainingConfig, shape: tuple[int, ...], label_dim: int, dev
         shape: of an image, ``(C, *spatial)``.
         label_dim: width of the labels, 0 without.
         device: where to train.
+        condition_shape: of a condition, empty without.
     """
-    state = TrainingState(config, shape, label_dim, device, begin=False)
-    images = torch.zeros(config.batch_size, *shape, device=device)
-    labels = torch.zeros(config.batch_size, label_dim, device=device) if label_dim else None
+    state = TrainingState(config, shape, label_dim, device, condition_shape=condition_shape, begin=False)
+    images, _, labels, _ = state.blank(config.batch_size)
     taken: list[float] = []
     for number in range(_WARM + _TIMED):
         begun = time.perf_counter()

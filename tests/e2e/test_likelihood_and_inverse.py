@@ -221,7 +221,7 @@ LIKELIHOOD = [
     (("digits", "--steps", "karras:sigma_min=100"), "sigma_min"),
     (("digits", "--labels", "10"), "class 10 is out of range"),
     (("digits", "--labels", "1,2"), "are 2 for 100 images"),
-    (("{given}/large.npz",), "have shape (1, 16, 16)"),
+    (("{given}/large.npz",), "are (1, 16, 16): name the data that it was trained on"),
     (("{given}/loud.npz", "--labels", "0"), "goes from 255 to 255, but the model's samples from -1 to 1"),
     (("{given}/plain.npz",), "has no labels: give --labels"),
     (("{given}/plain.npz", "--labels", "0", "--part", "held-out"), "leave --part out"),

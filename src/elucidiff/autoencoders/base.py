@@ -1,4 +1,4 @@
-"""What an autoencoder is, and how one is opened by what the user names."""
+"""Autoencoders: their type, and opening one by what the user names."""
 
 from __future__ import annotations
 
@@ -172,5 +172,5 @@ def in_batches(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Te
 
 
 def told(error: BaseException) -> str:
-    """What a library said, in a line."""
+    """The message of a library, in a line."""
     return printable(clipped(" ".join(str(error).split()), 300)) or type(error).__name__

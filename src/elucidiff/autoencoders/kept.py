@@ -71,7 +71,7 @@ class KeptAutoencoder(Autoencoder):
 
     @classmethod
     def of(cls, autoencoder: Autoencoder, shape: tuple[int, ...], *, sampled: bool = False) -> KeptAutoencoder:
-        """What is to be written down of one that encodes pictures of a shape."""
+        """Describe one that encodes pictures of a shape, to be written down."""
         files = autoencoder.files()
         digests = tuple(sha256(path) for path in files.values())
         return cls(autoencoder, autoencoder.fingerprint(), tuple(files), digests, shape, sampled)
@@ -115,7 +115,7 @@ class KeptAutoencoder(Autoencoder):
         return self.autoencoder.files()
 
     def fingerprint(self) -> str:
-        """What was written down."""
+        """The description that was written down."""
         return self.fingerprint_then
 
     def keep(self, folder: Path) -> KeptAutoencoder:

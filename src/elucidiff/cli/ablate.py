@@ -109,7 +109,7 @@ class OfSampling(Ablation):
 
     @abstractmethod
     def table(self) -> SamplingTable:
-        """What is compared."""
+        """The configurations that are compared."""
 
     def fill(self, watch: Watch) -> Filled:
         """See :class:`.Ablation`."""
@@ -197,7 +197,7 @@ class OfTraining(Ablation):
 
     @abstractmethod
     def table(self) -> TrainingTable:
-        """What is compared."""
+        """The configurations that are compared."""
 
     def fill(self, watch: Watch) -> Filled:
         """See :class:`.Ablation`."""

@@ -239,7 +239,7 @@ def _print(subject: Subject, report: Report, use: NoiseUse | None, notes: list[s
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    """What was measured, as rows of a table."""
+    """The measurements, as rows of a table."""
     counts = report.class_counts
     channels = zip(report.channel_means, report.channel_sigmas, strict=True)
     rows = [

@@ -125,7 +125,7 @@ def _verbs() -> Actions:
 
 
 def _verb(name: str) -> Callable[[list[str]], int | None]:
-    """What runs a verb, given the words after it."""
+    """The function that runs a verb, given the words after it."""
     if name in VERBS:
         run: Callable[[list[str]], int | None] = importlib.import_module(f"elucidiff.cli.{name}").run
         return run
@@ -135,7 +135,7 @@ def _verb(name: str) -> Callable[[list[str]], int | None]:
 
 
 def _plugins(words: list[str]) -> tuple[list[str], list[str]]:
-    """What follows each ``--plugin``, wherever it stands, and the other words."""
+    """The modules after each ``--plugin``, wherever it stands, and the other words."""
     modules, others, rest = [], [], iter(words)
     for word in rest:
         if word == "--":
@@ -167,7 +167,7 @@ def _warnings_in_one_line(verb: str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> tuple[str, int]:
-    """What went wrong, in one line, and the exit code."""
+    """The fault in one line, and the exit code."""
     if isinstance(error, OSError) and error.strerror:
         where = f": {_one_line(str(error.filename))}" if error.filename else ""
         return f"error: {_one_line(error.strerror)}{where}", 2

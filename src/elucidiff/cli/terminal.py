@@ -88,7 +88,7 @@ def _fill_closed() -> None:
 
 
 class Signals:
-    """What Ctrl-C does in a command: an end at once while it is starting or ending, else KeyboardInterrupt.
+    """The effect of Ctrl-C in a command: an end at once while it is starting or ending, else KeyboardInterrupt.
 
     In the midst of importing, an exception can be turned into another one, or be lost, by whatever is being imported.
     SIGTERM is left as it is. Nothing is done where Ctrl-C is ignored (nohup, a job in the background), and outside

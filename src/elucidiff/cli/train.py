@@ -92,7 +92,7 @@ def is_data(name: str, *, helping: bool = False) -> bool:
 
 
 def both_note(name: str) -> str | None:
-    """What to say of a name that is a preset and something else, too; None if it is not."""
+    """A note on a name that is a preset and something else, too; None if it is not."""
     if name not in PRESETS:
         return None
     if os.path.exists(name):
@@ -121,7 +121,7 @@ def print_plan(made: Plan, config: TrainingConfig, run_dir: Path) -> None:
 
 
 def _given(planned: TrainingConfig, config: TrainingConfig) -> list[Choice]:
-    """What the command line changed."""
+    """The settings that the command line changed."""
     return [
         Choice(entry.name, clipped(str(now), 60), "as it was given")
         for entry in fields(planned)
@@ -282,7 +282,7 @@ def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]
 
 
 def _run_dir(name: str) -> Path:
-    """Where a training goes if nobody says."""
+    """The folder of a training if nobody says."""
     return Path("runs") / (Path(name.replace(":", "-")).resolve().stem or "data")
 
 

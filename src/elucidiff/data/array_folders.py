@@ -21,7 +21,7 @@ _LONE = {".npy": open_npy, ".npz": open_npz, ".csv": open_separated, ".tsv": ope
 
 
 def open_array_tree(name: str, tree: Tree, part: str | None, reading: Reading) -> Contents | None:
-    """What a folder or archive without pictures holds in arrays; None if it has pictures, or no arrays.
+    """The arrays of a folder or archive without pictures, as images; None if it has pictures, or no arrays.
 
     Files with names of images and labels, such as ``images.npy`` and ``labels.npy``, are read like a ``.npz`` file
     with these, be they side by side or in folders that are parts, as ``train/images.npy``. Others are an image each,

@@ -264,7 +264,7 @@ class Remembered:
 
 
 def described(fields: Source) -> str:
-    """What made fields of their images, as :func:`elucidiff.data.open` takes it; empty if they were stored."""
+    """The maker of fields from their images, as :func:`elucidiff.data.open` takes it; empty if they were stored."""
     if isinstance(fields, Remembered):
         return fields.made
     return to_text(fields.condition) if isinstance(fields, Derived) else ""

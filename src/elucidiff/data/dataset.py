@@ -210,12 +210,12 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, Tensor | None]]):
 
     @property
     def condition_made(self) -> str:
-        """How conditions are made of their images, such as ``downsample:factor=4``; empty if they are not."""
+        """The maker of conditions from their images, such as ``downsample:factor=4``; empty if they are not."""
         return "" if self._source_conditions is None else described(self._source_conditions)
 
     @property
     def source_rows(self) -> Tensor:
-        """Which image of its source each one is, int64 ``(N,)``; an image and its mirror image share one."""
+        """The number of each image in its source, int64 ``(N,)``; an image and its mirror image share one."""
         return torch.from_numpy(self._rows)
 
     @property

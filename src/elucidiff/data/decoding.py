@@ -299,7 +299,7 @@ class PictureFile:
         return ValueError(f"cannot read image {self._where}: {reason or type(error).__name__}")
 
     def _what_it_is(self) -> str:
-        """What to say of a file that Pillow cannot open."""
+        """A message about a file that Pillow cannot open."""
         try:
             self._file.seek(0)
             head = self._file.read(HEAD_BYTES)

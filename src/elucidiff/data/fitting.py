@@ -113,7 +113,7 @@ def _on_black(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 @dataclass(frozen=True)
 class Conversion:
-    """How images are changed: see :func:`elucidiff.data.import_dataset`.
+    """The change of images: see :func:`elucidiff.data.import_dataset`.
 
     Attributes:
         size: height and width to bring images to; None to leave them as they are.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "PPM", "TIFF", "AVIF", "JPEG2000")
-"""What Pillow may open, whatever a file is called: for PostScript, say, it would start Ghostscript."""
+"""The formats that Pillow may open, whatever a file is called: for PostScript, say, it would start Ghostscript."""
 
 SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k",
 })  # fmt: skip
-"""What such files are called, as a rule."""
+"""The suffixes of such files, as a rule."""
 
 HEAD_BYTES = 512
 """From the beginning of a file, enough for :func:`is_picture`."""
@@ -46,5 +46,5 @@ def is_picture(head: bytes) -> bool:
 
 
 def other_kind(head: bytes) -> str | None:
-    """What a file that begins with ``head`` is, of kinds that are not read; None if it is none of those known."""
+    """The kind of a file that begins with ``head``, of those that are not read; None if it is none of those known."""
     return next((name for name, start in _OTHERS.items() if re.match(start, head, re.DOTALL)), None)

@@ -24,7 +24,7 @@ _SIXTEEN_BITS, _ENOUGH_LEVELS = 1 << 14, 64
 
 
 class Depth:
-    """What is found of the depth of pictures as their files are gone through.
+    """The depth of pictures, as it is found while their files are gone through.
 
     Pixels are decoded only of 16-bit pictures, and no longer than it is open which bits are in use.
 

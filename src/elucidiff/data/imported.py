@@ -19,7 +19,7 @@ IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
 CONDITIONS = "conditions"
 """The folder of the conditions that are stored, an imported set of its own."""
 STORED = "stored"
-"""What ``meta.json`` says of such conditions, in place of how they are made of the images."""
+"""The word of ``meta.json`` for such conditions, in place of how they are made of the images."""
 PICTURES = "pictures"
 """Of latents: the folder with the pictures that they were made of."""
 FORMAT = "elucidiff-data"
@@ -32,7 +32,7 @@ def is_imported(folder: Path) -> bool:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What ``meta.json`` of an imported folder says.
+    """The content of ``meta.json`` in an imported folder.
 
     Raises:
         OSError: it cannot be read.
@@ -60,7 +60,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def condition_of(meta: Mapping[str, Any]) -> str:
-    """How conditions are made of the images, or :data:`STORED`; empty for none."""
+    """The way in which conditions are made of the images, or :data:`STORED`; empty for none."""
     return str(meta.get("condition", ""))
 
 
@@ -116,7 +116,7 @@ def _conditions(folder: Path, condition: str, images: Source) -> Source | None:
 
 
 def _originals(folder: Path, meta: dict[str, Any]) -> Originals | None:
-    """What latents were made of; None for a set of something else."""
+    """The set that latents were made of; None for a set of something else."""
     said = meta.get("latents")
     if said is None:
         return None

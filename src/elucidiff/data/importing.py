@@ -216,7 +216,7 @@ def _conversion(resize: int | tuple[int, int] | None, crop: Crop, channels: int 
 
 @dataclass(frozen=True)
 class _Import:
-    """How to bring images into a folder."""
+    """The settings of an import."""
 
     reading: Reading
     skip_broken: bool
@@ -286,7 +286,7 @@ class _Import:
 
 
 def _meta(out: Path, key: str) -> dict[str, Any]:
-    """What is said of an import that is complete, if it is the one that was asked for."""
+    """The result of an import that is complete, if it is the one that was asked for."""
     meta = read_meta(out)
     if meta["key"] != key:
         raise FileExistsError(f"{out} holds other data, or was imported with other settings: choose another folder")
@@ -361,7 +361,7 @@ def _key(contents: Contents, conversion: Conversion, skip_broken: bool, reading:
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What the headers of the images say."""
+    """The shapes that the headers of the images state."""
 
     shape: tuple[int, ...]
     enlarged: int

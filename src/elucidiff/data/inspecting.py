@@ -192,12 +192,12 @@ def inspect(
 
 
 def report_file(name: str) -> Path:
-    """Where ``elucidiff data inspect`` keeps what it found about a data set of this name, by default."""
+    """The file in which ``elucidiff data inspect`` keeps what it found about a data set of this name, by default."""
     return Path("inspected") / (Path(name).name or "data") / "report.json"
 
 
 def fingerprint_of(dataset: Dataset, places: Places | None = None) -> str:
-    """What tells a data set from another of the same size without reading all of it: 64 evenly spread images.
+    """A checksum that tells a data set from another of the same size without reading all of it: of 64 spread images.
 
     Args:
         dataset: the images.

@@ -60,7 +60,7 @@ def thumbnails(images: Tensor) -> npt.NDArray[np.float32]:
 
 
 def digest(image: Tensor) -> bytes:
-    """What tells a stored image from every other: equal for equal images alone."""
+    """A checksum of a stored image: equal for equal images alone."""
     return hashlib.blake2b(image.numpy().data, digest_size=DIGEST).digest()
 
 
@@ -105,7 +105,7 @@ def near_pairs(small: npt.NDArray[np.floating]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is inspected; :func:`open_subject` makes it.
+    """A data set that is inspected; :func:`open_subject` makes it.
 
     Attributes:
         dataset: all images whose header is sound; where they differ in size, they are centre-cropped to the
@@ -197,7 +197,7 @@ _THUMBNAILS = 1 << 19
 
 
 class Measurements:
-    """What is known of the images that were read so far.
+    """Sums over the images that were read so far.
 
     Args:
         subject: what is measured.

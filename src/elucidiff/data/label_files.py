@@ -33,7 +33,7 @@ _MOST_COLUMNS = 4096
 
 @dataclass(frozen=True)
 class Listed:
-    """What label files say of some pictures.
+    """The labels of some pictures, as label files have them.
 
     Attributes:
         values: a label for each of the pictures; None where there is none.

@@ -1,4 +1,4 @@
-"""What the layout of a folder or archive of pictures means: which files, which part of them, and whose labels."""
+"""The meaning of the layout of a folder or archive of pictures: which files, which part of them, and whose labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several named arrays, or of the columns of a table, are images and which are labels."""
+"""Telling images from labels among several named arrays, or the columns of a table."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def _source(path: Path, layout: Layout, where: str) -> MappedSource:
 
 
 def _start(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where the bytes of a stored member begin: after a header of 30 bytes, its name and extra fields."""
+    """The first byte of a stored member: after a header of 30 bytes, its name and extra fields."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         header = file.read(30)

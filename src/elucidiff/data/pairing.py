@@ -22,7 +22,7 @@ from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped, printable
 
 GivenCondition = str | os.PathLike[str] | Condition
-"""Where conditions come from: a path or name, such as a folder beside that of the images, or a part."""
+"""The origin of conditions: a path or name, such as a folder beside that of the images, or a part."""
 
 NONE = "none"
 _READ_OF_CONDITIONS = ("pages", "channel_axis", "white")

@@ -197,5 +197,5 @@ class PartialImport:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an import that is not finished keeps its work."""
+    """The folder in which an import that is not finished keeps its work."""
     return out.with_name(out.name + ".partial")

@@ -1,4 +1,4 @@
-"""How a data set is to be read where it can be read in more than one way."""
+"""The reading to take of a data set that can be read in more than one way."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Scaling(ABC):
 
     @abstractmethod
     def to_model(self, stored: Tensor) -> Tensor:
-        """What a denoiser sees of values ``(B, C, *spatial)`` as the data set holds them.
+        """Values as a denoiser sees them, for values ``(B, C, *spatial)`` as the data set holds them.
 
         Returns:
             float32, of the same shape and on the same device; NaN where a value is missing.
@@ -151,12 +151,12 @@ class Scaling(ABC):
 
     @property
     def units(self) -> str:
-        """What values that :meth:`to_data` gives mean, in words."""
+        """The meaning of values that :meth:`to_data` gives, in words."""
         return "in the units of the training data"
 
     @property
     def inverse(self) -> str:
-        """What values that a denoiser sees mean, in words."""
+        """The meaning of values that a denoiser sees, in words."""
         return f"scaled by {parts.to_text(self)}: undo it for the units of the training data"
 
 
@@ -434,7 +434,7 @@ class Log(_Measured):
         return torch.where(self._taken(wide), -(wide + _column(self.offsets, wide)).log(), 0.0)
 
     def _taken(self, wide: Tensor) -> Tensor:
-        """Which channels have a logarithm, (C, 1, ...)."""
+        """True for the channels that have a logarithm, (C, 1, ...)."""
         numbers = torch.arange(wide.shape[1], device=wide.device)
         chosen = torch.tensor(self.channels or range(wide.shape[1]), device=wide.device)
         return torch.isin(numbers, chosen).reshape(-1, *[1] * (wide.ndim - 2))

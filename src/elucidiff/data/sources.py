@@ -1,4 +1,4 @@
-"""Where the images of a data set are read from."""
+"""Sources: places that the images of a data set are read from."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Originals:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a name or path was found to hold.
+    """The content of a name or path, as it was found.
 
     Attributes:
         name: what to call the data set.

@@ -149,7 +149,7 @@ def open_idx(path: Path, part: str | None, chosen: Reading) -> Contents:
 
 
 PARTS = {"train": ("train",), "test": ("test",), "val": ("val",), "all": ("train", "test")}
-"""What can follow a name after a colon, and which parts of a standard data set that is."""
+"""The words that can follow a name after a colon, and the parts of a standard data set that they mean."""
 
 ImagesAndLabels = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 

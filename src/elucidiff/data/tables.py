@@ -1,4 +1,4 @@
-"""Which columns of a table are images and which are labels, and what their cells stand for."""
+"""Telling images from labels among the columns of a table, and what their cells stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values of an array stand for: 8-bit levels, levels of more bits, or numbers in their owner's units."""
+"""The meaning of an array's values: 8-bit levels, levels of more bits, or numbers in their owner's units."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def check_type(dtype: np.dtype[Any], where: str) -> None:
 
 
 def find_levels(dtype: np.dtype[Any], found: Found, white: float | None, pictures: bool, where: str) -> Levels:
-    """What values stand for: what was asked for, or else what their type and range suggest.
+    """The meaning of values: what was asked for, or else what their type and range suggest.
 
     8-bit values 0..255 and floating-point ones are kept. Truth values, and whole numbers of wider types that are
     only 0 and 1, become black and white. Other whole numbers are levels of as many bits as are in use, 8, 10, 12, 14

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from elucidiff import __version__, parts
 from elucidiff.data import Dataset, to_unit
-from elucidiff.denoisers.model_folder import load
+from elucidiff.denoisers.opening import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
 from elucidiff.evaluation import loss_per_sigma, nearest
@@ -126,7 +126,7 @@ def run_study(config: TrainingConfig, run_dir: Path, callbacks: Callbacks) -> Tr
         return training
     data = TrainingData.open(config)
     seen, unseen = data.train, cast("Dataset", data.held_out)
-    denoiser = load(run_dir / "model").eval()
+    denoiser = load(run_dir / "model")
     training_images, held_out = to_unit(seen.images()), to_unit(unseen.images())
     training_classes, held_out_classes = np.asarray(seen.classes), np.asarray(unseen.classes)
 

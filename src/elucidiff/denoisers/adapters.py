@@ -308,7 +308,7 @@ class InUnits(Wrapped):
         return 0.5 if self.data_std is None else self.data_std
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """What D' would be if its network's output were 0."""
+        """D' with a network whose output is 0."""
         return self._here(x, sigma, self.denoiser.without_network)
 
     @property

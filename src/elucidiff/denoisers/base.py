@@ -22,7 +22,7 @@ from elucidiff.design.values import as_tensor
 from elucidiff.devices import onto
 
 DenoiserLike = Callable[..., Tensor]
-"""What a function may be given for a denoiser: called as ``denoiser(x, sigma)`` or ``denoiser(x, sigma, labels)``."""
+"""Anything that is taken for a denoiser: called as ``denoiser(x, sigma)`` or ``denoiser(x, sigma, labels)``."""
 
 
 class AnyDenoiser(Protocol):
@@ -71,7 +71,7 @@ class AnyDenoiser(Protocol):
         """The standard deviation of data that it is made for: the paper's, 0.5, where it does not say."""
 
     facts: dict[str, Any]
-    """What is known beyond its numbers, JSON-able: ``data``, what it was trained on, ``provenance``, how it came to
+    """Facts beyond its numbers, JSON-able: ``data``, what it was trained on, ``provenance``, how it came to
     be, and ``home``, if it is of another library, where from."""
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class AnyDenoiser(Protocol):
 
     @property
     def usual(self) -> Usual:
-        """How it is sampled where nobody chooses."""
+        """The way in which it is sampled where nobody chooses."""
 
     def evaluations(self, sigma: Tensor) -> Tensor:
         """Network evaluations of each sample in a call at these noise levels, () or (B,): integers of that shape."""
@@ -98,7 +98,7 @@ class AnyDenoiser(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes: where its first parameter or buffer is, else the CPU."""
+        """The device on which it computes: that of its first parameter or buffer, else the CPU."""
 
 
 class DenoiserModule(nn.Module):
@@ -154,7 +154,7 @@ class DenoiserModule(nn.Module):
 
     @property
     def label_kind(self) -> LabelKind:
-        """What labels are: classes, vectors, or conditions of any shape."""
+        """The kind of labels: classes, vectors, or conditions of any shape."""
         return self.known_labels.kind
 
     @property
@@ -277,12 +277,12 @@ class Wrapped(DenoiserModule):
         return self.denoiser.sigma_data
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """What D would be if its network's output were 0."""
+        """D with a network whose output is 0."""
         return self.denoiser.without_network(x, sigma)
 
     @property
     def usual(self) -> Usual:
-        """How D is sampled where nobody chooses."""
+        """The way in which D is sampled where nobody chooses."""
         return self.denoiser.usual
 
     def evaluations(self, sigma: Tensor) -> Tensor:
@@ -327,7 +327,7 @@ class Described(DenoiserModule):
         self.facts = facts if isinstance(facts, dict) else self.facts
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
-        """What the function returns; it is given labels where there are some."""
+        """The function's result; it is given labels where there are some."""
         assert self.function is not None  # see as_denoiser
         return self.function(x, sigma) if labels is None else self.function(x, sigma, labels)
 

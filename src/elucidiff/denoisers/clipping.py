@@ -20,7 +20,7 @@ __all__ = ["Clamp", "Clipped", "Clipping", "DynamicThreshold", "UsualClip"]
 
 
 class Clipping(ABC):
-    """What a sampler does to D where there is noise; a frozen dataclass that is called with D (B, C, *spatial).
+    """A way to hold D within a range where there is noise; a frozen dataclass, called with D (B, C, *spatial).
 
     >>> import elucidiff as ed
     >>> ed.Sampler(clip=ed.adapters.Clamp(2.0)).to_text()
@@ -32,7 +32,7 @@ class Clipping(ABC):
         """``denoised``, held within a range."""
 
     def beside(self, usual: Clip | None) -> Clip | None:
-        """What is done to a model whose own clipping is ``usual``: this."""
+        """The clipping of a model whose own is ``usual``: this."""
         return self
 
 

@@ -18,7 +18,7 @@ Conditions = Tensor | Mapping[str, Tensor]
 """One tensor, or named ones, each (B, ...) or (1, ...)."""
 
 GivenConditions = Conditions | Sequence[object] | npt.NDArray[np.generic] | Mapping[str, object]
-"""What may be given in their place: lists and NumPy arrays."""
+"""Lists and NumPy arrays, which may be given in their place."""
 
 
 def conditions_from(given: object) -> Conditions:

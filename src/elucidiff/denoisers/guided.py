@@ -213,7 +213,7 @@ class Guided(Wrapped):
         return torch.where(per_sample(onto(inside, x.device), x), guided, alone)
 
     def _inside(self, sigma: Tensor) -> Tensor:
-        """Where guidance acts: booleans, shaped like ``sigma``, or () for all alike."""
+        """True where guidance acts, shaped like ``sigma``, or () for all alike."""
         if self.scale == 1:
             return torch.zeros((), dtype=torch.bool)
         if self.interval == EVERYWHERE:
@@ -303,7 +303,7 @@ class ClassifierFree(Guided):
         return rows
 
     def _away(self, x: Tensor, rows: Conditions) -> Conditions:
-        """What G is told: the negative labels or conditions, else that there are none."""
+        """The labels or conditions of G: the negative ones, else none."""
         if self.negative is not None:
             return self._rows(x, self.negative)
         return each(rows, torch.zeros_like)  # of labels: conditions without a counterpart were refused

@@ -34,7 +34,7 @@ _MOST_SHARES = 1 << 28
 
 @dataclass(frozen=True, eq=False)
 class KnownLabels:
-    """What a denoiser knows of the labels that it was trained with.
+    """The labels that a denoiser was trained with, as far as it knows them.
 
     A class has a place, 0 to ``dim - 1``, and a number. The number is what the data call it: its name, where the
     names are integers in ascending order, and else its place. Integers that stand for classes are numbers everywhere.
@@ -209,7 +209,7 @@ class KnownLabels:
 
     @property
     def described(self) -> str:
-        """What the denoiser takes, in a few words."""
+        """The labels that the denoiser takes, in a few words."""
         if self.field:
             beside = f" and {self.beside_field.described}" if self.dim else ""
             return f"conditions of shape {self.field}{beside}"
@@ -307,7 +307,7 @@ class KnownLabels:
                 )
 
     def shares(self) -> str:
-        """How often the training data had each class, in a few words; empty where that is not known."""
+        """The frequency of each class in the training data, in a few words; empty where that is not known."""
         total = sum(self.counts)
         if not total:
             return ""
@@ -333,7 +333,7 @@ UNSTATED = KnownLabels(0, "conditions")
 
 
 def label_kind(data: Any) -> LabelKind:
-    """What labels mean: ``"classes"``, of which a sample has one, ``"vectors"`` of numbers, or ``"conditions"``.
+    """The meaning of labels: ``"classes"``, of which a sample has one, ``"vectors"`` of numbers, or ``"conditions"``.
 
     Args:
         data: ``denoiser.facts["data"]``, as somebody's file may have it; classes, where it does not tell.

@@ -102,7 +102,7 @@ def _header(
     shape: Any,
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What the Hub reads; see https://huggingface.co/docs/hub/model-cards."""
+    """The part that the Hub reads; see https://huggingface.co/docs/hub/model-cards."""
     header: dict[str, Any] = {
         "library_name": "elucidiff",
         "license": _line(description.get("license", _UNKNOWN)),

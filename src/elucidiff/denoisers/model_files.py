@@ -36,13 +36,13 @@ FILES = ("model.safetensors", "model.json")
 """Of a model folder, beside its card."""
 
 OURS = ("format", "version", "network", "preconditioning", "weights_sha256")
-"""What ``model.json`` says beside the model's facts."""
+"""The entries of ``model.json`` beside the model's facts."""
 
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Model(Protocol):
-    """What is written of a :class:`.Denoiser`."""
+    """The parts of a :class:`.Denoiser` that are written."""
 
     network: nn.Module
     preconditioning: Preconditioning

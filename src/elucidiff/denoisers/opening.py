@@ -183,7 +183,7 @@ def weights_checksum(denoiser: nn.Module) -> str:
 
 
 def _checked(made: Callable[..., Any] | None, name: str) -> DenoiserModule:
-    """What a factory returned, as a denoiser in evaluation mode that can be sampled from."""
+    """The result of a factory, as a denoiser in evaluation mode that can be sampled from."""
     if made is None or not callable(made) or isinstance(made, type):
         what = f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
         raise ValueError(f"{name} returned {'None' if made is None else what}, but must return a denoiser: {_NEEDED}")
@@ -336,7 +336,7 @@ def _open(path: str | os.PathLike[str], network: nn.Module | None) -> Any:
 
 
 def _readable() -> str:
-    """What :func:`load` takes, in a sentence."""
+    """All that :func:`load` takes, in a sentence."""
     formats = ", ".join(parts.parts_of("format"))
     return (
         f"Readable are model folders, what `elucidiff parts format` lists ({formats}; others need --plugin MODULE), "

@@ -127,7 +127,7 @@ class Denoiser(HubModel, DenoiserModule):
 
     @property
     def label_kind(self) -> LabelKind:
-        """What labels are: conditions if the network has this ``label_kind``, else what ``facts["data"]`` says."""
+        """The kind of labels: conditions if the network has this ``label_kind``, else what ``facts["data"]`` says."""
         stated = getattr(self.network, "label_kind", None)
         return "conditions" if stated == "conditions" else label_kind(self.facts.get("data"))
 

@@ -117,7 +117,7 @@ class DiscreteTime:
         return index if self.factor is None else index * self.factor, (1 + sigma.square()).rsqrt()
 
     def _position(self, sigma: Tensor) -> Tensor:
-        """Where log sigma lies in the table, between 0 and M - 1; at infinity, the end."""
+        """The place of log sigma in the table, between 0 and M - 1; at infinity, the end."""
         logs = self.sigmas.log().to(sigma.device, sigma.dtype)
         log = sigma.log().clamp(min=self._least_log)
         below = ((log[..., None] >= logs).sum(-1) - 1).clamp(0, max(len(logs) - 2, 0))

@@ -1,4 +1,4 @@
-"""How a model is sampled where nobody chooses: it may say so itself, as one of another library does."""
+"""The usual way of sampling a model where nobody chooses: it may say so itself, as one of another library does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Clip = Callable[[Tensor], Tensor]
-"""What is done to D where there is noise."""
+"""A function of D where there is noise."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""How many bits a model needs for each value of a data set: a measurement that is kept, and goes on."""
+"""Bits that a model needs for each value of a data set: a measurement that is kept, and goes on."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum
 from elucidiff.devices import choose_device
-from elucidiff.evaluation.model_and_data import Part, labels_of, part_of
+from elucidiff.evaluation.model_and_data import Part, check_shapes, digest_of, labels_of, part_of
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import file_held
 from elucidiff.sampling.encoding import usual_both_ways
@@ -112,11 +111,7 @@ def measure_likelihood(
         choices = choices(denoiser)
     choices.sigmas(denoiser)  # refuses a range that the model does not know
     dataset = data_sets.open(data)
-    if dataset.shape != denoiser.sample_shape:
-        raise ValueError(
-            f"the images of {data} have shape {dataset.shape}, but {model} knows samples of shape "
-            f"{denoiser.sample_shape}: choose the data that it was trained for"
-        )
+    check_shapes(denoiser, dataset)
     places, called = part_of(dataset, denoiser, part)
     chosen = torch.from_numpy(evenly_spread(places.numpy(), images))
     rows = _labels(labels, dataset, denoiser, chosen, data)
@@ -126,8 +121,8 @@ def measure_likelihood(
     facts: dict[str, Any] = {
         "elucidiff": elucidiff.__version__,
         "model": checksum(model),
-        "data": _sha256(shown),
-        "labels": None if rows is None else _sha256(rows),
+        "data": digest_of(shown),
+        "labels": None if rows is None else digest_of(rows),
         "images": called,
         "choices": choices.to_plain(),
         "device": denoiser.device.type,
@@ -185,7 +180,3 @@ def _labels(
     if len(rows) not in (1, len(images)):
         raise ValueError(f"--labels {asked} are {len(rows)} for {len(images)} images: give one, or one each")
     return rows.expand(len(images), -1)
-
-
-def _sha256(values: Tensor) -> str:
-    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()

@@ -24,6 +24,7 @@ from elucidiff.denoisers.conditions import Conditions, selected
 from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.design.objectives import EDM, Objective
 from elucidiff.design.training_noise import TrainingNoise
+from elucidiff.evaluation.model_and_data import check_shapes
 
 
 @torch.no_grad()
@@ -83,7 +84,7 @@ def loss_per_sigma(
 Array = npt.NDArray[np.float64]
 
 DROWNED, LINEAR, PAYS, IDEAL = PURPOSES = ("drowned", "linear", "pays", "ideal")
-"""What training at a noise level is good for; see :class:`NoiseUse`."""
+"""The uses of training at a noise level; see :class:`NoiseUse`."""
 
 # Losses that differ by less count as equal. The same images under the same noise went into both.
 _ALIKE = 0.05
@@ -299,11 +300,7 @@ def noise_use_of_data(
 
 def check_assessable(denoiser: DenoiserModule, dataset: Dataset) -> None:
     """Raise ValueError unless the data are of the model's shape, and have its classes if it knows any."""
-    if denoiser.sample_shape != dataset.shape:
-        raise ValueError(
-            f"the model makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
-            f"{dataset.shape}: choose the data that it was trained on"
-        )
+    check_shapes(denoiser, dataset)
     if denoiser.label_dim and denoiser.label_kind == "vectors":
         raise ValueError(
             "the model was trained with label vectors: its training noise can be assessed for classes only"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,12 +63,22 @@ def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[Den
     if name is None:
         raise ValueError(f"{model} does not tell what data it is of: name a data set after it")
     dataset = data_sets.open(name)
+    check_shapes(denoiser, dataset)
+    return denoiser, dataset
+
+
+def check_shapes(denoiser: DenoiserModule, dataset: Dataset) -> None:
+    """Raise ValueError if a data set has images of another shape than the samples of a model."""
     if dataset.shape != denoiser.sample_shape:
         raise ValueError(
-            f"{model} makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
+            f"the model makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
             f"{dataset.shape}: name the data that it was trained on"
         )
-    return denoiser, dataset
+
+
+def digest_of(values: Tensor) -> str:
+    """SHA-256 of the values of a tensor on the CPU."""
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
 
 
 def open_pictures(model: Path, data: str | None, device: str, part: Part, count: int) -> Opened:

@@ -20,9 +20,8 @@ from torch import Tensor
 from elucidiff.data import Dataset, scaling_of
 from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
-from elucidiff.denoisers.model_folder import load
-from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
+from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.opening import load
 from elucidiff.evaluation.quality.evaluation import evaluate
 from elucidiff.files import write_whole
 from elucidiff.sampling.sampler import Sampler
@@ -42,7 +41,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class RunQuality:
-    """What was measured of a run's model.
+    """Measurements of a run's model.
 
     Attributes:
         facts: numbers, JSON-able: ``samples``, ``nfe``, ``extractor``; ``metrics`` and ``real`` (name -> value,
@@ -71,7 +70,7 @@ class RunQuality:
 
     @classmethod
     def load(cls, run_dir: Path) -> RunQuality:
-        """What :meth:`save` wrote.
+        """Read back what :meth:`save` wrote.
 
         Raises:
             OSError: it is not there.
@@ -110,10 +109,9 @@ def measure_run(
     folder = Path(run_dir)
     config = TrainingConfig.load(folder / "config.yaml")
     data = TrainingData.open(config, dataset)
-    device = choose_device(config.device)
-    model = load(folder / "model").eval().to(device)
+    model = load(folder / "model", config.device)
     sampler = quick_sampler(model.sigma_data)
-    x, nfe = _draw(model, sampler, count, device, progress)
+    x, nfe = _draw(model, sampler, count, progress)
     shown = scaling_of(model).to_data(x)
     drawn = Dataset("samples", ArraySource(shown.numpy()))
     # Latents are compared as they are, and not once more encoded; all else as it is shown.
@@ -141,12 +139,12 @@ def measure_run(
 
 
 def _draw(
-    model: Denoiser, sampler: Sampler, count: int, device: torch.device, progress: Callable[[int, int], object]
+    model: DenoiserModule, sampler: Sampler, count: int, progress: Callable[[int, int], object]
 ) -> tuple[Tensor, float]:
     """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it."""
     found, nfe = [], 0.0
     for start in range(0, count, _SHOWN):
-        part = sampler.run(model, range(start, min(start + _SHOWN, count)), device=device)
+        part = sampler.run(model, range(start, min(start + _SHOWN, count)))
         found.append(part.x.cpu())
         nfe = float(torch.as_tensor(part.nfe).double().mean())
         progress(min(start + _SHOWN, count), count)

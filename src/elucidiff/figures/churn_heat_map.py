@@ -32,7 +32,7 @@ SYMBOLS: Mapping[str, str] = {
     "rho": r"$\rho$",
     "guidance": "guidance weight",
 }
-"""What may be an axis, and what it is called there."""
+"""Settings that may be an axis, and their names there."""
 _MOST, _BINS = 11, 8  # as many values of a grid are shown as they are; more are put together in bins
 _FEW = 3  # so few have a place of their own even where none was tried twice
 _NOT_TRIED = "#F1F1F1"

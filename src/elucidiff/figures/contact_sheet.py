@@ -155,7 +155,7 @@ def draw_inspected(subject: Subject, report: Report) -> tuple[Figure | None, str
 
 @dataclass(frozen=True)
 class _Group:
-    """What becomes a section: rows of positions in the data set."""
+    """A section to come: rows of positions in the data set."""
 
     heading: str
     rows: list[list[int]]

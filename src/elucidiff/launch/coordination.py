@@ -47,7 +47,7 @@ class NoticeBoard:
         self._turn = self._read = 0
 
     def from_main(self, text: str = "") -> str:
-        """What process 0 says when it comes to the same call; the others wait for it, however long that takes.
+        """Take what process 0 says when it comes to the same call; the others wait for it, however long that takes.
 
         Raises:
             ConnectionAbortedError: another process has failed meanwhile.

@@ -54,6 +54,14 @@ class Watch:
     def stop_if_asked(self) -> None:
         """Raise :class:`.StoppedError` to end the work at the next place where that loses nothing."""
 
+    def asks_to_stop(self) -> bool:
+        """True once :meth:`stop_if_asked` raises, for work that ends by itself."""
+        try:
+            self.stop_if_asked()
+        except StoppedError:
+            return True
+        return False
+
 
 _ECHO_S = 10.0
 
@@ -119,7 +127,7 @@ class Interrupt:
 
 
 class Terminated(KeyboardInterrupt):
-    """What SIGTERM raises within :func:`sigterm_raises`."""
+    """The exception that SIGTERM raises within :func:`sigterm_raises`."""
 
 
 @contextlib.contextmanager

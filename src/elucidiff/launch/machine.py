@@ -53,7 +53,7 @@ def available_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
 
 
 class MemoryTaken:
-    """What this process takes more than when this was made: its peak since then, in bytes; 0 if nobody tells."""
+    """Bytes that this process takes more than when this was made: its peak since then; 0 if nobody tells."""
 
     def __init__(self) -> None:
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ class MemoryTaken:
 
 
 def _left(group: Path, limit: str, usage: str, cache: str) -> int | None:
-    """What a control group leaves; files that are kept in memory meanwhile give way."""
+    """The memory that a control group leaves; files that are kept in memory meanwhile give way."""
     most, used = (_read(group / name).strip() for name in (limit, usage))
     if not (most.isdigit() and used.isdigit()):
         return None

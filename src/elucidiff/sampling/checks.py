@@ -1,4 +1,4 @@
-"""What goes into the functions of this room, and what comes out of them: checked, with one line that says what to do.
+"""Checks of what goes into the functions of this room, and of what comes out: with one line that says what to do.
 
 Parts are resolved by :func:`elucidiff.parts.resolve`: an object, a name or a text form everywhere.
 """
@@ -155,7 +155,7 @@ def check_history(solver: Solver, grid: Sequence[Level]) -> None:
 
 
 Names = Callable[[int], str] | Sequence[str]
-"""What to call sample k of a batch in a message."""
+"""The name of sample k of a batch in a message."""
 
 _ADVICE = "check the model, try a smaller sigma_max, less churn, or more steps"
 

@@ -26,7 +26,7 @@ _ADVICE = "look for NaN in the denoiser's output, or take more steps"
 
 
 class Carried(NamedTuple):
-    """Where the ODE takes a batch.
+    """A batch that the ODE has carried to its other end.
 
     Attributes:
         x: latents of unit scale, or samples at sigma_min, (B, C, *spatial).

@@ -31,7 +31,7 @@ Call = Callable[[int], Tensor]
 """D of the first so many rows of a full batch, whose last real row fills it up."""
 
 Forward = Callable[..., Tensor]
-"""What a layer computes of the arguments of its ``forward``: the first is a batch, the others single numbers."""
+"""A layer as a function of the arguments of its ``forward``: the first is a batch, the others single numbers."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _by_one_dnn(
 
 
 def _padded(layer: nn.Module, share: float, x: Tensor, *inputs: Any, **others: Any) -> Tensor:
-    """What ``layer`` computes with ``share`` times as many rows."""
+    """The result of ``layer`` with ``share`` times as many rows."""
     rows, wanted = len(x), int(len(x) * share)
     more = x[-1:].expand(wanted - rows, *x.shape[1:])
     filled = torch.cat([x, more]) if rows > 1 else x.expand(wanted, *x.shape[1:])
@@ -215,7 +215,7 @@ class _Layers:
         self._as_batch[layer] = as_batch & self._as_batch.get(layer, as_batch)
 
     def forwards(self, count: int) -> dict[nn.Module, Forward]:
-        """What layers compute on ``count`` rows, where it is not the usual."""
+        """The functions that layers compute on ``count`` rows, where they are not the usual."""
         forwards: dict[nn.Module, Forward] = {}
         for layer, usual in self._usual.items():
             if count in usual:

@@ -211,7 +211,7 @@ def range_for(sigma_data: float) -> tuple[float, float]:
 
 
 def range_advice(sigmas: Tensor, denoiser: AnyDenoiser) -> str | None:
-    """What to say if the noise levels do not go from well above the standard deviation of the data to well below it.
+    """Advice if the noise levels do not go from well above the standard deviation of the data to well below it.
 
     Args:
         sigmas: noise levels (N + 1,), the last 0.

@@ -249,7 +249,7 @@ def path(keys: Tensor, frames: int) -> tuple[Tensor, list[tuple[int, float]]]:
 
 
 def stops(keys: int, frames: int) -> list[tuple[int, float]]:
-    """Where the frames are on the way through so many keys: the key before each, and the weight of the next.
+    """The places of the frames on the way through so many keys: the key before each, and the weight of the next.
 
     Raises:
         ValueError: there are too few keys or frames.

@@ -13,7 +13,7 @@ from typing import Any
 
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.opening import checksum, load
-from elucidiff.launch.interrupt import StoppedError, Watch
+from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import file_held
 from elucidiff.sampling.given import draw_labels_from
 from elucidiff.sampling.grid import range_advice
@@ -138,7 +138,7 @@ def make_samplers(
             watch.note(f"solving the ODE exactly for {len(warm_up_seeds)} warm-up seeds")
             practice = solve_exactly(guided, warm_up_seeds, low, high, **solving)
         for name, budget in budgets.items():
-            if _asked_to_stop(watch):
+            if watch.asks_to_stop():
                 break
             chosen_on: str | None = None
             if budget is None:
@@ -263,18 +263,10 @@ def _names_held(model: str | os.PathLike[str], names: Iterable[str]) -> Iterator
         yield
 
 
-def _asked_to_stop(watch: Watch) -> bool:
-    try:
-        watch.stop_if_asked()
-    except StoppedError:
-        return True
-    return False
-
-
 def _stopping(watch: Watch, minutes: float | None) -> Callable[[], bool]:
     """True once the watch ends it, or its time is over."""
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    return lambda: _asked_to_stop(watch) or time.monotonic() > end
+    return lambda: watch.asks_to_stop() or time.monotonic() > end
 
 
 def _kept(model: str | os.PathLike[str], named: NamedSampler, measured: Measurement, watch: Watch) -> OwnSampler:

@@ -108,7 +108,7 @@ def describe(
     command: str,
     warm_up_seeds: str | None,
 ) -> NamedSampler:
-    """What was measured of ``sampler`` against ``exact``, with a name; see :class:`NamedSampler`."""
+    """The measurements of ``sampler`` against ``exact``, with a name; see :class:`NamedSampler`."""
     return NamedSampler(
         name,
         sampler,
@@ -131,7 +131,7 @@ def check_name(name: str) -> None:
 
 
 def path_of(model: str | os.PathLike[str], name: str) -> Path:
-    """Where the sampler of that name is kept beside a model.
+    """The file that keeps the sampler of that name beside a model.
 
     Raises:
         ValueError: the name is impossible.

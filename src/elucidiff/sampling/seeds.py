@@ -277,7 +277,7 @@ def _labels_for(
 
 @dataclass(frozen=True)
 class Beginning:
-    """What :func:`begin` returns.
+    """The beginning of a run, as :func:`begin` makes it.
 
     Attributes:
         noise: the seeds, whose latents and labels are drawn already.

@@ -79,7 +79,7 @@ class SASolver(Multistep):
 
     @property
     def memory(self) -> int:
-        """What the predictor or the corrector used."""
+        """Coefficients that the predictor or the corrector used."""
         return max(self.predictor_order, self.corrector_order)
 
     def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:

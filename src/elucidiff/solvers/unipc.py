@@ -64,7 +64,7 @@ class UniPC(Multistep):
 
     @property
     def memory(self) -> int:
-        """What the predictor used, so that the corrector can use it too."""
+        """The values that the predictor used, so that the corrector can use it too."""
         return self.p
 
     def predict(self, nodes: Sequence[Node], target: Node, schedule: Schedule) -> Move:

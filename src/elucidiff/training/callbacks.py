@@ -1,4 +1,4 @@
-"""What a training tells as it goes along, and to whom."""
+"""Whom a training tells how it goes, and of what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run stands, in plain words, and what more time would bring, from the losses it has written."""
+"""The state of a run, in plain words, and what more time would bring, from the losses it has written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALIKE = 0.05
 
 @dataclass(frozen=True)
 class Outlook:
-    """What twice as many images would do to the loss, by the power law that the losses have followed.
+    """The effect of twice as many images on the loss, by the power law that the losses have followed.
 
     Attributes:
         images: training images so far.
@@ -100,7 +100,7 @@ def _fitted(n: Array, losses: Array, exponent: float) -> _PowerLaw:
 
 
 def remark(lines: Sequence[Line]) -> str:
-    """How the run stands after its last checkpoint, in one line; empty if nothing was checked yet.
+    """The state of the run after its last checkpoint, in one line; empty if nothing was checked yet.
 
     Args:
         lines: of metrics.jsonl.

@@ -19,7 +19,7 @@ _NAMED = 4
 
 @dataclass(frozen=True)
 class Taken:
-    """Which weights were taken from a model.
+    """The weights that were taken from a model.
 
     Attributes:
         model: where they came from.

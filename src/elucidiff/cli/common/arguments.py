@@ -184,7 +184,7 @@ class Flag:
 
     @property
     def head(self) -> str:
-        """How it is written."""
+        """Its spelling."""
         return f"{self.name} {self.metavar}".strip()
 
 

@@ -1,4 +1,4 @@
-"""How to sample, on the command line: the one declaration that all verbs share."""
+"""The choices of a sampler on the command line: the one declaration that all verbs share."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SamplingChoices:
         return all(choice is None for choice in way)
 
     def choice(self, model: Path) -> SamplerChoice:
-        """What was given, for functions of the library that open the model; see :meth:`chosen` for what it raises."""
+        """The choice, for functions of the library that open the model; see :meth:`chosen` for what it raises."""
         found = self.chosen(model)  # wrong flags are found before the model is opened
         return self.of_model if self._leaves_it_to_the_model else found
 

@@ -46,7 +46,7 @@ SMALL, NARROW = 0.1e9, 0.5e9
 
 @dataclass(frozen=True)
 class Payoff:
-    """What another way of computing costs and gains.
+    """Costs and gains of another way of computing.
 
     Attributes:
         seconds: time to make it ready.
@@ -61,7 +61,7 @@ class Payoff:
         return self.saved(seconds) >= 2 * self.seconds
 
     def saved(self, seconds: float) -> float:
-        """What work of so many ``seconds`` takes less, not counting the time to make it ready."""
+        """The time that work of so many ``seconds`` takes less, not counting the time to make it ready."""
         return seconds * (1 - 1 / self.gain)
 
 
@@ -183,7 +183,7 @@ def _ready(
     dtype: torch.dtype,
     time_dtype: torch.dtype = torch.float32,
 ) -> ReadyNetwork:
-    """What a backend makes of a network that is called as ours are, with inputs of these types."""
+    """The result of a backend for a network that is called as ours are, with inputs of these types."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as folder:
         if backend == "eager":
@@ -224,7 +224,7 @@ class Choice:
 
 
 def payoffs(device: str, dims: int, flops: int) -> dict[Backend, Payoff]:
-    """What other backends than ``eager`` cost and gain; those that are not there gain nothing.
+    """Costs and gains of other backends than ``eager``; those that are not there gain nothing.
 
     Measured on one core with AVX2 (PyTorch 2.14, ONNX Runtime 1.32). Where a network spends its time on convolutions
     of many channels, all backends compute these at the processor's peak. ONNX Runtime wins where that is not so, and

@@ -55,7 +55,7 @@ class CalledByTime(nn.Module):
         self.sample_shape, self.label_dim = denoiser.sample_shape, denoiser.label_dim
 
     def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """What it predicts."""
+        """Its prediction."""
         return self.network(x, t) if class_labels is None else self.network(x, t, class_labels)
 
 
@@ -224,5 +224,5 @@ def try_compiler(device: torch.device) -> None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What a compiler or exporter complains of, which may be pages, in the first 200 characters."""
+    """The complaint of a compiler or exporter, which may be pages, in the first 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

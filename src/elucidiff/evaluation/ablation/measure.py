@@ -19,7 +19,7 @@ from elucidiff.denoisers.ideal import DataPosterior
 from elucidiff.denoisers.opening import checksum, name_of
 from elucidiff.evaluation.ablation.cells import SampleEvaluator, Tick
 from elucidiff.evaluation.ablation.sampling import SamplingConfiguration
-from elucidiff.evaluation.model_and_data import data_name
+from elucidiff.evaluation.model_and_data import check_shapes, data_name
 from elucidiff.evaluation.quality import Evaluator
 from elucidiff.evaluation.quality.evaluation import evaluator_against
 from elucidiff.evaluation.quality.reference import holds_statistics
@@ -144,11 +144,8 @@ def open_model(
     denoiser = elucidiff.load(model, device)
     draw_labels_from(denoiser, labels, any_class=any_class)
     source = _data(model, data or data_name(denoiser)) if evaluated else None
-    if isinstance(source, Dataset) and source.shape != denoiser.sample_shape:
-        raise ValueError(
-            f"{model} makes samples of shape {denoiser.sample_shape}, but those of {source.name} are {source.shape}: "
-            "name the data that it was trained on"
-        )
+    if isinstance(source, Dataset):
+        check_shapes(denoiser, source)
     if backend == "compile":
         require_compiler(device)
         (watch or Watch()).note("compiling the network: this takes minutes")

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from elucidiff.denoisers.base import DenoiserLike
-from elucidiff.denoisers.model_folder import load
+from elucidiff.denoisers.opening import load
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.devices import choose_device
 from elucidiff.evaluation.ablation.cells import (
     LOSS,
     TRUNCATION,
@@ -270,7 +269,7 @@ class TrainingAblation:
         result = train(config, folder, resume=resume, callbacks=_Watch(tick))
         if result.interrupted is not None:
             raise StoppedError(result.interrupted)
-        denoiser = load(folder / "model").eval().to(choose_device(config.device))
+        denoiser = load(folder / "model", config.device)
         values: dict[str, float] = {}
         configuration = self._sampling.within(self._nfe, denoiser)
         nfe = self._nfe

@@ -232,7 +232,7 @@ PAPER = ("xflip", "yflip", "scale", "rotate_frac", "aniso", "translate_frac")
 """The transforms of the paper's set."""
 
 GREY = ("brightness", "contrast", "lumaflip")
-"""What colour corruption leaves of itself on grey images: of turns of the hue and of saturation they know nothing."""
+"""Colour corruption of grey images: of turns of the hue and of saturation they know nothing."""
 
 
 @dataclass(frozen=True)

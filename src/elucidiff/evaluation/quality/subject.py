@@ -24,7 +24,7 @@ from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
 from elucidiff.denoisers.labels import KnownLabels
 from elucidiff.denoisers.opening import checksum, load, load_guide, weights_checksum
 from elucidiff.denoisers.preconditioned import Denoiser
-from elucidiff.evaluation.model_and_data import places_of_classes
+from elucidiff.evaluation.model_and_data import digest_of, places_of_classes
 from elucidiff.evaluation.quality.extractors import Extractor
 from elucidiff.evaluation.quality.pictures import open_images
 from elucidiff.evaluation.quality.reference import BlockStore, Extracted, OfDataset, kept_features
@@ -108,7 +108,7 @@ class OfModel:
             model: checksum of the model.
             guide: of the guide.
         """
-        labels = _sha256(self.labels) if isinstance(self.labels, Tensor) else self.labels
+        labels = digest_of(self.labels) if isinstance(self.labels, Tensor) else self.labels
         facts = {
             "model": model,
             "guide": guide,
@@ -119,10 +119,6 @@ class OfModel:
             "scaling": parts.to_plain(self.scaling),
         }
         return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
-
-
-def _sha256(values: Tensor) -> str:
-    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
 
 
 _SEEDS, _BATCH_SIZE = "0-9999", 16

@@ -26,7 +26,7 @@ from elucidiff.evaluation.search.proposals import Method, rungs
 from elucidiff.evaluation.search.report import ERROR, Plan, Result, SearchResult, told_choice
 from elucidiff.evaluation.search.running import IMAGES, WHY, Search, Worked, begin, work
 from elucidiff.evaluation.search.storage import dashboard_command, open_storage, storage_errors, without_password
-from elucidiff.launch.interrupt import Bar, StoppedError, Watch
+from elucidiff.launch.interrupt import Bar, Watch
 from elucidiff.launch.output_folder import held_if_free
 from elucidiff.sampling.optimise import solve_exactly
 from elucidiff.sampling.optimise.candidate import check_deterministic, exact_range
@@ -37,7 +37,7 @@ from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 from elucidiff.suggest import suggestion
 
 CHURN_SETTINGS = ("churn.amount", "churn.sigma_min", "churn.sigma_max", "churn.noise_scale")
-"""What is searched where nothing else is asked for."""
+"""The settings that are searched where nothing else is asked for."""
 
 _FIRST, _FIRST_FRESH, _BLOCKS = 1_000_000, 2_000_000, 3
 _IMAGES, _IMAGES_FOR_ERROR = 500, 32
@@ -193,20 +193,13 @@ def _search(plan: Plan, storage: BaseStorage, watch: Watch) -> tuple[Worked, Obj
     watch.note(f"to watch: {dashboard_command(plan.where)}")
     objective = plan.objective()
 
-    def asked_to_stop() -> bool:
-        try:
-            watch.stop_if_asked()
-        except StoppedError:
-            return True
-        return False
-
     with watch.bar("searching", plan.search.trials, "trials") as bar:
         worked = work(
             plan.search,
             storage,
             plan.study,
             objective,
-            stop=asked_to_stop,
+            stop=watch.asks_to_stop,
             tell=lambda trial, finished: _tell(bar, trial, finished),
         )
     return worked, objective

@@ -31,7 +31,7 @@ Line = Mapping[str, Any]
 
 
 def of_run(folder: Path, run: Path) -> list[Section]:
-    """What was measured of the model, the course of its training, its last losses by noise level, the last preview.
+    """Sections about a run: the model's quality, the course of its training, its last losses, the last preview.
 
     Args:
         folder: what the report is about.
@@ -275,7 +275,7 @@ def _memory(found: RunQuality, name: str) -> Iterator[Section]:
 
 
 def next_steps(run: Path, config: TrainingConfig, log: Sequence[Line], found: RunQuality) -> Iterator[str]:
-    """What is most likely to make a better model, a paragraph each.
+    """Advice that is most likely to make a better model, a paragraph each.
 
     Args:
         run: the run folder.

@@ -1,4 +1,4 @@
-"""What a job chooses by itself: the backend, the batch size, the shards and the processes."""
+"""Choices that a job makes by itself: the backend, the batch size, the shards and the processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Asked = Literal["auto"] | Backend
 
 @dataclass
 class BackendSetting:
-    """What the first process of a machine settles. It is handed on to those that it starts, which go by it.
+    """A choice of the first process of a machine. It is handed on to those that it starts, which go by it.
 
     Attributes:
         scratch: folder for exported networks, so that one process exports them for all.
@@ -149,7 +149,7 @@ _SHARE = 0.5  # of the memory that is left
 
 @dataclass(frozen=True)
 class BatchSize:
-    """What was chosen, and of what.
+    """A choice, and what it was chosen of.
 
     Attributes:
         size: samples in each call of the network.
@@ -276,7 +276,7 @@ def _memory(device: torch.device, processes: int) -> float:
 
 
 START_S = 5.0
-"""What it takes to start processes: each imports PyTorch and reads the model."""
+"""Seconds that it takes to start processes: each imports PyTorch and reads the model."""
 
 _SMALL_JOB, _SHARD = 1024, 1000
 

@@ -48,7 +48,7 @@ Prepare = Callable[[int | None], Task]
 
 
 class Callbacks:
-    """Who is told how a job goes; these do nothing, override what you need."""
+    """Listeners to a job; these do nothing, override what you need."""
 
     def on_progress(self, done: int, total: int) -> None:
         """So many of all samples are drawn, those of earlier sessions included."""
@@ -62,7 +62,7 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended, as the process knows that was asked to do it (process 0, if a launcher started many).
+    """The end of a job, as known to the process that was asked to do it (process 0, if a launcher started many).
 
     Attributes:
         folder: of the job.
@@ -164,7 +164,7 @@ def draw_samples(
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be drawn, as it was asked for; see :func:`draw_samples`. Every process makes its task of it."""
+    """An order for samples, as they were asked for; see :func:`draw_samples`. Every process makes its task of it."""
 
     model: Path
     out: Path

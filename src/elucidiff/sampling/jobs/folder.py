@@ -96,7 +96,7 @@ class Job:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Their number."""
         return -(-len(self.seeds) // self.shard_size)
 
     @property
@@ -144,7 +144,7 @@ def _summary(labels: Tensor) -> dict[str, Any]:
 
 
 LISTING = "samples.json"
-"""What a finished job in one folder has instead of ``job.json`` and records."""
+"""The file of a finished job in one folder, instead of ``job.json`` and records."""
 
 _FORMAT, _VERSION = "elucidiff-samples", 1
 _SHARD = re.compile(r"\d{6,}(\.zip|\.tar)?")
@@ -179,7 +179,7 @@ class ShardWriter:
 
 
 class JobFolder:
-    """Where the samples of a job go, and what tells which of them are there.
+    """The folder of a job, and the records that tell which of its samples are there.
 
     A shard counts when its record does, which is written after it, with its checksum. So whatever a killed process
     leaves is either whole and recorded, or drawn again.
@@ -225,7 +225,7 @@ class JobFolder:
         return sum(len(self.job.shard(k).seeds) for k in range(self.job.shards) if self._record(k).exists())
 
     def fault(self, shard: Shard) -> str | None:
-        """What is wrong with a shard: ``"missing"`` if nobody recorded it, None if it is all right.
+        """The fault of a shard: ``"missing"`` if nobody recorded it, None if it is all right.
 
         Raises:
             OSError: it is there, but cannot be read.
@@ -267,7 +267,7 @@ class JobFolder:
         write_whole(self._record(shard.index), json.dumps(writer.record) + "\n")
 
     def record(self, index: int) -> dict[str, Any]:
-        """What is told about a shard.
+        """The record of a shard.
 
         Raises:
             ValueError: it is not JSON.
@@ -332,7 +332,7 @@ class JobFolder:
 
 
 def job_begun_in(path: Path) -> dict[str, Any] | None:
-    """What ``job.json`` of a folder says is drawn there, as :meth:`.Job.identity`; None if there is none.
+    """The job that ``job.json`` of a folder says is drawn there, as :meth:`.Job.identity`; None if there is none.
 
     Raises:
         ValueError: it is no such file.

@@ -1,4 +1,4 @@
-"""Where the samples of a job go: files in one folder or in one a shard, zip archives, or WebDataset tars.
+"""Outputs, to which the samples of a job go: files in one folder or in one a shard, zip archives, or WebDataset tars.
 
 Equal samples give equal bytes: archives keep no times, owners or other traces of who wrote them when.
 """
@@ -50,7 +50,7 @@ class SampleFile:
     class_name: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """What is told about it in a record."""
+        """Facts of it for a record."""
         facts: dict[str, Any] = {"seed": self.seed, "file": self.name, "nfe": self.nfe}
         if self.label is not None:
             facts["label"] = self.label

@@ -1,4 +1,4 @@
-"""What every process of a job does: take a shard, see whether it is there, else draw and write it; and so on."""
+"""The work of every process of a job: take a shard, see whether it is there, else draw and write it; and so on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from elucidiff.sampling.sampler import SampleResult
 
 @dataclass(frozen=True)
 class Task:
-    """What a process has to know to do its part of a job.
+    """All that a process has to know to do its part of a job.
 
     Attributes:
         job: what is drawn.
@@ -50,7 +50,7 @@ class Task:
             object.__setattr__(self, "guide", as_denoiser(self.guide))
 
     def folder(self, path: Path) -> JobFolder:
-        """Where the samples of this job go."""
+        """The folder of this job."""
         return JobFolder(path, self.job, self.about)
 
     @contextlib.contextmanager
@@ -151,7 +151,7 @@ def _files(task: Task, result: SampleResult) -> Iterator[SampleFile]:
 
 
 def _labels(result: SampleResult, denoiser: DenoiserModule) -> list[tuple[Label | None, str]]:
-    """What to write of the label of each sample, and the name of its class, if it has one."""
+    """The label of each sample, as it is written, and the name of its class, if it has one."""
     known = denoiser.known_labels
     if not isinstance(result.labels, Tensor) or known.kind == "conditions":
         return [(None, "")] * len(result.seeds)

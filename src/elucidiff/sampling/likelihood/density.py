@@ -80,7 +80,7 @@ EXACT_UP_TO = 32
 
 
 class Divergence(Protocol):
-    """What the ODE of the log-density asks of a way to find tr(dF/dx).
+    """A way to find tr(dF/dx), for the ODE of the log-density.
 
     Attributes:
         products: backward passes that a trace takes.

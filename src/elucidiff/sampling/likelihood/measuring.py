@@ -73,7 +73,7 @@ def write_record(path: Path, facts: Mapping[str, Any], measured: Sequence[ImageB
 
 
 def read_record(path: Path, facts: Mapping[str, Any]) -> list[ImageBits]:
-    """What was measured already; nothing if there is no file.
+    """The images that were measured already; none if there is no file.
 
     Raises:
         OSError: the file cannot be read.
@@ -168,7 +168,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class ImageBits:
-    """What was measured of one image.
+    """The measurements of one image.
 
     Attributes:
         image: its place in the data set.

@@ -32,7 +32,7 @@ PATH_EVERY, PATH_ROWS = 4, 8
 
 @dataclass(frozen=True)
 class Waypoint:
-    """Where the exact paths of a few seeds are at one noise level.
+    """The exact paths of a few seeds at one noise level.
 
     Attributes:
         sigma: the noise level; 0 at the end.
@@ -142,7 +142,7 @@ def solve_exactly(
 
 @dataclass(frozen=True)
 class Run:
-    """What a solver made of all seeds.
+    """A solver's run from all seeds.
 
     Attributes:
         sigmas: the noise levels, (N + 1,).

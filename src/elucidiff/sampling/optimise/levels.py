@@ -29,7 +29,7 @@ _MOST_STEPS = 12
 
 @torch.no_grad()
 def step_costs(exact: ExactSolutions, solver: Solver, schedule: Schedule) -> Tensor:
-    """What one step from waypoint i to waypoint j costs, (M, M) float64; infinite unless j > i.
+    """The cost of one step from waypoint i to waypoint j, (M, M) float64; infinite unless j > i.
 
     The cost is the mean square of what the step misses, times the share that the ODE leaves of it at 0. For Gaussian
     data of variance v the ODE shrinks differences between samples by sqrt(v / (v + sigma_j^2)); with the variance of
@@ -198,6 +198,6 @@ def _directions(count: int, first: int) -> Tensor:
 
 
 def _nudge(logs: Tensor, direction: Tensor) -> float:
-    """How far the logs of the levels go along ``direction`` for a derivative: down, and never past each other."""
+    """The distance that the logs of the levels go along ``direction`` for a derivative: never past each other."""
     room = (-logs.diff() / direction.diff().abs().clamp_min(1e-9)).min() if len(logs) > 1 else math.inf
     return -min(_NUDGE, float(room) / 2)

@@ -43,7 +43,7 @@ _TOGETHER, _BUSY = 0.9, 0.8
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a setting, and why.
+    """A value chosen for a setting, and the reason.
 
     Attributes:
         setting: what is chosen.
@@ -171,7 +171,7 @@ class _Planning:
         self._choices.append(Choice(setting, value, reason))
 
     def _images(self, speed: Speed) -> int:
-        """How many training images fit into the time, checks and previews left out."""
+        """Number of training images that fit into the time, checks and previews left out."""
         return max(self._config.batch_size, int((1 - _CHECKS_SHARE) * self._rate(speed) * self._seconds))
 
     def _rate(self, speed: Speed) -> float:
@@ -181,7 +181,7 @@ class _Planning:
 
     @property
     def _share(self) -> float:
-        """What is left of the machine beside its other work, over all steps that were timed."""
+        """The share of the machine that is left beside its other work, over all steps that were timed."""
         return sum(self._undisturbed) / len(self._undisturbed)
 
     def _speed(self, config: TrainingConfig) -> Speed:

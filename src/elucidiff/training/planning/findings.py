@@ -1,4 +1,4 @@
-"""What a plan goes by of a data set, measured now or kept from ``elucidiff data inspect``; or why to import first."""
+"""Facts of a data set for a plan, measured now or kept from ``elucidiff data inspect``; or why to import first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LARGE = 64
 
 @dataclass(frozen=True)
 class Findings:
-    """What a plan goes by of a data set.
+    """Facts of a data set that a plan goes by.
 
     Attributes:
         data: its name or path, as it was given.
@@ -72,7 +72,7 @@ class Findings:
 
     @classmethod
     def of_report(cls, data: str, report: Report) -> Findings:
-        """What matters of a whole report."""
+        """Those of a whole report that matter."""
         reason = next(found.reason for found in report.recommendations if found.setting == "p_mean")
         return cls(
             data=data,
@@ -91,7 +91,7 @@ class Findings:
 
     @classmethod
     def kept_of(cls, data: str, dataset: Dataset, path: Path) -> Findings | None:
-        """What a report in a file says, if it is about these very images; else None."""
+        """Those of a report in a file, if it is about these very images; else None."""
         try:
             report: Mapping[str, Any] = read_json(path)
             settings = {found["setting"]: found for found in report["recommendations"]}
@@ -118,7 +118,7 @@ class Findings:
 
 
 def look_at(data: str | os.PathLike[str], *, condition: str = "", progress: Progress | None = None) -> Findings:
-    """What a plan goes by of the data set of this name or path.
+    """Find what a plan goes by of the data set of this name or path.
 
     What ``elucidiff data inspect`` kept about the same images is taken, else all of them are read.
 
@@ -211,7 +211,7 @@ def _import_first(data: str | os.PathLike[str], subject: Subject, why: str, brok
 
 
 def _folder(data: str | os.PathLike[str], name: str) -> Path:
-    """Where to import to, unless that is where the pictures are."""
+    """The folder to import to, unless that is where the pictures are."""
     folder = Path("data") / (Path(name.replace(":", "-")).name or "pictures")
     return folder if folder.resolve() != Path(os.fspath(data)).resolve() else folder.with_name(f"{folder.name}-ready")
 

@@ -29,7 +29,7 @@ _LONG_ENOUGH = 8
 
 
 def levels_of(shape: Sequence[int]) -> int:
-    """How many levels a network for samples ``(C, *spatial)`` has.
+    """Number of levels that a network for samples ``(C, *spatial)`` has.
 
     The sides are halved while all of them are even, until the longest is 8, or the shortest 4.
     """
@@ -80,7 +80,7 @@ _LONG_S = 2.0
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a training goes.
+    """The speed of a training.
 
     Attributes:
         images_per_second: of the fastest of the timed steps: what the machine can do.

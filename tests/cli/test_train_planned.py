@@ -11,6 +11,7 @@ import pytest
 import elucidiff as ed
 from elucidiff.cli import train
 from elucidiff.cli.main import main
+from elucidiff.data import Standard
 from elucidiff.networks import MPUNetSettings
 from elucidiff.training import TrainingConfig
 from elucidiff.training.planning import choosing
@@ -117,11 +118,16 @@ def test_signals_are_planned_for_too(folder: Path) -> None:
     np.save("signals.npy", random.normal(0, 3, (40, 1, 16)).astype(np.float32))
     assert main(["train", "signals.npy", "--minutes", "1", *SHORT]) == 0
     config = TrainingConfig.load("runs/signals/config.yaml")
-    assert config.sigma_data == pytest.approx(3, rel=0.06)
+    assert (config.sigma_data, config.normalise) == (pytest.approx(1, rel=0.01), Standard())
+    model = ed.load("runs/signals/model")
+    scaling = ed.data.scaling_of(model)
+    assert isinstance(scaling, Standard)
+    signals = np.load("signals.npy")
+    assert scaling.stds == pytest.approx((float(signals.std(dtype=np.float64)),))
     assert config.augment.off
     assert "Memory or learning?" in (folder / "runs/signals/report.html").read_text()
     # The sampler that the report names is the one that drew its samples, in the units of the data.
     quality, samples = (folder / "runs/signals" / name for name in ("quality.json", "quality.npz"))
     sampler = ed.Sampler.parse(json.loads(quality.read_text())["sampler"])
-    drawn = sampler.run(ed.load("runs/signals/model"), range(64)).x
-    np.testing.assert_allclose(drawn, np.load(samples)["samples"], atol=1e-4)
+    drawn = scaling.to_data(sampler.run(model, range(64)).x)
+    np.testing.assert_allclose(drawn, np.load(samples)["samples"], atol=3e-4)

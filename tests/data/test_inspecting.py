@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from elucidiff import data
+from elucidiff.data import AsStored, Dataset, Report
 from elucidiff.data import inspection as duplicates
 from elucidiff.data.inspection import exact_groups, near_pairs
 from elucidiff.data.recommending import recommend_resolution, recommend_sigma_max, recommend_training_noise
@@ -58,6 +59,11 @@ def opened(tmp_path: Path, array: Any, labels: Any = None, name: str = "x") -> d
     return data.open(tmp_path / f"{name}.npz")
 
 
+def as_stored(dataset: Dataset) -> Report:
+    """The report of data that are in the units of noise levels already."""
+    return data.inspect(dataset, normalise=AsStored())
+
+
 def test_moments_and_counts(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (700, 3, 6, 5), np.uint8)
     images[:, 1] //= 3
@@ -83,7 +89,7 @@ def test_moments_and_counts(tmp_path: Path) -> None:
 def test_channels_that_differ_are_pointed_out(tmp_path: Path) -> None:
     images = np.random.default_rng(0).normal(size=(300, 3, 4, 4)).astype(np.float32)
     for scales, says in (((1, 1, 1.5), None), ((1, 1, 5), "1 to 5, and one value"), ((1, 1, 0), "the same value")):
-        report = data.inspect(opened(tmp_path, images * np.reshape(scales, (3, 1, 1)).astype(np.float32)))
+        report = as_stored(opened(tmp_path, images * np.reshape(scales, (3, 1, 1)).astype(np.float32)))
         reason = report.recommendations[0].reason
         assert (says in reason) if says else ("the channels have" not in reason)
 
@@ -95,7 +101,7 @@ def test_two_clusters_are_told_apart_between_their_width_and_their_distance(tmp_
         random = np.random.default_rng(0)
         signs = random.choice([-1.0, 1.0], (1500, 1, 16))
         images = signs[..., :1] * distance / 4 + spread * random.normal(size=(1500, 1, 16))
-        report = data.inspect(opened(tmp_path, images.astype(np.float32)))
+        report = as_stored(opened(tmp_path, images.astype(np.float32)))
         sigma, gain = report.curve.sigma, report.curve.gain
         inside = sigma[gain > 0.5]
         # The scalar denoiser's error is sigma^2 there, the best one's spread^2: half of it at sigma = spread.
@@ -109,7 +115,7 @@ def test_two_clusters_are_told_apart_between_their_width_and_their_distance(tmp_
 
 def test_images_with_the_spectrum_of_cifar10_get_the_settings_of_the_paper(tmp_path: Path) -> None:
     """Karras et al. 2022, Table 1, found by search: sigma_data 0.5, sigma 0.002 to 80, P_mean -1.2, P_std 1.2."""
-    report = data.inspect(opened(tmp_path, gaussian_images(1500, cifar10_variances()).astype(np.float32)))
+    report = as_stored(opened(tmp_path, gaussian_images(1500, cifar10_variances()).astype(np.float32)))
     assert report.recommended("sigma_data") == pytest.approx(0.5, abs=0.02)
     assert report.recommended("sigma_min") == pytest.approx(0.002, abs=1e-4)
     assert report.recommended("sigma_max") == pytest.approx(80, abs=3)
@@ -139,7 +145,7 @@ def test_a_mean_changes_no_setting(tmp_path: Path) -> None:
     images = gaussian_images(400, natural_variances()[:, :8, :8])
     offset = np.array([30.0, -7.0, 0.5]).reshape(3, 1, 1)
     plain, moved = (
-        data.inspect(opened(tmp_path, (images + by).astype(np.float64), name=f"x{index}"))
+        as_stored(opened(tmp_path, (images + by).astype(np.float64), name=f"x{index}"))
         for index, by in enumerate((0 * offset, offset))
     )
     assert moved.mean == pytest.approx(23.5 / 3, abs=0.1)
@@ -152,7 +158,7 @@ def test_a_mean_changes_no_setting(tmp_path: Path) -> None:
 def test_settings_move_with_the_unit_of_the_data(tmp_path: Path) -> None:
     variances = natural_variances()[:, :8, :8]
     images = gaussian_images(400, variances).astype(np.float32)
-    one, three = (data.inspect(opened(tmp_path, scale * images, name=f"x{scale}")) for scale in (1, 3))
+    one, three = (as_stored(opened(tmp_path, scale * images, name=f"x{scale}")) for scale in (1, 3))
     for setting in ("sigma_data", "sigma_min", "sigma_max"):
         assert three.recommended(setting) == pytest.approx(3 * one.recommended(setting), rel=0.05)
     assert three.recommended("p_mean") - one.recommended("p_mean") == pytest.approx(math.log(3), abs=0.006)
@@ -166,14 +172,14 @@ def test_smoother_images_are_trained_at_higher_noise(tmp_path: Path) -> None:
         variances = (frequency**-power)[None]
         # No pixel noise: what is lost from fine detail is gained by coarse structure, the variance is the same.
         images = gaussian_images(600, variances * 0.25 / variances.mean()).astype(np.float32)
-        p_mean.append(data.inspect(opened(tmp_path, images, name=f"x{power}")))
+        p_mean.append(as_stored(opened(tmp_path, images, name=f"x{power}")))
     coarse = [report.curve.gain[np.searchsorted(report.curve.sigma, 1.0)] for report in p_mean]
     assert coarse[0] < coarse[1] < coarse[2]
 
 
 def test_independent_values_leave_nothing_to_learn(tmp_path: Path) -> None:
     images = np.random.default_rng(0).normal(scale=2.0, size=(800, 1, 12, 12)).astype(np.float32)
-    report = data.inspect(opened(tmp_path, images))
+    report = as_stored(opened(tmp_path, images))
     assert report.recommended("p_mean") == pytest.approx(-1.2 + math.log(4), abs=0.01)
     assert report.recommended("p_std") == 1.2
     reason = next(found.reason for found in report.recommendations if found.setting == "p_mean")
@@ -258,7 +264,7 @@ def test_fewer_samples_than_show_how_samples_vary() -> None:
 def test_equal_pictures_and_two_are_inspected(tmp_path: Path, different: int) -> None:
     images = np.concatenate([noise(0, 16, 16).transpose(2, 0, 1)[None]] * 4)
     images[: different - 1] //= 2
-    report = data.inspect(opened(tmp_path, images))
+    report = as_stored(opened(tmp_path, images))
     assert report.duplicates == ((different - 1, *range(different, 4)),)
     assert all(math.isfinite(each.value) for each in report.recommendations)
     assert report.recommended("sigma_data") == pytest.approx(report.sigma_data, rel=0.03)
@@ -280,7 +286,7 @@ def test_classes_of_points_are_found_by_the_posterior(tmp_path: Path) -> None:
     points = (
         centres[np.random.default_rng(0).integers(0, 8, 1000)] + np.random.default_rng(1).normal(size=(1000, 8)) / 10
     )
-    curve = data.inspect(opened(tmp_path, points.astype(np.float32))).curve
+    curve = as_stored(opened(tmp_path, points.astype(np.float32))).curve
     at_two = np.searchsorted(curve.sigma, 2.0)
     assert curve.posterior[at_two] == pytest.approx(
         0.01, rel=0.05

@@ -10,7 +10,19 @@ import torch
 
 import elucidiff as ed
 from elucidiff import parts
-from elucidiff.data import AsStored, Dataset, Log, Pixels, Range, Scaling, Standard, scaling_of, to_unit
+from elucidiff.data import (
+    AsStored,
+    Automatic,
+    Dataset,
+    Log,
+    Pixels,
+    Range,
+    Scaling,
+    Standard,
+    choose_scaling,
+    scaling_of,
+    to_unit,
+)
 from elucidiff.data.scaling import moments_of
 from elucidiff.denoisers.base import DenoiserModule
 
@@ -167,3 +179,20 @@ def test_8_bit_levels_come_back() -> None:
     assert scaling == Pixels()
     assert torch.equal(scaling.to_data(scaling.to_model(levels)), levels)
     assert float(scaling.log_slope(levels)) == pytest.approx(-256 * math.log(127.5))
+
+
+@pytest.mark.filterwarnings("ignore:arrays has floating-point values")
+def test_the_choice_suits_the_data(fields: np.ndarray) -> None:
+    def chosen(array: np.ndarray) -> tuple[Scaling, str]:
+        return choose_scaling(Dataset.from_arrays(array))
+
+    rain, reason = chosen(fields)
+    assert rain == Log(channels=(2,))
+    assert reason.startswith("channel 2 is positive with a heavy tail")
+    assert chosen(fields[:, 2:])[0] == Log()
+    assert chosen(fields[:, :2])[0] == chosen(fields[:, :1])[0] == Standard()
+    scaled = (fields[:, :2] - fields[:, :2].mean((0, 2, 3), keepdims=True)) * np.reshape([0.05, 0.15], (2, 1, 1))
+    assert chosen(scaled)[0] == AsStored()  # somebody did it already
+    assert chosen(np.random.default_rng(0).exponential(3, (100, 1, 32)))[0] == Standard()
+    assert chosen(np.zeros((4, 1, 8, 8), np.uint8))[0] == Pixels()
+    assert Automatic().measured(Dataset.from_arrays(fields)) == rain.measured(Dataset.from_arrays(fields))

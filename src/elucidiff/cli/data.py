@@ -217,6 +217,8 @@ def _print(subject: Subject, report: Report, use: NoiseUse | None, notes: list[s
     for name, value in _facts(report):
         facts.add_row(name, value)
     settings = Table("setting", "value", "why", title="Recommended settings")
+    if report.dtype != "uint8":
+        settings.add_row("normalise", report.normalise, report.normalise_reason)
     for found in report.recommendations:
         settings.add_row(found.setting, f"{found.value:g}", found.reason)
     console.print(facts, settings)
@@ -245,8 +247,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     rows = [
         ("shape and type", f"{_shape(report.shape)}, {report.dtype}"),
         ("sizes", ", ".join(f"{_shape(size)}: {n:,}" for size, n in report.sizes.items())),
-        ("mean, standard deviation", f"{report.mean:.3f}, {report.sigma_data:.3f}"),
-        ("of each channel", ", ".join(f"{mean:.3f} ± {sigma:.3f}" for mean, sigma in channels)),
+        ("mean ± std of each channel", ", ".join(f"{mean:.4g} ± {sigma:.3g}" for mean, sigma in channels)),
         ("values", f"{report.lowest:.3g} to {report.highest:.3g}"),
         ("nearest neighbour, farthest pair", f"{report.nearest_distance:.3g}, {report.largest_distance:.3g}"),
         ("equal images", f"{len(report.duplicates)} groups"),

@@ -20,6 +20,7 @@ from elucidiff.cli.common.progress import Progress, code_after
 from elucidiff.cli.common.samples import write_sheet
 from elucidiff.cli.common.verbs import listed
 from elucidiff.data.dataset import Dataset
+from elucidiff.data.normalisation import Automatic
 from elucidiff.data.scaling import scaling_of
 from elucidiff.data.standard_sets import NAMES
 from elucidiff.denoisers.preconditioned import Denoiser
@@ -43,7 +44,7 @@ def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
     """Look at the data, time this machine, and plan; tells on standard error what is being done.
 
     Args:
-        given: the settings that the command line names; data, condition, labels, device, seed and start are heeded.
+        given: the settings that the command line names; data, condition, scaling, labels, device, seed and start are heeded.
         minutes: how long the training may take; an evening if nobody says.
     """
     with Progress("looking at the data", 1, "images") as bar:
@@ -51,6 +52,7 @@ def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
             given.data,
             condition=given.condition,
             progress=lambda _, done, total: bar.reach(done, fraction=done / max(total, 1)),
+            normalise=given.normalise,
         )
     with Progress("planning", 1, "networks") as bar:
         board = notice_board()
@@ -255,7 +257,7 @@ def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]
     What is wrong with the arguments is found before anything is measured. Process 0 plans for all.
     """
     arguments = without(arguments, "--conditional")
-    blank = TrainingConfig(data=name, conditional=True, network=MPUNetSettings())
+    blank = TrainingConfig(data=name, normalise=Automatic(), conditional=True, network=MPUNetSettings())
     asked = _parsed(PlannedOptions, name, blank, arguments)
     if asked.config.data != name:
         raise ValueError(f"--data {asked.config.data} is another data set than {name}: name one of them")

@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
     from elucidiff.data.latents import Latent
+    from elucidiff.data.normalisation import Automatic, Log, Range, Standard, choose_scaling
     from elucidiff.data.opening import open
     from elucidiff.data.order import InfiniteOrder
     from elucidiff.data.reading import Reading
     from elucidiff.data.scaling import (
         AsStored,
-        Log,
         Pixels,
-        Range,
         Scaling,
-        Standard,
         scaling_of,
         to_uint8,
         to_unit,
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NAMES",
     "AsStored",
+    "Automatic",
     "Condition",
     "ConditionScaling",
     "Dataset",
@@ -54,6 +53,7 @@ __all__ = [
     "Report",
     "Scaling",
     "Standard",
+    "choose_scaling",
     "data_root",
     "given_with",
     "import_dataset",
@@ -67,6 +67,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "choose_scaling": "normalisation",
+    "Automatic": "normalisation",
     "AsStored": "scaling",
     "Condition": "conditions",
     "ConditionScaling": "given",
@@ -75,14 +77,14 @@ _HOMES = {
     "Imported": "importing",
     "InfiniteOrder": "order",
     "Latent": "latents",
-    "Log": "scaling",
+    "Log": "normalisation",
     "NAMES": "standard_sets",
     "Pixels": "scaling",
-    "Range": "scaling",
+    "Range": "normalisation",
     "Reading": "reading",
     "Report": "inspecting",
     "Scaling": "scaling",
-    "Standard": "scaling",
+    "Standard": "normalisation",
     "data_root": "standard_sets",
     "given_with": "given",
     "import_dataset": "importing",

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.inspection import Measurements, Progress, Subject, exact_groups, near_pairs, open_subject
+from elucidiff.data.normalisation import Automatic, choose_scaling
 from elucidiff.data.recommending import (
     Recommendation,
     recommend_resolution,
@@ -21,6 +23,7 @@ from elucidiff.data.recommending import (
     recommend_sigma_min,
     recommend_training_noise,
 )
+from elucidiff.data.scaling import Pixels, Scaling
 from elucidiff.data.spectrum import ErrorCurve, error_curve, frequency_variances
 from elucidiff.data.subsets import Places, evenly_spread
 
@@ -31,7 +34,10 @@ _KNOWN_BY = 64
 
 @dataclass(frozen=True)
 class Report:
-    """Statistics of a data set. Values are in the units of the noise levels: 8-bit images in [-1, 1].
+    """Statistics of a data set.
+
+    Means, standard deviations of channels and ranges are in the units of the data, 8-bit images in [-1, 1]; what
+    noise levels go by (sigma_data, distances, recommendations) is in those of a denoiser, which sees the data scaled.
 
     Attributes:
         name: of the data set.
@@ -47,8 +53,10 @@ class Report:
         class_names: where they have names.
         class_counts: number of images of each class; empty without classes.
         hidden: number of 8-bit images with alpha that have colours where they are wholly transparent.
+        normalise: how to scale them for a denoiser, not measured, and
+        normalise_reason: why.
         mean: of all values.
-        sigma_data: standard deviation of the data, about each channel's mean:
+        sigma_data: standard deviation of the scaled data, about each channel's mean:
             :attr:`~elucidiff.data.moments.Moments.sigma_data`.
         channel_means, channel_sigmas: mean and standard deviation of each channel.
         lowest, highest: value.
@@ -81,6 +89,8 @@ class Report:
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
     hidden: int
+    normalise: str
+    normalise_reason: str
     mean: float
     sigma_data: float
     channel_means: tuple[float, ...]
@@ -108,7 +118,11 @@ class Report:
 
 
 def inspect(
-    source: Subject | Dataset | str | os.PathLike[str], *, seed: int = 0, progress: Progress | None = None
+    source: Subject | Dataset | str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    normalise: Scaling = Automatic(),  # noqa: B008 (frozen)
 ) -> Report:
     """Read all of a data set once, measure it, and recommend settings for training.
 
@@ -119,10 +133,12 @@ def inspect(
             :func:`~elucidiff.data.inspection.open_subject` made of them.
         seed: of the sample for distances and the error curve.
         progress: called as ``progress("measuring", done, total)``.
+        normalise: how floating-point data are to be scaled for a denoiser.
 
     Raises:
         OSError: nothing is there, or it cannot be read.
-        ValueError: it is damaged as a whole, fewer than two images can be read, or all their values are the same.
+        ValueError: it is damaged as a whole, fewer than two images can be read, all their values are the same, or
+            they cannot be scaled as it was asked for.
 
     >>> import elucidiff as ed
     >>> report = ed.data.inspect("digits")
@@ -130,14 +146,15 @@ def inspect(
     (1797, (1, 8, 8), 10, 0.75)
     """
     subject = source if isinstance(source, Subject) else open_subject(source)
-    found = Measurements(subject, seed)
+    chosen, reason = _scaling(subject.dataset, normalise)
+    found = Measurements(subject, seed, chosen.measured(subject.dataset))
     found.measure(progress)
-    dataset, moments, places = subject.dataset, found.moments, found.places
+    dataset, stored, moments, places = subject.dataset, found.stored, found.moments, found.places
     count = len(places)
     if count < 2:
         raise ValueError(f"{dataset.name} holds {count} images that can be read; at least 2 are needed")
-    if moments.lowest == moments.highest:
-        raise ValueError(f"every value in {dataset.name} is {moments.lowest:g}: there is nothing to learn")
+    if stored.lowest == stored.highest:
+        raise ValueError(f"every value in {dataset.name} is {stored.lowest:g}: there is nothing to learn")
     sigma = moments.sigma_data
     if sigma == 0:
         raise ValueError(f"every channel of {dataset.name} has one value everywhere: there is nothing to learn")
@@ -169,12 +186,14 @@ def inspect(
         class_names=dataset.class_names,
         class_counts=_class_counts(dataset, places),
         hidden=found.hidden,
-        mean=moments.mean,
+        normalise=parts.to_text(chosen),
+        normalise_reason=reason,
+        mean=stored.mean,
         sigma_data=sigma,
-        channel_means=tuple(moments.means.tolist()),
-        channel_sigmas=tuple(moments.channel_stds.tolist()),
-        lowest=moments.lowest,
-        highest=moments.highest,
+        channel_means=tuple(stored.means.tolist()),
+        channel_sigmas=tuple(stored.channel_stds.tolist()),
+        lowest=stored.lowest,
+        highest=stored.highest,
         norm=moments.norm,
         nearest_distance=nearest,
         largest_distance=largest,
@@ -189,6 +208,13 @@ def inspect(
         recommendations=tuple(recommendations if resolution is None else [*recommendations, resolution]),
         fingerprint=fingerprint_of(dataset, places),
     )
+
+
+def _scaling(dataset: Dataset, asked: Scaling) -> tuple[Scaling, str]:
+    """The scaling that was asked for, or that suits the data, and why."""
+    if dataset.dtype == torch.uint8:
+        return Pixels(), "8-bit levels become -1 to 1"
+    return choose_scaling(dataset) if isinstance(asked, Automatic) else (asked, "as it was given")
 
 
 def report_file(name: str) -> Path:

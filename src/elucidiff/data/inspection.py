@@ -27,7 +27,7 @@ from elucidiff.data.latents import as_seen
 from elucidiff.data.moments import Moments
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.recommending import recommend_resolution
-from elucidiff.data.scaling import to_unit
+from elucidiff.data.scaling import Scaling, to_unit
 from elucidiff.data.sources import Images, Rows
 from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.untrusted import printable
@@ -202,16 +202,18 @@ class Measurements:
     Args:
         subject: what is measured.
         seed: of the draw of the sample.
+        scaling: from the data to what a denoiser would see, measured.
 
     Attributes:
-        moments: of all values.
+        stored: moments of all values, as they are stored (8-bit ones in [-1, 1]).
+        moments: of all values as a denoiser would see them.
         broken: what is wrong with the images that could not be read.
         hidden: number of images with colours under wholly transparent pixels.
     """
 
-    def __init__(self, subject: Subject, seed: int) -> None:
-        self.subject = subject
-        self.moments, self.broken, self.hidden = Moments(), list[str](), 0
+    def __init__(self, subject: Subject, seed: int, scaling: Scaling) -> None:
+        self.subject, self._scaling = subject, scaling
+        self.stored, self.moments, self.broken, self.hidden = Moments(), Moments(), list[str](), 0
         self.generator = torch.Generator().manual_seed(seed)
         dataset = subject.dataset
         count = len(dataset)
@@ -259,7 +261,8 @@ class Measurements:
                 progress("measuring", int(places[-1]) + 1, len(dataset))
 
     def _add(self, places: Places, stored: Tensor) -> None:
-        images = to_unit(stored)
+        images = self._scaling.to_model(stored)
+        self.stored.add(to_unit(stored) if self._scaling.eight_bits else stored)
         self.moments.add(images)
         self._readable[places] = True
         for place, image in zip(places, stored, strict=True):
@@ -274,7 +277,7 @@ class Measurements:
         self._sampled += len(chosen)
 
     def shuffled_sample(self) -> Tensor:
-        """The sample ``(N, C, *spatial)``, in units of the noise levels."""
+        """The sample ``(N, C, *spatial)``, as a denoiser would see it."""
         return self._sample[torch.randperm(self._sampled, generator=self.generator)]
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from elucidiff.autoencoders import Autoencoder, KeptAutoencoder
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import AsStored, Scaling, Standard, to_uint8, to_unit
+from elucidiff.data.normalisation import Automatic, Standard
+from elucidiff.data.scaling import AsStored, Scaling, to_uint8, to_unit
 from elucidiff.data.sources import Images, Rows, Source
 from elucidiff.parts import part
 
@@ -103,7 +104,7 @@ def scaling_for(dataset: Dataset, chosen: Scaling) -> Scaling:
     """
     if (autoencoder := dataset.autoencoder) is None:
         return chosen
-    if not isinstance(chosen, AsStored | Standard):
+    if not isinstance(chosen, AsStored | Automatic | Standard):
         raise ValueError(f"{dataset.name} holds latents, which are scaled by standard: leave --normalise out")
     return Latent(autoencoder=autoencoder)
 

@@ -172,7 +172,7 @@ def _note_on_floats(low: float, high: float, where: str) -> str:
         )
     if 2 < high <= 65535:
         return (
-            f"{where} has floating-point values {low:.5g} to {high:.5g}, which are kept, though noise levels are made"
-            f" for about -1 to 1: if they are pictures, import it with --white {white_of(math.floor(high))}"
+            f"{where} has floating-point values {low:.5g} to {high:.5g}, which are kept, in units of their own: if"
+            f" they are pictures, import it with --white {white_of(math.floor(high))}"
         )
     return ""

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from elucidiff.cli.main import main
+from elucidiff.data import AsStored
 from elucidiff.training.planning import findings as module
 from elucidiff.training.planning import look_at
 
@@ -126,4 +127,7 @@ def test_signals_and_volumes(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", random.normal(0, 3, shape).astype(np.float32))
         found = look_at(tmp_path / f"{name}.npy")
         assert (found.count, found.shape, found.pictures) == (shape[0], shape[1:], False)
-        assert found.sigma_data == pytest.approx(3, rel=0.05)
+        # Three standard deviations of the data; a denoiser sees one.
+        assert (found.normalise, found.sigma_data) == ("standard", pytest.approx(1, rel=0.01))
+        kept = look_at(tmp_path / f"{name}.npy", normalise=AsStored())
+        assert (kept.normalise, kept.sigma_data) == ("none", pytest.approx(3, rel=0.05))

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import AsStored, Scaling, Standard, moments_of
+from elucidiff.data.normalisation import Standard
+from elucidiff.data.scaling import AsStored, Scaling, moments_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Features, open_extractor
 from elucidiff.parts import part

@@ -143,6 +143,7 @@ class _Planning:
         self._config = TrainingConfig(
             data=findings.data,
             condition=findings.condition,
+            normalise=parts.parse("scaling", findings.normalise),
             conditional=with_labels,
             preconditioning=scaling,
             start_from=start,
@@ -212,6 +213,8 @@ class _Planning:
         held_out = self._held_out()
         self._config = replace(self._config, validation_images=held_out)
         self._choose("held out", f"{held_out:,}", "their loss tells learning from memory; they are never trained on")
+        if found.normalise != "pixels":
+            self._choose("normalise", found.normalise, found.normalise_reason)
         self._choose(
             "sigma_data", f"{found.sigma_data:g}", "the data's standard deviation, for which the network is scaled"
         )

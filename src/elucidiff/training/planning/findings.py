@@ -12,11 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from elucidiff import data as data_sets
+from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.inspecting import Report, fingerprint_of, inspect, report_file
 from elucidiff.data.inspection import Progress, Subject, open_subject
+from elucidiff.data.normalisation import Automatic
 from elucidiff.data.recommending import recommend_resolution
+from elucidiff.data.scaling import Scaling
 from elucidiff.untrusted import printable, read_json
 
 _ODD_BEYOND = 16
@@ -38,10 +43,12 @@ class Findings:
         classes: whether the labels are classes.
         equal: images that are there once more, as others of the same values.
         hidden: images with colours under wholly transparent pixels.
-        sigma_data: standard deviation of the data.
+        sigma_data: standard deviation of the data, scaled.
         p_mean: recommended mean of ln(sigma) in training.
         p_std: recommended standard deviation of it.
         noise_reason: why these two.
+        normalise: how to scale the data, as a text.
+        normalise_reason: why.
         smaller: the command that makes large pictures smaller, where they are large.
         kept: the report that all this was read from; None where it was measured now.
         condition: where its conditions are, as it was given.
@@ -60,6 +67,8 @@ class Findings:
     p_mean: float
     p_std: float
     noise_reason: str
+    normalise: str = "pixels"
+    normalise_reason: str = ""
     smaller: str = ""
     kept: Path | None = None
     condition: str = ""
@@ -83,6 +92,8 @@ class Findings:
             classes=bool(report.class_counts),
             equal=sum(len(group) - 1 for group in report.duplicates),
             hidden=report.hidden,
+            normalise=report.normalise,
+            normalise_reason=report.normalise_reason,
             sigma_data=report.recommended("sigma_data"),
             p_mean=report.recommended("p_mean"),
             p_std=report.recommended("p_std"),
@@ -90,13 +101,17 @@ class Findings:
         )
 
     @classmethod
-    def kept_of(cls, data: str, dataset: Dataset, path: Path) -> Findings | None:
-        """Those of a report in a file, if it is about these very images; else None."""
+    def kept_of(cls, data: str, dataset: Dataset, path: Path, normalise: Scaling) -> Findings | None:
+        """Those of a report in a file, if it is about these very images, scaled as it is asked for; else None."""
         try:
             report: Mapping[str, Any] = read_json(path)
             settings = {found["setting"]: found for found in report["recommendations"]}
             same = report["count"] == len(dataset) and report["fingerprint"] == fingerprint_of(dataset)
-            if not same or report["broken"]:
+            scaled = dataset.dtype == torch.uint8 or normalise in (
+                Automatic(),
+                parts.parse("scaling", report["normalise"]),
+            )
+            if not same or not scaled or report["broken"]:
                 return None
             return cls(
                 data=data,
@@ -107,6 +122,8 @@ class Findings:
                 classes=dataset.label_kind == "classes",
                 equal=sum(len(group) - 1 for group in report["duplicates"]),
                 hidden=int(report["hidden"]),
+                normalise=str(report["normalise"]),
+                normalise_reason=str(report["normalise_reason"]),
                 sigma_data=float(settings["sigma_data"]["value"]),
                 p_mean=float(settings["p_mean"]["value"]),
                 p_std=float(settings["p_std"]["value"]),
@@ -117,7 +134,13 @@ class Findings:
             return None
 
 
-def look_at(data: str | os.PathLike[str], *, condition: str = "", progress: Progress | None = None) -> Findings:
+def look_at(
+    data: str | os.PathLike[str],
+    *,
+    condition: str = "",
+    progress: Progress | None = None,
+    normalise: Scaling = Automatic(),  # noqa: B008 (frozen)
+) -> Findings:
     """Find what a plan goes by of the data set of this name or path.
 
     What ``elucidiff data inspect`` kept about the same images is taken, else all of them are read.
@@ -126,6 +149,7 @@ def look_at(data: str | os.PathLike[str], *, condition: str = "", progress: Prog
         data: as for :func:`elucidiff.data.open`.
         condition: likewise; the images alone are measured.
         progress: called as ``progress("measuring", done, total)``.
+        normalise: how floating-point data are to be scaled.
 
     Raises:
         OSError: nothing is there, or it cannot be read.
@@ -143,9 +167,9 @@ def look_at(data: str | os.PathLike[str], *, condition: str = "", progress: Prog
         warnings.simplefilter("ignore")  # training says it again
         shape = data_sets.open(data, condition=condition).condition_shape
     text = os.fspath(data)
-    found = Findings.kept_of(text, dataset, report_file(dataset.name))
+    found = Findings.kept_of(text, dataset, report_file(dataset.name), normalise)
     if found is None:
-        report = inspect(subject, progress=progress)
+        report = inspect(subject, progress=progress, normalise=normalise)
         if report.broken:
             raise ValueError(_import_first(data, subject, report.broken[0], broken=True))
         found = Findings.of_report(text, report)

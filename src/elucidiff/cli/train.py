@@ -44,7 +44,8 @@ def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
     """Look at the data, time this machine, and plan; tells on standard error what is being done.
 
     Args:
-        given: the settings that the command line names; data, condition, scaling, labels, device, seed and start are heeded.
+        given: the settings that the command line names; data, condition, scaling, labels, device, seed and start are
+            heeded.
         minutes: how long the training may take; an evening if nobody says.
     """
     with Progress("looking at the data", 1, "images") as bar:

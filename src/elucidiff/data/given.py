@@ -10,7 +10,8 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset, Indices
-from elucidiff.data.scaling import Pixels, Scaling, Standard, moments_of
+from elucidiff.data.normalisation import Standard
+from elucidiff.data.scaling import Pixels, Scaling, moments_of
 from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.networks.fields import FIELD, LABELS

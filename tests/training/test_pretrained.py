@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import elucidiff as ed
 from elucidiff.cli.main import main
@@ -102,6 +103,31 @@ def test_a_training_begins_with_them_and_is_resumed_without_the_model(
         file.unlink()
     longer = dataclasses.replace(config, duration_images=8)
     assert train(longer, tmp_path / "run", resume=True).images_seen == 8
+
+
+def test_weights_that_are_averaged_and_those_that_are_not(pictures: str, tmp_path: Path) -> None:
+    config = TrainingConfig(
+        data=pictures, network=SMALL, batch_size=4, lr=1e-2, lr_ramp_images=0, ema_half_life_images=1e6,
+        ema_rampup_ratio=None, duration_images=16, memorisation_samples=0, device="cpu", compile="off",
+    )  # fmt: skip
+    train(config, tmp_path / "run")
+    # With so long a half-life the average is where the training began.
+    fresh = ed.load(tmp_path / "run" / "model").network.state_dict()
+    averaged, trained = (SMALL.build((1, 8, 8)) for _ in range(2))
+    take_weights(averaged, tmp_path / "run")
+    [checkpoint] = (tmp_path / "run" / "checkpoints").glob("*.safetensors")
+    said = take_weights(trained, checkpoint)
+    assert said.share == 1
+    stored = load_file(checkpoint)
+    for name, value in averaged.state_dict().items():
+        assert torch.equal(value, fresh[name])
+        assert torch.equal(trained.state_dict()[name], stored[f"network.{name}"])
+    assert not torch.equal(trained.head.weight, averaged.head.weight)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot begin with the checkpoint .*: its checksum does not match"):
+        take_weights(trained, checkpoint)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        take_weights(trained, checkpoint.with_name("000000000099.safetensors"))
 
 
 def test_one_command(

@@ -73,7 +73,7 @@ class CheckpointFolder:
         """The newest undamaged checkpoint, or None where there is none. Damaged ones are skipped with a warning."""
         for file in reversed(self._files()):
             try:
-                return _read(file)
+                return read_checkpoint(file)
             except (ValueError, OSError) as error:
                 warnings.warn(f"skipping the checkpoint {file}: {error}", stacklevel=2)
         return None
@@ -87,7 +87,13 @@ class CheckpointFolder:
         return sorted(self.path.glob("[0-9]*.safetensors"))
 
 
-def _read(file: Path) -> Checkpoint:
+def read_checkpoint(file: Path) -> Checkpoint:
+    """One checkpoint, if it is whole.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it was not finished, or is damaged; the message does not name it.
+    """
     try:
         expected = _checksum_file(file).read_text(encoding="ascii").split()[0]
     except FileNotFoundError:

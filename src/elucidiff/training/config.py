@@ -65,7 +65,8 @@ class TrainingConfig:
     """Samples drawn at every checkpoint and compared with the training images; 0 for none."""
 
     start_from: str = ""
-    """A model to begin with the weights of, as far as names and shapes are the same; `--from` for short."""
+    """A model or run to begin with the weights of, as far as names and shapes are the same; `--from` for short. A
+    checkpoint, RUN/checkpoints/N.safetensors, has them as they were trained, and not averaged."""
     network: NetworkPart = field(default_factory=lambda: DDPMPPSettings(channel_multipliers=(2, 2, 2), dropout=0.13))
     """The network F."""
     augment: Augmentation = field(default_factory=Augment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +14,11 @@ from elucidiff.denoisers.opening import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.networks import NetworkPart, NetworkSettings, blueprint_of
+from elucidiff.training.checkpoint import read_checkpoint
+from elucidiff.untrusted import clipped, printable
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints."""
 
 _NAMED = 4
 
@@ -61,7 +67,8 @@ def take_weights(network: nn.Module, model: str | os.PathLike[str]) -> Taken:
 
     Args:
         network: the network, in place.
-        model: what :func:`elucidiff.load` opens; of a model folder that training wrote, these are averaged weights.
+        model: what :func:`elucidiff.load` opens, or a run folder: of these the weights are averaged ones. Those that
+            are not are in a checkpoint of a run, ``RUN/checkpoints/000000064000.safetensors``.
 
     Raises:
         OSError: it cannot be read.
@@ -120,9 +127,29 @@ def described(
 
 
 def _denoiser(model: str | os.PathLike[str]) -> Denoiser:
-    denoiser = load(model)
+    path = Path(model).expanduser()
+    if path.parent.name == CHECKPOINTS and path.suffix == ".safetensors":
+        return _not_averaged(path)
+    within = path / "model"
+    denoiser = load(within if (within / "model.json").is_file() and not (path / "model.json").exists() else model)
     if not isinstance(denoiser, Denoiser):
         raise ValueError(f"{os.fspath(model)} holds no network F with a preconditioning: only such can be trained on")
+    return denoiser
+
+
+def _not_averaged(path: Path) -> Denoiser:
+    """The model of a run with the weights of a checkpoint, as they were trained."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {printable(str(path))}")
+    denoiser = _denoiser(path.parent.parent / "model")
+    try:
+        tensors = read_checkpoint(path).tensors
+        denoiser.network.load_state_dict(
+            {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+        )
+    except (ValueError, RuntimeError) as error:
+        said = clipped(" ".join(str(error).split()), 300)
+        raise ValueError(f"cannot begin with the checkpoint {printable(str(path))}: {said}") from None
     return denoiser
 
 

@@ -34,6 +34,7 @@ from elucidiff.data import Dataset, to_uint8, to_unit
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.figures.style import mosaic
 from elucidiff.files import write_whole
+from elucidiff.sampling.grid import range_for
 from elucidiff.sampling.jobs.outputs import png
 from elucidiff.training import TrainingConfig
 from elucidiff.training.batches import draw
@@ -49,17 +50,18 @@ IMAGE = Path("docs/images/latents.png")
 
 NOTES = """# Photographs of 256x256 through an autoencoder
 
-`python -m benchmarks.latents`: {count} patches of {photographs} colour photographs of scikit-image (a class each, {side}
-pixels wide, up to {most} of a photograph, overlapping) are imported with `elucidiff data import PICTURES SET --encode
-taef2`, the ONNX pair of TAEF2, whose latents are 32 x 32 with 32 channels; then trained on with `elucidiff train SET`,
-and sampled with `elucidiff sample MODEL`, as anybody would.
+`python -m benchmarks.latents`: {count} patches of {photographs} colour photographs of scikit-image (a class each,
+{side} pixels wide, up to {most} of a photograph, overlapping) are imported with `elucidiff data import PICTURES SET
+--encode taef2`, the ONNX pair of TAEF2, whose latents are 32 x 32 with 32 channels; then trained on with `elucidiff
+train SET`, and sampled with `elucidiff sample MODEL`, as anybody would.
 
-The autoencoder gives the patches back with {psnr:.1f} dB on average (lowest {worst:.1f}, highest {best:.1f}): no model of
-its latents can be sharper than that. The model saw {images:,} training images in {minutes:.0f} minutes of a shared core.
+The autoencoder gives the patches back with {psnr:.1f} dB on average (lowest {worst:.1f}, highest {best:.1f}): no
+model of its latents can be sharper than that. The model saw {images:,} training images in {minutes:.0f} minutes of a
+shared core.
 
-![Upper half: patches of each photograph, after encoding and decoding. Lower half: samples of their classes.](../images/latents.png)
+![Left: patches of each photograph, encoded and decoded. Right: samples of their classes.](../images/latents.png)
 
-Above: {shown} patches of each photograph, encoded and decoded. Below: as many samples of each class.
+A row a photograph: left {shown} patches of it, encoded and decoded; right as many samples of its class.
 
 ## What an image costs
 
@@ -99,20 +101,20 @@ def train(minutes: str) -> None:
 
 
 def sample() -> None:
-    """Draw samples of each class, and lay them below patches that went through the autoencoder."""
+    """Draw samples of each class, and lay them beside patches that went through the autoencoder."""
     model, dataset = ed.load(RUN / "model"), ed.data.open(SET)
     scaling, classes = ed.data.scaling_of(model), dataset.classes
     assert classes is not None
+    seeds = range(SHOWN * len(NAMES))
+    labels = torch.nn.functional.one_hot(torch.arange(len(seeds)) // SHOWN, len(NAMES)).float()
+    low, high = range_for(model.sigma_data)
+    x = ed.Sampler(f"karras:n=18,sigma_min={low},sigma_max={high}").run(model, seeds, labels).x
     rows = []
     for number in range(len(NAMES)):
         places = evenly_spread(np.flatnonzero(classes.numpy() == number), SHOWN)
-        rows.append(scaling.to_data(scaling.to_model(dataset.images(places))))
-    seeds = range(SHOWN * len(NAMES))
-    labels = torch.nn.functional.one_hot(torch.arange(len(seeds)) // SHOWN, len(NAMES)).float()
-    sampler = ed.Sampler("karras:n=18,sigma_min=0.004,sigma_max=160")
-    rows.append(scaling.to_data(sampler.run(model, seeds, labels).x))
-    pictures = torch.nn.functional.avg_pool2d(torch.cat(rows).float(), 2).round().byte()
-    write_whole(IMAGE, png(mosaic(pictures.numpy(), 2 * SHOWN * 2, zoom=1)))
+        rows += [scaling.to_model(dataset.images(places)), x[SHOWN * number : SHOWN * (number + 1)].float()]
+    pictures = torch.nn.functional.avg_pool2d(scaling.to_data(torch.cat(rows)).float(), 2).round().byte()
+    write_whole(IMAGE, png(mosaic(pictures.numpy(), 2 * SHOWN, zoom=1)))
 
 
 def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:

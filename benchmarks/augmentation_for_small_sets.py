@@ -1,6 +1,6 @@
 """Does the paper's augmentation help on a small set, and from how many passes over it? The held-out loss decides.
 
-    python -m benchmarks.augmentation_for_small_sets train SET COUNT on|off   # resumable; into runs/small-sets
+    python -m benchmarks.augmentation_for_small_sets train SET COUNT on|off SEED   # resumable; into runs/small-sets
     python -m benchmarks.augmentation_for_small_sets table        # writes docs/results/small-sets.md and .csv
 
 SET is digits, or a data set of pictures, which are brought to 16 x 16; COUNT of its images are trained on, and 360
@@ -14,9 +14,9 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 from torch.nn.functional import adaptive_avg_pool2d
 
 import elucidiff as ed
@@ -31,29 +31,26 @@ from elucidiff.training.presets import preset
 
 RUNS = Path("runs/small-sets")
 HELD_OUT, SIDE, P = 360, 16, 0.12
-IMAGES = {"digits": 80_000}
-LONGEST = 64_000
-CHECKPOINTS = 16
+LENGTH, CHECKPOINTS = 192_000, 24
 
 NOTES = """# Augmentation for small sets
 
-`python -m benchmarks.augmentation_for_small_sets train SET COUNT on|off`, then `table`. Some images of a set,
-with and without the paper's augmentation (p = 0.12), the same network, the same learning rate, held constant,
-and one training each. The loss is that of the averaged weights on 360 held-out images, under p_train of the
-training and without augmentation, the same noise every time; its standard error over these images is about
-{error:.1%}, and as both columns have the same images and noise, their difference is known better than that.
-`best` is the lowest at any checkpoint, and `ahead from` the first pass over the data from which on the
-augmented training stays ahead.
+`python -m benchmarks.augmentation_for_small_sets train SET COUNT on|off SEED`, then `table`. Some images of a set,
+with and without the paper's augmentation (p = 0.12), the same network, the same learning rate, held constant. The
+loss is that of the averaged weights on 360 held-out images, under p_train of the training and without augmentation,
+the same noise every time. The effect is the loss with augmentation minus that without, in percent of the latter, the
+mean over seeds and its 95% interval; negative: augmentation helps. A row of **best** compares the lowest losses of
+both runs, wherever in them they lie: what stopping in time can have.
 
 """
 
 
-def config_of(name: str, augmented: bool) -> TrainingConfig:
+def config_of(name: str, augmented: bool, seed: int) -> TrainingConfig:
     """The settings of a training: those of our presets, with a small network and a constant rate."""
     small = name == "digits"
-    length = IMAGES.get(name, LONGEST)
     return dataclasses.replace(
         preset("digits" if small else "fashion-mnist"),
+        seed=seed,
         conditional=True,
         validation_images=HELD_OUT,
         memorisation_samples=0,
@@ -65,11 +62,11 @@ def config_of(name: str, augmented: bool) -> TrainingConfig:
         lr_ramp_images=6_400,
         lr_decay=Constant(),
         learned_loss_weighting=True,
-        duration_images=length,
+        duration_images=LENGTH,
         max_minutes=None,
         ema_half_life_images=64_000,
         log_images=3_200,
-        checkpoint_images=length // CHECKPOINTS,
+        checkpoint_images=LENGTH // CHECKPOINTS,
         keep_checkpoints=1,
         device="cpu",
         compile="off",
@@ -86,71 +83,66 @@ def images_of(name: str, count: int) -> Dataset:
     return Dataset.from_arrays(small, some.classes, name=Path(name).stem)
 
 
-def train_on(name: str, count: int, augmented: bool) -> None:
+def train_on(name: str, count: int, augmented: bool, seed: int) -> None:
     """Train, or go on with a training."""
-    run_dir = RUNS / f"{Path(name).stem}-{count}-{'on' if augmented else 'off'}"
+    run_dir = RUNS / f"{Path(name).stem}-{count}-{'on' if augmented else 'off'}-{seed}"
     resume = (run_dir / "checkpoints").exists()
-    train(config_of(name, augmented), run_dir, dataset=images_of(name, count), resume=resume)
+    train(config_of(name, augmented, seed), run_dir, dataset=images_of(name, count), resume=resume)
 
 
-def losses(run_dir: Path) -> Mapping[int, tuple[float, float]]:
-    """Held-out loss and its standard error by training images."""
+def losses(run_dir: Path) -> Mapping[int, float]:
+    """Held-out loss by training images."""
     found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    checked = [line for line in found if "validation_loss" in line]
-    return {line["images"]: (line["validation_loss"], _error(line["validation_error_by_sigma"])) for line in checked}
+    return {line["images"]: line["validation_loss"] for line in found if "validation_loss" in line}
 
 
-def _error(by_sigma: Mapping[str, float]) -> float:
-    """Of the mean of equally many images at each level."""
-    errors = np.array([error for error in by_sigma.values() if np.isfinite(error)])
-    return float(np.sqrt(np.square(errors).sum()) / len(errors))
+def rows_of(name: str, count: int) -> list[dict[str, str]]:
+    """The rows of a set: at some numbers of passes, and at the best of each run."""
+    pairs = []
+    for off in sorted(RUNS.glob(f"{name}-{count}-off-*")):
+        on = off.with_name(off.name.replace("-off-", "-on-"))
+        if on.exists() and min(max(losses(off), default=0), max(losses(on), default=0)) == LENGTH:
+            pairs.append((losses(off), losses(on)))
+    if not pairs:
+        return []
+    common = sorted(set.intersection(*(set(each) for pair in pairs for each in pair)))
+    told = [images for images in common if (common.index(images) + 1) % (CHECKPOINTS // 8) == 0]
+    rows = [
+        _row(name, count, f"{images / count:,.0f}", [(off[images], on[images]) for off, on in pairs])
+        for images in told
+    ]
+    best = [(min(off.values()), min(on.values())) for off, on in pairs]
+    return [*rows, _row(name, count, "**best**", best)]
 
 
-def row_of(name: str, count: int) -> tuple[dict[str, str], float]:
-    """A row of the table, and the share that the error is of the loss."""
-    off, on = (losses(RUNS / f"{name}-{count}-{side}") for side in ("off", "on"))
-    common = sorted(set(off) & set(on))
-    ahead = _from_on(common, [on[images][0] < off[images][0] for images in common])
-    lowest = {side: min(common, key=lambda images: known[images][0]) for side, known in (("off", off), ("on", on))}
-    best_off, best_on = off[lowest["off"]][0], on[lowest["on"]][0]
-    row = {
+def _row(name: str, count: int, passes: str, pairs: Sequence[tuple[float, float]]) -> dict[str, str]:
+    without, with_ = (float(np.mean(side)) for side in zip(*pairs, strict=True))
+    effect = np.array([100 * (on / off - 1) for off, on in pairs])
+    told = f"{effect.mean():+.1f}%"
+    if len(effect) > 1:
+        half = student.ppf(0.975, len(effect) - 1) * effect.std(ddof=1) / len(effect) ** 0.5
+        told += f" [{effect.mean() - half:+.1f}, {effect.mean() + half:+.1f}]"
+    return {
         "set": name,
         "images": f"{count:,}",
-        "passes": f"{common[-1] / count:,.0f}",
-        "last, without": f"{off[common[-1]][0]:.4f}",
-        "last, with": f"{on[common[-1]][0]:.4f}",
-        "best, without": f"{best_off:.4f} after {lowest['off'] / count:,.0f} passes",
-        "best, with": f"{best_on:.4f} after {lowest['on'] / count:,.0f} passes",
-        "ahead from": "never" if ahead is None else f"{ahead / count:,.0f} passes",
+        "passes": passes,
+        "without": f"{without:.4f}",
+        "with": f"{with_:.4f}",
+        "effect": told,
+        "seeds": f"{len(pairs)}",
     }
-    return row, off[common[-1]][1] / off[common[-1]][0]
-
-
-def _from_on(images: Sequence[int], ahead: Sequence[bool]) -> int | None:
-    """The first from which on it holds to the end."""
-    first: int | None = None
-    for seen, holds in zip(images, ahead, strict=True):
-        first = (seen if first is None else first) if holds else None
-    return first
 
 
 def table() -> None:
     """Write what was measured so far."""
-    done = sorted(
-        {tuple(path.parent.name.rsplit("-", 2)[:2]) for path in RUNS.glob("*-on/metrics.jsonl")}, key=_order
-    )
-    found: list[tuple[dict[str, str], float]] = [row_of(name, int(count)) for name, count in done]
-    error = max(share for _, share in found)
-    print(write_table("small-sets", NOTES.format(error=error), [row for row, _ in found]))
-
-
-def _order(key: Any) -> tuple[str, int]:
-    return key[0], int(key[1])
+    names = {tuple(path.name.rsplit("-", 3)[:2]) for path in RUNS.glob("*-on-*")}
+    done = sorted((name, int(count)) for name, count in names)
+    print(write_table("small-sets", NOTES, [row for name, count in done for row in rows_of(name, count)]))
 
 
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
     if verb == "train":
-        train_on(rest[0], int(rest[1]), rest[2] == "on")
+        train_on(rest[0], int(rest[1]), rest[2] == "on", int(rest[3]))
     else:
         table()

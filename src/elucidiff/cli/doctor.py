@@ -1,4 +1,4 @@
-"""``elucidiff doctor MODEL [DATA]``: whether a model denoises, and if not, how its network would have to be read."""
+"""``elucidiff doctor [MODEL [DATA]]``: whether this machine has what is needed, and whether a model denoises."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ from elucidiff.data.scaling import scaling_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.evaluation.model_and_data import labels_of, open_model_and_data
+from elucidiff.examination import Finding, examine
 from elucidiff.interop.checking import Check
 
 
 @dataclass(frozen=True)
 class Options:
-    """Check that a model really denoises: noise is added to images at some noise levels, and the model removes it.
+    """Check this machine, or that a model really denoises.
+
+    Without MODEL: PyTorch, device, threads, memory, compiler, disk and optional extras, and what each of them gives.
+
+    With one, noise is added to images at some noise levels, and the model removes it.
 
     A network that is read as what it is not (epsilon for x_0, images in [0, 1] for [-1, 1], time the other way) fails
     in no other way than by bad samples. What it is instead is found by trying. Without DATA, the model's own samples
     take its place; then the units of the data are not looked at. The exit code is 2 if the model does not denoise."""
 
-    model: tyro.conf.Positional[Path]
-    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
+    model: tyro.conf.Positional[Path | None] = None
+    """A model folder, a model of another library, or your own code that makes one, package.module:function. Without
+    it, this machine is looked at."""
     data: tyro.conf.Positional[str | None] = None
     """Name or path of a data set like the one that it was trained on."""
     images: int = 16
@@ -44,6 +50,9 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Check, tell, and return the exit code; see ``Options``."""
     options = parse(Options, arguments, prog="elucidiff doctor")
+    if options.model is None:
+        _print(examine())
+        return 0
     if options.images < 2:
         raise ValueError(f"--images is {options.images}, but must be at least 2")
     if options.data is None:
@@ -56,6 +65,15 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"{options.model}: {found}")
     print(f"{options.model}: {found}")
     return 0
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    """A line each, and below it what to do."""
+    for finding in findings:
+        mark = " " if finding.ok else "!"
+        print(f"{mark} {finding.subject:<16} {finding.found}")
+        if finding.advice:
+            print(f"  {'':<16} -> {finding.advice}")
 
 
 def check_on(denoiser: DenoiserModule, dataset: Dataset, count: int, seed: int = 0) -> Check:

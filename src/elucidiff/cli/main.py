@@ -37,9 +37,18 @@ VERBS = {
     "figure": "draw one of the figures of the paper, or of your own results",
     "report": "bind all figures and tables of a run into one page",
     "convert": "make a model folder of a model that another library saved",
-    "doctor": "check that a model denoises, and tell how its network should be read if it does not",
+    "doctor": "check this machine, or that a model denoises, and tell how to read its network if it does not",
     "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
+
+_BEGIN = """\
+Diffusion models of your own data, and of other people's: trained, sampled, measured, tuned.
+
+  elucidiff demo                                       all of it on real digits, in about 4 minutes
+  elucidiff train pictures                             a model of your folder of pictures, in an evening
+  elucidiff sample runs/pictures/model --grid          samples from it
+  elucidiff doctor                                     what this machine has, and what could be added
+"""
 
 COMPUTING = frozenset(VERBS) - {"convert", "data", "ema", "parts", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
@@ -88,7 +97,7 @@ def _run(words: list[str], signals: Signals | None) -> int:
             if words[:1] == ["--version"]:
                 print(f"elucidiff {__version__}")
                 return 0
-            verb, rest = _verbs().choose(words)
+            verb, rest = _verbs().choose(words or ["--help"])
             name = f"elucidiff {verb}"
             if verb in COMPUTING or verb not in VERBS:
                 keep_freed_memory()
@@ -121,7 +130,7 @@ def _verbs() -> Actions:
         "ELUCIDIFF_TRACEBACK=1 shows where an error came from."
     )
     hint = "one of your own needs its module: --plugin MODULE"
-    return Actions("elucidiff", "verb", {**VERBS, **plugins}, footer=footer, hint=hint)
+    return Actions("elucidiff", "verb", {**VERBS, **plugins}, heading=_BEGIN, footer=footer, hint=hint)
 
 
 def _verb(name: str) -> Callable[[list[str]], int | None]:

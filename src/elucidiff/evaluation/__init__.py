@@ -13,9 +13,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from elucidiff.data.nearest import nearest
 from elucidiff.evaluation.frechet import frechet_distance, moments
 from elucidiff.evaluation.loss_per_sigma import NoiseUse, loss_per_sigma, noise_use, noise_use_of_data
-from elucidiff.evaluation.neighbours import nearest
 from elucidiff.evaluation.quality import (
     Evaluator,
     FeatureExtractor,

@@ -7,13 +7,18 @@ each model's own range. Home samplers are the first-order ones of their kinds, a
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 import elucidiff as ed
+from elucidiff.cli.main import main
+from elucidiff.denoisers import opening
 from elucidiff.denoisers.clipping import Clamp, Clipped
 from elucidiff.denoisers.usual import Usual
 from tests.interop.closed_form import KINDS, TABLE, Blurred, foreign
@@ -119,3 +124,42 @@ def test_noise_levels_that_are_given_leave_d_as_it_is() -> None:
     assert torch.equal(ed.sample(denoiser, z, sigmas), ed.sample(denoiser, z, sigmas, solver="heun"))
     clipped = ed.sample(Clipped(denoiser, Clamp(0.5)), z, sigmas)
     assert float(clipped.abs().max()) <= 0.5
+
+
+MINE = """
+import torch
+
+import elucidiff as ed
+
+
+def make():
+    time = ed.adapters.ContinuousTime(ed.schedules.Flow())
+    return ed.adapters.AdaptedDenoiser(Still(), "flow", time, sample_shape=(1, 4, 4))
+
+
+class Still(torch.nn.Module):
+    def forward(self, x, t):
+        return -0.5 * x
+"""
+
+
+@pytest.mark.parametrize(("words", "text"), [((), "flow"), (("--n", "4"), "flow:n=4"), (("--table", "edm"), None)])
+def test_a_model_is_opened_once_to_be_sampled_as_it_says(
+    words: tuple[str, ...], text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps are the model's where nobody chooses a way, and --n goes with it; opening it twice costs as much."""
+    (tmp_path / "mine.py").write_text(MINE)
+    opened, true = [], opening._open
+
+    def counted(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return true(*arguments)
+
+    monkeypatch.setattr(opening, "_open", counted)
+    out = tmp_path / "out"
+    common = ("--seeds", "0-1", "--processes", "1", "--device", "cpu", "--backend", "eager", "--out", str(out))
+    assert main(["sample", f"{tmp_path / 'mine.py'}:make", *words, *common]) == 0
+    assert len(opened) == 1
+    sampler = ed.Sampler.from_plain(json.loads((out / "samples.json").read_text())["sampler"])
+    usual = ed.Sampler() if text is None else ed.Sampler(text, solver="ipndm:order=2")
+    assert sampler == usual

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import elucidiff as ed
 from elucidiff.sampling import slerp
 from elucidiff.sampling.interpolation import mixed, path, stops
 
@@ -89,3 +90,44 @@ def test_bad_input() -> None:
         stops(1, 5)
     with pytest.raises(ValueError, match="frames is 1, but must be at least 2"):
         stops(2, 1)
+
+
+POINTS = torch.tensor([[[-1.0, 0.5]], [[0.8, -0.2]]])
+
+
+def test_a_frame_at_a_seed_is_its_sample() -> None:
+    """To the bit, as samples of one batch size are; and half-way is where the turned latent leads."""
+    denoiser, text = ed.ideal.DataPosterior(POINTS), "ipndm:order=2 steps=karras:n=6"
+    way = ed.sampling.interpolate_seeds(denoiser, [4, 7], frames=3, sampler=text, batch_size=4)
+    samples = ed.Sampler.parse(text).run(denoiser, [4, 7], batch_size=4)
+    assert torch.equal(way.x[::2], samples.x.cpu())
+    assert way.nfe == samples.nfe
+    z = ed.SeededNoise([4, 7]).latents(denoiser.sample_shape)
+    between = slerp(z[:1], z[1:], 0.5)
+    expected = ed.Sampler.parse(text).prepare(denoiser).sample(denoiser, between, batch_size=4)
+    torch.testing.assert_close(way.x[1:2], expected, rtol=0, atol=1e-12)
+
+
+def test_given_samples_are_the_ends_of_their_way() -> None:
+    """Of N(0, I) the ODE only scales, so frames turn on the circle of the data as latents do on theirs."""
+    denoiser = ed.ideal.GaussianMixture(torch.zeros(1, 2), torch.eye(2)[None], torch.ones(1))
+    way = ed.sampling.interpolate_samples(denoiser, torch.tensor([[2.0, 0.0], [0.0, 2.0]]), frames=4)
+    angles = torch.arange(4) * math.pi / 6
+    circle = 2 * torch.stack([angles.cos(), angles.sin()], 1).double()
+    torch.testing.assert_close(way.x, circle, rtol=0, atol=2e-4)
+    assert way.round_trip is not None
+    assert float(way.round_trip.max()) < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ("er_sde", "cannot follow the ODE both ways"),
+        ("heun churn=3", "leave --churn out"),
+        ("guidance=2", "leave --guidance out"),
+    ],
+)
+def test_what_has_no_way_back_is_refused(choice: str, says: str) -> None:
+    denoiser = ed.ideal.DataPosterior(POINTS)
+    with pytest.raises(ValueError, match=says):
+        ed.sampling.interpolate_samples(denoiser, POINTS.double(), sampler=choice)

@@ -11,7 +11,7 @@ from torch import Tensor
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import steps
 from elucidiff.sampling import Sampler, sample
-from elucidiff.sampling.inverse import Mask, Posterior
+from elucidiff.sampling.inverse import Mask, Posterior, restore
 from elucidiff.solvers import RK45
 
 SIZE, MEASURED, NOISE = 6, 3, 0.2
@@ -140,3 +140,16 @@ def test_bad_input(values: dict[str, object], says: str) -> None:
     arguments = {"denoiser": prior(), "measure": measure, "y": Y, "noise": NOISE} | values
     with pytest.raises(ValueError, match=says):
         Posterior(**arguments)
+
+
+def test_restored_samples_are_those_of_the_gaussian_posterior() -> None:
+    """Of N(0, I) with x_0 = 2 measured with noise 0.5: mean 2 / 1.25, variance 0.2; x_1 stays N(0, 1)."""
+    prior = GaussianMixture(torch.zeros(1, 1, 2), torch.eye(2)[None], torch.ones(1))
+    y = torch.tensor([[[2.0, 0.0]]])
+    known, sampler = Mask(torch.tensor([True, False])), "heun steps=karras:n=18,sigma_max=20"
+    found = restore(prior, known, y, 1000, noise=0.5, sampler=sampler, batch_size=1000)
+    x = found.x[:, 0]
+    assert x.mean(0).tolist() == pytest.approx([1.6, 0.0], abs=0.1)
+    assert x.var(0).tolist() == pytest.approx([0.2, 1.0], rel=0.15)
+    torch.testing.assert_close(found.misfit, (x[:, 0] - 2).abs())  # over what is known alone
+    assert (found.nfe, found.products) == (35, 4)

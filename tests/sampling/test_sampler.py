@@ -326,3 +326,14 @@ def test_to_uint8_inverts_the_training_input() -> None:
     values = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(values.float() / 127.5 - 1), values)
     assert to_uint8(torch.tensor([-5.0, 5.0])).tolist() == [0, 255]
+
+
+def test_a_choice_is_an_object_a_text_a_function_or_none() -> None:
+    model = DataPosterior(torch.zeros(1, 2))
+    euler = Sampler(solver="euler")
+    assert Sampler.chosen(euler, model) is euler
+    assert Sampler.chosen("euler", model) == euler
+    assert Sampler.chosen(None, model) == Sampler()
+    asked: list[object] = []
+    assert Sampler.chosen(lambda denoiser: asked.append(denoiser) or euler, model) is euler
+    assert asked == [model]

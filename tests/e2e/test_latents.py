@@ -123,7 +123,9 @@ def test_other_verbs(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["data", "inspect", latents, f"--out={tmp_path / 'inspected'}"]) == 0
     report = json.loads((tmp_path / "inspected" / "report.json").read_text())
     assert report["sigma_data"] == pytest.approx(1, abs=1e-6)
-    capsys.readouterr()
+    assert "the pictures that the latents were made of" in capsys.readouterr().out
+    with Image.open(tmp_path / "inspected" / "contact-sheet.png") as sheet:
+        assert np.ptp(np.asarray(sheet.convert("RGB")).astype(int), axis=2).max() > 100  # colours
     assert main(["restore", model, str(tmp_path / "one.png"), "--upscale=2", f"--out={tmp_path / 'r'}"]) == 2
     line = capsys.readouterr().err.strip()
     assert "makes latents" in line

@@ -33,6 +33,7 @@ KINDS = {
     "my_figure.py": ("figure", "brightness"),
     "my_results_figure.py": ("figure", "value_against_rho"),
     "my_format.py": ("format", "gaussian_text"),
+    "my_autoencoder.py": ("autoencoder", "haar"),
     "my_verb.py": ("verb", "range"),
 }
 
@@ -316,6 +317,28 @@ def test_a_format_is_opened_by_the_library_and_by_verbs(run: Run) -> None:
     # The exact denoiser of N(0, 0.25^2): samples of that standard deviation.
     x = ed.Sampler(steps="karras:n=80").run(ed.load("model.txt"), 200).x
     assert float(x.std()) == pytest.approx(0.25, rel=0.04)
+
+
+def test_an_autoencoder_encodes_a_set(files: Path, run: Run) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), np.uint8)
+    np.save("pictures.npy", pixels)
+    flags = ("--encode", "haar:levels=2")
+    assert "no autoencoder haar:levels=2" in run("data", "import", "pictures.npy", "set", *flags, code=2)
+    run("data", "import", "pictures.npy", "set", *flags, "--plugin", "my_autoencoder.py")
+    latents = np.load("set/images.npy")
+    assert latents.shape == (6, 48, 2, 2)
+    unit = pixels / 127.5 - 1
+    # The transform is orthonormal, and its first value in each block of 4 x 4 is 4 times the mean.
+    np.testing.assert_allclose((latents**2).sum((1, 2, 3)), (unit**2).sum((1, 2, 3)), rtol=1e-5)
+    means = unit.reshape(6, 3, 2, 4, 2, 4).mean((3, 5))
+    np.testing.assert_allclose(latents[:, ::16], 4 * means, atol=1e-5)
+    dataset = ed.data.open("set")
+    assert dataset.autoencoder is not None
+    back = ed.data.to_uint8(dataset.autoencoder.decode(dataset.images()) + 1e-6)
+    assert np.abs(back.numpy().astype(int) - pixels).max() <= 1
+    forget("my_autoencoder.py")
+    with pytest.raises(ValueError, match=r"there is no autoencoder 'haar'.*--plugin MODULE"):
+        _ = dataset.autoencoder
 
 
 def test_a_verb_runs(model: Path, run: Run) -> None:

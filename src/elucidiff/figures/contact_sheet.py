@@ -135,7 +135,8 @@ def draw_inspected(subject: Subject, report: Report) -> tuple[Figure | None, str
     if len(report.shape) == 1:
         return None, f"samples of shape {report.shape} cannot be drawn, as they have no spatial dimension"
     readable = report.readable
-    if len(report.shape) == 2:
+    pictures = subject.dataset.pictures
+    if len(report.shape) == 2 and pictures is None:
         shown = subject.dataset.images(evenly_spread(readable, COLUMNS * _ROWS))
         sheet = lines(to_unit(shown).double().numpy(), COLUMNS)
         return sheet, "signals evenly spread over the data, a colour a channel"
@@ -148,6 +149,8 @@ def draw_inspected(subject: Subject, report: Report) -> tuple[Figure | None, str
     broken = f", {len(report.broken):,} broken" if report.broken else ""
     title = f"{report.name}: {report.count:,} images of {'x'.join(map(str, report.shape))}{broken}"
     sheet = draw(title, sections)
+    if pictures is not None:
+        return sheet, "the pictures that the latents were made of"
     if is_picture(report.shape) and (report.shape[0] != 4 or subject.dataset.dtype == torch.uint8):
         return sheet, "images of every class, and those that come more than once"
     return sheet, f"samples of shape {report.shape} are no pictures; shown is one slice, or one channel, of each"
@@ -202,8 +205,8 @@ def _in_rows(places: Places) -> list[list[int]]:
 
 
 def _pixels(subject: Subject, places: Places) -> Pixels:
-    """8-bit pictures: as they are stored, or on one scale of grey or colour."""
-    stored = subject.dataset.images(places)
+    """8-bit pictures: as they are stored, or those that latents are of, or on one scale of grey or colour."""
+    stored = (subject.dataset.pictures or subject.dataset).images(places)
     if stored.dtype == torch.uint8 and is_picture(stored.shape[1:]):
         return stored.numpy()
     return slices(to_unit(stored).double().numpy())

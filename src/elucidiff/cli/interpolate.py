@@ -68,6 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.batch_size < 1:
         raise ValueError(f"--batch-size is {options.batch_size}, but must be at least 1")
     denoiser = elucidiff.load(options.model, choose_device(options.device))
+    denoiser.known_labels.refuse_field("interpolation")
     if not options.overwrite:
         check_empty(options.out)
     way, through, found = (

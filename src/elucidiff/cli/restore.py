@@ -79,6 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     if not options.overwrite:
         check_empty(options.out)
     denoiser = elucidiff.load(options.model, choose_device(options.device))
+    denoiser.known_labels.refuse_field("restoring with a measurement")
     guided_by = None if guide is None else load_guide(guide, options.model, denoiser.device)
     if isinstance(scaling_of(denoiser), Latent):
         raise ValueError(

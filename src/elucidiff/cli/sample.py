@@ -36,8 +36,8 @@ class Options:
 
     model: tyro.conf.Positional[Path]
     """A model folder, a model of another library, or your own code that makes one, package.module:function."""
-    seeds: str = "0-63"
-    """Seeds, one sample each: numbers and ranges, such as 0-63,70."""
+    seeds: str | None = None
+    """Seeds, one sample each: numbers and ranges, such as 0-63,70 (0-63; with --condition as many as these take)."""
     labels: str | None = None
     """Classes, taken in turn, by number or name: 3, or 0-9 for all of ten, or cat,dog. For a model of label vectors
     one of them, 0.3,0.7 (write --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn.
@@ -45,6 +45,12 @@ class Options:
     often), or one of the training set's vectors that the model keeps as examples."""
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
+    condition: str | None = None
+    """What to make samples for, of a model that was trained with --condition: a picture, a .npy of one or several
+    fields, or a folder or data set of them, taken in turn. Of a model of downsample:4, grayscale or the like also
+    whole pictures, of which the same is made."""
+    per_condition: int | None = None
+    """Samples for each (1), in place of --seeds."""
     init: Path | None = None
     """A picture, or .npy in the model's units, to begin at; each seed makes a variation (SDEdit)."""
     strength: float | None = None
@@ -65,8 +71,8 @@ class Options:
     """Threads of each process on a CPU. More are faster if there are fewer batches than cores, but change a sample's
     last bits."""
     grid: bool = False
-    """Also write grid.png, all samples in one image: a column for each of --labels, or about square. Signals are
-    drawn as lines, volumes by their central slices."""
+    """Also write grid.png, all samples in one image: a column for each of --labels or conditions, or about
+    square. Signals are drawn as lines, volumes by their central slices."""
     batch_size: str = "16"
     """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not. auto
     measures for some seconds which number is fastest here, says it, and keeps it for the whole job."""
@@ -103,6 +109,8 @@ def run(arguments: Sequence[str]) -> int:
                     sampler=options.sampling.choice(options.model),
                     labels=options.labels,
                     any_class=options.any_class,
+                    condition=options.condition,
+                    per_condition=options.per_condition,
                     guide=options.sampling.guide,
                     init=options.init,
                     strength=options.strength,
@@ -162,7 +170,7 @@ def _write_grid(out: Path, job: Job) -> None:
         samples = torch.stack([_read_picture(file) for file in files])
     else:
         samples = torch.from_numpy(np.stack([read_npy(file, str(file)) for file in files]))
-    asked = len(job.labels) if isinstance(job.labels, Tensor) else 0
+    asked = max(len(given) if isinstance(given, Tensor) else 0 for given in (job.labels, job.conditions))
     columns = asked if asked > 1 else max(1, round(len(files) ** 0.5))
     write_sheet(out / "grid.png", samples, columns)
 

@@ -198,6 +198,30 @@ class KnownLabels:
             raise ValueError(f"the condition has shape {tuple(field.shape)}, but the model takes {shown}")
         return field, given.get(LABELS)
 
+    def check_given(self, labels: object) -> None:
+        """Refuse that there is no condition, where a denoiser cannot do without.
+
+        Raises:
+            ValueError: so it is.
+        """
+        if self.field and labels is None:
+            self.split(None)
+
+    def refuse_field(self, what: str) -> None:
+        """Refuse a denoiser that cannot do without a condition, for work that gives it none.
+
+        Args:
+            what: the work, as the subject of a sentence.
+
+        Raises:
+            ValueError: so it is.
+        """
+        if self.field and not self.field_presence:
+            raise ValueError(
+                f"the model makes samples for a condition, and {what} gives it none: `elucidiff sample` and "
+                "`evaluate` do (--condition); or train with network.condition_dropout 0.1, for samples without, too"
+            )
+
     def with_field(self, field: Tensor | None, labels: object) -> dict[str, Tensor]:
         """A field and labels as the denoiser is given them; without a field, what stands for none."""
         if field is None:

@@ -104,6 +104,7 @@ def measure_likelihood(
     if images < 1:
         raise ValueError(f"--images is {images}, but must be at least 1")
     denoiser: DenoiserModule = elucidiff.load(model, choose_device(device))
+    denoiser.known_labels.refuse_field("the likelihood of a data set")
     if choices is None:
         usual = usual_both_ways(denoiser, TOLERANCE)
         choices = Likelihood(steps=usual.steps, solver=usual.solver)

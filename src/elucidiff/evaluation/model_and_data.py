@@ -59,6 +59,7 @@ def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[Den
         OSError: something cannot be read.
     """
     denoiser = elucidiff.load(model, device)
+    denoiser.known_labels.refuse_field("a comparison with a data set")
     name = data or data_name(denoiser)
     if name is None:
         raise ValueError(f"{model} does not tell what data it is of: name a data set after it")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset, scaling_of
+from elucidiff.data.given import ConditionScaling, given_with
 from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
 from elucidiff.denoisers.base import DenoiserModule
@@ -111,7 +112,7 @@ def measure_run(
     data = TrainingData.open(config, dataset)
     model = load(folder / "model", config.device)
     sampler = quick_sampler(model.sigma_data)
-    x, nfe = _draw(model, sampler, count, progress)
+    x, nfe = _draw(model, sampler, count, progress, data.held_out or data.train)
     shown = scaling_of(model).to_data(x)
     drawn = Dataset("samples", ArraySource(shown.numpy()))
     # Latents are compared as they are, and not once more encoded; all else as it is shown.
@@ -139,12 +140,21 @@ def measure_run(
 
 
 def _draw(
-    model: DenoiserModule, sampler: Sampler, count: int, progress: Callable[[int, int], object]
+    model: DenoiserModule,
+    sampler: Sampler,
+    count: int,
+    progress: Callable[[int, int], object],
+    pairs: Dataset,
 ) -> tuple[Tensor, float]:
-    """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it."""
+    """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it, or for a condition of
+    ``pairs``, taken in turn."""
     found, nfe = [], 0.0
     for start in range(0, count, _SHOWN):
-        part = sampler.run(model, range(start, min(start + _SHOWN, count)))
+        places = torch.arange(start, min(start + _SHOWN, count))
+        given = (
+            given_with(pairs, ConditionScaling.of(model), places % len(pairs)) if model.known_labels.field else None
+        )
+        part = sampler.run(model, places.tolist(), given)
         found.append(part.x.cpu())
         nfe = float(torch.as_tensor(part.nfe).double().mean())
         progress(min(start + _SHOWN, count), count)

@@ -125,6 +125,7 @@ class StepErrorsFigure(MeasuredFigure):
         for rho in rhos:
             Karras(self.n, rho=rho)  # refuses what are no steps
         denoiser = elucidiff.load(self.model, self.device)
+        denoiser.known_labels.refuse_field("this figure")
         with progress("solving", len(rhos), "values of rho") as bar:
             errors = measure_steps(
                 denoiser, seeds, n=self.n, rhos=rhos, batch_size=self.batch_size, progress=bar.reach

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elucidiff import parts
+from elucidiff.data.conditions import Condition
 from elucidiff.data.decoding import decode
+from elucidiff.data.finding import find
 from elucidiff.data.formats import SUFFIXES
+from elucidiff.data.given import ConditionScaling
 from elucidiff.data.npy import read_npy
+from elucidiff.data.opening import open as open_dataset
 from elucidiff.data.scaling import scaling_of
+from elucidiff.data.sources import Named
 from elucidiff.denoisers.base import AnyDenoiser
 from elucidiff.denoisers.labels import UNIFORM, KnownLabels
+from elucidiff.untrusted import printable
 
 _BEYOND = 1e-3  # what rounding may add to [-1, 1]
 
@@ -84,6 +94,84 @@ def read_mask(path: Path, sides: tuple[int, ...]) -> Tensor:
     if array.shape != sides:
         raise ValueError(f"the mask {path} has sides {array.shape}, but the picture has {sides}")
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+@dataclass(frozen=True)
+class GivenFields:
+    """Conditions that samples are to be made for.
+
+    Attributes:
+        values: as the model sees them, float32 ``(K, C, *spatial)``.
+        names: of each: of its file, with its place where that holds several.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+
+
+def fields_asked_for(given: str | os.PathLike[str] | Tensor | npt.NDArray[Any], denoiser: AnyDenoiser) -> GivenFields:
+    """Conditions in the form that the denoiser takes.
+
+    Args:
+        given: a picture; a ``.npy`` of one condition ``(C, *spatial)`` or of several ``(K, C, *spatial)``; a data
+            set, such as a folder of pictures; or values likewise, in the units of the training data's conditions. Of
+            a model whose conditions were made of its images, such as ``downsample:4``, also such images, of which
+            they are made again.
+        denoiser: whose conditions they are.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: the model takes none, or others: of another number of channels, of another size (they are not
+            resampled: at another size they would mean something else to the model), or of another type.
+    """
+    shape = denoiser.known_labels.field
+    if not shape:
+        raise ValueError("--condition was given, but the model makes samples without conditions: leave it out")
+    stored, names, where = _stored(given, shape, denoiser)
+    facts = denoiser.facts.get("data")
+    facts = facts if isinstance(facts, dict) else {}
+    if made := facts.get("condition_made"):
+        condition: Condition = parts.parse("condition", str(made))
+        images = scaling_of(denoiser).data_shape(denoiser.sample_shape)
+        if tuple(stored.shape[1:]) == tuple(images) != shape:
+            stored = torch.from_numpy(condition(stored.numpy(), np.arange(len(stored))))
+    if tuple(stored.shape[1:]) != shape:
+        raise ValueError(
+            f"the condition {where} has shape {tuple(stored.shape[1:])}, but the model was trained with {shape}: "
+            "bring it to that size"
+        )
+    whole, wanted = stored.dtype == torch.uint8, facts.get("condition_dtype", "uint8") == "uint8"
+    if whole and not wanted:
+        raise ValueError(f"the condition {where} is 8-bit, but the model's are not: give an .npy in their units")
+    if not bool(stored.isfinite().all()) and wanted:
+        raise ValueError(f"the condition {where} holds values that are not finite")
+    return GivenFields(ConditionScaling.of(denoiser).to_model(stored), names)
+
+
+def _stored(given: Any, shape: tuple[int, ...], denoiser: AnyDenoiser) -> tuple[Tensor, tuple[str, ...], str]:
+    """Conditions ``(K, ...)`` as they are stored, what to call each, and all."""
+    if not isinstance(given, str | os.PathLike):
+        values = torch.as_tensor(given)
+        values = values[None] if values.ndim == len(shape) else values
+        return values, tuple(map(str, range(len(values)))), "(given)"
+    path = Path(given).expanduser()
+    where = printable(str(given))
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        with path.open("rb") as file:
+            return torch.from_numpy(decode(file, str(path)).copy())[None], (path.name,), where
+    if path.is_file() and path.suffix.lower() == ".npy":
+        array = _array(path)
+        if array.ndim == len(shape):
+            return array[None], (path.name,), where
+        return array, tuple(f"{path.name}[{place}]" for place in range(len(array))), where
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how arrays are read is told where data are imported
+        contents = find(given)
+        dataset = open_dataset(given, labels=False)
+    names = contents.source.names if isinstance(contents.source, Named) else None
+    if names is None:
+        return dataset.images(), tuple(f"{dataset.name}[{place}]" for place in range(len(dataset))), where
+    return dataset.images(), tuple(map(printable, names)), where
 
 
 def _array(path: Path) -> Tensor:

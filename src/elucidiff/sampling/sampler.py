@@ -18,6 +18,7 @@ from elucidiff.denoisers.guided import Guidance
 from elucidiff.denoisers.shapes import Labels
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
+from elucidiff.networks.fields import LABELS
 from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
 from elucidiff.sampling.checks import check_arguments, check_combination, check_history, seeds_from
@@ -378,7 +379,8 @@ class Sampler:
                 labels (``known_labels``, or ``label_dim``, ``label_kind`` and ``label_examples``) are respected.
             seeds: one integer a sample; or how many samples, with the seeds 0, 1, 2, ...
             labels: class numbers or names (B,), rows (B, label_dim), or one class for all; a tensor, list or NumPy
-                array. A denoiser of label vectors takes rows alone; one of conditions, or that says nothing, any
+                array. A denoiser that takes a field is given ``{"field": (B, C, *spatial), "labels": ...}``, or the
+                field alone. One of label vectors takes rows alone; one of conditions, or that says nothing, any
                 tensor or mapping of tensors (B, ...), or (1, ...) for all. By default each seed draws a class as
                 often as the training data had it, where that is known, or one of the denoiser's ``label_examples``;
                 ``"uniform"`` draws the classes that were trained equally often.
@@ -430,6 +432,8 @@ class Sampler:
         rows = beginning.labels
         if isinstance(rows, Tensor):
             rows = denoiser.known_labels.by_number(rows)
+        elif denoiser.known_labels.field and rows is not None and LABELS in rows:
+            rows = {**rows, LABELS: denoiser.known_labels.by_number(rows[LABELS])}
         return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
 
 

@@ -118,7 +118,9 @@ def with_backend(
     """
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; {suggestion(backend, BACKENDS)}")
-    if backend == "eager" and not isinstance(denoiser, Denoiser):
+    if denoiser.known_labels.field and backend != "eager":
+        raise ValueError(f"the backend {backend} does not know conditions that are fields: use the backend eager")
+    if backend == "eager" and (denoiser.known_labels.field or not isinstance(denoiser, Denoiser)):
         return denoiser
     made = _made(denoiser, backend, file)
     for size in batch_sizes if backend != "eager" else ():

@@ -142,6 +142,7 @@ def open_model(
         posterior = DataPosterior(to_unit(dataset.in_memory().images())).to(device)
         return StudiedModel(posterior, f"{IDEAL}-{Path(dataset.name).name}", IDEAL, dataset)
     denoiser = elucidiff.load(model, device)
+    denoiser.known_labels.refuse_field("a study of samples")
     draw_labels_from(denoiser, labels, any_class=any_class)
     source = _data(model, data or data_name(denoiser)) if evaluated else None
     if isinstance(source, Dataset):

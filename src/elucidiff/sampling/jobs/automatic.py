@@ -107,6 +107,8 @@ class BackendSetting:
 def _chosen(task: Task) -> Choice:
     """The backend for a new job."""
     job, denoiser = task.job, task.denoiser
+    if denoiser.known_labels.field:
+        return Choice("eager", "the others do not know conditions that are fields")
     guided = job.sampler.guided(denoiser, task.guide)
     samples, steps = len(job.seeds), len(job.sampler.sigmas(guided)) - 1
     unsettled = job.sampler.restarts is not None or job.sampler.solver.adaptive

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
 from elucidiff.sampling.editing import Edit
-from elucidiff.sampling.given import labels_or_uniform
+from elucidiff.sampling.given import GivenFields, fields_asked_for, labels_or_uniform
 from elucidiff.sampling.grid import makes_pictures, range_advice
 from elucidiff.sampling.jobs.automatic import (
     Asked,
@@ -45,6 +46,9 @@ from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
 
 Prepare = Callable[[int | None], Task]
+GivenField = str | os.PathLike[str] | Tensor | npt.NDArray[Any]
+
+_SEEDS = "0-63"
 
 
 class Callbacks:
@@ -84,11 +88,13 @@ class Outcome:
 def draw_samples(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    seeds: str | Sequence[int] = "0-63",
+    seeds: str | Sequence[int] | None = None,
     *,
     sampler: SamplerChoice = None,
     labels: str | Tensor | Sequence[Any] | None = None,
     any_class: bool = False,
+    condition: GivenField | None = None,
+    per_condition: int | None = None,
     guide: str | os.PathLike[str] | None = None,
     init: str | os.PathLike[str] | None = None,
     strength: float | None = None,
@@ -117,10 +123,14 @@ def draw_samples(
     Args:
         model: a model folder, or what else :func:`elucidiff.load` opens.
         out: the folder to write to; see :class:`.JobFolder`.
-        seeds: one sample each, a text such as "0-63,70" or numbers.
+        seeds: one sample each, a text such as "0-63,70" or numbers (0-63; with conditions as many as these take).
         sampler: how to draw, see :data:`.SamplerChoice` (the paper's, unless the model says otherwise).
         labels: names, numbers or rows, taken in turn; None lets each seed draw its own, "uniform" all equally often.
         any_class: take classes that the training data did not have.
+        condition: of a model that makes samples for conditions: a picture, a ``.npy`` of one ``(C, *spatial)`` or of
+            several ``(K, C, *spatial)``, a folder, a data set, or such values, in the units of the training data;
+            taken in turn.
+        per_condition: samples for each (1), in place of ``seeds``.
         guide: folder of the worse model of autoguidance.
         init: a picture, or an ``.npy`` array in the units of the data, to begin at instead of at pure noise.
         strength: share of the steps that are then taken (0.5): see :class:`.Edit`.
@@ -144,9 +154,9 @@ def draw_samples(
         OSError: something cannot be read or written.
     """
     order = Order(
-        Path(model), Path(out), seed_ranges(seeds), sampler, labels, any_class,
+        Path(model), Path(out), None if seeds is None else seed_ranges(seeds), sampler, labels, any_class,
         None if guide is None else Path(guide), None if init is None else Path(init), strength, output, shard_size,
-        threads, device, backend, latents, overwrite,
+        threads, device, backend, latents, overwrite, condition, per_condition,
     )  # fmt: skip
     callbacks = callbacks or Callbacks()
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as scratch:
@@ -168,7 +178,7 @@ class Order:
 
     model: Path
     out: Path
-    seeds: SeedRanges
+    seeds: SeedRanges | None
     sampler: SamplerChoice
     labels: str | Tensor | Sequence[Any] | None
     any_class: bool
@@ -182,6 +192,8 @@ class Order:
     backend: Asked
     latents: bool
     overwrite: bool
+    condition: GivenField | None
+    per_condition: int | None
 
     def task(self, setting: BackendSetting, batch_size: int, index: int | None) -> Task:
         """The task of one process; everything is checked here, before anything is written.
@@ -209,20 +221,24 @@ class Order:
         edit, edited = self._edit(denoiser)
         if edit is not None:
             sigmas = edit.sigmas(sigmas)
+        fields = self._fields(denoiser)
+        seeds = self._seeds(0 if fields is None else len(fields.names))
         models = {"model": self.model, "guide": self.guide}
         shard_size = self.shard_size
         if shard_size is None:
-            shard_size = shard_size_for(self.output, len(self.seeds), batch_size)
+            shard_size = shard_size_for(self.output, len(seeds), batch_size)
         job = Job(
             sampler,
-            self.seeds,
-            self._labels(denoiser),
+            seeds,
+            self._labels(denoiser, len(seeds)),
             batch_size=batch_size,
             threads=self.threads,
             device=device.type,
             pictures=makes_pictures(denoiser),
             output=self.output,
             shard_size=shard_size,
+            conditions=None if fields is None else fields.values,
+            condition_names=() if fields is None else fields.names,
             facts={name: opening.checksum(path) for name, path in models.items() if path is not None} | edited,
         )
         about: dict[str, Any] = {
@@ -258,8 +274,28 @@ class Order:
         digest = hashlib.sha256(np.ascontiguousarray(given.numpy()).data).hexdigest()
         return edit, {"init": digest, "strength": edit.strength}
 
-    def _labels(self, denoiser: AnyDenoiser) -> Tensor | Literal["uniform"] | None:
-        labels, seeds = labels_or_uniform(self.labels, denoiser, any_class=self.any_class), len(self.seeds)
+    def _fields(self, denoiser: AnyDenoiser) -> GivenFields | None:
+        """The conditions of a model that makes samples for some."""
+        if self.condition is None:
+            denoiser.known_labels.check_given(None)
+            if self.per_condition is not None:
+                raise ValueError("--per-condition would have no effect without --condition: leave it out")
+            return None
+        return fields_asked_for(self.condition, denoiser)
+
+    def _seeds(self, conditions: int) -> SeedRanges:
+        """The seeds asked for, or as many as there are samples for conditions."""
+        if self.seeds is not None:
+            if self.per_condition is not None:
+                raise ValueError("--seeds and --per-condition both say how many samples there are: give one of them")
+            return self.seeds
+        count = 1 if self.per_condition is None else self.per_condition
+        if count < 1:
+            raise ValueError(f"--per-condition is {count}, but must be at least 1")
+        return seed_ranges(range(conditions * count) if conditions else _SEEDS)
+
+    def _labels(self, denoiser: AnyDenoiser, seeds: int) -> Tensor | Literal["uniform"] | None:
+        labels = labels_or_uniform(self.labels, denoiser, any_class=self.any_class)
         if isinstance(labels, Tensor) and str(self.labels).endswith(".npy") and seeds % len(labels):
             raise ValueError(
                 f"--labels {self.labels} holds {len(labels)} labels for {seeds} seeds: give one a seed, or a number "

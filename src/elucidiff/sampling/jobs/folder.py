@@ -19,6 +19,7 @@ from torch import Tensor
 
 from elucidiff.files import remove, remove_unfinished, write_whole
 from elucidiff.launch.output_folder import check_empty, check_same_work
+from elucidiff.networks import fields
 from elucidiff.sampling.jobs.outputs import LABELS, OUTPUTS, Label, SampleFile, Write, file_name
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.seeds import SeedRanges
@@ -59,6 +60,8 @@ class Job:
         pictures: whether samples are 8-bit pictures, which become PNG files. Others become ``.npy`` files.
         output: where samples go, one of :data:`.OUTPUTS`.
         shard_size: samples in a shard, but for the last one.
+        conditions: fields as the model sees them, ``(K, C, *spatial)``, taken in turn; None for a model without.
+        condition_names: of each.
         facts: whatever else decides the samples, JSON-able: checksum of the model, of the labels.
 
     Raises:
@@ -75,6 +78,8 @@ class Job:
     pictures: bool = True
     output: str = "folder"
     shard_size: int = 1000
+    conditions: Tensor | None = None
+    condition_names: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,11 +93,12 @@ class Job:
         repeated = self.seeds.first_repeated()
         if repeated is not None:
             raise ValueError(f"seeds overlap at {repeated}: the same seed twice would write the same file twice")
-        if isinstance(self.labels, Tensor) and not 1 <= len(self.labels) <= len(self.seeds):
-            raise ValueError(
-                f"there are {len(self.labels)} labels for {len(self.seeds)} seeds: give one a seed, or fewer, which "
-                "are taken in turn"
-            )
+        for what, given in (("labels", self.labels), ("conditions", self.conditions)):
+            if isinstance(given, Tensor) and not 1 <= len(given) <= len(self.seeds):
+                raise ValueError(
+                    f"there are {len(given)} {what} for {len(self.seeds)} seeds: give one a seed, or fewer, which "
+                    "are taken in turn"
+                )
 
     @property
     def shards(self) -> int:
@@ -115,11 +121,17 @@ class Job:
         start = index * self.shard_size
         return Shard(index, start, self.seeds[start : start + self.shard_size])
 
-    def labels_of(self, start: int, stop: int) -> Tensor | Literal["uniform"] | None:
-        """Labels asked for samples ``start`` to ``stop`` - 1."""
-        if not isinstance(self.labels, Tensor):
-            return self.labels
-        return self.labels[torch.arange(start, stop) % len(self.labels)]
+    def labels_of(self, start: int, stop: int) -> Any:
+        """Labels and conditions asked for samples ``start`` to ``stop`` - 1, as :meth:`.Sampler.run` takes them."""
+        places = torch.arange(start, stop)
+        labels = self.labels[places % len(self.labels)] if isinstance(self.labels, Tensor) else self.labels
+        if self.conditions is None:
+            return labels
+        return {fields.FIELD: self.conditions[places % len(self.conditions)], fields.LABELS: labels}
+
+    def condition_name(self, place: int) -> str:
+        """The name of the condition of a sample; empty without."""
+        return self.condition_names[place % len(self.condition_names)] if self.condition_names else ""
 
     def identity(self) -> dict[str, Any]:
         """All that decides the files, JSON-able."""
@@ -129,6 +141,7 @@ class Job:
             "seeds": str(self.seeds),
             "samples": len(self.seeds),
             "labels": _summary(self.labels) if isinstance(self.labels, Tensor) else self.labels,
+            **({} if self.conditions is None else {"conditions": _summary(self.conditions)}),
             "batch_size": self.batch_size,
             "threads": self.threads,
             "device": self.device,

@@ -40,6 +40,7 @@ class SampleFile:
         nfe: network evaluations that it took.
         label: number of its class, or its label vector, or None.
         class_name: name of its class; empty without names.
+        condition: name of the condition that it was made for; empty without.
     """
 
     name: str
@@ -48,13 +49,15 @@ class SampleFile:
     nfe: float
     label: Label | None
     class_name: str = ""
+    condition: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Facts of it for a record."""
         facts: dict[str, Any] = {"seed": self.seed, "file": self.name, "nfe": self.nfe}
         if self.label is not None:
             facts["label"] = self.label
-        return {**facts, "class": self.class_name} if self.class_name else facts
+        named = {"class": self.class_name, "condition": self.condition}
+        return facts | {name: text for name, text in named.items() if text}
 
 
 def file_name(seed: int, suffix: str) -> str:

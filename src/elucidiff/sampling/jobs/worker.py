@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers.base import DenoiserModule, as_denoiser
+from elucidiff.networks.fields import split
 from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.jobs.folder import Job, JobFolder
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
@@ -134,28 +134,31 @@ def work(
                 seeds = shard.seeds[start : start + job.together]
                 labels = job.labels_of(shard.start + start, shard.start + start + len(seeds))
                 result = task.draw(seeds, labels, callback=lambda step: pause())
-                writer.write(_files(task, result))
+                names = [job.condition_name(shard.start + start + place) for place in range(len(seeds))]
+                writer.write(_files(task, result, names))
                 tell(Event("samples", index, len(seeds)))
         nfe = sum(writer.nfe) / len(writer.nfe)
         told = f"{nfe:g} evaluations each, {time.monotonic() - begun:.1f} s, sha256 {writer.record['sha256']}"
         tell(Event("written", index, len(shard.seeds), told))
 
 
-def _files(task: Task, result: SampleResult) -> Iterator[SampleFile]:
+def _files(task: Task, result: SampleResult, conditions: Sequence[str]) -> Iterator[SampleFile]:
     """The files of samples that were drawn together."""
     contents = encoded(scaling_of(task.denoiser).to_data(result.x.cpu()))
     evaluations = torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
-    for row in zip(result.seeds, contents, evaluations, _labels(result, task.denoiser), strict=True):
-        seed, content, nfe, (label, name) = row
-        yield SampleFile(file_name(seed, task.job.suffix), content, seed, nfe, label, name)
+    labels = _labels(result, task.denoiser)
+    for row in zip(result.seeds, contents, evaluations, labels, conditions, strict=True):
+        seed, content, nfe, (label, name), condition = row
+        yield SampleFile(file_name(seed, task.job.suffix), content, seed, nfe, label, name, condition)
 
 
 def _labels(result: SampleResult, denoiser: DenoiserModule) -> list[tuple[Label | None, str]]:
     """The label of each sample, as it is written, and the name of its class, if it has one."""
     known = denoiser.known_labels
-    if not isinstance(result.labels, Tensor) or known.kind == "conditions":
+    given = split(result.labels)[1]
+    if given is None or known.kind == "conditions":
         return [(None, "")] * len(result.seeds)
-    rows = result.labels.expand(len(result.seeds), -1)
+    rows = given.expand(len(result.seeds), -1)
     if known.kind == "vectors":
         return [(row, "") for row in rows.tolist()]
     numbers = known.numbers_of(rows)

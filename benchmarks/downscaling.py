@@ -10,7 +10,6 @@ wanted are the winds. The last two years are held out.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from elucidiff.training import TrainingConfig
 from elucidiff.training.learning_rate import Cosine
 
 SIDE, HELD_OUT_MONTHS, FACTOR = 24, 24, 4
-_NETWORK = "mp_unet:base_channels=24,channel_multipliers=1/2/2,blocks_per_level=1,attention_resolutions=6"
+_NETWORK = "mp_unet:base_channels=16,channel_multipliers=1/2/2,blocks_per_level=1,attention_resolutions=6"
 
 Array = npt.NDArray[np.float32]
 
@@ -56,8 +55,8 @@ def trained(out: Path, train: Dataset, minutes: float, seed: int = 0) -> Path:
     """The model folder of a run; a run that is there is resumed, and left alone if it is finished."""
     config = TrainingConfig(
         network=_NETWORK, normalise="standard", sigma_data=1.0, p_mean=-0.6, p_std=1.4, learned_loss_weighting=True,
-        batch_size=32, lr=4e-2, lr_ramp_images=6_400, lr_decay=Cosine(), lr_gains=0.1, ema_half_life_images=8_000,
-        max_minutes=minutes, checkpoint_images=20_000, log_images=2_000, memorisation_samples=0, device="cpu",
+        batch_size=32, lr=4e-2, lr_ramp_images=1_600, lr_decay=Cosine(), lr_gains=0.1, ema_half_life_images=2_000,
+        max_minutes=minutes, checkpoint_images=10_000, log_images=2_000, memorisation_samples=0, device="cpu",
         compile="off", seed=seed,
     )  # fmt: skip
     result = ed.training.train(config, out, dataset=train, resume=out.is_dir())

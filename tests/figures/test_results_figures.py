@@ -219,3 +219,13 @@ def test_points_and_titles() -> None:
     assert metric_title("fid", "pca-20-01234567") == "Frechet distance (pca-20)"
     assert metric_title("fid", "inception-v3-01234567") == "FID"
     assert metric_title("truncation_error", "").startswith("distance to the exact solution")
+
+
+@pytest.mark.parametrize("value", [0.09786813369663777, 0.09786818605782134, 1.0, 3.7e-5])
+def test_a_single_value_has_an_axis_around_it(value: float) -> None:
+    """Rounding left an axis of one unit in the last place, whose ticks and names failed."""
+    figure = quality_against_nfe.draw(measured("heun", 4, 4, (value,), metric="truncation_error"))
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert low < 0.99 * value < 1.01 * value < high
+    figure.canvas.draw()

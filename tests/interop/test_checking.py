@@ -176,3 +176,21 @@ def test_the_verbs(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-un
     assert "Read otherwise it does: predicts flow" in said.err
     assert main(["convert", "readings_of_mine:wrong", "quiet", "--no-check"]) == 0
     assert not capsys.readouterr().err
+
+
+def test_a_network_that_fails_at_other_times_is_checked_all_the_same(exact: Blurred, images: Tensor) -> None:
+    right = foreign("flow", exact)
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        if bool((t > 0.93).any()):  # time the other way
+            raise RuntimeError("there is no such time")
+        return right.network(x, t)
+
+    model = read_as(right, "flow", network=network)
+    found = ed.interop.check(model, images)
+    assert found.fits
+    reversed_ = [
+        other for other in found.others if other.name == "predicts flow, time the other way, images in [-1, 1]"
+    ]
+    assert reversed_
+    assert all(math.isinf(each.score) for each in reversed_)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from torch import Tensor
 
 import elucidiff
 from elucidiff import interop
@@ -20,6 +21,7 @@ from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.evaluation.model_and_data import labels_of, open_model_and_data
 from elucidiff.examination import Finding, examine
 from elucidiff.interop.checking import Check
+from elucidiff.sampling.given import labels_asked_for
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Options:
     """Name or path of a data set like the one that it was trained on."""
     images: int = 16
     """Number of images, evenly spread over the data, or drawn."""
+    labels: str | None = None
+    """Labels of the images or samples, taken in turn (those of the data, or drawn), as for `elucidiff sample`; for a
+    model of encoded texts and the like, a .npy of them."""
     seed: int = 0
     """Of the noise."""
     device: str = "auto"
@@ -57,10 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"--images is {options.images}, but must be at least 2")
     if options.data is None:
         denoiser = elucidiff.load(options.model, options.device)
-        found = interop.check(denoiser, count=options.images, seed=options.seed)
+        found = interop.check(denoiser, labels=_labels(options, denoiser), count=options.images, seed=options.seed)
     else:
         denoiser, dataset = open_model_and_data(options.model, options.data, options.device)
-        found = check_on(denoiser, dataset, options.images, options.seed)
+        found = check_on(denoiser, dataset, options.images, options.seed, _labels(options, denoiser))
     if not found.fits:
         raise ValueError(f"{options.model}: {found}")
     print(f"{options.model}: {found}")
@@ -76,14 +81,23 @@ def _print(findings: Sequence[Finding]) -> None:
             print(f"  {'':<16} -> {finding.advice}")
 
 
-def check_on(denoiser: DenoiserModule, dataset: Dataset, count: int, seed: int = 0) -> Check:
-    """:func:`elucidiff.interop.check` on images evenly spread over a data set, with their labels.
+def _labels(options: Options, denoiser: DenoiserModule) -> Tensor | None:
+    if options.labels is None:
+        return None
+    rows = denoiser.known_labels.rows(labels_asked_for(options.labels, denoiser, any_class=True))
+    return rows[torch.arange(options.images) % len(rows)]
+
+
+def check_on(
+    denoiser: DenoiserModule, dataset: Dataset, count: int, seed: int = 0, labels: Tensor | None = None
+) -> Check:
+    """:func:`elucidiff.interop.check` on images evenly spread over a data set, with their labels, or others.
 
     Raises:
         ValueError: the data are none that the model can take.
     """
     places = torch.from_numpy(evenly_spread(np.arange(len(dataset)), count))
-    labels = labels_of(dataset, denoiser, places, dataset.name)
+    given = labels_of(dataset, denoiser, places, dataset.name) if labels is None else labels[: len(places)]
     return interop.check(
-        denoiser, scaling_of(denoiser).to_model(dataset.images(places)), labels, count=count, seed=seed
+        denoiser, scaling_of(denoiser).to_model(dataset.images(places)), given, count=count, seed=seed
     )

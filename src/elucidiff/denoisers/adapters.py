@@ -18,7 +18,7 @@ from torch import Tensor
 from elucidiff.denoisers.base import DenoiserModule, Wrapped
 from elucidiff.denoisers.clipping import Clamp, DynamicThreshold
 from elucidiff.denoisers.conditions import Conditions, for_network
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
+from elucidiff.denoisers.labels import KnownLabels, labels_by_facts, of_conditions
 from elucidiff.denoisers.preconditioned import floating_type
 from elucidiff.denoisers.shapes import check_label_count, label_rows, noise_levels
 from elucidiff.denoisers.times import Between, ContinuousTime, DiscreteTime, Time, TrigTime, reaches_infinity
@@ -127,7 +127,9 @@ class AdaptedDenoiser(DenoiserModule):
     @property
     def known_labels(self) -> KnownLabels:
         """All that is known of the labels, by ``facts["data"]``; whatever it is given, with ``any_labels``."""
-        return UNSTATED if self.any_labels else labels_by_facts(self.facts.get("data"), self.label_dim)
+        if self.any_labels:
+            return of_conditions(self.drawn_conditions)
+        return labels_by_facts(self.facts.get("data"), self.label_dim)
 
     @property
     def sigma_min(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.denoisers.conditions import Conditions
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
+from elucidiff.denoisers.labels import KnownLabels, labels_by_facts, of_conditions
 from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.denoisers.usual import Usual
 from elucidiff.design.values import as_tensor
@@ -118,6 +118,8 @@ class DenoiserModule(nn.Module):
     """
 
     facts: dict[str, Any]
+    drawn_conditions: Tensor | None = None
+    """Conditions (K, ...), one of which each seed draws where it is given none; None if seeds draw nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +147,7 @@ class DenoiserModule(nn.Module):
     @property
     def known_labels(self) -> KnownLabels:
         """See :attr:`AnyDenoiser.known_labels`: it takes whatever conditions it is given."""
-        return UNSTATED
+        return of_conditions(self.drawn_conditions)
 
     @property
     def label_dim(self) -> int:
@@ -359,7 +361,7 @@ class Described(DenoiserModule):
             return known
         dim, kind = self._stated("label_dim", None), self._stated("label_kind", None)
         if dim is None and kind in (None, "conditions"):
-            return UNSTATED
+            return of_conditions(self.drawn_conditions)
         examples = self._stated("label_examples", None)
         if kind in (None, "classes") and examples is None:
             return labels_by_facts(self.facts.get("data"), int(dim or 0))

@@ -131,6 +131,8 @@ class KnownLabels:
         if isinstance(labels, Mapping):
             raise ValueError(f"labels are a mapping of conditions, but this denoiser takes {self.described}")
         given = torch.as_tensor(labels)
+        if self.kind == "conditions":
+            return given
         if given.ndim == 2 and self.presence and given.shape[1] == self.width:
             return given
         if given.ndim == 2 and given.shape[1] == self._columns and self._columns != self.dim:
@@ -300,6 +302,8 @@ class KnownLabels:
             ValueError: the denoiser takes vectors and keeps none to draw from, or there are no classes to draw
                 equally often.
         """
+        if self.kind == "conditions" and self.examples is not None:
+            return self.examples[draws(len(self.examples))]
         if self.kind == "vectors":
             if self.examples is None:
                 raise ValueError(
@@ -354,6 +358,11 @@ class KnownLabels:
 
 UNSTATED = KnownLabels(0, "conditions")
 """Of a denoiser that says nothing of its labels: it is given them as they are."""
+
+
+def of_conditions(examples: Tensor | None) -> KnownLabels:
+    """:data:`UNSTATED`, with examples ``(K, ...)`` that seeds draw one of each, if there are any."""
+    return UNSTATED if examples is None else replace(UNSTATED, examples=examples)
 
 
 def label_kind(data: Any) -> LabelKind:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels, field_shape, label_kind, labels_by_facts
+from elucidiff.denoisers.labels import KnownLabels, field_shape, label_kind, labels_by_facts, of_conditions
 from elucidiff.denoisers.model_files import HubModel
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
 from elucidiff.design.preconditioning import Preconditioning
@@ -107,7 +107,7 @@ class Denoiser(HubModel, DenoiserModule):
             ValueError: the facts are not what :mod:`.labels` expects.
         """
         if self.label_kind == "conditions":
-            return UNSTATED
+            return of_conditions(self.drawn_conditions)
         known = labels_by_facts(self.facts.get("data"), self.label_dim, self.label_presence)
         channels = self.condition_channels
         if not channels:

@@ -180,4 +180,4 @@ def _labels(
     rows = denoiser.known_labels.rows(found)
     if len(rows) not in (1, len(images)):
         raise ValueError(f"--labels {asked} are {len(rows)} for {len(images)} images: give one, or one each")
-    return rows.expand(len(images), -1)
+    return rows.expand(len(images), *rows.shape[1:])

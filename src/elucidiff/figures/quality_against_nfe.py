@@ -104,6 +104,7 @@ _PLOT, _LEFT, _HEIGHT, _RIGHT, _GAP = 3.5, 0.85, 3.7, 0.45, 0.2
 _BOTTOM, _TOP = 0.62, 0.42
 _MARKERS = "osD^vP"
 _TITLE = 10.0  # size of the panels' titles
+_ONE_VALUE, _AROUND = 1.0001, 1.5  # of values that are all alike, what is shown below and above
 _NARROW = 100  # an axis whose ends differ by less has plain numbers in place of powers of ten
 _NARROWER = 5  # and by less than this, evenly spaced ones
 
@@ -163,6 +164,8 @@ def draw(rows: Sequence[Row], metric: str | None = None) -> Figure:
         axes.set_xticks(_apart(budgets), [str(budget) for budget in _apart(budgets)])
         axes.xaxis.set_minor_locator(NullLocator())
         low, high = axes.get_ylim()
+        if logarithmic and high < _ONE_VALUE * low:  # else rounding may leave an axis without a length
+            low, high = axes.set_ylim(low / _AROUND, high * _AROUND)
         if logarithmic and high < _NARROW * low:
             even = high < _NARROWER * low
             axes.yaxis.set_major_locator(

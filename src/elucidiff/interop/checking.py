@@ -133,7 +133,7 @@ def check(
     Args:
         denoiser: the model.
         images: clean samples (B, C, *spatial) in the units that the model is meant to have; None for its own samples.
-        labels: of the images.
+        labels: of the images, or of the samples.
         count: how many images to look at, or to draw.
         seed: of the noise.
         enough: a score of the model as it is given below which nothing else is tried.
@@ -155,12 +155,17 @@ def check(
     if not 0 < std < math.inf:
         raise ValueError("the images are all alike, or not finite: nothing can be told from them")
     sigmas = tuple(min(max(level * std, model.sigma_min), model.sigma_max) for level in LEVELS)
-    found = []
+    found: list[Reading] = []
     for name, changes, reading in [(given, 0, model), *_readings(model, other_units=images is not None)]:
-        if images is not None:
-            errors = _errors(reading, images[:count], labels, sigmas, seed)
-        else:
-            errors = _errors_of_samples(reading, sigmas, count, seed)
+        try:
+            if images is not None:
+                errors = _errors(reading, images[:count], labels, sigmas, seed)
+            else:
+                errors = _errors_of_samples(reading, sigmas, count, seed, labels)
+        except Exception:  # a network can fail in any way at times that are not its own
+            if not found:
+                raise
+            errors = tuple(math.inf for _ in sigmas)
         found.append(Reading(name, errors, changes))
         if found[0].score < enough:
             break
@@ -209,10 +214,12 @@ def _errors(
 
 
 def _errors_of_samples(
-    denoiser: DenoiserModule, sigmas: tuple[float, ...], count: int, seed: int
+    denoiser: DenoiserModule, sigmas: tuple[float, ...], count: int, seed: int, labels: Conditions | None
 ) -> tuple[float, ...]:
     try:
-        drawn = Sampler.usual(denoiser, n=_STEPS).run(denoiser, range(seed, seed + count), batch_size=count)
+        drawn = Sampler.usual(denoiser, n=_STEPS).run(
+            denoiser, range(seed, seed + count), labels, any_class=True, batch_size=count
+        )
     except NotFiniteError:  # it diverged
         return tuple(math.inf for _ in sigmas)
     spread = float(drawn.x.var(0).mean().sqrt())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser, ask
 from elucidiff.denoisers.conditions import Conditions, for_network
-from elucidiff.denoisers.labels import UNSTATED, KnownLabels, labels_by_facts
+from elucidiff.denoisers.labels import KnownLabels, labels_by_facts, of_conditions
 from elucidiff.denoisers.opening import opens
 from elucidiff.denoisers.preconditioned import Denoiser, floating_type
 from elucidiff.denoisers.shapes import label_rows, noise_levels
@@ -98,7 +98,9 @@ class Adapted(DenoiserModule):
     @property
     def known_labels(self) -> KnownLabels:
         """Classes, where their number is known; else whatever conditions it is given."""
-        return labels_by_facts(self.facts.get("data"), self.label_dim) if self.label_dim else UNSTATED
+        if self.label_dim:
+            return labels_by_facts(self.facts.get("data"), self.label_dim)
+        return of_conditions(self.drawn_conditions)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
         """What the model returns at positive noise levels; x itself without noise."""

@@ -25,7 +25,7 @@ from elucidiff.data.npy import read_npy
 from elucidiff.data.opening import open as open_dataset
 from elucidiff.data.scaling import scaling_of
 from elucidiff.data.sources import Named
-from elucidiff.denoisers.base import AnyDenoiser
+from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule, Wrapped
 from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 from elucidiff.untrusted import printable
 
@@ -187,18 +187,22 @@ def labels_asked_for(text: str, denoiser: AnyDenoiser, *, any_class: bool = Fals
     Args:
         text: for classes their names, numbers and ranges of numbers, such as ``cat,dog`` or ``0-3,7``; for label
             vectors one of them, such as ``0.3,-0.7``; or the name of a ``.npy`` file with class numbers or names
-            (K,), or rows (K, label_dim).
+            (K,), or rows (K, label_dim), or, for a model of conditions such as encoded texts, these (K, ...).
         denoiser: whose labels they are.
         any_class: take classes that the training data did not have.
 
     Returns:
-        class numbers (K,), int64, or vectors (K, label_dim), float32.
+        class numbers (K,), int64, or vectors (K, label_dim), or conditions (K, ...), float32.
 
     Raises:
         ValueError: the denoiser takes none, or others, or was trained without a class.
         OSError: the file cannot be read.
     """
     known = denoiser.known_labels
+    if known.kind == "conditions":
+        if not text.endswith(".npy"):
+            raise ValueError(f"--labels {text}: the model takes conditions: name a .npy file of them, (K, ...)")
+        return _conditions(f"--labels {text}", _read(Path(text)))
     if known.dim == 0:
         raise ValueError("--labels were given, but the model was trained without labels")
     if known.kind == "vectors":
@@ -240,6 +244,8 @@ def labels_or_uniform(
 def _given(asked: Tensor | Sequence[Any], denoiser: AnyDenoiser, any_class: bool) -> Tensor:
     """Labels that are not a text, checked in the same way."""
     known = denoiser.known_labels
+    if known.kind == "conditions":
+        return _conditions("labels", np.asarray(asked))
     if known.dim == 0:
         raise ValueError("--labels were given, but the model was trained without labels")
     values = asked.tolist() if isinstance(asked, Tensor) else list(asked)
@@ -266,6 +272,10 @@ def draw_labels_from(denoiser: AnyDenoiser, text: str | None, *, any_class: bool
     labels, known = labels_or_uniform(text, denoiser, any_class=any_class), denoiser.known_labels
     if labels is None:
         return
+    if known.kind == "conditions":
+        assert isinstance(labels, Tensor)
+        _innermost(denoiser).drawn_conditions = labels
+        return
     data = dict(denoiser.facts.get("data") or {})
     if not isinstance(labels, Tensor):
         data["class_counts"] = [int(place in known.trained) for place in range(known.dim)]
@@ -275,6 +285,22 @@ def draw_labels_from(denoiser: AnyDenoiser, text: str | None, *, any_class: bool
     else:
         data["label_examples"] = labels.tolist()
     denoiser.facts["data"] = data
+
+
+def _innermost(denoiser: AnyDenoiser) -> DenoiserModule:
+    """The denoiser that says what is known of the labels, which others around it repeat."""
+    while isinstance(denoiser, Wrapped):
+        denoiser = denoiser.denoiser
+    assert isinstance(denoiser, DenoiserModule)
+    return denoiser
+
+
+def _conditions(what: str, values: npt.NDArray[Any]) -> Tensor:
+    if values.dtype.kind not in "fiu" or values.ndim < 1 or not len(values):
+        raise ValueError(f"{what} must be numbers, one or more rows (K, ...), but is {values.dtype} {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{what} holds values that are not finite")
+    return torch.from_numpy(np.array(values, dtype=np.float32 if values.dtype.kind == "f" else np.int64))
 
 
 def _places_in(text: str, known: KnownLabels) -> npt.NDArray[np.int64]:

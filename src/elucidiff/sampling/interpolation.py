@@ -96,7 +96,7 @@ def interpolate_seeds(
     noise = SeededNoise(seeds)
     latents, _ = path(noise.latents(denoiser.sample_shape), frames)
     rows = labels_for(denoiser, noise, asked, any_class=True)
-    mixture = mixed(rows.expand(len(seeds), -1), places) if isinstance(rows, Tensor) else None
+    mixture = mixed(rows.expand(len(seeds), *rows.shape[1:]), places) if isinstance(rows, Tensor) else None
     evaluations: list[int | Tensor] = []
     x = prepared.sample(
         guided,
@@ -147,7 +147,7 @@ def interpolate_samples(
     asked = _rows_asked(labels, denoiser, len(x), any_class)
     if not isinstance(asked, Tensor) and denoiser.label_dim:
         raise ValueError("the model takes labels: give that of the pictures with --labels, one for all or one each")
-    rows = asked.expand(len(x), -1) if isinstance(asked, Tensor) else None
+    rows = asked.expand(len(x), *asked.shape[1:]) if isinstance(asked, Tensor) else None
     along: dict[str, Any] = {
         "sigmas": prepared.sigmas,
         "solver": prepared.solver,

@@ -257,7 +257,7 @@ def _labels_for(
         return made
     if not known.dim:
         if labels is None:
-            return None
+            return None if known.examples is None else known.draw(noise.labels)
         if isinstance(labels, int | str):
             raise ValueError("class labels were given to a denoiser without classes: leave labels out")
         conditions = known.resolved(labels)  # which refuses them where there are no labels

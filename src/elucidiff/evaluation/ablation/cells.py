@@ -207,11 +207,14 @@ _BATCH = 64
 def seconds_per_evaluation(denoiser: DenoiserLike, batch_size: int) -> float:
     """Time of one evaluation of the network for one sample, in batches of ``batch_size``."""
     described = as_denoiser(denoiser)
-    device, width = described.device, described.known_labels.dim
+    known = described.known_labels
+    device, width = described.device, known.dim
     x = torch.zeros(batch_size, *described.sample_shape, device=device)
     rows = torch.eye(width, device=device)[torch.arange(batch_size) % width] if width else None
     labels: Conditions | None = rows
-    if shape := described.known_labels.field:
+    if known.kind == "conditions" and known.examples is not None:
+        labels = known.examples[:1].to(device)
+    if shape := known.field:
         field = torch.zeros(1, *shape, device=device)
         labels = {FIELD: field} if rows is None else {FIELD: field, LABELS: rows}
 

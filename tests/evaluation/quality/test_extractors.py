@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from elucidiff.evaluation.quality import open_extractor
-from elucidiff.evaluation.quality.networks import read_state
+from elucidiff.evaluation.quality.weights import read_state
 from tests.evaluation.quality.small import Colours, script
 
 CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
-from elucidiff.evaluation.quality.networks import DINOV2, located, published, read_state
+from elucidiff.evaluation.quality.weights import DINOV2, located, published, read_state
 from elucidiff.files import sha256
 from elucidiff.suggest import suggestion
 

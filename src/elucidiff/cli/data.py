@@ -254,6 +254,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("nearly equal images", f"{len(report.near_duplicates)} pairs{_among(report)}"),
         ("broken images", str(len(report.broken))),
     ]
+    if report.missing:
+        rows.append(("missing values", f"{report.missing:.2%}, left out of all that is measured"))
     if report.hidden:
         hidden = (
             f"{report.hidden:,} images have colours hidden under them, which a model with alpha learns and the "

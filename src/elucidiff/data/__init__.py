@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from elucidiff.data.conditions import Condition
     from elucidiff.data.dataset import Dataset, Fingerprint
     from elucidiff.data.encoding import import_latents
+    from elucidiff.data.gaps import Gaps
     from elucidiff.data.given import ConditionScaling, given_with
     from elucidiff.data.importing import Imported, import_dataset
     from elucidiff.data.inspecting import Report, inspect
@@ -43,6 +44,7 @@ __all__ = [
     "ConditionScaling",
     "Dataset",
     "Fingerprint",
+    "Gaps",
     "Imported",
     "InfiniteOrder",
     "Latent",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Gaps": "gaps",
     "choose_scaling": "normalisation",
     "Automatic": "normalisation",
     "AsStored": "scaling",

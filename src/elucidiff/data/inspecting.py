@@ -60,6 +60,7 @@ class Report:
             :attr:`~elucidiff.data.moments.Moments.sigma_data`.
         channel_means, channel_sigmas: mean and standard deviation of each channel.
         lowest, highest: value.
+        missing: share of the values that are missing (NaN).
         norm: root of the mean square of an image's Euclidean distance from the channels' means.
         nearest_distance: median distance of an image in a sample of the data to the nearest other one.
         largest_distance: between two images of that sample.
@@ -97,6 +98,7 @@ class Report:
     channel_sigmas: tuple[float, ...]
     lowest: float
     highest: float
+    missing: float
     norm: float
     nearest_distance: float
     largest_distance: float
@@ -194,6 +196,7 @@ def inspect(
         channel_sigmas=tuple(stored.channel_stds.tolist()),
         lowest=stored.lowest,
         highest=stored.highest,
+        missing=stored.missing,
         norm=moments.norm,
         nearest_distance=nearest,
         largest_distance=largest,

@@ -270,9 +270,10 @@ class Measurements:
         first, end = np.searchsorted(self._compared, [places[0], places[-1] + 1])
         if first < end:
             own = torch.from_numpy(self._compared[first:end] - places[0])
-            self._thumbnails[first:end] = thumbnails(stored[own])
+            shown = stored if self._scaling.eight_bits else images.nan_to_num(0.0)
+            self._thumbnails[first:end] = thumbnails(shown[own])
         self.hidden += _with_hidden_colours(stored)
-        chosen = images[torch.from_numpy(self._wanted[places])]
+        chosen = images.nan_to_num(0.0)[torch.from_numpy(self._wanted[places])]
         self._sample[self._sampled : self._sampled + len(chosen)] = chosen
         self._sampled += len(chosen)
 

@@ -22,6 +22,7 @@ class Moments:
 
     Attributes:
         images: number of images so far.
+        places: number of values that each channel would have so far if none were missing.
         counts: number of values of each channel so far, float64 ``(C,)``.
         means: of each channel, float64 ``(C,)``.
         lows, highs: the lowest and the highest value of each channel, float64 ``(C,)``.
@@ -33,6 +34,7 @@ class Moments:
     """
 
     images: int = 0
+    places: int = 0
     counts: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     means: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     lows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
@@ -56,7 +58,7 @@ class Moments:
         share = counts / total.clamp_min(1)
         self._squares += squares + apart.square() * (self.counts * share)
         self.means += apart * share
-        self.images, self.counts = self.images + len(images), total
+        self.images, self.places, self.counts = self.images + len(images), self.places + flat.shape[1], total
         self.lows, self.highs = torch.minimum(self.lows, lows), torch.maximum(self.highs, highs)
 
     @property
@@ -68,6 +70,11 @@ class Moments:
     def highest(self) -> float:
         """The highest of all values; minus infinity if there are none."""
         return float(self.highs.max()) if self.images else -math.inf
+
+    @property
+    def missing(self) -> float:
+        """Share of the values that are missing."""
+        return 1 - float(self.counts.mean()) / self.places if self.images else 0.0
 
     @property
     def mean(self) -> float:

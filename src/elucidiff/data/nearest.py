@@ -79,7 +79,8 @@ def nearest_in(
     """The images of a data set that are nearest to each image.
 
     Args:
-        images: ``(B, C, *spatial)`` on the CPU, as a denoiser sees them.
+        images: ``(B, C, *spatial)`` on the CPU, as a denoiser sees them. Missing values of the data set (NaN) count
+            as 0, the mean.
         dataset: what to search.
         places: positions of the images to compare with, at least ``count``.
         count: how many neighbours.
@@ -88,7 +89,7 @@ def nearest_in(
     Returns:
         Distances as those of :func:`nearest_images`, and the neighbours' positions in the data set, ``(B, count)``.
     """
-    reference = (scaling.to_model(dataset.images(piece)) for piece in in_pieces(dataset, places))
+    reference = (scaling.to_model(dataset.images(piece)).nan_to_num(0.0) for piece in in_pieces(dataset, places))
     distances, numbers = nearest_images(images, reference, count)
     return distances, places[numbers.numpy()]
 

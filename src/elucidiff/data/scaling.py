@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -249,10 +249,17 @@ def moments_of(dataset: Dataset, change: Callable[[Tensor], Tensor] = lambda sto
         dataset: the data.
         change: of values ``(n, C, *spatial)``, such as :meth:`Scaling.to_model`; none by default.
     """
-    moments, size = Moments(), max(1, _VALUES_AT_ONCE // math.prod(dataset.shape))
-    for start in range(0, len(dataset), size):
-        moments.add(change(dataset.images(range(start, min(start + size, len(dataset))))))
+    moments = Moments()
+    for piece in read_in_pieces(dataset):
+        moments.add(change(piece))
     return moments
+
+
+def read_in_pieces(dataset: Dataset) -> Iterator[Tensor]:
+    """All images of a data set from front to back, ``(n, C, *spatial)`` at a time."""
+    size = max(1, _VALUES_AT_ONCE // math.prod(dataset.shape))
+    for start in range(0, len(dataset), size):
+        yield dataset.images(range(start, min(start + size, len(dataset))))
 
 
 def _of_each(stored: Tensor, value: float) -> Tensor:

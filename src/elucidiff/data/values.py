@@ -22,10 +22,14 @@ class Found:
 
     Attributes:
         lowest, highest: value.
+        missing: number of the values that are NaN.
+        count: number of all values.
     """
 
     lowest: float
     highest: float
+    missing: int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,26 +79,37 @@ def survey(source: Source, where: str) -> Found:
     """Read all values once, except of 8-bit data, which are sampled.
 
     Raises:
-        ValueError: a value that is not finite, with its position in the array.
+        ValueError: an infinite value, with its position in the array; or an image without any value.
     """
     if source.dtype == np.uint8:
         sample = source.read(np.unique(np.linspace(0, len(source) - 1, _SAMPLE).round().astype(np.int64)))
         if sample.max() > 1:
             return Found(float(sample.min()), float(sample.max()))
-    lowest, highest = math.inf, -math.inf
+    lowest, highest, missing, count = math.inf, -math.inf, 0, 0
     for start, images in in_pieces(source):
         if images.dtype.kind == "f":
-            _check_finite(images, start, where)
-        lowest, highest = min(lowest, float(images.min())), max(highest, float(images.max()))
-    return Found(lowest, highest)
+            missing += _missing(images, start, where)
+        count += images.size
+        lowest, highest = min(lowest, float(np.nanmin(images))), max(highest, float(np.nanmax(images)))
+    return Found(lowest, highest, missing, count)
 
 
-def _check_finite(images: Images, start: int, where: str) -> None:
-    finite = np.isfinite(images)
-    if not finite.all():
-        image, *rest = (int(place) for place in np.argwhere(~finite)[0])
+def _missing(images: Images, start: int, where: str) -> int:
+    """Number of values that are missing (NaN). Of infinite ones, and of an image without values, one is named."""
+    if np.isfinite(images).all():
+        return 0
+    if (infinite := np.isinf(images)).any():
+        image, *rest = (int(place) for place in np.argwhere(infinite)[0])
         position = ", ".join(str(place) for place in (start + image, *rest))
-        raise ValueError(f"{where} holds {images[(image, *rest)]} at [{position}]: all values must be finite")
+        raise ValueError(
+            f"{where} holds {images[(image, *rest)]} at [{position}]: values must be finite, or NaN where they are "
+            "missing"
+        )
+    gaps = np.isnan(images)
+    empty = gaps.reshape(len(images), -1).all(1)
+    if empty.any():
+        raise ValueError(f"image {start + int(np.argmax(empty))} of {where} has no values, all are NaN: leave it out")
+    return int(gaps.sum())
 
 
 def check_type(dtype: np.dtype[Any], where: str) -> None:
@@ -130,12 +145,20 @@ def find_levels(dtype: np.dtype[Any], found: Found, white: float | None, picture
     """
     low, high = found.lowest, found.highest
     eight = np.dtype(np.uint8)
+    if white is not None and found.missing:
+        raise ValueError(f"{where} holds NaN, and pictures have no missing values: leave --white out")
     if white is not None:
         if low < 0 or high > white:
             raise ValueError(f"{where} has values {low:g} to {high:g}, which are not within 0 to {white:g} (white)")
         return Levels(eight, white)
     if dtype.kind == "f":
-        return Levels(dtype.newbyteorder("="), None, _note_on_floats(low, high, where) if pictures else "")
+        note = _note_on_floats(low, high, where) if pictures else ""
+        if found.missing:
+            note = (
+                f"{where} lacks {found.missing:,} of its {found.count:,} values (NaN): they are left out of all that "
+                "is measured, and of the loss"
+            )
+        return Levels(dtype.newbyteorder("="), None, note)
     if dtype.kind == "b":
         return Levels(eight, 1, f"{where} holds truth values: false is read as black (0), true as white (255)")
     if dtype == np.uint8:

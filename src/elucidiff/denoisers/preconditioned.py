@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from elucidiff.denoisers import model_files
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.conditions import Conditions, for_network
+from elucidiff.denoisers.gaps import absent_in
 from elucidiff.denoisers.labels import KnownLabels, field_shape, label_kind, labels_by_facts, of_conditions
 from elucidiff.denoisers.model_files import HubModel
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
@@ -203,7 +204,8 @@ class Denoiser(HubModel, DenoiserModule):
             augment_labels: augmentation labels (B, augment_dim), or None.
 
         Returns:
-            D(x; sigma), shaped like ``x``. At sigma = 0 it is ``x`` itself, whatever the network says.
+            D(x; sigma), shaped like ``x``. At sigma = 0 it is ``x`` itself, whatever the network says. Values that no
+            training image had are 0, as in training, by ``facts["data"]``.
 
         Raises:
             TypeError: ``x`` is no tensor, or ``sigma`` no number.
@@ -237,6 +239,9 @@ class Denoiser(HubModel, DenoiserModule):
         if output.shape[1] not in (channels, 2 * channels):
             raise ValueError(f"the network returned {output.shape[1]} channels for samples of {channels}")
         denoised = p.c_skip(sigma) * x + p.c_out(sigma) * output[:, :channels]
+        absent = absent_in(self._data_facts, tuple(x.shape[1:]))
+        if absent is not None:
+            denoised = denoised.masked_fill(absent.to(x.device), 0.0)
         return torch.where(per_sample(clean, x), x, denoised)
 
     def _with_field(self, labels: object) -> Conditions:

@@ -164,7 +164,7 @@ def _draw(
 def _nearest(seen: Tensor, data: TrainingData) -> tuple[Array, Array]:
     """Distances to the nearest training images, as the model sees both, and the places of these."""
     train = data.train
-    distances, places = nearest_in(seen, train, compared_with(train), 1, data.scaling)
+    distances, places = nearest_in(seen.nan_to_num(0.0), train, compared_with(train), 1, data.scaling)
     return distances[:, 0].numpy(), places[:, 0]
 
 

@@ -130,7 +130,7 @@ KINDS: Mapping[str, Kind] = {
             "scaling",
             "from the values of the data to what a denoiser sees",
             "elucidiff.data.scaling:Scaling",
-            "elucidiff.data.latents",  # and, with it, those of data.scaling and data.normalisation
+            "elucidiff.data.gaps",  # and, with it, those of data.scaling, data.normalisation and data.latents
         ),
         Kind("network", "the network F", "elucidiff.networks.base:NetworkPart", "elucidiff.networks"),
         Kind(

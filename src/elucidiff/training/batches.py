@@ -21,8 +21,8 @@ from elucidiff import data, parts
 from elucidiff.augment import Augmentation
 from elucidiff.augment.base import place
 from elucidiff.data import Dataset, InfiniteOrder, Scaling
+from elucidiff.data.gaps import measured_scaling
 from elucidiff.data.given import ConditionScaling, told
-from elucidiff.data.latents import scaling_for
 from elucidiff.data.scaling import moments_of
 from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.shapes import LabelKind
@@ -177,7 +177,7 @@ class TrainingData:
         else:
             sample = dataset.select(torch.linspace(0, len(dataset) - 1, _SAMPLE_IMAGES).long())
         fingerprint = sample.verify()
-        scaling = scaling_for(dataset, config.normalise).measured(sample)
+        scaling = measured_scaling(sample, config.normalise)
         moments = moments_of(sample, scaling.to_model)
         fields = ConditionScaling.measured(sample) if sample.condition_shape else None
         identity = {
@@ -199,12 +199,18 @@ class TrainingData:
             "label_kind": dataset.label_kind,
             **({"label_examples": _label_examples(dataset)} if dataset.label_kind == "vectors" else {}),
             "scaling": parts.to_plain(scaling),
+            **({"missing": moments.missing} if moments.missing else {}),
             **_facts_of_conditions(dataset, fields),
             "mean": moments.mean,
             "sigma_data": moments.sigma_data,
         }
         doubts = moments.misfits(dataset.name, config.sigma_data, scaling.eight_bits)
         return cls(dataset, held_out, scaling, identity, facts, tuple(notes), doubts, fields)
+
+    @property
+    def gaps(self) -> bool:
+        """True if values may be missing: of a large set only a sample was looked at."""
+        return "missing" in self.facts or (self.train.dtype != torch.uint8 and not _fits(self.train))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -246,7 +252,8 @@ class TrainingData:
             share: which images of every batch are wanted.
 
         Yields:
-            images in units of the noise levels, float32 ``(B, C, *spatial)``, and label rows float32
+            images in units of the noise levels, float32 ``(B, C, *spatial)`` with NaN for missing values, and label
+            rows float32
             ``(B, label_dim)``, conditions as :func:`.given_with` has them, or None, on ``device``.
         """
         order = InfiniteOrder(len(self.train), seed=config.seed % 2**32, start=images_seen)

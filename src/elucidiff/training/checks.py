@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from elucidiff.data import Dataset, scaling_of
+from elucidiff.data.gaps import filled
 from elucidiff.data.given import ConditionScaling, given_with
 from elucidiff.data.inspection import digest
 from elucidiff.data.nearest import compared_with, in_pieces, nearest_in
 from elucidiff.data.scaling import AsStored, Scaling
 from elucidiff.data.subsets import Places, evenly_spread
+from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.conditions import Conditions, each
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.steps import Karras
@@ -125,7 +127,7 @@ class MemorisationCheck:
         )
 
     def _given(self, model: Denoiser, places: Places) -> Conditions | None:
-        known = model.known_labels
+        known = as_denoiser(model).known_labels
         if not known.takes_any:
             return None
         return given_with(self._train, ConditionScaling.of(model) if known.field else None, places)
@@ -142,7 +144,7 @@ class MemorisationCheck:
         if len(self._distinct) <= _FEWEST:
             return None
         places = evenly_spread(self._distinct, self._count)
-        return self._ratios(self._scaling.to_model(self._train.images(places)), themselves=True)
+        return self._ratios(filled(self._scaling.to_model(self._train.images(places)))[0], themselves=True)
 
     @cached_property
     def _distinct(self) -> Places:
@@ -192,7 +194,8 @@ def validate(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
 def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: int, meter: LossMeter) -> None:
     """This process's part; the processes take turns."""
     processes, noise, scaling = state.processes, state.objective.noise, scaling_of(model)
-    images = scaling.to_model(held_out.images())
+    images, there = filled(scaling.to_model(held_out.images()))
+    gaps = not bool(there.all())
     given = given_with(held_out, ConditionScaling.of(model) if held_out.condition_shape else None)
     size = state.config.device_batch_size or state.images
     for number in range(passes):
@@ -205,7 +208,7 @@ def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
             rows = None if given is None else each(given, lambda value, part=part: value[part].to(state.device))  # type: ignore[misc]
             with state.arithmetic.forward():
                 loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
-            meter.add(loss, sigma)
+            meter.add(loss, sigma, there[part].to(state.device) if gaps else None)
 
 
 # The lowest loss must be so many checkpoints ago.

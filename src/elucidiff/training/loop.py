@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from elucidiff.augment import Augmentation
 from elucidiff.data import Dataset
+from elucidiff.data.gaps import filled
 from elucidiff.denoisers.conditions import Conditions, each, is_named
 from elucidiff.design.objectives import Objective
 from elucidiff.launch.coordination import failing_once
@@ -65,6 +66,7 @@ class NoisyBatch:
         labels: rows ``(B, label_dim)``, or conditions of B rows, or None.
         augment_labels: rows ``(B, augment_dim)``, or None.
         first: place of the first image in the whole batch, that of all processes.
+        present: which values were there, shaped like ``images``, where 0 stands for the others; None for all.
         last: whether it is this process's last part of the batch: gradients are complete then.
     """
 
@@ -75,6 +77,7 @@ class NoisyBatch:
     augment_labels: Tensor | None = None
     first: int = 0
     last: bool = True
+    present: Tensor | None = None
 
 
 def train(
@@ -151,7 +154,8 @@ def train(
             while not (run.finished or run.stopped_by(interrupt.received)):
                 images, labels = next(batches)
                 draws = draw(config.seed, state.step, shape, state.objective.noise, state.augment, device)
-                update(state, noisy_batches(state, images, labels, draws.part(state.share)), run.progress)
+                batches_of_part = noisy_batches(state, images, labels, draws.part(state.share), gaps=data.gaps)
+                update(state, batches_of_part, run.progress)
                 run.after_step(interrupt.received)
             run.save()
             # A signal that came too late to stop anything did not interrupt the run.
@@ -168,11 +172,12 @@ def _with_objects(config: TrainingConfig, **given: Any) -> TrainingConfig:
 
 
 def noisy_batches(
-    state: TrainingState, images: Tensor, labels: Conditions | None, draws: Draws
+    state: TrainingState, images: Tensor, labels: Conditions | None, draws: Draws, *, gaps: bool = False
 ) -> Iterator[NoisyBatch]:
     """Augment this process's images and give them noise, as many at a time as go through the network together.
 
-    A condition is augmented along with its image, brought to the same size first.
+    A condition is augmented along with its image, brought to the same size first. With ``gaps`` values that are
+    missing (NaN) become 0, and are told from the others.
     """
     size = state.config.device_batch_size or len(images)
     for start in range(0, len(images), size):
@@ -185,16 +190,20 @@ def noisy_batches(
                 moved = state.augment.apply_to_condition(field, drawn.augmentation, clean.shape[1])
                 given = {**given, FIELD: moved}
             clean, augment_labels = state.augment.apply(clean, drawn.augmentation)
+        present: Tensor | None = None
+        if gaps:
+            clean, present = filled(clean)
         sigma = state.objective.noise.from_base(drawn.level)
         first, last = state.share.start + start, start + size >= len(images)
-        yield NoisyBatch(clean, sigma, drawn.noise, given, augment_labels, first, last)
+        yield NoisyBatch(clean, sigma, drawn.noise, given, augment_labels, first, last, present)
 
 
 def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float = 0.0) -> None:
     """One optimiser step on the batch whose parts are ``batches``: gradients, Adam, averages.
 
     Learning rate and averages go by the images seen before the step. The loss is summed over the elements of an image
-    and averaged over the images of the batch, those of all processes.
+    and averaged over the images of the batch, those of all processes. Elements that are missing count for nothing, in
+    it as in the learned weighting of noise levels.
 
     Args:
         state: what is updated.
@@ -213,9 +222,11 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
                 loss = state.objective.loss(
                     state.replica, batch.images, batch.sigma, batch.noise, batch.labels, batch.augment_labels
                 )
-            state.meter.add(loss, batch.sigma)
+            state.meter.add(loss, batch.sigma, batch.present)
             if state.loss_weighting is not None:
                 loss = state.loss_weighting(loss, batch.sigma)
+            if batch.present is not None:
+                loss = loss * batch.present
             state.arithmetic.backward(loss.sum() / state.images)
     state.arithmetic.step(state.optimiser)
     normalise_weights(state.denoiser)

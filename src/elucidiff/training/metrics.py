@@ -103,9 +103,16 @@ class LossMeter:
         self._squares = torch.zeros(BINS + 1, device=device)
         self._counts = torch.zeros(BINS + 1, dtype=torch.int64, device=device)
 
-    def add(self, loss: Tensor, sigma: Tensor) -> None:
-        """Count the per-element losses ``(B, C, *spatial)`` of images at noise levels ``(B,)``."""
-        means = loss.detach().flatten(1).mean(1).float()
+    def add(self, loss: Tensor, sigma: Tensor, present: Tensor | None = None) -> None:
+        """Count the per-element losses ``(B, C, *spatial)`` of images at noise levels ``(B,)``.
+
+        Where only some values are ``present``, an image's loss is the mean over these.
+        """
+        if present is None:
+            means = loss.detach().flatten(1).mean(1).float()
+        else:
+            counted = (loss.detach() * present).flatten(1).sum(1).float()
+            means = counted / present.flatten(1).sum(1).clamp_min(1)
         place = (sigma.detach().reshape(-1).log() - LOWEST) / (HIGHEST - LOWEST) * BINS
         bins = place.clamp(0, BINS - 1).long()
         finite = means.isfinite()

@@ -40,7 +40,7 @@ class PrincipalComponents:
         id: name and checksum.
         components: fitted to the data set.
         scaling: from the data to what they were fitted to: 8-bit levels in [-1, 1], of other data every channel
-            divided by its standard deviation, so that distances do not depend on units.
+            divided by its standard deviation, so that distances do not depend on units. Missing values are the mean.
         shape: of an image, (C, *spatial).
         dtype: of the images.
     """
@@ -167,7 +167,7 @@ def _scaling(dataset: Dataset) -> Scaling:
 
 
 def _rows(scaling: Scaling, images: Tensor) -> Features:
-    rows: Features = scaling.to_model(images).flatten(1).double().cpu().numpy()
+    rows: Features = scaling.to_model(images).nan_to_num(0.0).flatten(1).double().cpu().numpy()
     return rows
 
 

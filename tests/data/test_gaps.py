@@ -1,0 +1,142 @@
+"""Missing values: told from the others, and left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import elucidiff as ed
+from elucidiff import parts
+from elucidiff.data import AsStored, Gaps, Standard, scaling_of
+from elucidiff.data.gaps import filled, measured_scaling
+from elucidiff.training import TrainingConfig
+from elucidiff.training.batches import TrainingData, draw
+from elucidiff.training.loop import noisy_batches, update
+from elucidiff.training.metrics import LossMeter
+from elucidiff.training.state import TrainingState
+
+SMALL = "ddpmpp:base_channels=8,channel_multipliers=1,blocks_per_level=1,attention_resolutions=,dropout=0"
+
+
+def sea(count: int = 24) -> np.ndarray:
+    """Temperatures of a sea of 8 x 8 points: the left edge is land, and one value in ten is hidden by clouds."""
+    random = np.random.default_rng(0)
+    fields = (15 + 3 * random.standard_normal((count, 1, 8, 8))).astype(np.float32)
+    fields[random.random(fields.shape) < 0.1] = np.nan
+    fields[..., 0] = np.nan
+    return fields
+
+
+def config(path: Path, **changes: object) -> TrainingConfig:
+    settings = {"data": str(path), "normalise": "standard", "network": SMALL, "batch_size": 8, "duration_images": 16}
+    few = {"checkpoint_images": 16, "memorisation_samples": 4, "validation_images": 4, "sigma_data": 1.0}
+    return TrainingConfig(**(settings | few | {"device": "cpu"} | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:.*lacks")
+def test_the_loss_is_that_of_the_values_that_are_there(tmp_path: Path) -> None:
+    """By hand: the gradient of the sum over present values, and a mean over them in the log."""
+    np.save(tmp_path / "sea.npy", sea())
+    settings = config(tmp_path / "sea.npy", lr=1e-3, lr_ramp_images=0.0, validation_images=0)
+    data = TrainingData.open(settings)
+    assert data.gaps
+    assert data.facts["missing"] == pytest.approx(np.isnan(sea()).mean())
+    state = TrainingState(settings, data.shape, 0, torch.device("cpu"))
+    images = data.scaling.to_model(torch.from_numpy(sea()[:8]))
+    draws = draw(0, 0, (8, 1, 8, 8), state.objective.noise)
+    [batch] = noisy_batches(state, images, None, draws, gaps=True)
+    assert batch.present is not None
+    assert torch.equal(batch.present, ~torch.from_numpy(np.isnan(sea()[:8])))
+
+    y, sigma = torch.nan_to_num(images, nan=0.0), batch.sigma.reshape(-1, 1, 1, 1)
+    output = state.denoiser(y + sigma * draws.noise, batch.sigma)
+    output.retain_grad()
+    squares = (sigma**2 + 1) / sigma**2 * (output - y) ** 2
+    by_hand = squares[batch.present].sum() / 8
+    by_hand.backward()
+    assert output.grad is not None
+    assert float(output.grad[~batch.present].abs().max()) == 0.0
+    wanted = [parameter.grad.clone() for parameter in state.denoiser.parameters() if parameter.grad is not None]
+    update(state, [batch])
+    found = [parameter.grad for parameter in state.denoiser.parameters() if parameter.grad is not None]
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+    means = torch.stack([loss[there].mean() for loss, there in zip(squares, batch.present, strict=True)])
+    assert state.meter.summary().mean == pytest.approx(float(means.mean()), rel=1e-5)
+
+
+def test_a_mean_over_present_values() -> None:
+    meter = LossMeter("cpu")
+    loss = torch.tensor([[[1.0, 5.0, 100.0]], [[2.0, 2.0, 2.0]]])
+    meter.add(loss, torch.ones(2), torch.tensor([[[True, True, False]], [[True, False, False]]]))
+    assert meter.summary().mean == pytest.approx((3 + 2) / 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*lacks", "ignore:sigma goes")
+def test_a_model_of_a_sea_keeps_its_land(tmp_path: Path) -> None:
+    np.save(tmp_path / "sea.npy", sea())
+    result = ed.training.train(config(tmp_path / "sea.npy"), tmp_path / "run")
+    model = ed.load(result.run_dir / "model")
+    scaling = scaling_of(model)
+    assert isinstance(scaling, Gaps)
+    assert isinstance(scaling.scaling, Standard)
+    assert scaling.scaling.means == pytest.approx((np.nanmean(sea().astype(float)),))
+    assert scaling.scaling.stds == pytest.approx((np.nanstd(sea().astype(float)),))
+    x = torch.randn(2, 1, 8, 8)
+    assert float(model(x, 1.0)[..., 0].abs().max()) == 0.0
+    assert float(model(x, 1.0)[..., 1:].abs().min()) > 0.0
+    samples = scaling.to_data(ed.sample(model, 3, [2.0, 0.5, 0.0]))
+    np.testing.assert_array_equal(np.isnan(samples), np.broadcast_to(np.arange(8) == 0, (3, 1, 8, 8)))
+    assert parts.from_plain("scaling", parts.to_plain(scaling)) == scaling
+
+
+def test_clouds_alone_leave_no_gaps_in_samples() -> None:
+    fields = sea()[..., 1:]
+    dataset = ed.data.Dataset.from_arrays(torch.from_numpy(fields).nan_to_num(15.0))
+    assert measured_scaling(dataset, AsStored()) == AsStored()
+
+
+def test_filled() -> None:
+    images, present = filled(torch.tensor([[[1.0, float("nan"), -2.0]]]))
+    assert images.tolist() == [[[1.0, 0.0, -2.0]]]
+    assert present.tolist() == [[[True, False, True]]]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ((2,), np.nan, r"image 2 of .*x.npy has no values, all are NaN: leave it out"),
+        ((3, 0, 1), np.inf, r"x.npy holds inf at \[3, 0, 1\]: values must be finite, or NaN where they are missing"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(tmp_path: Path, place: tuple[int, ...], value: float, says: str) -> None:
+    array = np.random.default_rng(0).standard_normal((5, 1, 16))
+    array[place] = value
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ValueError, match=says) as error:
+        ed.data.open(tmp_path / "x.npy")
+    assert "\n" not in str(error.value)
+
+
+def test_what_lacks_is_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", sea())
+    count = int(np.isnan(sea()).sum())
+    with pytest.warns(UserWarning, match=rf"x.npy lacks {count} of its 1,536 values \(NaN\): they are left out"):
+        ed.data.open(tmp_path / "x.npy")
+    report = ed.data.inspect(tmp_path / "x.npy")
+    assert report.missing == pytest.approx(np.isnan(sea()).mean())
+    assert report.channel_means == pytest.approx((np.nanmean(sea().astype(float)),))
+    assert report.channel_sigmas == pytest.approx((np.nanstd(sea().astype(float)),))
+    assert report.recommended("sigma_data") == pytest.approx(1.0)
+
+
+def test_gaps_that_do_not_fit_are_refused() -> None:
+    gaps = Gaps(AsStored(), "AAAA")
+    with pytest.raises(ValueError, match=r"not those of samples of shape \(1, 8, 8\)"):
+        gaps.to_data(torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="damaged"):
+        replace(gaps, absent="!").to_data(torch.zeros(1, 1, 8, 8))

@@ -11,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from elucidiff.design import schedules
-from elucidiff.evaluation.curvature import paths
-from elucidiff.evaluation.repeated_churn import ChurnTrace
-from elucidiff.evaluation.step_errors import StepErrors
 from elucidiff.figures import curvature, loss_per_sigma, repeated_churn, step_errors, strips
 from elucidiff.figures.base import Numbers, read_numbers, redraw
+from elucidiff.figures.curvature import paths
+from elucidiff.figures.repeated_churn import ChurnTrace
+from elucidiff.figures.step_errors import StepErrors
 from elucidiff.figures.style import encoded
 
 RANDOM = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from elucidiff.design import schedules
-from elucidiff.evaluation.curvature import paths
 from elucidiff.evaluation.results import write_results
 from elucidiff.figures import curvature
+from elucidiff.figures.curvature import paths
 from elucidiff.figures.report import find, write_report
 from elucidiff.training import TrainingConfig
 from tests.figures.rows import CURVES, measured, trial

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import schedules
 from elucidiff.design.schedules import Schedule
-from elucidiff.evaluation.curvature import paths
+from elucidiff.figures.curvature import paths
 
 STD, TOP = 0.5, 10.0
 QUANTILES = norm.ppf((np.arange(8) + 0.5) / 8)

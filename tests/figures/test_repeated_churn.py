@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.ideal import GaussianMixture
-from elucidiff.evaluation.repeated_churn import high_frequency_share, repeated_churn
+from elucidiff.figures.repeated_churn import high_frequency_share, repeated_churn
 
 STD, LOW, HIGH = 0.5, 0.1, 0.5
 SHAPE = (400, 1, 8, 8)

@@ -8,7 +8,7 @@ import torch
 
 from elucidiff.denoisers.ideal import GaussianMixture
 from elucidiff.design import steps
-from elucidiff.evaluation.step_errors import StepErrors, step_errors
+from elucidiff.figures.step_errors import StepErrors, step_errors
 from elucidiff.sampling.seeds import SeededNoise
 from elucidiff.solvers import RK45, Euler, Heun, Solver, UniPC
 from tests.sampling.closed_form import mixture

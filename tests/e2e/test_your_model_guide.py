@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import elucidiff as ed
 from elucidiff.interop import k_diffusion
 from tests.e2e.conftest import Run
+from tests.golden_files import GOLDEN
 from tests.interop.diffusers.folders import pipeline
 from tests.interop.foreign import FOREIGN, golden, state_dict
 from tests.interop.test_flow_matching import field
@@ -30,6 +34,16 @@ from tests.interop.closed_form import Blurred, foreign
 def make():
     return foreign("flow", Blurred(count=50))
 """
+
+
+class Posterior(nn.Module):
+    """As azula has them: of Gaussian data of standard deviation 0.5, with x_t = (1 - t) x_0 + t noise."""
+
+    schedule = staticmethod(lambda t: (1 - t, t))
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> SimpleNamespace:
+        alpha, sigma = (each.reshape(-1, 1, 1, 1) for each in self.schedule(t))
+        return SimpleNamespace(mean=alpha * 0.25 * x_t / (alpha**2 * 0.25 + sigma**2))
 
 
 def stored(library: str, name: str) -> dict[str, torch.Tensor]:
@@ -56,6 +70,7 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     torch.save(stored("lucidrains", "x0_cosine"), "lucidrains.pt")
     torch.save(stored("physicsnemo", "ddpmpp"), "physicsnemo.pt")
     pipeline(tmp_path / "pipeline", "eps", "ddim_default")
+    shutil.copyfile(GOLDEN / "m_edm2" / "uncond_rgb.pkl", "network-snapshot.pkl")
     names: dict[str, Any] = {
         "flags": openai["flags"],
         "config": sde["config"],
@@ -63,10 +78,11 @@ def test_the_code_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "settings": lucid["wrapper_settings"],
         "precond": nemo["settings"],
         "field": field,
+        "posterior": Posterior(),
         "network": lambda x, t: field(x, t / 1000),
     }
     blocks = [block["code"] for block in CODE.finditer(GUIDE)]
-    assert len(blocks) == 12
+    assert len(blocks) == 14
     for code in blocks:
         exec(code, names)
         shown = names.get("theirs", names["images"])

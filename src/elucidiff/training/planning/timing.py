@@ -26,6 +26,7 @@ _ATTENDING = 64
 """Levels of so many positions attend; the lowest does with up to 16 times as many."""
 _COARSEST = 1024
 _LONG_ENOUGH = 8
+_WIDE_ENOUGH = 64
 
 
 def levels_of(shape: Sequence[int]) -> int:
@@ -57,13 +58,19 @@ def attention_of(shape: Sequence[int], levels: int) -> tuple[int, ...]:
 def networks_for(shape: Sequence[int]) -> Iterator[MPUNetSettings]:
     """Magnitude-preserving U-Nets for samples ``(C, *spatial)``, from the cheapest to the dearest.
 
+    None is narrower than the samples, up to 64 channels: its first layer would lose some of theirs, as of latents.
+
     >>> from elucidiff.training.planning.timing import networks_for
     >>> network = next(networks_for((3, 32, 32)))
     >>> network.channel_multipliers, network.attention_resolutions
     ((1, 2, 4), (8,))
+    >>> network.base_channels, next(networks_for((32, 32, 32))).base_channels
+    (16, 32)
     """
     levels = levels_of(shape)
     for channels, blocks in WIDTHS:
+        if channels < min(shape[0], _WIDE_ENOUGH):
+            continue
         yield MPUNetSettings(
             base_channels=channels,
             channel_multipliers=MULTIPLIERS[:levels],

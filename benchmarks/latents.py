@@ -39,6 +39,7 @@ from elucidiff.sampling.jobs.outputs import png
 from elucidiff.training import TrainingConfig
 from elucidiff.training.batches import draw
 from elucidiff.training.loop import noisy_batches, update
+from elucidiff.training.planning.timing import networks_for
 from elucidiff.training.state import TrainingState
 
 HOME = Path("runs/latents")
@@ -65,9 +66,9 @@ A row a photograph: left {shown} patches of it, encoded and decoded; right as ma
 
 ## What an image costs
 
-The same network (the plan's, but for the channels at its two ends) on pixels and on latents, batches of {batch}, one
-core: processor seconds of an image in a training step and in one evaluation while sampling, and the largest memory of
-a process of its own that takes {steps} training steps.
+The smallest network that `elucidiff train` plans for pixels and for latents, batches of {batch}, one core: processor
+seconds of an image in a training step and in one evaluation while sampling, and the largest memory of a process of
+its own that takes {steps} training steps, {bare} of it before there is any network.
 
 """
 
@@ -120,8 +121,9 @@ def sample() -> None:
 def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:
     """Processor seconds and memory of training steps and evaluations on samples of a shape."""
     torch.set_num_threads(1)
-    config = TrainingConfig.load(RUN / "config.yaml")
-    config = _replaced(config, batch_size=BATCH, device_batch_size=None, compile="off", augment="non_leaking")
+    network = next(networks_for(shape))
+    config = TrainingConfig(network=network, conditional=True, batch_size=BATCH, device="cpu", compile="off")
+    bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     state = TrainingState(config, shape, label_dim, torch.device("cpu"))
     images, labels = torch.zeros(BATCH, *shape), torch.zeros(BATCH, label_dim)
     taken = []
@@ -141,11 +143,11 @@ def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:
         "training": statistics.median(taken[1:]) / BATCH,
         "evaluation": statistics.median(asked[1:]) / BATCH,
         "memory": memory,
+        "bare": bare,
+        "channels": network.base_channels,
+        "levels": len(network.channel_multipliers),
+        "weights": sum(weight.numel() for weight in state.denoiser.network.parameters()),
     }
-
-
-def _replaced(config: TrainingConfig, **changes: Any) -> TrainingConfig:
-    return config.with_settings(changes)
 
 
 def _in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -169,6 +171,8 @@ def table() -> None:
         rows.append(
             {
                 "on": f"{what}, {' x '.join(map(str, shape))}",
+                "network": f"{found['channels']:.0f} channels, {found['levels']:.0f} levels, "
+                f"{found['weights'] / 1e6:.2f} M weights",
                 "training step": f"{found['training']:.3f} s",
                 "evaluation": f"{found['evaluation']:.3f} s",
                 f"sample of {evaluations} evaluations": f"{whole:.1f} s",
@@ -181,6 +185,7 @@ def table() -> None:
     notes = NOTES.format(
         count=len(dataset), photographs=len(NAMES), side=SIDE, most=MOST, psnr=errors.mean(), worst=errors.min(),
         best=errors.max(), images=last["images"], minutes=last["seconds"] / 60, shown=SHOWN, batch=BATCH, steps=STEPS,
+        bare=f"{found['bare'] / 2**20:,.0f} MiB",
     )  # fmt: skip
     ends = (
         f"\nEncoding takes {seconds['encoding']:.2f} s of an image, once, when it is imported; decoding "

@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -123,7 +122,7 @@ def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:
     torch.set_num_threads(1)
     network = next(networks_for(shape))
     config = TrainingConfig(network=network, conditional=True, batch_size=BATCH, device="cpu", compile="off")
-    bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    bare = _peak()
     state = TrainingState(config, shape, label_dim, torch.device("cpu"))
     images, labels = torch.zeros(BATCH, *shape), torch.zeros(BATCH, label_dim)
     taken = []
@@ -132,7 +131,7 @@ def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:
         draws = draw(0, state.step, images.shape, state.objective.noise, state.augment)
         update(state, noisy_batches(state, images, labels, draws))
         taken.append(time.process_time() - begun)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory = _peak()
     asked = []
     with torch.no_grad():
         for _ in range(STEPS):
@@ -148,6 +147,12 @@ def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:
         "levels": len(network.channel_multipliers),
         "weights": sum(weight.numel() for weight in state.denoiser.network.parameters()),
     }
+
+
+def _peak() -> int:
+    """Bytes of memory that this process has taken at most. What getrusage tells counts its parent's, too."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -34,11 +34,15 @@ __all__ = [
     "MeasuredLikelihood",
     "Metric",
     "NoiseUse",
+    "PairEvaluation",
+    "PairMetric",
     "Quality",
     "Reference",
+    "Score",
     "ablate_sampling",
     "ablate_training",
     "evaluate",
+    "evaluate_pairs",
     "frechet_distance",
     "loss_per_sigma",
     "measure_curve",
@@ -51,17 +55,23 @@ __all__ = [
     "open_reference",
     "principal_components",
     "repeated",
+    "scored",
     "search_samplers",
 ]
 
 _ROOMS = ("ablation", "curve", "search")
 _LATER = {
     "MeasuredLikelihood": "likelihood",
+    "PairEvaluation": "pairs",
+    "PairMetric": "pairs",
+    "Score": "pairs",
     "ablate_sampling": "ablation",
     "ablate_training": "ablation",
     "evaluate": "quality.evaluation",
+    "evaluate_pairs": "pairs",
     "measure_curve": "curve",
     "measure_likelihood": "likelihood",
+    "scored": "pairs",
     "search_samplers": "search",
 }
 

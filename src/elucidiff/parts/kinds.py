@@ -102,6 +102,12 @@ KINDS: Mapping[str, Kind] = {
             "elucidiff.evaluation.quality.metrics",
         ),
         Kind(
+            "pair metric",
+            "how good samples for conditions are",
+            "elucidiff.evaluation.pairs.scores:PairMetric",
+            "elucidiff.evaluation.pairs.scores",
+        ),
+        Kind(
             "feature extractor",
             "what describes images by numbers",
             "elucidiff.evaluation.quality.extractors:FeatureExtractor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def test_other_verbs(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     line = capsys.readouterr().err.strip()
     assert "makes latents" in line
     assert "\n" not in line
+
+
+def test_studies_compare_pictures(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, latents = str(made / "run" / "model"), str(made / "latents")
+    common = ["--metrics=fid", "--extractor=pca-5", "--device=cpu", f"--cache={tmp_path / 'cache'}"]
+    curve = ["--nfe=3", "--images=30", "--blocks=1", "--solvers", "euler", f"--out={tmp_path / 'curve'}"]
+    assert main(["curve", model, latents, *curve, *common]) == 0
+    [value] = re.findall(r"karras rho 7` \| ([\d.]+) \|", capsys.readouterr().out)
+    once = ["--seeds=0-29", "--solver=euler", "--n=3", f"--out={tmp_path / 'evaluation'}"]
+    assert main(["evaluate", model, latents, *once, *common]) == 0
+    found = json.loads((tmp_path / "evaluation" / "results.json").read_text())["metrics"]["fid"]["value"]
+    assert float(value) == pytest.approx(found, rel=0.01)
 
 
 def test_what_is_missing_is_said_before_work_starts(

@@ -69,8 +69,10 @@ def open_model_and_data(model: Path, data: str | None, device: str) -> tuple[Den
 
 
 def check_shapes(denoiser: DenoiserModule, dataset: Dataset) -> None:
-    """Raise ValueError if a data set has images of another shape than the samples of a model."""
-    if dataset.shape != denoiser.sample_shape:
+    """Raise ValueError if a data set has images of another shape than the samples of a model, or, of latents, than
+    the pictures that they are decoded to."""
+    shape = tuple(denoiser.sample_shape)
+    if dataset.shape not in (shape, scaling_of(denoiser).data_shape(shape)):
         raise ValueError(
             f"the model makes samples of shape {denoiser.sample_shape}, but those of {dataset.name} are "
             f"{dataset.shape}: name the data that it was trained on"

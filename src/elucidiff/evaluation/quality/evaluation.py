@@ -216,7 +216,7 @@ def evaluator_for(
     """
     source: Dataset | Path
     if isinstance(reference, Dataset):
-        source = reference.pictures or reference
+        source = reference
     else:
         source = Path(reference).expanduser() if holds_statistics(reference) else open_images(reference)
     return evaluator_against(
@@ -245,10 +245,10 @@ def evaluator_against(
     """The evaluator of images of a shape and type against a data set or a file of statistics, likewise.
 
     Args:
-        source: the reference, opened.
+        source: the reference, opened; of latents their pictures are taken.
         metrics: see :func:`evaluator_for`, as for the others.
-        shape: of an image, (C, *spatial).
-        dtype: torch.uint8 for pictures.
+        shape: of an image, (C, *spatial); with ``scaling`` of a sample.
+        dtype: torch.uint8 for pictures; with ``scaling`` it says itself what samples become.
         advice: is noted once all is checked, before the work.
         scaling: see :class:`.Evaluator`.
 
@@ -257,6 +257,10 @@ def evaluator_against(
         OSError: something cannot be read, written or fetched.
     """
     watch = watch or Watch()
+    if isinstance(source, Dataset):
+        source = source.pictures or source
+    if scaling is not None:
+        shape, dtype = scaling.data_shape(tuple(shape)), scaling.data_dtype
     made = extractor_by_name(extractor, source, device=device, batch_size=batch_size, weights=weights)
     check_metrics(metrics, made, source.name, isinstance(source, Dataset))
     if isinstance(source, Dataset):

@@ -158,6 +158,7 @@ class EDM2(Network):
         self.head_gain = nn.Parameter(torch.zeros(()))
         self.log_variance_features = MPFourier(log_variance_channels) if log_variance_channels else None
         self.log_variance_layer = MPLayer(log_variance_channels, 1) if log_variance_channels else None
+        self.wrap_borders()
 
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
         """See :meth:`.Network.compute`."""

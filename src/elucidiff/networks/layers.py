@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elucidiff.networks.padding import Periodic, extended
+
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Layer = nn.Linear | Convolution
 Initialiser = Callable[[Layer], None]
@@ -19,10 +21,45 @@ Initialiser = Callable[[Layer], None]
 CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 """The convolution over so many spatial dimensions, as a function of input and weight."""
 
-_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
-    1: nn.Conv1d,
-    2: nn.Conv2d,
-    3: nn.Conv3d,
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, periodic: Periodic) -> Tensor:
+    """The convolution of ``x`` with a kernel, extended by zeros, or by its other end along periodic dimensions."""
+    if periodic:
+        x, padding = extended(x, padding, periodic), 0
+    return CONVOLVE[weight.ndim - 2](x, weight, bias, padding=padding)
+
+
+class _Convolution1d(nn.Conv1d):
+    periodic: Periodic = ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.periodic:
+            return super().forward(input)
+        return convolve(input, self.weight, self.bias, int(self.padding[0]), self.periodic)
+
+
+class _Convolution2d(nn.Conv2d):
+    periodic: Periodic = ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.periodic:
+            return super().forward(input)
+        return convolve(input, self.weight, self.bias, int(self.padding[0]), self.periodic)
+
+
+class _Convolution3d(nn.Conv3d):
+    periodic: Periodic = ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.periodic:
+            return super().forward(input)
+        return convolve(input, self.weight, self.bias, int(self.padding[0]), self.periodic)
+
+
+_CONVOLUTIONS: dict[int, type[_Convolution1d] | type[_Convolution2d] | type[_Convolution3d]] = {
+    1: _Convolution1d,
+    2: _Convolution2d,
+    3: _Convolution3d,
 }
 
 
@@ -31,7 +68,8 @@ def convolution(
 ) -> Convolution:
     """A convolution with bias over ``dims`` (1 to 3) spatial dimensions.
 
-    Zero padding makes an odd kernel keep every side's length, or lengthen it by ``margin`` at either end.
+    Padding, by zeros unless :func:`.set_periodic` says otherwise, makes an odd kernel keep every side's length, or
+    lengthen it by ``margin`` at either end.
     """
     layer = _CONVOLUTIONS[dims](in_channels, out_channels, kernel, padding=kernel // 2 + margin)
     initialise(layer)
@@ -264,7 +302,9 @@ def filter_kernel(taps: Sequence[float], dims: int) -> Tensor:
 
 
 class Resample(nn.Module):
-    """Halve or double every side with a separable filter: zero padding, unit gain (Zhang 2019, Karras et al. 2019).
+    """Halve or double every side with a separable filter of unit gain (Zhang 2019, Karras et al. 2019).
+
+    Beyond the borders are zeros, or, along periodic dimensions, the other end.
 
     Down: filter, then keep every second position. Up: insert a zero after every position, then filter with twice the
     gain per dimension. With the filter (1, 1) these are averages of neighbours and copies of the nearest value.
@@ -273,10 +313,11 @@ class Resample(nn.Module):
         direction: "down" or "up".
         dims: number of spatial dimensions.
         taps: the filter along one dimension, of even length; it is normalised to sum 1.
-        padding: zeros before and after each dimension of the input; default: as many as double or halve its length.
+        padding: values before and after each dimension of the input; default: as many as double or halve its length.
     """
 
     kernel: Tensor
+    periodic: Periodic = ()
 
     def __init__(self, direction: Direction, dims: int, taps: Sequence[float], *, padding: int | None = None) -> None:
         super().__init__()
@@ -298,10 +339,17 @@ class Resample(nn.Module):
         channels = x.shape[1]
         kernel = self.kernel.to(x.dtype).expand(channels, *self.kernel.shape[1:])
         if self.direction == "down":
-            return CONVOLVE[self.dims](x, kernel, stride=2, padding=self.padding, groups=channels)
-        return _CONVOLVE_TRANSPOSED[self.dims](
-            x, kernel * 2**self.dims, stride=2, padding=self.padding, groups=channels
-        )
+            padding = self.padding
+            if self.periodic:
+                x, padding = extended(x, padding, self.periodic), 0
+            return CONVOLVE[self.dims](x, kernel, stride=2, padding=padding, groups=channels)
+        cut = [self.padding] * self.dims
+        if self.periodic:
+            # What lies beyond a border reaches half a filter into the output; zeros there change nothing.
+            beyond = self.kernel.shape[-1] // 2
+            x = extended(x, beyond, self.periodic)
+            cut = [self.padding + 2 * beyond] * self.dims
+        return _CONVOLVE_TRANSPOSED[self.dims](x, kernel * 2**self.dims, stride=2, padding=cut, groups=channels)
 
     def then(
         self, x: Tensor, layer: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None = None
@@ -315,7 +363,7 @@ class Resample(nn.Module):
             bias: its bias.
         """
         side = weight.shape[-1]
-        if self.direction == "down" or not self.box:
+        if self.direction == "down" or not self.box or (self.periodic and side > 1):
             return layer(self(x))
         if side == 1:
             return self.forward(layer(x))

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elucidiff.networks.layers import CONVOLVE
+from elucidiff.networks.layers import convolve
+from elucidiff.networks.padding import Periodic
 
 SILU_MAGNITUDE = 0.596
 """Magnitude of silu(x) for unit Gaussian x, Eq. 81; MP-SiLU divides by it. Layers can take that into their gain."""
@@ -40,6 +41,8 @@ class UnitLayer(nn.Module):
         gain: a constant factor on the output, which costs nothing here.
     """
 
+    periodic: Periodic = ()
+
     def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int] = (), gain: float = 1.0) -> None:
         super().__init__()
         self.gain = gain
@@ -51,14 +54,16 @@ class UnitLayer(nn.Module):
         return _of_length(self.weight, self.gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero padding keeps the sides.
+        """Padding, by zeros unless :func:`.set_periodic` says otherwise, keeps the sides.
 
         Args:
             x: ``(B, in_channels, *spatial)``, or ``(..., in_channels)`` for a linear layer.
         """
         weight = self.unit_weight()
         dims = weight.ndim - 2
-        return CONVOLVE[dims](x, weight, padding=weight.shape[-1] // 2) if dims else F.linear(x, weight)
+        if not dims:
+            return F.linear(x, weight)
+        return convolve(x, weight, None, weight.shape[-1] // 2, self.periodic)
 
 
 class FoldedLayer(UnitLayer):
@@ -70,7 +75,7 @@ class FoldedLayer(UnitLayer):
 
     def __init__(self, layer: UnitLayer) -> None:
         nn.Module.__init__(self)
-        self.gain = layer.gain
+        self.gain, self.periodic = layer.gain, layer.periodic
         self.weight = nn.Parameter(layer.unit_weight().detach(), requires_grad=False)
 
     def unit_weight(self) -> Tensor:
@@ -200,12 +205,14 @@ class MPLayer(nn.Module):
         kernel: sides of the kernel, one for each spatial dimension; empty for a linear layer on the last dimension.
     """
 
+    periodic: Periodic = ()
+
     def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int] = ()) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
-        """Zero padding keeps the sides.
+        """Padding, by zeros unless :func:`.set_periodic` says otherwise, keeps the sides.
 
         Args:
             x: ``(B, in_channels, *spatial)``, or ``(..., in_channels)`` for a linear layer.
@@ -219,7 +226,9 @@ class MPLayer(nn.Module):
         wide = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         weight = (unit(wide, axes) * (gain / math.sqrt(fan_in))).to(x.dtype)
         dims = weight.ndim - 2
-        return CONVOLVE[dims](x, weight, padding=weight.shape[-1] // 2) if dims else F.linear(x, weight)
+        if not dims:
+            return F.linear(x, weight)
+        return convolve(x, weight, None, weight.shape[-1] // 2, self.periodic)
 
 
 class MPFourier(nn.Module):

@@ -233,6 +233,7 @@ class MPUNet(Network):
         )
         self.head = UnitLayer(self.level_channels[0], self.out_channels, kernel)
         self.head_gain = nn.Parameter(torch.zeros(1))
+        self.wrap_borders()
 
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:
         """See :meth:`.Network.compute`."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from elucidiff.networks import fields
 from elucidiff.networks.base import Blueprint, NetworkPart, remember
+from elucidiff.networks.padding import Padding, periodic_from, set_periodic
 
 S = TypeVar("S", bound="NetworkSettings")
 
@@ -39,6 +40,9 @@ class NetworkSettings(NetworkPart):
             data have.
         condition_dropout: probability, in training, of leaving out the field of an item, and its labels with it, for
             guidance and for samples without; one more channel then tells that there is a field.
+        padding: "zeros" or "periodic" for each spatial dimension, or one for all: what layers see beyond a border.
+            For latitude and longitude, zeros/periodic: the network then commutes with shifts along longitude by
+            multiples of its downsampling. If it is left out, zeros.
 
     Raises:
         ValueError: a setting is out of range.
@@ -62,9 +66,10 @@ class NetworkSettings(NetworkPart):
     out_channels: int | None = None
     condition_channels: int = 0
     condition_dropout: float = 0.0
+    padding: tuple[Padding, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("channel_multipliers", "attention_resolutions", "resample_filter"):
+        for name in ("channel_multipliers", "attention_resolutions", "resample_filter", "padding"):
             if hasattr(self, name):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("out_channels", "base_channels", "embedding_multiplier", "noise_multiplier"):
@@ -153,6 +158,7 @@ class Network(nn.Module):
         self.stem_channels = self.in_channels + self.condition_channels + (self.condition_dropout > 0)
         self.label_presence = bool(settings.label_presence and label_dim)
         self.label_width = label_dim + self.label_presence
+        self.periodic = periodic_from(settings.padding, self.dims)
         remember(self, self.blueprint)
         self.downsampling = 2 ** (len(settings.channel_multipliers) - 1)
         self._check_sides(self.sample_shape[1:])
@@ -163,6 +169,11 @@ class Network(nn.Module):
             nominal >> level in settings.attention_resolutions for level in range(len(settings.channel_multipliers))
         ]
         self.level_channels = [settings.base_channels * multiplier for multiplier in settings.channel_multipliers]
+
+    def wrap_borders(self) -> None:
+        """Make the layers periodic where the settings say so; constructors end with it."""
+        if self.periodic:
+            set_periodic(self, self.periodic)
 
     @property
     def blueprint(self) -> Blueprint:

@@ -180,6 +180,8 @@ class UNet(Network):
         adds_outputs = decoder == "skip" and len(self.decoder) > 1
         self.upsample_output = Resample("up", self.dims, taps) if adds_outputs else None
 
+        self.wrap_borders()
+
     @classmethod
     def ddpmpp(cls, sample_shape: Sequence[int], *, label_dim: int = 0, augment_dim: int = 0, **choices: Any) -> Self:
         """DDPM++ with these settings: see :class:`DDPMPPSettings`."""

@@ -130,6 +130,7 @@ def test_drawn_from_the_distribution(pictures: Path, tmp_path: Path) -> None:
         (["--encode", "{unfit}"], "makes latents of 4 channels, and "),
         (["--encode", "nowhere"], "there is no autoencoder nowhere"),
         (["--encode", "{tmp}"], "is no autoencoder: expected a folder with an encoder"),
+        (["--encode", "{pair}", "--condition", "grayscale"], "latents are imported without conditions"),
         (["--sampled"], "--sampled is about latents: name an autoencoder with --encode"),
     ],
 )

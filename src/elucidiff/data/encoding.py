@@ -81,6 +81,8 @@ def import_latents(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
+    if conversion.get("condition"):
+        raise ValueError("latents are imported without conditions: leave --condition out, or train on the pixels")
     coder, out = open_autoencoder(autoencoder), Path(out).expanduser()
     place = Path(source).expanduser()
     if place.resolve() == out.resolve():
@@ -100,6 +102,8 @@ def import_latents(
         raise ValueError(
             f"{contents.name} holds {contents.source.dtype} arrays {shape}: only 8-bit pictures are encoded"
         )
+    if contents.conditions is not None:
+        raise ValueError(f"{contents.name} has conditions, and latents are imported without: name the pictures alone")
     small = latent_shape(coder, shape)
     coder = coder.suited_to(_unit(contents, range(min(_TO_TRY, len(contents.source)))))
     if sampled and coder.posterior(torch.zeros(1, *shape))[1] is None:
@@ -174,9 +178,15 @@ def _again(out: Path, key: str) -> Imported:
     if meta["key"] != key:
         raise FileExistsError(f"{out} holds other data, or was encoded otherwise: choose another folder")
     return Imported(
-        out, meta["count"], tuple(meta["shape"]), meta["label_dim"], meta["sha256"], tuple(meta["skipped"]),
-        meta["enlarged"], tuple(meta["notes"]),
-    )  # fmt: skip
+        folder=out,
+        count=meta["count"],
+        shape=tuple(meta["shape"]),
+        label_dim=meta["label_dim"],
+        sha256=meta["sha256"],
+        skipped=tuple(meta["skipped"]),
+        enlarged=meta["enlarged"],
+        notes=tuple(meta["notes"]),
+    )
 
 
 def _unit(contents: Contents, rows: range) -> Tensor:

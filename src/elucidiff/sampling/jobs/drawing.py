@@ -29,7 +29,7 @@ from elucidiff.launch.coordination import NoticeBoard, notice_board
 from elucidiff.launch.interrupt import Interrupt, StoppedError
 from elucidiff.launch.output_folder import held
 from elucidiff.sampling.editing import Edit
-from elucidiff.sampling.given import GivenFields, fields_asked_for, labels_or_uniform
+from elucidiff.sampling.given import GivenFields, fields_asked_for, labels_or_uniform, read_given
 from elucidiff.sampling.grid import makes_pictures, range_advice
 from elucidiff.sampling.jobs.automatic import (
     Asked,
@@ -263,8 +263,6 @@ class Order:
             if self.strength is not None:
                 raise ValueError("--strength would have no effect without --init: leave it out, or name a picture")
             return None, {}
-        from elucidiff.sampling.given import read_given  # decoders, which most jobs do without
-
         given = read_given(self.init, denoiser)
         edit = Edit(given) if self.strength is None else Edit(given, self.strength)
         try:

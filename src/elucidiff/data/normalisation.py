@@ -247,7 +247,13 @@ class Log(_Measured):
 @part("scaling", "auto")
 @dataclass(frozen=True)
 class Automatic(Scaling):
-    """What suits the data: see :func:`choose_scaling`."""
+    """The scaling that suits the data: see :func:`choose_scaling`.
+
+    >>> import elucidiff as ed
+    >>> pictures = ed.data.Dataset.from_arrays(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+    >>> ed.data.Automatic().measured(pictures)
+    Pixels()
+    """
 
     def measured(self, dataset: Dataset) -> Scaling:
         """The chosen one, measured."""
@@ -278,7 +284,7 @@ def choose_scaling(dataset: Dataset) -> tuple[Scaling, str]:
     >>> import elucidiff as ed
     >>> fields = 280 + 10 * torch.randn(100, 1, 4, 4, generator=torch.Generator().manual_seed(0))  # kelvin
     >>> ed.data.choose_scaling(ed.data.Dataset.from_arrays(fields))
-    (Standard(means=(), stds=()), 'mean 280, standard deviation 9.98: undone when the model is sampled')
+    (Standard(means=(), stds=()), 'mean 280.4, standard deviation 10.3: undone when the model is sampled')
     """
     if dataset.dtype == torch.uint8:
         return Pixels(), "8-bit levels become -1 to 1"

@@ -196,7 +196,12 @@ class Pixels(Scaling):
 @part("scaling", "none")
 @dataclass(frozen=True)
 class AsStored(Scaling):
-    """Floating-point data as they are; 8-bit data become ``pixels``."""
+    """Floating-point data as they are; 8-bit data become ``pixels``.
+
+    >>> import elucidiff as ed
+    >>> ed.data.AsStored().to_model(torch.tensor([-3.0, 7.0])).tolist()
+    [-3.0, 7.0]
+    """
 
     def measured(self, dataset: Dataset) -> Scaling:
         """:class:`Pixels` for 8-bit data, else itself."""

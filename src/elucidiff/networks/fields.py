@@ -34,8 +34,8 @@ def resampled(x: Tensor, sides: Sequence[int]) -> Tensor:
         ``(B, C, *sides)`` in the type of ``x``; ``x`` itself if it has these sides.
 
     >>> import elucidiff as ed
-    >>> ed.networks.resampled(torch.tensor([[[0.0, 1.0]]]), [4]).round(decimals=3).tolist()
-    [[[-0.04, 0.231, 0.769, 1.04]]]
+    >>> [round(float(value), 3) for value in ed.networks.resampled(torch.tensor([[[0.0, 1.0]]]), [4])[0, 0]]
+    [-0.088, 0.207, 0.793, 1.088]
     """
     for axis, side in enumerate(sides, 2):
         if x.shape[axis] != side:

@@ -160,6 +160,14 @@ def test_another_autoencoder_is_not_taken_for_it(pair: Path, pictures: Path, tmp
         ed.data.import_latents(pictures, made.folder, tmp_path / "other")
 
 
+def test_what_is_done_to_pictures_is_not_done_to_latents(pair: Path, pictures: Path, tmp_path: Path) -> None:
+    made = ed.data.import_latents(pictures, tmp_path / "latents", pair)
+    with pytest.raises(ValueError, match="holds latents, and is imported already"):
+        ed.data.import_dataset(made.folder, tmp_path / "again")
+    with pytest.raises(ValueError, match="holds latents, which are not mirrored as pictures are"):
+        ed.data.open(made.folder, xflip=True)
+
+
 def test_a_part_of_ones_own(pictures: Path, tmp_path: Path) -> None:
     module = tmp_path / "halves_of_mine.py"
     module.write_text(

@@ -181,6 +181,8 @@ def import_dataset(
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, but must be at least 1")
     contents = find(source, alike=False, reading=reading, progress=progress)
+    if contents.originals is not None:
+        raise ValueError(f"{contents.name} holds latents, and is imported already: use it, or import its pictures")
     contents = paired(contents, source, condition, reading=reading, alike=False, progress=progress)
     out = Path(out).expanduser()
     fields, made = contents.conditions, ""

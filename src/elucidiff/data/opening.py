@@ -88,6 +88,8 @@ def open(
     contents = paired(contents, source, condition, reading=reading)
     for note in contents.notes:
         warnings.warn(note, stacklevel=2)
+    if xflip and contents.originals is not None:
+        raise ValueError(f"{contents.name} holds latents, which are not mirrored as pictures are: leave xflip out")
     dataset = Dataset(
         contents.name,
         contents.source,

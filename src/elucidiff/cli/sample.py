@@ -35,20 +35,18 @@ class Options:
     HELP_TITLE: ClassVar[str] = "what to draw"
 
     model: tyro.conf.Positional[Path]
-    """A model folder, a model of another library, or your own code that makes one, package.module:function."""
+    """A model folder, a model of another library, or your own code, package.module:function."""
     seeds: str | None = None
-    """Seeds, one sample each: numbers and ranges, such as 0-63,70 (0-63; with --condition as many as these take)."""
+    """Seeds, one sample each, such as 0-63,70 (0-63; with --condition as many as these take)."""
     labels: str | None = None
-    """Classes, taken in turn, by number or name: 3, or 0-9 for all of ten, or cat,dog. For a model of label vectors
-    one of them, 0.3,0.7 (write --labels=-0.3,0.7 if it begins with a minus), or a .npy file of rows, taken in turn.
-    If this is left out, each seed draws its own class, as often as the training data had it (uniform: all equally
-    often), or one of the training set's vectors that the model keeps as examples."""
+    """Classes, taken in turn, by number or name: 3, or 0-9, or cat,dog; or a label vector, 0.3,0.7
+    (--labels=-0.3,0.7 if it begins with a minus), or a .npy of rows. Left out: each seed draws its own, classes as
+    often as the training data had them (uniform: equally often)."""
     any_class: bool = False
     """Take --labels even if the training data had no image of that class."""
     condition: str | None = None
-    """What to make samples for, of a model that was trained with --condition: a picture, a .npy of one or several
-    fields, or a folder or data set of them, taken in turn. Of a model of downsample:4, grayscale or the like also
-    whole pictures, of which the same is made."""
+    """What to make samples for, of a model trained with --condition: a picture, a .npy of fields, or a folder or data
+    set of them, taken in turn; of a model of downsample:4, grayscale or the like also whole pictures."""
     per_condition: int | None = None
     """Samples for each (1), in place of --seeds."""
     init: Path | None = None
@@ -60,8 +58,8 @@ class Options:
     overwrite: bool = False
     """Write into a folder that already holds samples."""
     format: Literal["folder", "subfolders", "zip", "tar"] = "folder"
-    """A file a seed, and samples.json with all settings and evaluations; or shards with a record each: sub-folders,
-    zip archives (both with labels as for training), or WebDataset tars."""
+    """A file a seed, and samples.json; or shards: sub-folders, zip archives (both with labels as for training), or
+    WebDataset tars."""
     shard_size: int | None = None
     """Samples in a shard (about 1000)."""
     processes: str = "auto"
@@ -74,8 +72,8 @@ class Options:
     """Also write grid.png, all samples in one image: a column for each of --labels or conditions, or about
     square. Signals are drawn as lines, volumes by their central slices."""
     batch_size: str = "16"
-    """Samples in one call of the network. It changes a sample's last bits; which seeds go together does not. auto
-    measures for some seconds which number is fastest here, says it, and keeps it for the whole job."""
+    """Samples in one call of the network, which changes their last bits. auto measures for some seconds which number
+    is fastest here, says it, and keeps it for the whole job."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     backend: Literal["auto", "eager", "compile", "onnx"] = "auto"
@@ -83,7 +81,7 @@ class Options:
     takes seconds to begin and `pip install elucidiff[onnx]`. auto chooses by the amount of work, and says what. It
     changes a sample's last bits."""
     latents: bool = False
-    """Of a model of latents: write these, as .npy, instead of the pictures that they are decoded to."""
+    """Of a model of latents: keep these, as .npy, instead of decoding them."""
 
     sampling: Annotated[SamplingChoices, tyro.conf.arg(name="")] = field(default_factory=SamplingChoices)
 

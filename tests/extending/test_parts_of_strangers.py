@@ -34,6 +34,8 @@ KINDS = {
     "my_results_figure.py": ("figure", "value_against_rho"),
     "my_format.py": ("format", "gaussian_text"),
     "my_autoencoder.py": ("autoencoder", "haar"),
+    "my_condition.py": ("condition", "edges"),
+    "my_pair_metric.py": ("pair metric", "bias"),
     "my_verb.py": ("verb", "range"),
 }
 

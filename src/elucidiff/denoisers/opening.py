@@ -206,7 +206,11 @@ _NEEDED = (
 
 def _refuse_other_answers(denoiser: DenoiserModule, shape: tuple[int, ...], name: str) -> None:
     """Raise ValueError unless it answers a call with something like its samples."""
-    if denoiser.label_dim or (denoiser.label_kind == "conditions" and not isinstance(denoiser, Described)):
+    if (
+        denoiser.label_dim
+        or denoiser.known_labels.field
+        or (denoiser.label_kind == "conditions" and not isinstance(denoiser, Described))
+    ):
         return  # it may need labels, of which nothing is known here
     sigma = denoiser.round_sigma(min(max(1.0, denoiser.sigma_min), denoiser.sigma_max))
     x = torch.zeros(1, *shape, device=denoiser.device)

@@ -91,11 +91,15 @@ def beside(x: Tensor, field: Tensor | None, channels: int, presence: bool) -> Te
     if field is None:
         if not presence:
             raise ValueError(f"the network was made for a field of {channels} channels: give {{'{FIELD}': tensor}}")
-        return torch.cat([x, x.new_zeros(len(x), channels + 1, *x.shape[2:])], dim=1)
-    if field.ndim != x.ndim or field.shape[0] not in (1, len(x)) or field.shape[1] - channels not in (0, presence):
+        return torch.cat([x, x.new_zeros(x.shape[0], channels + 1, *x.shape[2:])], dim=1)
+    if (
+        field.ndim != x.ndim
+        or field.shape[0] not in (1, x.shape[0])
+        or field.shape[1] - channels not in (0, presence)
+    ):
         sides = f"{x.ndim - 2} spatial dimension{'s' if x.ndim > 3 else ''}"
         raise ValueError(
-            f"the field has shape {tuple(field.shape)}, but this network takes ({len(x)}, {channels}, {sides})"
+            f"the field has shape {tuple(field.shape)}, but this network takes ({x.shape[0]}, {channels}, {sides})"
         )
     field = field.to(x.dtype)
     there = field[:, channels:]
@@ -103,4 +107,4 @@ def beside(x: Tensor, field: Tensor | None, channels: int, presence: bool) -> Te
     if presence:
         there = resampled(there, x.shape[2:]) if there.shape[1] else torch.ones_like(field[:, :1])
         field = torch.cat([field, there], dim=1)
-    return torch.cat([x, field.expand(len(x), *field.shape[1:])], dim=1)
+    return torch.cat([x, field.expand(x.shape[0], *field.shape[1:])], dim=1)

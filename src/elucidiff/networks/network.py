@@ -208,7 +208,7 @@ class Network(nn.Module):
         self.check_inputs(x, noise_labels, labels, augment_labels)
         x = x.to(cast("Tensor", self.stem.weight).dtype)
         if self.condition_channels:
-            field, labels = self._some_dropped(field, labels, len(x))
+            field, labels = self._some_dropped(field, labels, x.shape[0])
             x = fields.beside(x, field, self.condition_channels, self.condition_dropout > 0)
         elif field is not None:
             raise ValueError("a field was given to a network that takes none: leave it out")

@@ -34,7 +34,9 @@ class LabelInput:
     def __init__(self, known: KnownLabels, example: Conditions | None = None) -> None:
         self.known = known
         self.example = example
-        if example is not None and known.kind != "conditions":
+        if known.field and example is None:
+            known.refuse_field("an exported file without an example of one (labels)")
+        if example is not None and known.kind != "conditions" and not known.field:
             raise ValueError(f"labels are an example of conditions, but this denoiser takes {known.described}")
         self._numbers = torch.tensor(list(known.numbers), dtype=torch.int64)
 

@@ -51,6 +51,12 @@ class PairEvaluation:
         units: of the values.
         facts: all that decides the results, JSON-able.
         distances: metrics of the first samples against the images, where they were asked for.
+
+    >>> import elucidiff as ed
+    >>> scores = {"rmse": ed.evaluation.Score(0.2, 0.01)}
+    >>> found = ed.evaluation.PairEvaluation(scores, {}, conditions=8, members=4, nfe=35, units="in kelvin", facts={})
+    >>> found["rmse"].value, "4 samples for each of 8 conditions" in found.to_markdown()
+    (0.2, True)
     """
 
     scores: Mapping[str, Score]

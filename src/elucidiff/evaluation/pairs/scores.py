@@ -26,6 +26,10 @@ class Score:
     Attributes:
         value: of it.
         error: standard error over conditions; not a number for one condition.
+
+    >>> import elucidiff as ed
+    >>> ed.evaluation.Score(0.25, error=0.02).value
+    0.25
     """
 
     value: float

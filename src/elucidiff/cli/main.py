@@ -38,6 +38,7 @@ VERBS = {
     "report": "bind all figures and tables of a run into one page",
     "convert": "make a model folder of a model that another library saved",
     "doctor": "check this machine, or that a model denoises, and tell how to read its network if it does not",
+    "explore": "open a page on which every choice of sampling is moved, and seen at work",
     "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
 

@@ -41,7 +41,7 @@ def of_run(folder: Path, run: Path) -> list[Section]:
         ValueError: its files are damaged, or it has written no loss yet.
         OSError: they cannot be read.
     """
-    config, lines = TrainingConfig.load(run / CONFIG), _lines(run / METRICS)
+    config, lines = TrainingConfig.load(run / CONFIG), metric_lines(run / METRICS)
     name = _name(folder, run)
     command = shlex.join(["elucidiff", "train", str(run / CONFIG), "--run-dir", str(run)])
     sections = [
@@ -153,7 +153,7 @@ def _losses(config: TrainingConfig, lines: Sequence[Line]) -> Any:
     return loss_per_sigma.draw(sigma, curves, density)
 
 
-def _lines(path: Path) -> list[Line]:
+def metric_lines(path: Path) -> list[Line]:
     """The whole lines of a log; the last may still be on its way."""
     lines: list[Line] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -40,6 +40,8 @@ element.addEventListener("click", (event) => {
   if (button) trigger("click", { row: Number(button.dataset.pick) });
 });
 """
+# Where there is no room beside the controls, samples are far below them.
+_LOOK = "() => { if (innerWidth < 700) document.querySelector('.saying').scrollIntoView({ block: 'start' }); }"
 _VARY, _REPAINT = "variations of it (SDEdit)", "paint anew what is brushed"
 _CANVAS = 320  # pixels
 
@@ -100,7 +102,7 @@ class Page:
                                 list(self.presets), value=None, label="Begin with", filterable=False,
                                 info="Fills in what follows.",
                             )  # fmt: skip
-                            self.panels[name] = panel = Panel(first)
+                            self.panels[name] = panel = Panel(name, first)
                             panel.listen()
                             preset.input(
                                 lambda title, panel=panel: panel.showing(self.presets[title]),
@@ -114,6 +116,7 @@ class Page:
         ]  # fmt: skip
         self.inputs = inputs
         go.click(self._draw, inputs, outputs, validator=self._validate, concurrency_limit=None, **_HIDDEN)
+        go.click(None, None, None, js=_LOOK, queue=False, api_visibility="private")
         go.click(self._explain, inputs, outputs[0], queue=False, **_HIDDEN)
         self.seeds.submit(self._draw, inputs, outputs, validator=self._validate, concurrency_limit=None, **_HIDDEN)
         stop.click(self._stop, None, None, queue=False, **_HIDDEN)

@@ -21,10 +21,12 @@ class Panel:
     the part. So all components are known beforehand, and what stands in them comes with every request.
 
     Args:
+        name: of the setting, A or B.
         sampler: what they show at first.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, name: str, sampler: Sampler) -> None:
+        self.name = name
         self._choices = choices()
         self._lists: dict[str, gr.Dropdown] = {}
         self._places: dict[str, list[tuple[gr.Textbox, gr.Dropdown | None]]] = {}
@@ -99,7 +101,7 @@ class Panel:
         with gr.Group(elem_classes=["choice"]):
             self._lists[choice.name] = gr.Dropdown(
                 list(choice.options), value=chosen.option, label=choice.name.capitalize(),
-                info=_info(choice, chosen.option), filterable=False, elem_id=None,
+                info=_info(choice, chosen.option), filterable=False, elem_id=f"{self.name}-{choice.name}",
             )  # fmt: skip
             self._places[choice.name] = []
             fields = choice.options[chosen.option].fields
@@ -110,13 +112,15 @@ class Panel:
                     value = "" if field is None else chosen.texts.get(field.name, field.text)
                     free, listed = field is not None and not field.options, field is not None and bool(field.options)
                     text = gr.Textbox(
-                        value=value, label=_label(field), info=_help(field), visible=free, min_width=130, max_lines=1
-                    )
+                        value=value, label=_label(field), info=_help(field), visible=free, min_width=130, max_lines=1,
+                        elem_id=f"{self.name}-{choice.name}-{place}",
+                    )  # fmt: skip
                     menu = None
                     if any(each.options for each in every):
                         menu = gr.Dropdown(
                             list(field.options) if field is not None else [], value=value if listed else None,
                             label=_label(field), info=_help(field), visible=listed, min_width=130, filterable=False,
+                            elem_id=f"{self.name}-{choice.name}-{place}-list",
                         )  # fmt: skip
                     self._places[choice.name].append((text, menu))
 

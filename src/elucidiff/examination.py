@@ -19,6 +19,7 @@ from elucidiff.launch.machine import available_memory, physical_cores
 
 EXTRAS = {
     "diffusers": ("diffusers", "opens pipeline folders of diffusers, and runs our solvers inside their pipelines"),
+    "explore": ("gradio", "opens a page on which every choice of sampling is moved, and seen at work"),
     "hub": ("huggingface_hub", "loads models from the Hugging Face Hub, and publishes them there"),
     "onnx": ("onnxruntime", "computes small networks faster on a CPU, and writes a model as one ONNX file"),
     "search": ("optuna", "searches sampling options (`elucidiff search`), in many processes"),

@@ -19,9 +19,9 @@ from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.devices import choose_device
 from elucidiff.sampling.editing import Edit
+from elucidiff.sampling.given import labels_or_uniform
 from elucidiff.sampling.grid import range_advice
 from elucidiff.sampling.inverse import Mask, restore
-from elucidiff.sampling.label_choice import labels_or_uniform
 from elucidiff.sampling.loop import Step, count_evaluations
 from elucidiff.sampling.optimise.exact import PATH_ROWS, solve_exactly
 from elucidiff.sampling.sampler import Sampler

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elucidiff.figures.numbers import slices
-from elucidiff.figures.style import PALETTE
+from elucidiff.figures.style import PALETTE, slices
 from elucidiff.sampling.jobs.outputs import are_pictures, png
 
 _SIGNAL = (160, 100)

@@ -77,14 +77,15 @@ class Recipes:
 
     def _code(self, request: Request, files: list[str]) -> str:
         source = request.source
-        given = ", ".join(["read_given", *(["read_mask"] if isinstance(source, Repaint) else [])])
+        given = ["labels_asked_for"] if _named_labels(request) else []
+        given += [] if source is None else ["read_given"]
+        given += ["read_mask"] if isinstance(source, Repaint) else []
         lines = [
             *(["from pathlib import Path", ""] if source is not None else []),
             "import torch",
             "",
             "import elucidiff as ed",
-            *([f"from elucidiff.sampling.given import {given}"] if source is not None else []),
-            *(["from elucidiff.sampling.label_choice import labels_asked_for"] if _named_labels(request) else []),
+            *([f"from elucidiff.sampling.given import {', '.join(given)}"] if given else []),
             "",
         ]
         if used := _plugins():

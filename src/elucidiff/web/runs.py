@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elucidiff.figures import training_curves
-from elucidiff.figures.report.finding import METRICS
-from elucidiff.figures.report.of_runs import metric_lines
+from elucidiff.figures.report.of_runs import METRICS, metric_lines
 from elucidiff.web import plots
 from elucidiff.web.pictures import file_url
 

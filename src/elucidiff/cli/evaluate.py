@@ -37,10 +37,11 @@ class Options:
     reference: tyro.conf.Positional[str]
     """What to compare with: a data set, such as fashion-mnist:test or a path; or a .npz of statistics (mu and sigma),
     as NVlabs publishes them."""
-    extractor: Annotated[str, Names("feature extractor")] = "inception-v3"
-    """What describes pictures: inception-v3 for the FID of papers; dinov2; efficientnet-lite0, which needs no
-    download; clip-vit-b-32 and other networks of torch-fidelity; pca-20, with any number, for data of any kind; or
-    the path of a TorchScript file, which is a program: take only what you trust."""
+    extractor: Annotated[str, Names("feature extractor")] = "auto"
+    """What describes images: inception-v3 for the FID of papers, which auto is for pictures; dinov2;
+    efficientnet-lite0, which needs no download; clip-vit-b-32 and other networks of torch-fidelity; pca-20, with any
+    number, which auto is for data of any other kind; or the path of a TorchScript file, which is a program: take only
+    what you trust."""
     weights: Path | None = None
     """File with the weights of the extractor, where they are not to be fetched."""
     metrics: Annotated[str | None, Names("metric")] = None

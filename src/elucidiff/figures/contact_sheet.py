@@ -17,6 +17,7 @@ from elucidiff.data.inspecting import Report
 from elucidiff.data.inspection import Subject
 from elucidiff.data.scaling import is_picture, to_unit
 from elucidiff.data.subsets import Places, evenly_spread, of_each_class
+from elucidiff.figures.field_sheet import draw_fields
 from elucidiff.figures.style import GREY, INK, lines, mosaic, new_figure, picture, slices
 
 Pixels = npt.NDArray[np.uint8]
@@ -140,6 +141,9 @@ def draw_inspected(subject: Subject, report: Report) -> tuple[Figure | None, str
         shown = subject.dataset.images(evenly_spread(readable, COLUMNS * _ROWS))
         sheet = lines(to_unit(shown).double().numpy(), COLUMNS)
         return sheet, "signals evenly spread over the data, a colour a channel"
+    if subject.dataset.dtype != torch.uint8 and pictures is None:
+        shown = subject.dataset.images(evenly_spread(readable, COLUMNS * _ROWS))
+        return draw_fields(shown.double().numpy(), COLUMNS), "samples evenly spread over the data, channel by channel"
     groups = [_overview(subject, report, readable), *_repeated(report)]
     pixels = iter(_pixels(subject, np.array([place for group in groups for row in group.rows for place in row])))
     sections = [

@@ -96,13 +96,13 @@ def mosaic(images: npt.NDArray[np.uint8], columns: int, *, gap: int = 1, zoom: i
 
 
 def lines(x: npt.NDArray[np.float64], columns: int) -> Figure:
-    """Signals, one a cell, in rows of ``columns``; a colour a channel, the same scale for all.
+    """Signals, one a cell, in rows of ``columns``; a colour a channel, and a scale, the same for all signals.
 
     Args:
         x: ``(N, C, L)``.
         columns: signals in a row.
     """
-    low, high = _span(x)
+    spans = [span_of(x[:, channel]) for channel in range(x.shape[1])]
     length = x.shape[2]
     rows = -(-len(x) // columns)
     figure = new_figure(1.1 * columns + 0.2, 0.8 * rows + 0.2)
@@ -113,31 +113,32 @@ def lines(x: npt.NDArray[np.float64], columns: int) -> Figure:
         left, bottom = k % columns, -(k // columns)
         axes.plot([left + 0.05, left + 0.95], [bottom, bottom], color=GREY, linewidth=0.3)
         for channel, values in enumerate(signal):
+            low, high = spans[channel]
             height = 0.9 * ((values - low) / (high - low)).clip(0, 1)
             axes.plot(left + position, bottom + height, color=PALETTE[channel % len(PALETTE)], linewidth=0.8)
     axes.set_axis_off()
     return figure
 
 
-def slices(x: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """The middle of each volume, or the whole of each plane, as 8-bit pictures on one scale for all.
+def slices(x: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """The first channel of each plane, or of the middle of each volume, as grey pictures on one scale for all.
 
     Args:
         x: ``(N, C, *spatial)`` with at least two spatial dimensions; all but the last two are cut in the middle.
 
     Returns:
-        ``(N, 1 or 3, H, W)``: the three channels if there are three, else the first.
+        ``(N, 1, H, W)``; missing values (NaN) are black.
     """
-    low, high = _span(x)
+    x = x[:, :1]
+    low, high = span_of(x)
     while x.ndim > 4:
         x = x[:, :, x.shape[2] // 2]
-    shown = x if x.shape[1] == 3 else x[:, :1]
-    return np.asarray((255 * ((shown - low) / (high - low)).clip(0, 1)).round(), dtype=np.uint8)
+    return np.asarray((255 * ((np.nan_to_num(x, nan=low) - low) / (high - low)).clip(0, 1)).round(), dtype=np.uint8)
 
 
-def _span(x: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The range of nearly all values."""
-    low, high = np.quantile(x, [0.005, 0.995]).tolist()
+def span_of(x: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """The range of nearly all values, from the 0.5% to the 99.5% quantile; missing ones (NaN) are left out."""
+    low, high = np.nanquantile(x, [0.005, 0.995]).tolist()
     return low, high if high > low else low + 1.0
 
 

@@ -26,16 +26,20 @@ def write_picture(path: str | os.PathLike[str], image: npt.NDArray[np.uint8]) ->
 def write_sheet(path: str | os.PathLike[str], samples: Tensor, columns: int) -> None:
     """Write samples (N, C, *spatial), as a data set holds them, as one PNG, in rows of ``columns``.
 
-    8-bit pictures are shown as they are, small ones enlarged. Of other data signals become lines, and what has more
-    dimensions is shown by its central slices, on one scale of grey.
+    8-bit pictures are shown as they are, small ones enlarged. Of other data signals become lines; fields, and volumes
+    by their central slices, are shown by channel with a bar of its units.
     """
     # Imported where they are used: matplotlib, and all that figures are drawn from, take a second.
-    from elucidiff.figures.style import lines, mosaic, save, slices
+    from elucidiff.figures.field_sheet import draw_fields
+    from elucidiff.figures.style import lines, mosaic, save
 
     if samples.ndim == 3:
         save(lines(samples.double().cpu().numpy(), columns), path, formats=("png",))
         return
-    images = samples.cpu().numpy() if are_pictures(samples) else slices(samples.double().cpu().numpy())
+    if not are_pictures(samples):
+        save(draw_fields(samples.double().cpu().numpy(), columns), path, formats=("png",))
+        return
+    images = samples.cpu().numpy()
     write_picture(path, mosaic(images, columns, zoom=max(1, _LEGIBLE // max(images.shape[2:]))))
 
 

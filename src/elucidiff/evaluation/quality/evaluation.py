@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -226,6 +227,17 @@ def evaluator_for(
     )  # fmt: skip
 
 
+def usual_extractor(shape: Sequence[int], dtype: torch.dtype, count: int) -> str:
+    """The name of the extractor where none is chosen: inception-v3 for 8-bit pictures, else principal components.
+
+    >>> usual_extractor((3, 32, 32), torch.uint8, 10_000), usual_extractor((2, 128), torch.float32, 10_000)
+    ('inception-v3', 'pca-20')
+    """
+    if dtype == torch.uint8 and len(shape) == 3 and shape[0] in (1, 3):
+        return "inception-v3"
+    return f"pca-{max(1, min(20, math.prod(shape) // 2, count // 2))}"
+
+
 def evaluator_against(
     source: Dataset | Path,
     metrics: Sequence[str],
@@ -261,6 +273,8 @@ def evaluator_against(
         source = source.pictures or source
     if scaling is not None:
         shape, dtype = scaling.data_shape(tuple(shape)), scaling.data_dtype
+    if extractor == "auto":
+        extractor = usual_extractor(shape, dtype, count)
     made = extractor_by_name(extractor, source, device=device, batch_size=batch_size, weights=weights)
     check_metrics(metrics, made, source.name, isinstance(source, Dataset))
     if isinstance(source, Dataset):

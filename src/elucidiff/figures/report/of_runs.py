@@ -15,6 +15,7 @@ import torch
 from elucidiff import parts
 from elucidiff.evaluation.run_quality import QUALITY, RunQuality
 from elucidiff.figures import grid, loss_per_sigma, neighbours, training_curves
+from elucidiff.figures.field_sheet import draw_fields
 from elucidiff.figures.grid import read_samples
 from elucidiff.figures.page import Picture, Section, Table
 from elucidiff.figures.style import lines, slices
@@ -220,6 +221,8 @@ def _samples(found: RunQuality, run: Path, name: str) -> Section:
 def _sheet(samples: Array) -> Any:
     if samples.dtype != np.uint8 and samples.ndim == 3:
         return lines(samples.astype(np.float64), _COLUMNS)
+    if samples.dtype != np.uint8 or samples.ndim != 4 or samples.shape[1] not in (1, 3, 4):
+        return draw_fields(samples, _COLUMNS)
     return grid.draw({"": _viewable(samples)}, columns=_COLUMNS)
 
 

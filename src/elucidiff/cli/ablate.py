@@ -259,5 +259,4 @@ TABLES: dict[str, type[Any]] = {
 def run(arguments: Sequence[str]) -> int:
     """Fill and print one of the tables. Ctrl-C and SIGTERM keep what is measured, and exit with 130 and 0."""
     actions = Actions("elucidiff ablate", "table", TITLES, "tables of Karras et al. 2022:")
-    name, rest = actions.choose(arguments)
-    return int(actions.parse(TABLES[name], name, rest)())
+    return int(actions.made(TABLES, arguments)())

@@ -153,9 +153,7 @@ ACTIONS: dict[str, type[Import] | type[Inspect]] = {"import": Import, "inspect":
 def run(arguments: Sequence[str]) -> int:
     """Run one of the two actions."""
     actions = Actions("elucidiff data", "action", {name: summary(action) for name, action in ACTIONS.items()})
-    name, rest = actions.choose(arguments)
-    kind: type[Any] = ACTIONS[name]
-    actions.parse(kind, name, rest)()
+    actions.made(ACTIONS, arguments)()
     return 0
 
 

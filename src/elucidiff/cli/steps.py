@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -157,6 +156,4 @@ ACTIONS: dict[str, type[Optimise] | type[Measure]] = {"optimise": Optimise, "mea
 def run(arguments: Sequence[str]) -> int:
     """Run one of the two actions."""
     actions = Actions("elucidiff steps", "action", {name: summary(action) for name, action in ACTIONS.items()})
-    name, rest = actions.choose(arguments)
-    kind: type[Any] = ACTIONS[name]
-    return int(actions.parse(kind, name, rest)(f"elucidiff steps {shlex.join(arguments)}"))
+    return actions.made(ACTIONS, arguments)(f"elucidiff steps {shlex.join(arguments)}")

@@ -11,10 +11,10 @@ from elucidiff.sampling.grid import clamp_range
 from elucidiff.sampling.interpolation import Interpolation, interpolate_samples, interpolate_seeds, slerp
 from elucidiff.sampling.likelihood import bits_per_dim, dequantise, log_likelihood
 from elucidiff.sampling.likelihood.measuring import Likelihood
-from elucidiff.sampling.loop import Step, sample
+from elucidiff.sampling.loop import SampleResult, Step, sample
 from elucidiff.sampling.optimise import OptimisedSteps, optimise_steps
 from elucidiff.sampling.own_samplers import OwnSampler, make_samplers, measure_samplers
-from elucidiff.sampling.sampler import Sampler, SampleResult
+from elucidiff.sampling.sampler import Sampler
 from elucidiff.sampling.saved_samplers import NamedSampler, load_named, save_named
 from elucidiff.sampling.sde import sample_predictor_corrector, sample_sde
 from elucidiff.sampling.seeds import SeededNoise, parse_seeds

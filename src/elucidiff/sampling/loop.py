@@ -76,6 +76,33 @@ class Step:
 
 
 @dataclass(frozen=True)
+class SampleResult:
+    """The result of a run.
+
+    Attributes:
+        x: the samples (B, C, *spatial), float64 (float32 on a device without it); images are in [-1, 1].
+        nfe: network evaluations per sample: one number, or (B,) from an adaptive solver.
+        seeds: the seed of each sample.
+        labels: the labels used, rows (B, label_dim), or (1, label_dim) for all, or None. Where the data number the
+            classes otherwise than 0 to label_dim - 1, the columns are these numbers: see
+            :meth:`.KnownLabels.by_number`. Conditions are those that were given.
+        sigmas: the noise levels asked for, (N + 1,) float64, within the denoiser's range.
+
+    >>> import elucidiff as ed
+    >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+    >>> result = ed.Sampler(steps=ed.steps.Karras(6)).run(denoiser, seeds=range(3))
+    >>> result.x.shape, result.nfe, result.seeds, len(result.sigmas)
+    (torch.Size([3, 1]), 11, [0, 1, 2], 7)
+    """
+
+    x: Tensor
+    nfe: int | Tensor
+    seeds: list[int]
+    labels: Conditions | None
+    sigmas: Tensor
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A :class:`.Sampler` made ready for one denoiser: the choices among the arguments of :func:`sample`.
 

@@ -68,6 +68,11 @@ class Actions:
 
         return parse(options, rest, prog=f"{self.prog} {name}")
 
+    def made(self, kinds: Mapping[str, type[T]], words: Sequence[str]) -> T:
+        """The filled options of the action that is asked for, of ``kinds`` by name; see :meth:`choose`."""
+        name, rest = self.choose(words)
+        return self.parse(kinds[name], name, rest)
+
     def _usage(self) -> str:
         shown = self.what.upper()
         footer = self.footer or f"`{self.prog} {shown} --help` explains each."

@@ -19,7 +19,7 @@ from elucidiff.networks.fields import split
 from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.jobs.folder import Job, JobFolder
 from elucidiff.sampling.jobs.outputs import Label, SampleFile, encoded, file_name
-from elucidiff.sampling.sampler import SampleResult
+from elucidiff.sampling.loop import SampleResult
 
 
 @dataclass(frozen=True)

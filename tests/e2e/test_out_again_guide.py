@@ -33,13 +33,19 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     (tmp_path / "sampler.onnx").unlink()
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for code in blocks:
         exec(code, names)
     latents = torch.from_numpy(names["latents"])
     free = ed.load("model")
     rows = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
     expected = ed.sample(free, latents, "karras:n=10", solver="ipndm:order=3", labels=rows)
+    x, sigma = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([2.0, 0.5])
+    labels = torch.tensor([1, 3])  # the last of which is none
+    rows_there = torch.tensor([[0.0, 1, 0], [0, 0, 0]])
+    with torch.no_grad():
+        assert torch.equal(names["model"](x, sigma, class_cond=labels), free(x, sigma, rows_there))
+        assert torch.equal(names["back"](x, sigma, torch.tensor([1, 2])), free(x, sigma, torch.tensor([1, 2])))
     found = torch.from_numpy(names["samples"])
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
     guided = ed.guided.Guidance(1.5, sigma_max=5).guided(free)

@@ -141,7 +141,7 @@ class KeptAutoencoder(Autoencoder):
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does: so its digest is computed once."""
+    """A mark that changes when a file does: so its digest is computed once."""
     return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
 
 

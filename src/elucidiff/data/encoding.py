@@ -164,7 +164,7 @@ def _changes(
     reading: Reading | None = None,
     **_: object,
 ) -> bool:
-    """Whether pictures are to be changed, or read in another way than the usual one."""
+    """True if pictures are to be changed, or read in another way than the usual one."""
     return resize is not None or channels is not None or skip_broken or bool(reading and reading.changed())
 
 

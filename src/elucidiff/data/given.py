@@ -61,7 +61,7 @@ class ConditionScaling:
         return cls(parts.from_plain("scaling", known["condition_scaling"]))
 
     def to_model(self, stored: Tensor) -> Tensor:
-        """What a network sees of conditions ``(B, C, *spatial)`` as the data set holds them; float32.
+        """Conditions as a network sees them, for those ``(B, C, *spatial)`` as the data set holds them; float32.
 
         Raises:
             ValueError: they have another type or number of channels than those that were measured.

@@ -164,7 +164,7 @@ class KnownLabels:
 
     @property
     def beside_field(self) -> KnownLabels:
-        """What it knows of the labels alone."""
+        """The same for the labels alone."""
         return replace(self, field=(), field_presence=False)
 
     def split(self, labels: object) -> tuple[Tensor | None, object]:

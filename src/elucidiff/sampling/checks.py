@@ -161,7 +161,7 @@ _ADVICE = "check the model, try a smaller sigma_max, less churn, or more steps"
 
 
 class NotFiniteError(ValueError):
-    """What was computed holds NaN or infinity; nothing of it is returned."""
+    """A result that holds NaN or infinity; nothing of it is returned."""
 
 
 class FiniteTrace:

@@ -289,7 +289,7 @@ class _Reader(torch.utils.data.Dataset["Stored | Exception"]):
 
 
 def _facts_of_conditions(dataset: Dataset, scaling: ConditionScaling | None) -> dict[str, Any]:
-    """What a model tells of its conditions."""
+    """Facts that a model tells of its conditions."""
     if scaling is None:
         return {}
     return {

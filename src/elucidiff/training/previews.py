@@ -23,7 +23,7 @@ SAMPLES = 40
 
 
 def preview_due(first: int, before: int, now: int) -> bool:
-    """Whether a preview is due between two numbers of training images.
+    """True if a preview is due between two numbers of training images.
 
     Previews are due after ``first``, 1.5 ``first``, 1.5^2 ``first`` ... images: a function of the number of images
     alone, so that a resumed run and all processes of a run agree on it.

@@ -32,7 +32,7 @@ from elucidiff.sampling.sampler import Sampler, SamplerChoice
 
 RESULTS, TABLE = "pairs.json", "pairs.md"
 METRICS = ("rmse", "rmse_single", "crps", "spread_skill")
-"""What is measured where nobody chooses."""
+"""The metrics that are measured where nobody chooses."""
 _OF_POINTS = ("rmse", "mae")
 _AT_ONCE = 64
 

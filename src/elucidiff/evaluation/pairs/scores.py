@@ -57,7 +57,7 @@ class PairMetric(ABC):
 
     @abstractmethod
     def of_each(self, members: Tensor, truth: Tensor) -> Tensor:
-        """What is to be averaged over conditions, ``(K, n)``.
+        """Values that are to be averaged over conditions, ``(K, n)``.
 
         Args:
             members: samples, float64 ``(K, M, C, *spatial)``.

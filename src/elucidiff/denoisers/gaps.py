@@ -32,7 +32,7 @@ def unpacked(absent: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def absent_in(data: Mapping[str, Any], shape: tuple[int, ...]) -> Tensor | None:
-    """True for values (C, *spatial) that no training image had, by ``facts["data"]``; None if all were there in some."""
+    """True for values (C, *spatial) that no training image had, by ``facts["data"]``; None if each was in some."""
     scaling = data.get("scaling")
     text = scaling.get("absent") if isinstance(scaling, dict) else None
     return unpacked(text, shape) if isinstance(text, str) and text else None

@@ -144,6 +144,7 @@ class Explorer:
         place = choose_device(device)
         self.model, self.limits, self.threads = model, limits, threads
         self.loaded: DenoiserModule = opening.load(model, place)
+        self.loaded.known_labels.refuse_field("the page")
         self.denoiser = with_backend(self.loaded, "eager")
         self.loaded_guide: DenoiserModule | None = None if guide is None else opening.load_guide(guide, model, place)
         self.guide = None if self.loaded_guide is None else with_backend(self.loaded_guide, "eager")

@@ -77,6 +77,14 @@ def test_arrays_of_one_file(tmp_path: Path) -> None:
         Dataset.from_arrays(pairs["images"], conditions="column:low")
 
 
+def test_columns_of_what_has_none(tmp_path: Path) -> None:
+    _pictures(tmp_path / "day", ["1.png"], 8)
+    data.import_dataset(tmp_path / "day", tmp_path / "set")
+    for source in (tmp_path / "day", tmp_path / "set", "digits"):
+        with pytest.raises(ValueError, match="has no columns: column:name=low is for arrays in"):
+            data.open(source, condition="column:low")
+
+
 def test_columns_of_parquet(tmp_path: Path) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     _pictures(tmp_path, [f"{name}{k}.png" for name in "xy" for k in range(4)], 8)

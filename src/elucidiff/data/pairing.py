@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from elucidiff import parts
 from elucidiff.data.conditions import Column, Condition, Derived
 from elucidiff.data.finding import Progress, find
 from elucidiff.data.images import ImageFiles
+from elucidiff.data.imported import is_imported
 from elucidiff.data.reading import AS_USUAL, Reading
 from elucidiff.data.sources import Contents, Images, Named, Rows, Source
 from elucidiff.data.standard_sets import NAMES
+from elucidiff.data.trees import Archive, Folder
 from elucidiff.suggest import suggestion
 from elucidiff.untrusted import clipped, printable
 
@@ -81,6 +83,11 @@ def paired(
     if isinstance(chosen, Column):
         there = replace(AS_USUAL, image_column=chosen.name, labels_from=NONE, **kept)
         found = find(source, alike=alike, reading=there, progress=progress)
+        if not _has_columns(source, found.source):
+            raise ValueError(
+                f"{printable(os.fspath(source))} has no columns: {parts.to_text(chosen)} is for arrays in a .npz "
+                "or a folder of .npy, and for Parquet files"
+            )
     elif isinstance(chosen, Condition):
         made = Derived(contents.source, chosen)
         if alike:
@@ -93,6 +100,15 @@ def paired(
         raise ValueError(found.broken[0])
     fields, notes = matched(contents, found, by_name=not isinstance(chosen, Column))
     return replace(contents, conditions=fields, notes=(*contents.notes, *found.notes, *notes))
+
+
+def _has_columns(source: str | os.PathLike[str], found: Source) -> bool:
+    """Whether a name of an array or column was heeded: not where pictures are files, or the arrays have no names."""
+    text = os.fspath(source)
+    base = text.rpartition(":")[0] or text
+    if text in NAMES or base in NAMES or is_imported(Path(text).expanduser()):
+        return False
+    return not (isinstance(found, ImageFiles) and isinstance(found.tree, Folder | Archive))
 
 
 def condition_from(condition: GivenCondition) -> Condition | str | os.PathLike[str]:

@@ -219,3 +219,15 @@ def test_export_refuses(eps, model, tmp_path):
     adapted = ed.adapters.AdaptedDenoiser(lambda x, t: x, "x0", eps.time)
     with pytest.raises(ValueError, match="did not come from diffusers"):
         export(adapted, tmp_path / "other")
+
+
+def test_clipping_is_the_sampler_s(eps):
+    z = torch.randn(2, 3, 12, 12, generator=generator(3), dtype=torch.float64)
+
+    def largest(sampler):
+        scheduler = ElucidiffScheduler.from_config(diffusers.DDPMScheduler().config, sampler=sampler)
+        return float(in_a_pipeline(scheduler, eps.network, z, 6).abs().max())
+
+    assert largest("euler") > 0.3
+    # The last step of Euler's method is D itself.
+    assert largest("euler clip=clamp:limit=0.25") <= 0.25 + 1e-9

@@ -171,7 +171,7 @@ def inspect(
         recommend_sigma_max(moments.norm, far),
         *recommend_training_noise(curve, sigma),
     ]
-    resolution = recommend_resolution(subject.sizes, spectrum)
+    resolution = recommend_resolution(subject.sizes, spectrum) if is_8_bit else None
     equal = exact_groups(found.digests)
     again = {place for group in equal for place in group[1:]}
     compared, small = found.compared

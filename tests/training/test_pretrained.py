@@ -15,7 +15,7 @@ import elucidiff as ed
 from elucidiff.cli.main import main
 from elucidiff.networks import MPUNetSettings
 from elucidiff.training import Callbacks, TrainingConfig, train
-from elucidiff.training.pretrained import described, take_weights
+from elucidiff.training.pretrained import described, scaling_kept, take_weights
 
 SMALL = MPUNetSettings(8, (1, 2), 1, (4,), dropout=0.0)
 
@@ -163,3 +163,20 @@ def test_one_command(
     assert "there is no model folder or file nowhere" in capsys.readouterr().err
     assert main(["train", "runs/blobs/config.yaml", "--run-dir", "runs/blobs", "--resume", "--lr", "1"]) == 2
     assert "another run folder, from these weights with --from runs/blobs/model" in capsys.readouterr().err
+
+
+def test_the_scaling_of_the_weights_is_kept(tmp_path: Path) -> None:
+    """Weights expect values as they were scaled: not as other data would be."""
+    measured = ed.data.Standard((280.0,), (10.0,))
+    for name, scaling in (
+        ("plain", measured),
+        ("gaps", ed.data.Gaps(measured, "AA==")),
+        ("pixels", ed.data.Pixels()),
+    ):
+        denoiser = ed.Denoiser(SMALL.build((1, 8, 8), label_dim=0), ed.preconditioning.EDM())
+        denoiser.facts["data"] = {"scaling": ed.parts.to_plain(scaling)}
+        denoiser.save(tmp_path / name)
+    assert scaling_kept(tmp_path / "plain", (1, 16, 16)) == measured
+    assert scaling_kept(tmp_path / "gaps", (1, 8, 8)) == measured
+    assert scaling_kept(tmp_path / "plain", (2, 8, 8)) is None
+    assert scaling_kept(tmp_path / "pixels", (1, 8, 8)) is None

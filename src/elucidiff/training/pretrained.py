@@ -10,6 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from elucidiff.data.gaps import Gaps
+from elucidiff.data.latents import Latent
+from elucidiff.data.normalisation import Log, Range, Standard
+from elucidiff.data.scaling import Scaling, scaling_of
 from elucidiff.denoisers.opening import load
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.design.preconditioning import Preconditioning
@@ -124,6 +128,23 @@ def described(
         attend = tuple(now >> level for level in levels if before >> level in part.attention_resolutions)
         part = replace(part, attention_resolutions=attend)
     return part, denoiser.preconditioning
+
+
+def scaling_kept(model: str | os.PathLike[str], shape: Sequence[int]) -> Scaling | None:
+    """The scaling that a model was trained with, to train on with other data ``(C, *spatial)`` of the same channels.
+
+    Its weights expect values so scaled: a new measurement would shift them. None where it has other channels, or none
+    that was measured of floating-point data.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    denoiser = _denoiser(model)
+    scaling = scaling_of(denoiser)
+    scaling = scaling.scaling if isinstance(scaling, Gaps) else scaling
+    same = tuple(denoiser.sample_shape[:1]) == tuple(shape[:1])
+    return scaling if same and isinstance(scaling, Standard | Range | Log) and type(scaling) is not Latent else None
 
 
 def _denoiser(model: str | os.PathLike[str]) -> Denoiser:

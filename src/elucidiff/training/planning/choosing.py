@@ -16,7 +16,7 @@ from elucidiff.training.config import TrainingConfig
 from elucidiff.training.learning_rate import Cosine
 from elucidiff.training.planning.findings import Findings
 from elucidiff.training.planning.timing import Speed, networks_for, speed_of
-from elucidiff.training.pretrained import described
+from elucidiff.training.pretrained import described, scaling_kept
 
 EVENING = 240.0
 """Minutes of a run where nobody says how many there are."""
@@ -139,6 +139,10 @@ class _Planning:
         with_labels = conditional and findings.label_dim > 0
         if start:
             network, scaling = described(start, findings.shape)
+            kept = scaling_kept(start, findings.shape)
+            if kept is not None and findings.normalise != "pixels":
+                told = f"that of {start}, whose weights are made for it"
+                self._findings = findings = replace(findings, normalise=parts.to_text(kept), normalise_reason=told)
             self._networks = iter([network if with_labels else _without_labels(network)])
         self._config = TrainingConfig(
             data=findings.data,

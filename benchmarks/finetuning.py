@@ -37,7 +37,7 @@ from elucidiff.training.learning_rate import Cosine
 from elucidiff.training.presets import preset
 
 RUNS = Path("runs/finetuning")
-SIDE, STEPS, SAMPLES = 8, 9, 900
+SIDE, STEPS, SAMPLES, BATCH = 8, 9, 900, 32
 OTHERS = (2, 5, 8)
 """Pullovers, sandals and bags: every third class, chosen before anything was measured."""
 PER_CLASS = {"pretrained": 3_000, "others": 1_000}
@@ -50,6 +50,8 @@ LENGTHS = {
     "tuned-quarter": WHOLE // 4,
     "tuned-sixteenth": WHOLE // 16,
 }
+
+WORDS = {"loss": "held-out loss", "frechet": "Frechet distance"}
 
 NOTES = """# Fine-tuning against training from scratch
 
@@ -88,7 +90,7 @@ def config_of(side: str, seed: int) -> TrainingConfig:
         memorisation_samples=0,
         start_from=str(RUNS / f"pretrained-{seed}" / "model") if tuned else "",
         network=MPUNetSettings(16, (1, 2), 1, (4,)),
-        batch_size=32,
+        batch_size=BATCH,
         lr=2e-2,
         lr_gains=0.1,
         lr_ramp_images=1_600,
@@ -115,6 +117,14 @@ def train_side(side: str, seed: int) -> None:
     run_dir = RUNS / f"{side}-{seed}"
     resume = any((run_dir / "checkpoints").glob("*"))
     train(config_of(side, seed), run_dir, dataset=seen, resume=resume)
+
+
+def is_done(run_dir: Path) -> bool:
+    """Whether a side has been trained to its end; there is a model before."""
+    side, _, _ = run_dir.name.rpartition("-")
+    seen = -(-LENGTHS[side] // BATCH) * BATCH
+    last = run_dir / "checkpoints" / f"{seen:012d}.sha256"
+    return side != "pretrained" and last.exists()
 
 
 def measure(run_dir: Path) -> None:
@@ -151,7 +161,7 @@ def table() -> None:
                 "images": f"{LENGTHS[side]:,}",
                 "seeds": str(len(results)),
                 "held-out loss": _mean([each["loss"] for each in results], 4),
-                "Frechet distance": _mean([each["frechet"] for each in results], 2),
+                "Frechet distance": _mean([each["frechet"] for each in results], 3),
             }
         )
     notes = NOTES.format(
@@ -162,9 +172,16 @@ def table() -> None:
         _claim(of, "tuned-sixteenth", "scratch", "Fine-tuning for a sixteenth, against all of them anew"),
         _claim(of, "tuned-quarter", "scratch-quarter", "At equal images, a quarter"),
     ]
-    text = notes + markdown(rows) + "\n" + "\n".join(claims) + "\n"
+    reached = {name: _mean_of(of, "tuned-quarter", name) <= _mean_of(of, "scratch", name) for name in WORDS}
+    said = " and ".join(f"by the {WORDS[name]} it does{'' if is_so else ' not'}" for name, is_so in reached.items())
+    end = f"\nDoes fine-tuning reach in a quarter what training from scratch does: {said}.\n"
+    text = notes + markdown(rows) + "\n" + "\n".join(claims) + "\n" + end
     write_results("fine-tuning", text, rows)
     print(text)
+
+
+def _mean_of(of: dict[str, dict[int, dict[str, float]]], side: str, name: str) -> float:
+    return statistics.mean(each[name] for each in of[side].values())
 
 
 def _claim(of: dict[str, dict[int, dict[str, float]]], one: str, other: str, said: str) -> str:
@@ -177,9 +194,8 @@ def _claim(of: dict[str, dict[int, dict[str, float]]], one: str, other: str, sai
         error = statistics.stdev(differences) / len(seeds) ** 0.5
         half = float(stats.t.ppf(0.975, len(seeds) - 1)) * error
         word = "significant" if abs(mean) > half else "not significant"
-        what = "loss" if name == "loss" else "Frechet distance"
         parts.append(
-            f"{what} {mean:+.{digits}f} [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}] "
+            f"{WORDS[name]} {mean:+.{digits}f} [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}] "
             f"({mean / base:+.0%}, {word})"
         )
     return f"* {said} (n = {len(seeds)} seeds, differences with their 95% interval): {'; '.join(parts)}."
@@ -195,8 +211,7 @@ if __name__ == "__main__":
         train_side(rest[0], int(rest[1]))
     elif verb == "measure":
         for folder in sorted(RUNS.glob("*-*")):
-            done = (folder / "model").exists() and not (folder / "measured.json").exists()
-            if done and not folder.name.startswith("pretrained"):
+            if is_done(folder) and not (folder / "measured.json").exists():
                 measure(folder)
     else:
         table()

@@ -3,7 +3,7 @@
     python -m benchmarks.latents pictures              # patches of scikit-image's photographs, into runs/latents
     python -m benchmarks.latents import AUTOENCODER    # the set of latents
     python -m benchmarks.latents train MINUTES         # resumable, as elucidiff train plans it
-    python -m benchmarks.latents sample                # docs/images/latents.png
+    python -m benchmarks.latents sample                # docs/images/latents.jpg
     python -m benchmarks.latents table                 # docs/results/latents.md
 
 The photographs are those that the wheel of scikit-image holds; it need only lie on the path. AUTOENCODER is anything
@@ -46,7 +46,7 @@ PICTURES, SET, RUN = HOME / "photographs", HOME / "set", HOME / "run"
 NAMES = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "ihc", "motorcycle_left", "retina", "rocket")
 SIDE, STRIDE, MOST = 256, 64, 32
 BATCH, STEPS, SHOWN = 8, 5, 4
-IMAGE = Path("docs/images/latents.png")
+IMAGE = Path("docs/images/latents.jpg")
 
 NOTES = """# Photographs of 256x256 through an autoencoder
 
@@ -59,7 +59,7 @@ The autoencoder gives the patches back with {psnr:.1f} dB on average (lowest {wo
 model of its latents can be sharper than that. The model ({trained}) saw {images:,} training images in {minutes:.0f}
 minutes on a core that it shared with ten other programs.
 
-![Left: patches of each photograph, encoded and decoded. Right: samples of their classes.](../images/latents.png)
+![Left: patches of each photograph, encoded and decoded. Right: samples of their classes.](../images/latents.jpg)
 
 A row a photograph: left {shown} patches of it, encoded and decoded; right as many samples of its class. So short a
 training gives the colours and the texture of each (stars on black, a retina, tissue), and no objects yet. The plan
@@ -117,7 +117,8 @@ def sample() -> None:
         places = evenly_spread(np.flatnonzero(classes.numpy() == number), SHOWN)
         rows += [scaling.to_model(dataset.images(places)), x[SHOWN * number : SHOWN * (number + 1)].float()]
     pictures = torch.nn.functional.avg_pool2d(scaling.to_data(torch.cat(rows)).float(), 2).round().byte()
-    write_whole(IMAGE, png(mosaic(pictures.numpy(), 2 * SHOWN, zoom=1)))
+    sheet = Image.fromarray(mosaic(pictures.numpy(), 2 * SHOWN, zoom=1).transpose(1, 2, 0))
+    write_whole(IMAGE, lambda file: sheet.save(file, quality=88))
 
 
 def _steps(shape: tuple[int, ...], label_dim: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ import elucidiff as ed
 from elucidiff import parts
 from elucidiff.data import AsStored, Gaps, Standard, scaling_of
 from elucidiff.data.gaps import filled, measured_scaling
+from elucidiff.sampling.given import read_given
 from elucidiff.training import TrainingConfig
 from elucidiff.training.batches import TrainingData, draw
 from elucidiff.training.loop import noisy_batches, update
@@ -140,3 +141,22 @@ def test_gaps_that_do_not_fit_are_refused() -> None:
         gaps.to_data(torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match="damaged"):
         replace(gaps, absent="!").to_data(torch.zeros(1, 1, 8, 8))
+
+
+def test_what_a_model_of_a_sea_made_can_be_given_to_it_again(tmp_path: Path) -> None:
+    """A sample has NaN over land, where the model sees 0; other missing values are refused."""
+    scaling = Gaps.around(Standard((15.0,), (3.0,)), ed.data.Dataset.from_arrays(sea()))
+    denoiser = ed.Denoiser(
+        TrainingConfig(network=SMALL).network.build((1, 8, 8), label_dim=0), ed.preconditioning.EDM()
+    )
+    denoiser.facts["data"] = {"dtype": "float32", "scaling": parts.to_plain(scaling)}
+    x = torch.randn(1, 1, 8, 8)
+    sample = scaling.to_data(x)[0].numpy()
+    np.save(tmp_path / "sample.npy", sample)
+    given = read_given(tmp_path / "sample.npy", denoiser)
+    assert float(given[..., 0].abs().max()) == 0.0
+    torch.testing.assert_close(given[..., 1:], x[0, ..., 1:].double(), rtol=1e-5, atol=1e-5)
+    sample[0, 3, 3] = np.nan
+    np.save(tmp_path / "sample.npy", sample)
+    with pytest.raises(ValueError, match="not finite"):
+        read_given(tmp_path / "sample.npy", denoiser)

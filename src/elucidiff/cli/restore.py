@@ -142,6 +142,11 @@ def _known(options: Options, denoiser: DenoiserModule) -> tuple[Mask | AveragePo
         y = mask(given[None])
         return mask, y, y
     assert options.upscale is not None
+    if not scaling_of(denoiser).linear:
+        raise ValueError(
+            "--upscale takes means of the values, and the model sees their logarithms: train it with --normalise "
+            "standard to enlarge fields"
+        )
     pool = AveragePool(options.upscale)
     small = tuple(pool(torch.zeros(1, *shape)).shape[1:])
     if tuple(given.shape) not in (shape, small):

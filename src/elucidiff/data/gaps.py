@@ -67,6 +67,11 @@ class Gaps(Scaling):
         return self.scaling.log_slope(stored)
 
     @property
+    def linear(self) -> bool:
+        """See :class:`.Scaling`."""
+        return self.scaling.linear
+
+    @property
     def units(self) -> str:
         """See :class:`.Scaling`."""
         return f"{self.scaling.units}, NaN where the training data had none"

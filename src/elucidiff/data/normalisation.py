@@ -226,6 +226,11 @@ class Log(_Measured):
     def _spreads(self) -> tuple[float, ...]:
         return self.stds
 
+    @property
+    def linear(self) -> bool:
+        """No."""
+        return False
+
     def _curved(self, wide: Tensor) -> Tensor:
         logs = (wide + _column(self.offsets, wide)).clamp_min(torch.finfo(wide.dtype).tiny).log()
         return torch.where(self._taken(wide), logs, wide)

@@ -136,6 +136,11 @@ class Scaling(ABC):
         return False
 
     @property
+    def linear(self) -> bool:
+        """True if a mean of values is scaled to the mean of the scaled values."""
+        return True
+
+    @property
     def data_dtype(self) -> torch.dtype:
         """Type of what :meth:`to_data` gives."""
         return torch.uint8 if self.eight_bits else torch.float32

@@ -26,6 +26,7 @@ from elucidiff.data.opening import open as open_dataset
 from elucidiff.data.scaling import scaling_of
 from elucidiff.data.sources import Named
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserModule, Wrapped
+from elucidiff.denoisers.gaps import absent_in
 from elucidiff.denoisers.labels import UNIFORM, KnownLabels
 from elucidiff.untrusted import printable
 
@@ -59,6 +60,10 @@ def read_given(path: Path, denoiser: AnyDenoiser) -> Tensor:
     if stored.ndim != len(shape) or stored.shape[0] != shape[0]:
         raise ValueError(f"{path} has shape {tuple(stored.shape)}, but the model makes samples of shape {shape}")
     x = scaling.to_model(stored[None])[0].double()
+    data = denoiser.facts.get("data")
+    if isinstance(data, dict) and tuple(stored.shape) == shape:
+        absent = absent_in(data, shape)
+        x = x if absent is None else x.masked_fill(absent, 0.0)  # as training saw what no image had
     check_range_of_values(str(path), x, denoiser)
     return x
 

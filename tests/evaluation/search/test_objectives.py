@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import elucidiff as ed
+from elucidiff.data.scaling import AsStored
 from elucidiff.evaluation.quality import OfModel
 from elucidiff.evaluation.search import (
     OfSamples,
@@ -63,7 +64,7 @@ def root_mean_square(features: np.ndarray[Any, Any]) -> float:
 
 
 def of_samples(denoiser: Gaussian, **changes: Any) -> OfSamples:
-    images = OfModel(denoiser, Sampler(), [], batch_size=4, rounded=False, **changes)
+    images = OfModel(denoiser, Sampler(), [], batch_size=4, scaling=AsStored(), **changes)
     return OfSamples(images, lambda x: x.flatten(1).numpy(), root_mean_square)
 
 

@@ -59,6 +59,7 @@ pictures: setup ## make the README's pictures again (an hour and a half, and `ma
 	cp runs/fashion-mnist-90/loss-per-sigma.png docs/images/
 	$(BIN)/python -m benchmarks.restored_picture runs/fashion-mnist-90/model
 	cp runs/demo/figures/grid.png docs/images/digits.png
+	EXPLORE_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -n 0 tests/web/test_browser.py
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

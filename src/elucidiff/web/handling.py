@@ -84,7 +84,7 @@ class Desk:
         begun = False
         try:
             ahead = -1
-            while not ticket.at_work:
+            while stop.asked or not ticket.at_work:
                 if stop.asked:
                     yield Shown(fragments.said("Stopped while waiting."))
                     return
@@ -149,9 +149,11 @@ class Desk:
         return Shown(fragments.said(text), fragments.sides(sides) if sides else None)
 
     def _finished(self, shown: tuple[Side, ...]) -> Shown:
+        traced = any(side.outcome.trace is not None for side in shown)
+        hint = " Click a picture to see its way." if traced else ""
         return replace(
             self._ways(shown, 0),
-            said=fragments.said("Done. Click a picture to see its way.", "done"),
+            said=fragments.said(f"Done.{hint}", "done"),
             recipes=fragments.recipes(shown, self.explorer.model),
         )
 

@@ -115,9 +115,10 @@ class Page:
             *self.panels["A"].components, *self.panels["B"].components,
         ]  # fmt: skip
         self.inputs = inputs
+        # First: a click that is refused by the fields goes no further.
+        go.click(self._explain, inputs, outputs[0], queue=False, **_HIDDEN)
         go.click(self._draw, inputs, outputs, validator=self._validate, concurrency_limit=None, **_HIDDEN)
         go.click(None, None, None, js=_LOOK, queue=False, api_visibility="private")
-        go.click(self._explain, inputs, outputs[0], queue=False, **_HIDDEN)
         self.seeds.submit(self._draw, inputs, outputs, validator=self._validate, concurrency_limit=None, **_HIDDEN)
         stop.click(self._stop, None, None, queue=False, **_HIDDEN)
         outputs[1].click(self._pick, None, outputs, queue=False, **_HIDDEN)
@@ -167,9 +168,10 @@ class Page:
             MistakesError: their fields are wrong; those of B are named ``B.solver``.
         """
         seeds, labels, both, _, *rest = values
-        a = self.panels["A"]
-        split = len(a.components)
-        asked, mistakes = [], list[Mistake]()
+        split = len(self.panels["A"].components)
+        # Whatever the settings are, so that all that is wrong is told at once.
+        shared = self.explorer.check(Request(self.explorer.usual, str(seeds or ""), str(labels or "")))
+        asked, mistakes = [], [each for each in shared if each.field in ("seeds", "labels")]
         for name, own in (("A", rest[:split]), ("B", rest[split:])):
             if name == "B" and not both:
                 continue
@@ -218,16 +220,9 @@ class Page:
             yield shown
 
     async def _draw_from_picture(
-        self,
-        drawn: Any,
-        way: str,
-        strength: float,
-        noise: str,
-        seeds: str,
-        labels: str,
-        *own: Any,
-        browser: gr.Request,
+        self, browser: gr.Request, drawn: Any, way: str, strength: float, noise: str, *values: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
+        seeds, labels, *own = values
         try:
             sampler = sampler_from(self.panels["A"].read(own))
             source = _source(drawn, self.explorer.loaded.sample_shape, way, strength, noise)
@@ -368,7 +363,8 @@ def _source(drawn: Any, shape: Sequence[int], way: str, strength: float, noise: 
     if not isinstance(drawn, dict) or drawn.get("background") is None:
         raise MistakesError([Mistake("picture", "upload one first, or take the first sample")])
     if way == _VARY:
-        return Begin(_fitted(drawn["composite"], shape), float(strength))
+        whole = drawn.get("composite")  # none until something is brushed
+        return Begin(_fitted(drawn["background"] if whole is None else whole, shape), float(strength))
     marks = np.zeros(drawn["background"].shape[:2], dtype=np.float32)
     for layer in drawn.get("layers") or ():
         marks = np.maximum(marks, layer[..., 3].astype(np.float32))

@@ -22,6 +22,7 @@ from elucidiff.data.given import ConditionScaling, given_with
 from elucidiff.data.nearest import compared_with, nearest_in
 from elucidiff.data.sources import ArraySource
 from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.conditions import Conditions
 from elucidiff.denoisers.opening import load
 from elucidiff.evaluation.quality.evaluation import evaluate
 from elucidiff.files import write_whole
@@ -148,16 +149,17 @@ def _draw(
 ) -> tuple[Tensor, float]:
     """Samples from the seeds 0, 1, 2, ..., each with a label as often as the data have it, or for a condition of
     ``pairs``, taken in turn."""
-    found, nfe = [], 0.0
-    for start in range(0, count, _SHOWN):
-        places = torch.arange(start, min(start + _SHOWN, count))
-        given = (
-            given_with(pairs, ConditionScaling.of(model), places % len(pairs)) if model.known_labels.field else None
-        )
-        part = sampler.run(model, places.tolist(), given)
+    conditions = ConditionScaling.of(model)
+
+    def given(places: range) -> Conditions | None:
+        return given_with(pairs, conditions, torch.tensor(places) % len(pairs)) if model.known_labels.field else None
+
+    found: list[Tensor] = []
+    nfe = 0.0
+    for part in sampler.run_in_parts(model, range(count), given, at_once=_SHOWN):
         found.append(part.x.cpu())
-        nfe = float(torch.as_tensor(part.nfe).double().mean())
-        progress(min(start + _SHOWN, count), count)
+        nfe = float(part.nfe_each.mean())
+        progress(sum(map(len, found)), count)
     return torch.cat(found), nfe
 
 

@@ -101,6 +101,11 @@ class SampleResult:
     labels: Conditions | None
     sigmas: Tensor
 
+    @property
+    def nfe_each(self) -> Tensor:
+        """Network evaluations of each sample, float64 (B,), on the CPU."""
+        return torch.as_tensor(self.nfe, dtype=torch.float64).cpu().expand(len(self.seeds))
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -408,6 +408,39 @@ class Sampler:
         elif denoiser.known_labels.field and rows is not None and LABELS in rows:
             rows = {**rows, LABELS: denoiser.known_labels.by_number(rows[LABELS])}
         return SampleResult(x, nfe, beginning.noise.seeds, rows, prepared.sigmas)
+
+    def run_in_parts(
+        self,
+        denoiser: DenoiserLike,
+        seeds: Sequence[int],
+        labels: Callable[[range], Labels | Conditions | str | None] = lambda places: None,
+        *,
+        at_once: int = 64,
+        before: Callable[[], object] = lambda: None,
+        **options: Any,
+    ) -> Iterator[SampleResult]:
+        """Draw one sample a seed by :meth:`run`, some after the others: not all have to be in memory together.
+
+        A part is drawn when it is asked for. Its samples are those that one :meth:`run` would have drawn if
+        ``at_once`` is a multiple of ``batch_size``, or if the denoiser does not depend on the batch.
+
+        Args:
+            denoiser: as for :meth:`run`.
+            seeds: one integer a sample.
+            labels: the labels at some places of ``seeds``, given these places.
+            at_once: number of samples in a part.
+            before: called before each part; may raise to end the work.
+            options: others of :meth:`run`.
+
+        >>> import elucidiff as ed
+        >>> denoiser = ed.ideal.DataPosterior(torch.tensor([[-1.0], [1.0]]))
+        >>> [len(part.x) for part in ed.Sampler(steps=ed.steps.Karras(6)).run_in_parts(denoiser, range(5), at_once=2)]
+        [2, 2, 1]
+        """
+        for start in range(0, len(seeds), at_once):
+            places = range(start, min(start + at_once, len(seeds)))
+            before()
+            yield self.run(denoiser, [seeds[place] for place in places], labels(places), **options)
 
 
 SamplerChoice: TypeAlias = Sampler | str | Callable[[DenoiserLike], Sampler] | None

@@ -230,19 +230,22 @@ def _drawn(
     """All samples, in the type and the units of the data, condition by condition; and network evaluations of each."""
     scaling, conditions = scaling_of(denoiser), ConditionScaling.of(denoiser)
     total, found, nfe = len(pairs) * members, [], []
+
+    def given(places: range) -> Conditions | None:
+        labels: Conditions | None = given_with(pairs, conditions, torch.tensor(places) // members)
+        if labels is not None and not denoiser.known_labels.dim:
+            labels = {name: value for name, value in labels.items() if name == "field"}  # type: ignore[union-attr]
+        return labels
+
+    options: dict[str, Any] = {"batch_size": batch_size, "guide": guide, "any_class": True}
     with watch.bar("sampling", total, "images") as bar:
-        for start in range(0, total, _AT_ONCE):
-            watch.stop_if_asked()
-            seeds = range(start, min(start + _AT_ONCE, total))
-            rows = torch.tensor(seeds) // members
-            labels: Conditions | None = given_with(pairs, conditions, rows)
-            if labels is not None and not denoiser.known_labels.dim:
-                labels = {name: value for name, value in labels.items() if name == "field"}  # type: ignore[union-attr]
-            part = sampler.run(denoiser, seeds, labels, batch_size=batch_size, guide=guide, any_class=True)
+        for part in sampler.run_in_parts(
+            denoiser, range(total), given, at_once=_AT_ONCE, before=watch.stop_if_asked, **options
+        ):
             found.append(scaling.to_data(part.x.cpu()))
-            nfe.append(float(torch.as_tensor(part.nfe).double().mean()))
-            bar.advance(len(seeds))
-    return torch.cat(found), sum(nfe) / len(nfe)
+            nfe.append(part.nfe_each)
+            bar.advance(len(part.x))
+    return torch.cat(found), float(torch.cat(nfe).mean())
 
 
 def _with_channels(

@@ -72,22 +72,19 @@ class OfModel:
             ValueError: a sample is not finite; the message names its seed.
         """
         images, nfe = [], []
-        for start in range(places.start, places.stop, self.batch_size):
-            self.between()
-            part = range(start, min(start + self.batch_size, places.stop))
-            seeds = [self.seeds[place] for place in part]
-            drawn = self.sampler.run(
-                self.denoiser,
-                seeds,
-                self.labels_of(part),
-                any_class=True,
-                batch_size=self.batch_size,
-                guide=self.guide,
-            )
+        for drawn in self.sampler.run_in_parts(
+            self.denoiser,
+            [self.seeds[place] for place in places],
+            lambda part: self.labels_of(places[part.start : part.stop]),
+            at_once=self.batch_size,
+            before=self.between,
+            batch_size=self.batch_size,
+            any_class=True,
+            guide=self.guide,
+        ):
             images.append(self.scaling.to_data(drawn.x).cpu())
-            cost = torch.as_tensor(drawn.nfe, dtype=torch.float64).cpu()
-            nfe.append(np.broadcast_to(cost.numpy(), len(seeds)))
-        return torch.cat(images), np.concatenate(nfe)
+            nfe.append(drawn.nfe_each)
+        return torch.cat(images), torch.cat(nfe).numpy()
 
     def labels_of(self, places: range) -> Tensor | Literal["uniform"] | None:
         """The labels asked for at some places, as for :meth:`.Sampler.run`."""

@@ -105,6 +105,7 @@ def test_what_needs_no_extra_works(python: Path, tmp_path: Path) -> None:
     ("words", "extra"),
     [
         (["search", "model", "--reference", "digits", "--out", "found"], "search"),
+        (["explore"], "explore"),
         (["evaluate", "model", "digits", "--extractor", "efficientnet-lite0"], "evaluate"),
         (["sample", "model", "--backend", "onnx", "--out", "other"], "onnx"),
         (["convert", "model", "model.onnx"], "onnx"),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elucidiff.figures import training_curves
-from elucidiff.figures.report.of_runs import METRICS, metric_lines
 from elucidiff.web import plots
 from elucidiff.web.pictures import file_url
 
+METRICS = "metrics.jsonl"
 _PREVIEWS = 12
 
 
@@ -43,6 +42,10 @@ class Run:
             ValueError: it has written no loss yet.
             OSError: it cannot be read.
         """
+        # Imported where it is used: what figures of a training are made of takes a second.
+        from elucidiff.figures import training_curves
+        from elucidiff.figures.report.of_runs import metric_lines
+
         figure = training_curves.draw(metric_lines(self.folder / METRICS))
         return plots.svg(figure, "Loss against the number of training images seen")
 

@@ -138,6 +138,7 @@ def serve(make: Callable[[], Page], listening: socket.socket, token: str | None,
             HF_HUB_DISABLE_TELEMETRY="1",
             GRADIO_SSR_MODE="False",
         )
+        page = make()  # which says so if Gradio, that brings the rest, is not there
         import uvicorn
 
         class Server(uvicorn.Server):
@@ -146,7 +147,7 @@ def serve(make: Callable[[], Page], listening: socket.socket, token: str | None,
                 ready()
 
         config = uvicorn.Config(
-            application(make(), token), log_level="warning", access_log=False, timeout_graceful_shutdown=2
+            application(page, token), log_level="warning", access_log=False, timeout_graceful_shutdown=2
         )
         Server(config).run(sockets=[listening])
 

@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.timing import interleaved, ratio
 from elucidiff.training.batches import draw
+from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import Switch, TrainingConfig
 from elucidiff.training.loop import noisy_batches, update
-from elucidiff.training.precision import compile_if_wanted
 from elucidiff.training.presets import preset
 from elucidiff.training.state import TrainingState
 

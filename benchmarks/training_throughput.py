@@ -24,9 +24,9 @@ from benchmarks.plain_training import PlainTraining
 from benchmarks.timing import interleaved, ratio
 from elucidiff.data import to_unit
 from elucidiff.training.batches import TrainingData, draw
+from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.loop import noisy_batches, update
-from elucidiff.training.precision import compile_if_wanted
 from elucidiff.training.presets import preset
 from elucidiff.training.state import TrainingState, make_network
 

@@ -344,12 +344,12 @@ class TestRefusedBeforeWorkStarts:
             train(tiny(pictures), tmp_path / "typo", resume=True)
         assert not (tmp_path / "typo").exists()
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_data_that_are_not_finite(self, value: float, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("value", [-np.inf, np.inf])
+    def test_data_that_are_infinite(self, value: float, tmp_path: Path) -> None:
         images = np.zeros((10, 1, 8, 8), np.float32)
         images[7, 0, 2, 2] = value
         np.save(tmp_path / "broken.npy", images)
-        with pytest.raises(ValueError, match=r"broken.npy holds (nan|inf) at \[7, 0, 2, 2\]"):
+        with pytest.raises(ValueError, match=r"broken.npy holds -?inf at \[7, 0, 2, 2\]"):
             train(TrainingConfig(data=str(tmp_path / "broken.npy"), device="cpu"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 

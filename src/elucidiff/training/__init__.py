@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from elucidiff.training.callbacks import Callbacks, Progress
 from elucidiff.training.config import TrainingConfig
 from elucidiff.training.ema import EMA, ema_beta, reconstruct
 from elucidiff.training.learning_rate import LearningRateSchedule, learning_rate
 from elucidiff.training.loop import TrainingResult, train
-from elucidiff.training.metrics import Callbacks, Progress
 from elucidiff.training.presets import PRESETS, Preset, preset
 
 __all__ = [

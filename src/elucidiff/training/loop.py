@@ -20,9 +20,9 @@ from elucidiff.launch.interrupt import Interrupt
 from elucidiff.networks import NetworkPart, blueprint_of, normalise_weights, resampled
 from elucidiff.networks.fields import FIELD
 from elucidiff.training.batches import Draws, TrainingData, draw, seeded_layers
+from elucidiff.training.callbacks import Callbacks
 from elucidiff.training.compilation import compile_if_wanted
 from elucidiff.training.config import TrainingConfig, rate_at
-from elucidiff.training.metrics import Callbacks
 from elucidiff.training.precision import cuda_products
 from elucidiff.training.processes import joined
 from elucidiff.training.run import Run

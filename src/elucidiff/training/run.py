@@ -17,11 +17,12 @@ from elucidiff.launch.output_folder import held
 from elucidiff.networks import blueprint_of
 from elucidiff.plain_data import first_difference, to_dict
 from elucidiff.training.batches import TrainingData
+from elucidiff.training.callbacks import Callbacks, Progress
 from elucidiff.training.checkpoint import Checkpoint, CheckpointFolder
 from elucidiff.training.checks import Checks, has_checks
 from elucidiff.training.config import leap_of_rate, progress_of
 from elucidiff.training.ema import save_snapshot
-from elucidiff.training.metrics import Callbacks, LossSummary, MetricsLog, Progress
+from elucidiff.training.metrics import LossSummary, MetricsLog
 from elucidiff.training.previews import preview_due
 from elucidiff.training.processes import Agreement
 from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below

@@ -115,3 +115,11 @@ def test_presence_is_a_column_of_its_own() -> None:
     rows = known.with_presence(known.rows(torch.zeros(1, 2)))
     assert rows.tolist() == [[0, 0, 1]]
     assert known.with_presence(known.rows(rows)).tolist() == [[0, 0, 1]]
+
+
+def test_names_of_control_characters_are_told_so_that_they_can_be_printed() -> None:
+    known = KnownLabels(2, names=("ca\x7ft", "dog\x1b[2J"), counts=(9, 0))
+    assert known.shares() == r"ca\x7ft 100.0%, dog\x1b[2J 0.0%"
+    with pytest.raises(ValueError, match="had no training images") as caught:
+        known.refuse_untrained(torch.tensor([[0.0, 1.0]]))
+    assert r"dog\x1b[2J" in str(caught.value)

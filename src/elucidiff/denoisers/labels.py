@@ -20,6 +20,7 @@ from elucidiff.denoisers.conditions import Conditions, conditions_from, tensor_f
 from elucidiff.denoisers.shapes import LabelKind, Labels, label_rows
 from elucidiff.networks.fields import FIELD, LABELS
 from elucidiff.suggest import suggestion
+from elucidiff.untrusted import printable
 
 UNIFORM = "uniform"
 """Asks for classes drawn equally often, in place of labels."""
@@ -330,8 +331,8 @@ class KnownLabels:
         for place in sorted(set(range(self.dim)) - set(self.trained)):
             if bool((rows[:, place] != 0).any()):
                 raise ValueError(
-                    f"class {self.name(place)} had no training images, so nothing is known of what its samples are: "
-                    "choose another, or add --any-class (any_class=True)"
+                    f"class {printable(self.name(place))} had no training images, so nothing is known of what its "
+                    "samples are: choose another, or add --any-class (any_class=True)"
                 )
 
     def shares(self) -> str:
@@ -341,7 +342,7 @@ class KnownLabels:
             return ""
         every = sorted(range(self.dim), key=lambda place: -self.counts[place])
         told = ", ".join(f"{self.name(place)} {self.counts[place] / total:.1%}" for place in every[:_LISTED])
-        return f"{told}{', ...' if len(every) > _LISTED else ''}"
+        return f"{printable(told)}{', ...' if len(every) > _LISTED else ''}"
 
     def _refuse_names(self) -> None:
         if self.kind == "vectors" or not self.dim:

@@ -33,6 +33,7 @@ from elucidiff.sampling.given import labels_or_uniform
 from elucidiff.sampling.grid import range_advice
 from elucidiff.sampling.sampler import Sampler, SamplerChoice
 from elucidiff.sampling.seeds import SeedRanges, seed_ranges
+from elucidiff.untrusted import printable
 
 _LONGEST_NAME = 80
 
@@ -304,7 +305,7 @@ def frequencies_advice(images: OfModel, reference: Dataset | Path) -> str | None
     if difference <= max(_SHARE, _TIMES * chance):
         return None
     worst = int((drawn - found).abs().argmax())
-    name = known.name(worst) if worst < known.dim else "those that the model does not know"
+    name = printable(known.name(worst)) if worst < known.dim else "those that the model does not know"
     return (
         f"classes are not as frequent in the samples as in {reference.name} (class {name}: {float(drawn[worst]):.1%} "
         f"of the samples, {float(found[worst]):.1%} of the reference), and metrics count that: choose "
@@ -322,7 +323,7 @@ def _advice_without_labels(images: OfModel, known: KnownLabels, drawn: Tensor, r
     worst = int(difference.abs().argmax())
     share = float(trained[worst] / trained.sum())
     return (
-        f"classes are not as frequent in the samples as in the training data (class {known.name(worst)}: "
+        f"classes are not as frequent in the samples as in the training data (class {printable(known.name(worst))}: "
         f"{float(drawn[worst]):.1%} of the samples, {share:.1%} of the training data), "
         f"and metrics count that if they are not so in {reference}, which has no labels, either"
     )

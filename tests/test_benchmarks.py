@@ -12,4 +12,5 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("[!_]*.py")))
 def test_what_a_benchmark_imports_is_there(name: str) -> None:
-    importlib.import_module(f"benchmarks.{name}")
+    found = importlib.import_module(f"benchmarks.{name}")
+    assert found.__file__ == str(FOLDER / f"{name}.py")

@@ -227,6 +227,7 @@ def test_a_run_is_stopped(open_page: Open, address: str) -> None:
     page.get_by_text("Stopped.").wait_for()
     steps(page).fill("6")
     draw(page)
+    assert len(pictures(page)) == 32
 
 
 def test_it_is_all_within_reach_of_the_keyboard(open_page: Open, address: str) -> None:

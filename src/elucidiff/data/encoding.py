@@ -24,6 +24,7 @@ from elucidiff.data.imported import FORMAT, PICTURES, VERSION, is_imported, open
 from elucidiff.data.importing import Imported, Progress, array_digest, import_dataset
 from elucidiff.data.partial import Item, PartialImport, partial_folder
 from elucidiff.data.reading import AS_USUAL, Reading
+from elucidiff.data.scaling import to_unit
 from elucidiff.data.sources import Contents
 
 _TO_TRY = 8
@@ -177,20 +178,11 @@ def _again(out: Path, key: str) -> Imported:
     meta = read_meta(out)
     if meta["key"] != key:
         raise FileExistsError(f"{out} holds other data, or was encoded otherwise: choose another folder")
-    return Imported(
-        folder=out,
-        count=meta["count"],
-        shape=tuple(meta["shape"]),
-        label_dim=meta["label_dim"],
-        sha256=meta["sha256"],
-        skipped=tuple(meta["skipped"]),
-        enlarged=meta["enlarged"],
-        notes=tuple(meta["notes"]),
-    )
+    return Imported.of(out, meta)
 
 
 def _unit(contents: Contents, rows: range) -> Tensor:
-    return torch.from_numpy(contents.source.read(np.array(rows))).float() / 127.5 - 1
+    return to_unit(torch.from_numpy(contents.source.read(np.array(rows))))
 
 
 def _encoded(contents: Contents, coder: Autoencoder, done: int, sampled: bool, size: int) -> Iterator[list[Item]]:
@@ -199,7 +191,7 @@ def _encoded(contents: Contents, coder: Autoencoder, done: int, sampled: bool, s
     for start in range(done, total, size):
         rows = range(start, min(start + size, total))
         images = contents.source.read(np.array(rows))
-        mean, std = coder.posterior(torch.from_numpy(images).float() / 127.5 - 1)
+        mean, std = coder.posterior(to_unit(torch.from_numpy(images)))
         if sampled and std is not None:
             mean = mean + std * torch.stack([_noise(row, mean.shape[1:]) for row in rows])
         if not bool(mean.isfinite().all()):

@@ -122,6 +122,21 @@ class Imported:
     notes: tuple[str, ...] = ()
     condition_shape: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, folder: Path, meta: Mapping[str, Any]) -> Imported:
+        """What was imported into ``folder``, whose ``meta.json`` says ``meta``."""
+        return cls(
+            folder=folder,
+            count=meta["count"],
+            shape=tuple(meta["shape"]),
+            label_dim=meta["label_dim"],
+            sha256=meta["sha256"],
+            skipped=tuple(meta["skipped"]),
+            enlarged=meta["enlarged"],
+            notes=tuple(meta["notes"]),
+            condition_shape=_made_shape(meta),
+        )
+
 
 def import_dataset(
     source: str | os.PathLike[str],
@@ -243,8 +258,9 @@ class _Import:
             conversion.check(contents.name, contents.source)
         key = _key(contents, conversion, skip_broken, self.reading, condition + fields)
         if is_imported(out):
-            _compare(contents, _meta(out, key), progress)
-            return _complete(out)
+            meta = _meta(out, key)
+            _compare(contents, meta, progress)
+            return Imported.of(out, meta)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise FileExistsError(f"{out} exists and is not an imported data set: choose another folder")
         survey = _survey(contents, conversion, skip_broken)
@@ -284,7 +300,7 @@ class _Import:
                 },
             }
             partial.finish(labels, meta)
-        return _complete(out)
+        return Imported.of(out, read_meta(out))
 
 
 def _meta(out: Path, key: str) -> dict[str, Any]:
@@ -293,21 +309,6 @@ def _meta(out: Path, key: str) -> dict[str, Any]:
     if meta["key"] != key:
         raise FileExistsError(f"{out} holds other data, or was imported with other settings: choose another folder")
     return meta
-
-
-def _complete(out: Path) -> Imported:
-    meta = read_meta(out)
-    return Imported(
-        folder=out,
-        count=meta["count"],
-        shape=tuple(meta["shape"]),
-        label_dim=meta["label_dim"],
-        sha256=meta["sha256"],
-        skipped=tuple(meta["skipped"]),
-        enlarged=meta["enlarged"],
-        notes=tuple(meta["notes"]),
-        condition_shape=_made_shape(meta),
-    )
 
 
 def _made_shape(meta: Mapping[str, Any]) -> tuple[int, ...]:

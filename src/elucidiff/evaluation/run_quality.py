@@ -158,7 +158,7 @@ def _draw(
     nfe = 0.0
     for part in sampler.run_in_parts(model, range(count), given, at_once=_SHOWN):
         found.append(part.x.cpu())
-        nfe = float(part.nfe_each.mean())
+        nfe = float(part.nfe_each.double().mean())
         progress(sum(map(len, found)), count)
     return torch.cat(found), nfe
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from elucidiff.augment import Augment
+from elucidiff.data.scaling import to_unit
 from elucidiff.figures.style import GREY, INK, new_figure, picture
 
 # Inches: the width of an image, the space to the next, between blocks, for an option's name, and the heights of the
@@ -85,7 +86,7 @@ def draw(image: npt.NDArray[np.uint8]) -> Figure:
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"the augmentation figure needs one grey or RGB image (1 or 3, H, W), not {image.shape}")
     channels, height, width = image.shape
-    clean = torch.from_numpy(image).float() / 127.5 - 1
+    clean = to_unit(torch.from_numpy(image))
     without = {"rotate_int"} if height != width else set()
     without |= {"hue", "saturation"} if channels == 1 else set()
     together = Augment.paper(p=1.0)

@@ -38,6 +38,7 @@ from elucidiff.interop.torch_storage import (
     beginning_of_pickle,
     read_archive,
 )
+from elucidiff.interop.weights import check_finite
 from elucidiff.networks.layers import SelfAttention, filter_kernel
 from elucidiff.networks.magnitude_preserving import UnitAttention
 from elucidiff.sampling.churn import Churn
@@ -190,8 +191,7 @@ def from_state_dict(
         if value.shape[: len(shape)] != shape or value.numel() != shape.numel():
             raise ValueError(f"the weights {theirs} of shape {tuple(value.shape)} do not fit the network's arguments")
         value = value.reshape(shape).to(torch.float64 if double else torch.float32, copy=True)
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"the weights {theirs} are not all finite")
+        check_finite(theirs, value)
         weights[name] = our_order(name, value, heads.get(name.partition(".qkv.")[0], 1))
     network.load_state_dict(weights, assign=True)
     return network.eval()

@@ -18,6 +18,7 @@ from torch import nn
 from elucidiff.denoisers.base import DenoiserModule
 from elucidiff.denoisers.model_files import first_line
 from elucidiff.denoisers.opening import Factory, opens
+from elucidiff.interop.weights import check_finite
 from elucidiff.interop.weights_folder import WEIGHTS, WeightsFolder, card_of
 from elucidiff.plugins import named_by_user
 from elucidiff.untrusted import clipped, printable, reading
@@ -91,6 +92,5 @@ def _fill(denoiser: nn.Module, file: Path, factory: str) -> None:
                 f"{printable(str(file))}: {clipped(name)} has shape {tuple(value.shape)}, but {factory} makes "
                 f"{tuple(wanted[name].shape)}"
             )
-        if not bool(value.isfinite().all()):
-            raise ValueError(f"{printable(str(file))}: the weights {clipped(name)} are not all finite")
+        check_finite(clipped(name), value, f"{printable(str(file))}: the weights")
     denoiser.load_state_dict(weights)

@@ -235,6 +235,5 @@ def _take(network: NCSNpp, shadows: list[Tensor]) -> None:
         if shadow.shape != parameter.shape:
             shapes = f"{tuple(shadow.shape)}, where {tuple(parameter.shape)}"
             raise ValueError(f"the averaged weights {name} have shape {shapes} is needed")
-        if not bool(shadow.float().isfinite().all()):
-            raise ValueError(f"the averaged weights {name} are not all finite")
+        weights.check_finite(name, shadow.float(), "the averaged weights")
         parameter.copy_(shadow.to(parameter.dtype))

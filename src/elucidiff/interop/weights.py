@@ -117,9 +117,14 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], *, spare: Sequence[st
             )
         kept = torch.float64 if double or place.dtype == torch.float64 else torch.float32
         ready[name] = value.detach().to("cpu", kept, copy=True).contiguous()
-        if not bool(ready[name].isfinite().all()):
-            raise ValueError(f"the weights {name} are not all finite")
+        check_finite(name, ready[name])
     network.load_state_dict(ready, assign=True)
+
+
+def check_finite(name: str, value: Tensor, what: str = "the weights") -> None:
+    """Raise ValueError if a tensor holds NaN or infinity; ``what`` is said before its name."""
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise ValueError(f"{what} {name} are not all finite")
 
 
 def _common_beginning(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:

@@ -103,8 +103,8 @@ class SampleResult:
 
     @property
     def nfe_each(self) -> Tensor:
-        """Network evaluations of each sample, float64 (B,), on the CPU."""
-        return torch.as_tensor(self.nfe, dtype=torch.float64).cpu().expand(len(self.seeds))
+        """Network evaluations of each sample (B,), integers, on the CPU."""
+        return torch.as_tensor(self.nfe).cpu().expand(len(self.seeds))
 
 
 @dataclass(frozen=True)

@@ -347,7 +347,7 @@ class Explorer:
             x,
             tuple(seeds),
             self._classes(result.labels, len(seeds)),
-            torch.as_tensor(result.nfe).expand(len(seeds)).clone(),
+            result.nfe_each.clone(),
             seconds,
             sigmas,
             tracer.trace(x),

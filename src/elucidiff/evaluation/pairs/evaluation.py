@@ -245,7 +245,7 @@ def _drawn(
             found.append(scaling.to_data(part.x.cpu()))
             nfe.append(part.nfe_each)
             bar.advance(len(part.x))
-    return torch.cat(found), float(torch.cat(nfe).mean())
+    return torch.cat(found), float(torch.cat(nfe).double().mean())
 
 
 def _with_channels(

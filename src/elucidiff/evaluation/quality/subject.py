@@ -85,7 +85,7 @@ class OfModel:
         ):
             images.append(self.scaling.to_data(drawn.x).cpu())
             nfe.append(drawn.nfe_each)
-        return torch.cat(images), torch.cat(nfe).numpy()
+        return torch.cat(images), torch.cat(nfe).double().numpy()
 
     def labels_of(self, places: range) -> Tensor | Literal["uniform"] | None:
         """The labels asked for at some places, as for :meth:`.Sampler.run`."""

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from elucidiff.denoisers.conditions import Conditions, is_named, rows_of
+from elucidiff.interop.weights import check_finite
 from elucidiff.untrusted import clipped, printable, read_json, reading
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -158,8 +159,7 @@ def load_model(folder: Path) -> nn.Module:
             folder, use_safetensors=True, local_files_only=True, variant=variant, torch_dtype=torch.float32
         )
     for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ValueError(f"{printable(str(folder))}: the weights {name} are not all finite")
+        check_finite(name, value, f"{printable(str(folder))}: the weights")
     loaded: nn.Module = model.requires_grad_(False).eval()
     return loaded
 

@@ -145,7 +145,7 @@ def work(
 def _files(task: Task, result: SampleResult, conditions: Sequence[str]) -> Iterator[SampleFile]:
     """The files of samples that were drawn together."""
     contents = encoded(scaling_of(task.denoiser).to_data(result.x.cpu()))
-    evaluations = torch.as_tensor(result.nfe).expand(len(result.seeds)).tolist()
+    evaluations = result.nfe_each.tolist()
     labels = _labels(result, task.denoiser)
     for row in zip(result.seeds, contents, evaluations, labels, conditions, strict=True):
         seed, content, nfe, (label, name), condition = row

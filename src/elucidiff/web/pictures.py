@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from elucidiff.data.scaling import to_uint8
 from elucidiff.figures.style import PALETTE, slices
 from elucidiff.sampling.jobs.outputs import are_pictures, png
 
@@ -22,14 +22,17 @@ def as_urls(samples: Tensor) -> list[str]:
     Args:
         samples: ``(B, C, *spatial)``, as a data set holds them.
 
+    >>> import torch
     >>> as_urls(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))[0][:22]
     'data:image/png;base64,'
     """
     samples = samples.cpu()
     if samples.ndim <= 3:
-        return [_url("image/svg+xml", drawing.encode()) for drawing in _signals(samples.flatten(2).double().numpy())]
+        return [
+            file_url("image/svg+xml", drawing.encode()) for drawing in _signals(samples.flatten(2).double().numpy())
+        ]
     images = samples.numpy() if are_pictures(samples) else slices(samples.double().numpy())
-    return [_url("image/png", png(image)) for image in images]
+    return [file_url("image/png", png(image)) for image in images]
 
 
 def states_as_urls(x: Tensor, sigmas: Tensor, sigma_data: float) -> list[str]:
@@ -43,16 +46,12 @@ def states_as_urls(x: Tensor, sigmas: Tensor, sigma_data: float) -> list[str]:
     contrast = (1 + (sigmas / sigma_data).square()).sqrt().reshape(-1, *[1] * (x.ndim - 1)).to(x)
     shown = x / contrast
     if shown.ndim > 3:
-        shown = ((shown.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        shown = to_uint8(shown)
     return as_urls(shown)
 
 
 def file_url(kind: str, content: bytes) -> str:
     """Any content as a ``data:`` URL."""
-    return _url(kind, content)
-
-
-def _url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

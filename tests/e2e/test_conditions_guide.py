@@ -24,6 +24,7 @@ QUICK = {
 }
 
 
+@pytest.mark.slow
 def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)

@@ -25,6 +25,7 @@ QUICK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*lacks", "ignore:sigma goes")
 def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)

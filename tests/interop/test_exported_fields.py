@@ -10,6 +10,7 @@ import elucidiff as ed
 pytest.importorskip("onnxruntime")
 
 
+@pytest.mark.slow
 def test_an_exported_sampler_takes_the_condition(tmp_path: Path) -> None:
     """What is written is compared with the library's own samples before it is kept."""
     torch.manual_seed(0)

@@ -19,12 +19,14 @@ from elucidiff.data import (
     Range,
     Scaling,
     Standard,
+    Transparent,
     choose_scaling,
     scaling_of,
     to_unit,
 )
 from elucidiff.data.scaling import moments_of
 from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.evaluation.quality.principal import extractor_by_name
 
 
 def test_ends_and_middle() -> None:
@@ -196,3 +198,38 @@ def test_the_choice_suits_the_data(fields: np.ndarray) -> None:
     assert chosen(np.random.default_rng(0).exponential(3, (100, 1, 32)))[0] == Standard()
     assert chosen(np.zeros((4, 1, 8, 8), np.uint8))[0] == Pixels()
     assert Automatic().measured(Dataset.from_arrays(fields)) == rain.measured(Dataset.from_arrays(fields))
+
+
+class TestTransparent:
+    """What nobody sees is white: pixels that are wholly transparent, nearly so, and opaque."""
+
+    def test_white_under_transparent_pixels_both_ways(self) -> None:
+        pixels = [[10, 20, 30, 0], [10, 20, 30, 1], [40, 50, 60, 255]]
+        stored = torch.tensor(pixels, dtype=torch.uint8).T.reshape(1, 4, 3, 1)
+        seen = [[255, 255, 255, 0], [10, 20, 30, 1], [40, 50, 60, 255]]
+        x = Transparent().to_model(stored)
+        assert (x * 127.5 + 127.5).round().reshape(4, 3).T.tolist() == seen
+        assert Transparent().to_data(x).reshape(4, 3).T.tolist() == seen
+        # Alpha -0.999 is the 8-bit level 0, so its pixel is white, too.
+        assert Transparent().to_data(torch.tensor([0.2, -0.999]).reshape(1, 2, 1, 1)).flatten().tolist() == [255, 0]
+        assert stored[0, 0, 0, 0] == 10
+
+    def test_chosen_for_pictures_with_alpha_alone(self) -> None:
+        for channels, chosen in [(1, Pixels()), (2, Transparent()), (3, Pixels()), (4, Transparent())]:
+            dataset = Dataset.from_arrays(torch.zeros(2, channels, 4, 4, dtype=torch.uint8))
+            assert choose_scaling(dataset)[0] == chosen
+
+    def test_pictures_without_alpha_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"images of shape \(3, 4, 4\) have no alpha channel"):
+            Transparent().to_model(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+    def test_features_do_not_see_it(self) -> None:
+        """Two sets that look the same have the same features."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (60, 4, 4, 4), dtype=torch.uint8, generator=generator)
+        images[:, 3, :2] = 0
+        other = images.clone()
+        other[:, :3, :2] = torch.randint(0, 256, (60, 3, 2, 4), dtype=torch.uint8, generator=generator)
+        first, second = Dataset.from_arrays(images), Dataset.from_arrays(other)
+        extractor = extractor_by_name("pca-5", first, device=torch.device("cpu"), batch_size=None)
+        np.testing.assert_array_equal(extractor(first.images([0, 1, 2])), extractor(second.images([0, 1, 2])))

@@ -256,8 +256,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         rows.append(("missing values", f"{report.missing:.2%}, left out of all that is measured"))
     if report.hidden:
         hidden = (
-            f"{report.hidden:,} images have colours hidden under them, which a model with alpha learns and the "
-            "values above include: import with --channels 3 (or 1) lays them on white"
+            f"{report.hidden:,} images have colours hidden under them, which the values above include: training "
+            "with --normalise transparent makes them white, and import with --channels 3 (or 1) lays all on white"
         )
         rows.append(("transparent pixels", hidden))
     if counts:

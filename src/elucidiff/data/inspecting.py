@@ -215,9 +215,9 @@ def inspect(
 
 def _scaling(dataset: Dataset, asked: Scaling) -> tuple[Scaling, str]:
     """The scaling that was asked for, or that suits the data, and why."""
-    if dataset.dtype == torch.uint8:
-        return Pixels(), "8-bit levels become -1 to 1"
-    return choose_scaling(dataset) if isinstance(asked, Automatic) else (asked, "as it was given")
+    if isinstance(asked, Automatic) or (dataset.dtype == torch.uint8 and not isinstance(asked, Pixels)):
+        return choose_scaling(dataset)
+    return asked, "as it was given"
 
 
 def report_file(name: str) -> Path:

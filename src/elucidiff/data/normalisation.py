@@ -14,7 +14,7 @@ from torch import Tensor
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.moments import Moments
-from elucidiff.data.scaling import AsStored, Pixels, Scaling, moments_of
+from elucidiff.data.scaling import AsStored, Pixels, Scaling, Transparent, has_alpha, moments_of
 from elucidiff.devices import widest_type
 from elucidiff.parts import part
 
@@ -283,14 +283,17 @@ class Automatic(Scaling):
 def choose_scaling(dataset: Dataset) -> tuple[Scaling, str]:
     """The scaling that suits a data set, not yet measured, and why.
 
-    8-bit data are ``pixels``. Floating-point data that somebody has centred and scaled already stay as they are
-    (``none``); others become ``standard``, where a channel is positive with a heavy tail ``log`` for that channel.
+    8-bit data are ``pixels``, or ``transparent`` if they have an alpha channel. Floating-point data that somebody has
+    centred and scaled already stay as they are (``none``); others become ``standard``, where a channel is positive
+    with a heavy tail ``log`` for that channel.
 
     >>> import elucidiff as ed
     >>> fields = 280 + 10 * torch.randn(100, 1, 4, 4, generator=torch.Generator().manual_seed(0))  # kelvin
     >>> ed.data.choose_scaling(ed.data.Dataset.from_arrays(fields))
     (Standard(means=(), stds=()), 'mean 280.4, standard deviation 10.3: undone when the model is sampled')
     """
+    if has_alpha(dataset.shape, dataset.dtype):
+        return Transparent(), "8-bit levels become -1 to 1, and white what lies under wholly transparent pixels"
     if dataset.dtype == torch.uint8:
         return Pixels(), "8-bit levels become -1 to 1"
     moments = moments_of(dataset)

@@ -32,6 +32,8 @@ __all__ = [
     "AsStored",
     "Pixels",
     "Scaling",
+    "Transparent",
+    "has_alpha",
     "is_picture",
     "scaling_of",
     "to_uint8",
@@ -44,6 +46,11 @@ _VALUES_AT_ONCE = 1 << 22
 def is_picture(shape: Sequence[int]) -> bool:
     """True if samples of ``shape`` (C, *spatial) can be shown as they are: two dimensions, grey, RGB or RGBA."""
     return len(shape) == 3 and shape[0] in (1, 3, 4)
+
+
+def has_alpha(shape: Sequence[int], dtype: torch.dtype) -> bool:
+    """True if images of ``shape`` (C, H, W) have an alpha channel, their last: 8-bit grey with alpha, or RGBA."""
+    return dtype == torch.uint8 and len(shape) == 3 and shape[0] in (2, 4)
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -196,6 +203,45 @@ class Pixels(Scaling):
     def inverse(self) -> str:
         """See :class:`Scaling`."""
         return "in [-1, 1]: 127.5 x + 127.5 brings them back to 0..255"
+
+
+@part("scaling", "transparent")
+@dataclass(frozen=True)
+class Transparent(Pixels):
+    """Pictures with an alpha channel as ``pixels``, with white wherever they are wholly transparent.
+
+    What lies under transparent pixels is what a drawing program left there. Nobody sees it, but a network that has to
+    predict it spends its capacity on it. Samples get white there, too.
+
+    >>> import elucidiff as ed, torch
+    >>> pixel = torch.tensor([90, 0], dtype=torch.uint8).reshape(1, 2, 1, 1)  # grey, and wholly transparent
+    >>> ed.data.Transparent().to_model(pixel).flatten().tolist()
+    [1.0, -1.0]
+    """
+
+    def to_model(self, stored: Tensor) -> Tensor:
+        """:class:`Pixels` of the picture with white under alpha 0 (8 bits) or -1 (floating point)."""
+        _refuse_opaque(stored)
+        return super().to_model(_white_where_transparent(stored))
+
+    def to_data(self, x: Tensor) -> Tensor:
+        """:func:`to_uint8`, with white where alpha is rounded to 0."""
+        _refuse_opaque(x)
+        return _white_where_transparent(to_uint8(x))
+
+
+def _refuse_opaque(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] not in (2, 4):
+        raise ValueError(
+            f"images of shape {tuple(images.shape[1:])} have no alpha channel: transparent is a scaling of grey "
+            "pictures with alpha (2, H, W) and of RGBA (4, H, W)"
+        )
+
+
+def _white_where_transparent(images: Tensor) -> Tensor:
+    white, nothing = (255, 0) if images.dtype == torch.uint8 else (1, -1)
+    colours, alpha = images[:, :-1], images[:, -1:]
+    return torch.cat([torch.where(alpha == nothing, white, colours), alpha], 1)
 
 
 @part("scaling", "none")

@@ -27,8 +27,8 @@ print(peak_memory() / 2**20)
 @pytest.mark.parametrize("output", ["tar", "zip"])
 def test_memory_does_not_grow_with_the_job(tmp_path: Path, output: str) -> None:
     peaks = []
-    for last in (499, 5499):
+    for last in (499, 9999):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path / str(last)), f"0-{last}", output]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
         peaks.append(float(done.stdout))
-    assert peaks[1] < peaks[0] + 15  # MiB; the samples that are more are 80
+    assert peaks[1] < peaks[0] + 40  # MiB; the samples that are more are 148

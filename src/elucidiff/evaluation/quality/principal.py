@@ -17,7 +17,7 @@ from torch import Tensor
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
 from elucidiff.data.normalisation import Standard
-from elucidiff.data.scaling import AsStored, Scaling, moments_of
+from elucidiff.data.scaling import AsStored, Scaling, Transparent, has_alpha, moments_of
 from elucidiff.data.subsets import evenly_spread
 from elucidiff.evaluation.quality.extractors import Extractor, FeatureExtractor, Features, open_extractor
 from elucidiff.parts import part
@@ -158,7 +158,9 @@ def principal_components(dataset: Dataset, count: int = 20) -> PrincipalComponen
 
 
 def _scaling(dataset: Dataset) -> Scaling:
-    """As stored for 8-bit levels; else each channel is divided by its standard deviation, unless it is constant."""
+    """That of pictures for 8-bit levels; else each channel is divided by its deviation, unless it is constant."""
+    if has_alpha(dataset.shape, dataset.dtype):
+        return Transparent()
     if dataset.dtype == torch.uint8:
         return AsStored()
     moments = moments_of(dataset)

@@ -278,6 +278,7 @@ def _measure(
     seeds = [_seeds(choices.seed, image, repeat) for image in images for repeat in range(choices.repeats)]
     scaling = scaling_of(as_denoiser(denoiser))
     if eight_bits:
+        stored = scaling.to_data(scaling.to_model(stored))  # white under transparent pixels; else the same levels
         x, slope = dequantise(stored, [seed for seed, _ in seeds]), torch.zeros(len(stored), dtype=torch.float64)
     else:
         x, slope = scaling.to_model(stored).double(), scaling.log_slope(stored)

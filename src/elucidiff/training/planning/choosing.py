@@ -381,10 +381,10 @@ class _Planning:
                 "of these at best, and copies of them if it trains for long. The run says when its samples become "
                 "copies; best/ keeps the model with the lowest held-out loss."
             )
-        if found.hidden:
+        if found.hidden and found.normalise == "pixels":
             yield (
                 f"{found.hidden:,} pictures have colours hidden under transparent pixels, which the model would "
-                "learn: `elucidiff data import ... --channels 3` lays them on white"
+                "learn: --normalise transparent makes them white"
             )
 
 

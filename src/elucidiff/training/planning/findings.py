@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from elucidiff import data as data_sets
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
@@ -107,10 +105,7 @@ class Findings:
             report: Mapping[str, Any] = read_json(path)
             settings = {found["setting"]: found for found in report["recommendations"]}
             same = report["count"] == len(dataset) and report["fingerprint"] == fingerprint_of(dataset)
-            scaled = dataset.dtype == torch.uint8 or normalise in (
-                Automatic(),
-                parts.parse("scaling", report["normalise"]),
-            )
+            scaled = normalise in (Automatic(), parts.parse("scaling", report["normalise"]))
             if not same or not scaled or report["broken"]:
                 return None
             return cls(

@@ -8,6 +8,7 @@ executes what it reads.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import warnings
@@ -69,9 +70,14 @@ class CheckpointFolder:
                 other.unlink()
         return file
 
-    def newest(self) -> Checkpoint | None:
-        """The newest undamaged checkpoint, or None where there is none. Damaged ones are skipped with a warning."""
+    def newest(self, before: float = math.inf) -> Checkpoint | None:
+        """The newest undamaged checkpoint of fewer than ``before`` images, or None where there is none.
+
+        Damaged ones are skipped with a warning.
+        """
         for file in reversed(self._files()):
+            if int(file.stem) >= before:
+                continue
             try:
                 return read_checkpoint(file)
             except (ValueError, OSError) as error:

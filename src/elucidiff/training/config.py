@@ -101,6 +101,9 @@ class TrainingConfig:
     """Adam's epsilon."""
     gradient_clip: float | None = None
     """Largest norm of the gradient; None for no clipping."""
+    lr_halvings: int = 0
+    """How often a run whose loss has exploded may go back to an earlier checkpoint and on with half the learning
+    rate; 0 to go on whatever the loss does."""
     ema_half_life_images: float = 500e3
     """Half-life of the averaged weights, which are the model that is kept."""
     ema_rampup_ratio: float | None = 0.05
@@ -149,8 +152,8 @@ class TrainingConfig:
         for name in ("lr", "lr_gains", "adam_eps"):
             _require(0 < getattr(self, name) < math.inf, self, name, "must be a positive number")
         for name in (
-            "lr_ramp_images", "ema_half_life_images", "validation_images", "memorisation_samples", "data_workers",
-            "seed",
+            "lr_halvings", "lr_ramp_images", "ema_half_life_images", "validation_images", "memorisation_samples",
+            "data_workers", "seed",
         ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
         for name in ("max_minutes", "gradient_clip", "ema_rampup_ratio", "loss_scale", "preview_images"):

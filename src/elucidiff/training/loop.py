@@ -156,7 +156,8 @@ def train(
                 draws = draw(config.seed, state.step, shape, state.objective.noise, state.augment, device)
                 batches_of_part = noisy_batches(state, images, labels, draws.part(state.share), gaps=data.gaps)
                 update(state, batches_of_part, run.progress)
-                run.after_step(interrupt.received)
+                if run.after_step(interrupt.received):
+                    batches = data.batches(config, state.images_seen, device, state.share)
             run.save()
             # A signal that came too late to stop anything did not interrupt the run.
             interrupted = None if run.finished else run.stopped_by(interrupt.received)
@@ -211,7 +212,7 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
         progress: the share of the run that is done, for the learning rate.
     """
     config = state.config
-    lr = rate_at(config, state.images_seen, progress)
+    lr = rate_at(config, state.images_seen, progress) * 0.5**state.halvings
     for group in state.optimiser.param_groups:
         group["lr"] = lr * group["share"]
     state.optimiser.zero_grad(set_to_none=True)

@@ -32,8 +32,11 @@ from elucidiff.training.state import MAIN_AVERAGE, TrainingState, below
 _MAY_CHANGE = (
     "data", "condition", "duration_images", "max_minutes", "device_batch_size", "log_images", "checkpoint_images",
     "keep_checkpoints", "device", "channels_last", "compile", "sharding", "data_workers", "memorisation_samples",
-    "preview_images", "start_from",
+    "preview_images", "start_from", "lr_halvings",
 )  # fmt: skip
+
+# A loss of so many times the lowest before: a mean over a few hundred images varies by a third.
+_EXPLODED = 4.0
 
 
 class Run:
@@ -76,6 +79,7 @@ class Run:
         self._callbacks = callbacks if callbacks is not None and processes.main else Callbacks()
         self._checkpoints = CheckpointFolder(self.path / "checkpoints", self._config.keep_checkpoints)
         self._saved_at: int | None = None
+        self._back_at: int | None = None  # the checkpoint that an explosion led back to
         self._leap: str | None = None
         self._log: MetricsLog | None = None
         self._checks = Checks(state, data)
@@ -113,6 +117,7 @@ class Run:
             }
         )
         processes.meet()  # nothing is written before all have found everything right
+        beginning = self._checkpoint() if self._config.lr_halvings and self._saved_at is None else None
         if processes.main:
             if not there:
                 holding.enter_context(held(self.path))
@@ -121,6 +126,8 @@ class Run:
             self._config.save(self.path / "config.yaml", self._note())
             processes.note_begun(self.path)
             self._log = MetricsLog(self.path, self._state.images_seen)
+            if beginning is not None:
+                self._checkpoints.save(beginning)
         processes.wait_for_main()
 
     def _refuse_others(self) -> None:
@@ -175,13 +182,21 @@ class Run:
         if self._unchecked:
             self._look_at(self._model())
 
-    def after_step(self, received: str | None = None) -> None:
-        """Do what is due after an optimiser step, by when this process has ``received`` a signal or not."""
+    def after_step(self, received: str | None = None) -> bool:
+        """Do what is due after an optimiser step, by when this process has ``received`` a signal or not.
+
+        Returns:
+            True if the loss has exploded and the state is that of an earlier checkpoint now.
+        """
         state, config = self._state, self._config
         state.seconds = self._agreement.exchange(received, time.monotonic() - self._begun)
         if self._due(config.log_images):
-            self._write_log()
-        if self._due(config.checkpoint_images):
+            losses = self._finite_losses()
+            if self._exploded(losses):
+                self._go_back(losses.mean)
+                return True
+            self._write_log(losses)
+        if self._due(config.checkpoint_images) and not self._exploded(state.meter.summary()):
             self.save()
         first = config.preview_images
         seen = state.images_seen
@@ -189,6 +204,41 @@ class Run:
             self._preview_between(self._model())
         self._callbacks.on_progress(
             Progress(state.step, state.images_seen, self.progress, state.seconds, self.loss, self._images_per_second)
+        )
+        return False
+
+    def _exploded(self, losses: LossSummary) -> bool:
+        """True if the losses since the last line of the log are no longer those of a training that learns.
+
+        Only where the run may go back, and where there are any.
+        """
+        counted = losses.images + losses.not_finite
+        return bool(self._config.lr_halvings and counted and not losses.mean <= _EXPLODED * self._state.lowest_loss)
+
+    def _go_back(self, loss: float) -> None:
+        """Take up an earlier checkpoint with half the learning rate; not the one that led straight here before."""
+        state, images, lowest = self._state, self._state.images_seen, self._state.lowest_loss
+        halvings, seconds = state.halvings + 1, state.seconds
+        checkpoint = None
+        if self._back_at is not None and self._back_at == self._saved_at:
+            checkpoint = self._checkpoints.newest(before=self._back_at)
+        checkpoint = checkpoint or self._checkpoints.newest()
+        if halvings > self._config.lr_halvings or checkpoint is None:
+            raise ValueError(
+                f"the loss has grown from {lowest:.3g} to {loss:.3g} after {images:,} images, with {state.halvings} "
+                f"halvings of the learning rate: train with a lower lr than {self._config.lr:g}"
+            )
+        state.restore(checkpoint)
+        state.halvings, state.seconds = halvings, seconds
+        self._saved_at = self._back_at = checkpoint.images_seen
+        self._logged_at = (state.images_seen, seconds)
+        if self._log is not None:
+            self._log.close()
+            self._log = MetricsLog(self.path, state.images_seen)
+        rate = self._config.lr * 0.5**halvings
+        self._warn(
+            f"the loss has grown from {lowest:.3g} to {loss:.3g} after {images:,} images: the run goes on from "
+            f"{state.images_seen:,} images with half the learning rate, {rate:.2g} at its highest"
         )
 
     def save(self) -> None:
@@ -201,10 +251,7 @@ class Run:
         if self._saved_at == state.images_seen:
             return
         self._finite_losses()
-        model = self._model()
-        checkpoint = state.checkpoint(
-            config=to_dict(self._config), data=self._data.identity, network=state.network_fingerprint
-        )
+        model, checkpoint = self._model(), self._checkpoint()
         if self._processes.main:
             self._save_model(model, "model")
             for name, average in state.averages.items():
@@ -212,6 +259,11 @@ class Run:
             self._checkpoints.save(checkpoint)
         self._saved_at = state.images_seen
         self._look_at(model)
+
+    def _checkpoint(self) -> Checkpoint:
+        return self._state.checkpoint(
+            config=to_dict(self._config), data=self._data.identity, network=self._state.network_fingerprint
+        )
 
     def _save_model(self, model: Denoiser, name: str) -> None:
         """A network that was given as a module may be one that no part builds: then of that, the weights alone."""
@@ -274,10 +326,10 @@ class Run:
         images = self._state.images_seen
         return images // every > (images - self._config.batch_size) // every
 
-    def _write_log(self) -> None:
+    def _write_log(self, losses: LossSummary) -> None:
         state = self._state
-        losses = self._finite_losses()
         state.meter.reset()
+        state.lowest_loss = min(state.lowest_loss, losses.mean)
         images, seconds = self._logged_at
         self._images_per_second = (state.images_seen - images) / max(state.seconds - seconds, 1e-9)
         self._logged_at = (state.images_seen, state.seconds)
@@ -300,9 +352,12 @@ class Run:
             self._log.write(self._state.images_seen, values)
 
     def _finite_losses(self) -> LossSummary:
-        """The losses since the last line of the log; refuses to go on if all of them are NaN or infinite."""
+        """The losses since the last line of the log; refuses to go on if all of them are NaN or infinite.
+
+        Where the run may go back to an earlier checkpoint, it does that instead.
+        """
         losses = self._state.meter.summary()
-        if losses.not_finite and not losses.images:
+        if losses.not_finite and not losses.images and not self._config.lr_halvings:
             raise ValueError(
                 f"the loss is no longer finite after {self._state.images_seen} images: train with a lower lr than "
                 f"{self._config.lr:g}, with gradient_clip, or in fp32"

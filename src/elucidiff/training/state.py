@@ -6,6 +6,7 @@ B.4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -130,6 +131,8 @@ class TrainingState:
         step: optimiser steps so far.
         images_seen: training images so far.
         seconds: time spent so far, over all sessions of the run.
+        halvings: how often the learning rate was halved because the loss had exploded.
+        lowest_loss: the lowest mean loss between two lines of the log; infinite before the first.
         compiled: whether the network in training is to be compiled; None until that is decided.
     """
 
@@ -188,6 +191,8 @@ class TrainingState:
         self.step = 0
         self.images_seen = 0
         self.seconds = 0.0
+        self.halvings = 0
+        self.lowest_loss = math.inf
         self.compiled: bool | None = None
 
     @property
@@ -235,6 +240,8 @@ class TrainingState:
             tensors |= {f"adam.{name}.{key}": value for key, value in self.optimiser.state.get(parameter, {}).items()}
         numbers: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "compiled": self.compiled}
         numbers["arithmetic"] = self.arithmetic.state_dict()
+        numbers["halvings"] = self.halvings
+        numbers["lowest_loss"] = self.lowest_loss if math.isfinite(self.lowest_loss) else None
         return Checkpoint(self.images_seen, {**numbers, **facts}, gathered(tensors, self.processes.main))
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -244,6 +251,7 @@ class TrainingState:
         for name, average in self.averages.items():
             load_whole(average.network, below(name, checkpoint.tensors))
         self.meter.load_state_dict(below("meter", checkpoint.tensors))
+        self.optimiser.state.clear()
         adam = below("adam", checkpoint.tensors)
         for name, parameter in self.trained.named_parameters():
             for key, value in below(name, adam).items():
@@ -256,6 +264,9 @@ class TrainingState:
         self.images_seen = checkpoint.images_seen
         self.step, self.seconds = checkpoint.state["step"], checkpoint.state["seconds"]
         self.compiled = checkpoint.state["compiled"]
+        self.halvings = checkpoint.state.get("halvings", 0)
+        lowest = checkpoint.state.get("lowest_loss")
+        self.lowest_loss = math.inf if lowest is None else lowest
         self.arithmetic.load_state_dict(checkpoint.state["arithmetic"])
 
     def _spread(self) -> None:

@@ -70,6 +70,20 @@ def test_the_half_hour_that_the_preset_was_tuned_for(machine: Machine) -> None:
     assert made.images == pytest.approx(0.95 * 32 * 60 * 64, rel=0.02)
 
 
+def test_a_deeper_network_has_half_the_rate_and_may_halve_it_again(machine: Machine) -> None:
+    """Four levels for 64x64: emoji diverged there at the rate of three (0.06), and learnt faster at half of it."""
+    machine(64.0)
+    three, four = (plan(replace(GARMENTS, shape=(1, side, side)), minutes=32, device="cpu") for side in (28, 64))
+    assert (len(three.config.network.channel_multipliers), len(four.config.network.channel_multipliers)) == (3, 4)
+    steps, widths = (
+        [made.images / 32 for made in (three, four)],
+        [made.config.network.base_channels for made in (three, four)],
+    )
+    expected = 0.5 * (widths[0] / widths[1]) ** 0.5 * min(1.0, 3600 / steps[1]) ** 0.25
+    assert four.config.lr / 0.06 == pytest.approx(expected, rel=0.03)
+    assert three.config.lr_halvings == four.config.lr_halvings == 4
+
+
 @pytest.mark.parametrize(("minutes", "channels"), [(5, 16), (32, 24), (120, 32), (600, 48)])
 def test_more_time_affords_a_wider_network(machine: Machine, minutes: float, channels: int) -> None:
     machine(64.0)

@@ -124,7 +124,7 @@ class Imported:
 
     @classmethod
     def of(cls, folder: Path, meta: Mapping[str, Any]) -> Imported:
-        """What was imported into ``folder``, whose ``meta.json`` says ``meta``."""
+        """The import in ``folder``, whose ``meta.json`` says ``meta``."""
         return cls(
             folder=folder,
             count=meta["count"],

@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What takes long to import is imported on first use (PEP 562)."""
+    """Import a slow module on first use (PEP 562)."""
     if name in ("Exported", "export"):
         return getattr(importlib.import_module("elucidiff.interop.exporting"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,7 +66,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         sigmas: the noise levels.

@@ -1,4 +1,4 @@
-"""What a foreign model's own sampler returns: its spacing, clipping and start, for comparison with ours.
+"""The samplers of other libraries as they are at home: spacing, clipping and start, for comparison with ours.
 
 A reader of a foreign format says on the denoiser where it came from, in ``facts["home"]``, and registers a function
 that samples as that library does::
@@ -26,7 +26,7 @@ from elucidiff.sampling.loop import sample
 from elucidiff.suggest import suggestion
 
 ForeignModel = AdaptedDenoiser | Denoiser | InUnits
-"""What readers make; each says in its facts where it came from."""
+"""The denoisers that readers make; each says in its facts where it came from."""
 
 HomeSampler = Callable[..., Tensor]
 Draw = Callable[[int], Tensor]

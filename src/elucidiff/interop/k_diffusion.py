@@ -103,7 +103,7 @@ class Adapted(DenoiserModule):
         return of_conditions(self.drawn_conditions)
 
     def forward(self, x: Tensor, sigma: float | Tensor, labels: Conditions | None = None) -> Tensor:
-        """What the model returns at positive noise levels; x itself without noise."""
+        """The model's own output at positive noise levels; x itself without noise."""
         levels = noise_levels(sigma, x).expand(x.shape[0])
         clean = levels == 0
         given: dict[str, Any] = {}

@@ -80,7 +80,7 @@ class LinearAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Conv2d(heads * width, channels, 1), Norm(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is to be added to (B, C, H, W)."""
+        """The residual for (B, C, H, W)."""
         q, k, v = self.to_qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, self.width)).unbind(1)
         k, v = _with_memory(self.mem_kv, k, v, dim=-1)
         q = q.softmax(dim=-2) / math.sqrt(self.width)
@@ -238,7 +238,7 @@ class LucidUnet(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, class_labels: Tensor | None = None, augment_labels: Tensor | None = None
     ) -> Tensor:
-        """What was trained, for t as the wrapper tells it: an index, or log(sigma) / 4."""
+        """The trained function, for t as the wrapper tells it: an index, or log(sigma) / 4."""
         time = self.time_mlp[1:](self.time_mlp[0](t).to(x.dtype))
         x = self.init_conv(x)
         stem, skips = x, []

@@ -120,7 +120,7 @@ class NCSNpp(nn.Module):
         self.all_modules = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """What was trained: the score for Fourier embeddings and ``scale_by_sigma``, else -std times the score.
+        """The trained function: the score for Fourier embeddings and ``scale_by_sigma``, else -std times the score.
 
         Args:
             x: samples (B, C, H, W) in the units of the data.
@@ -355,7 +355,7 @@ def _filtered(x: Tensor, c: Settings, padding: tuple[int, int]) -> Tensor:
 
 
 def _resampling(c: Settings, width: int, how: str) -> nn.Module:
-    """What changes the resolution of the trunk."""
+    """The layer that changes the resolution of the trunk."""
     if c.resblock_type == "biggan":
         return Residual(c, width, width, how)
     return Resampled(c, width, width, how) if c.resamp_with_conv else Plain(c, how)

@@ -258,7 +258,7 @@ def _edm2_denoiser(wrapper: Record, file_size: int) -> Denoiser:
 
 
 def _encoder(encoder: Any) -> dict[str, Any]:
-    """What the file says of the way from pictures to what the network was trained on."""
+    """The encoder that a file records: the way from pictures to the network's training data."""
     if encoder is None:
         return {}
     if not isinstance(encoder, Record) or encoder.kind not in ("StandardRGBEncoder", "StabilityVAEEncoder"):

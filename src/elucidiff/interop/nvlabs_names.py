@@ -1,4 +1,4 @@
-"""What the settings and weights of the networks of NVlabs/edm and NVlabs/edm2 are called there and here."""
+"""Names of the settings and weights of the networks of NVlabs/edm and NVlabs/edm2, there and here."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ _BLOCK = {
 
 
 def network_blueprint(class_name: str, init_kwargs: Mapping[str, Any]) -> Blueprint:
-    """What a network is with these constructor arguments there.
+    """Our settings for these constructor arguments of theirs.
 
     Raises:
         ValueError: the class or an argument is unknown, or a needed argument is missing.

@@ -19,7 +19,7 @@ _GROUPS = 32
 
 @dataclass(frozen=True)
 class Style:
-    """What the blocks of one network have in common.
+    """Settings that the blocks of one network share.
 
     Args:
         embedding: channels of the embedding.

@@ -53,7 +53,7 @@ class Name:
 
 
 class _Mark:
-    """Where a run of items on the stack begins."""
+    """The mark at which a run of items on the stack begins."""
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ def snapshots_in(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def profile_of(file: str | os.PathLike[str]) -> Profile:
-    """What a file's name says of its average: its width, and the images seen, the multiple of 1024 with that kimg.
+    """The average that a file's name tells of: its width, and the images seen, the multiple of 1024 with that kimg.
 
     Raises:
         ValueError: it is not named so.

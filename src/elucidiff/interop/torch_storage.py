@@ -33,7 +33,7 @@ _MAKERS: Makers = {name: lambda: None for name in _TYPES}
 # An optimiser's counters, say, are of these; nothing of a network is.
 _OTHER_TYPES = ("torch LongStorage", "torch IntStorage", "torch ByteStorage", "torch BoolStorage")
 ARCHIVE = b"PK\x03\x04"
-"""How an archive begins, and each entry in it."""
+"""The first bytes of an archive, and of each entry in it."""
 _PICKLE = "data.pkl"
 _NO_ARCHIVE = "it is a zip archive, but not one that PyTorch wrote"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -110,7 +110,7 @@ def beginning_of_pickle(file: IO[bytes], length: int) -> bytes:
 
 
 def read_archive(file: IO[bytes], data: memoryview, makers: Makers) -> Any:
-    """What ``torch.save`` wrote, as data; tensors are :class:`StoredTensor` views of the archive.
+    """The contents of a file of ``torch.save``, as data; tensors are :class:`StoredTensor` views of the archive.
 
     Args:
         file: the archive, to look up where its entries are.

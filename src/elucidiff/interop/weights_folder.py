@@ -94,7 +94,7 @@ class WeightsFolder:
 def card_of(
     facts: Mapping[str, Any], part: Mapping[str, Any], network: nn.Module, sample_shape: Sequence[int]
 ) -> dict[str, Any]:
-    """What the card of a model of another library is made of.
+    """The facts for the card of a model of another library.
 
     Args:
         facts: of the model.

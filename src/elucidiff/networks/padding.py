@@ -1,4 +1,4 @@
-"""What layers see beyond the borders of a sample: zeros, or, along periodic dimensions, its other end."""
+"""The values beyond the borders of a sample: zeros, or, along periodic dimensions, its other end."""
 
 from __future__ import annotations
 

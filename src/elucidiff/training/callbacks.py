@@ -1,4 +1,4 @@
-"""What a training tells as it goes along, and to whom."""
+"""Callbacks: whoever is told how a training goes."""
 
 from __future__ import annotations
 

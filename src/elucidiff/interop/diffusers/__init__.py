@@ -34,7 +34,7 @@ _NEED_DIFFUSERS = {"ElucidiffScheduler": "pipeline_scheduler", "ElucidiffUNet": 
 
 
 def __getattr__(name: str) -> Any:
-    """What needs diffusers is imported on first use (PEP 562)."""
+    """Import a module that needs diffusers on first use (PEP 562)."""
     if name in _NEED_DIFFUSERS:
         diffusers_package()
         return getattr(importlib.import_module(f"{__name__}.{_NEED_DIFFUSERS[name]}"), name)

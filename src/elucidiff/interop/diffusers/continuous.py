@@ -255,7 +255,7 @@ class FlowEuler(Scheduler):
 
 @dataclass(frozen=True)
 class EDMScheduler(Scheduler):
-    """What schedulers around the EDM preconditioning share (Karras et al. 2022, Table 1 and Eq. 5)."""
+    """The base of schedulers around the EDM preconditioning (Karras et al. 2022, Table 1 and Eq. 5)."""
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0

@@ -108,7 +108,7 @@ def _denoiser(network: DiffusersNetwork, scheduler: Scheduler) -> AdaptedDenoise
 
 
 def _usual_clip(scheduler: Scheduler) -> Clip | None:
-    """What the scheduler does to x_0, if it does it at every step."""
+    """The clipping of x_0 by the scheduler, if it clips at every step."""
     if isinstance(scheduler, Thresholding) and scheduler.thresholding:
         return DynamicThreshold(scheduler.dynamic_thresholding_ratio, max(1.0, scheduler.sample_max_value))
     if isinstance(scheduler, DDIM | Heun) and scheduler.clip_sample:
@@ -138,7 +138,7 @@ def sample_at_home(
     timesteps: Any = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """What the scheduler of the folder returns in its pipeline, in float64.
+    """The result of the folder's scheduler in its pipeline, in float64.
 
     Args:
         denoiser: from :func:`load`.

@@ -29,7 +29,7 @@ FEW = 15
 NOTHING = 1e-6
 """A step in lambda that is none: with final_sigmas_type "sigma_min" a grid that ends there takes one."""
 ALMOST_ONE = 1e-6
-"""How far below 1 UniPC begins a flow, where the signal-to-noise ratio would be 0."""
+"""The distance below 1 at which UniPC begins a flow, where the signal-to-noise ratio would be 0."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _differences(outputs: Sequence[Tensor], levels: Sequence[Level], h: float) -
 
 @dataclass(frozen=True)
 class MultistepScheduler(TableScheduler, Thresholding):
-    """What DPM-Solver++ and UniPC share: noise levels, with times rounded to whole ones."""
+    """The base of DPM-Solver++ and UniPC: noise levels, with times rounded to whole ones."""
 
     timestep_spacing: noise_tables.Spacing = "linspace"
     use_karras_sigmas: bool = False

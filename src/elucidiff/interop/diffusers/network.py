@@ -129,7 +129,7 @@ def is_network(folder: Path) -> bool:
 
 
 def load_model(folder: Path) -> nn.Module:
-    """What a folder of diffusers holds, a network or an autoencoder, in float32, in evaluation mode.
+    """The module in a folder of diffusers, a network or an autoencoder, in float32, in evaluation mode.
 
     It has the settings in ``config.json``, and the weights in safetensors.
 

@@ -1,4 +1,4 @@
-"""What diffusers' schedulers have in common: settings, read from their file, and the use of a network's output."""
+"""The base of diffusers' schedulers: settings, read from their file, and the use of a network's output."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PREDICTIONS: Mapping[str, Prediction] = {
     "v_prediction": "v",
     "flow_prediction": "flow",
 }
-"""What diffusers calls predictions, in our words."""
+"""Names that diffusers has for predictions, and ours."""
 
 
 @dataclass
 class Run:
-    """What a run of a sampler is given beside its settings.
+    """Arguments of a sampler's run beside its settings.
 
     Args:
         network: the output for a scaled sample and a time, guidance included; float64 in and out.
@@ -91,7 +91,7 @@ class Scheduler(ABC):
     @property
     @abstractmethod
     def predicts(self) -> Prediction | Literal["edm"]:
-        """What the network's output means."""
+        """The meaning of the network's output."""
 
     @abstractmethod
     def check(self) -> None:
@@ -99,7 +99,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor, steps: int, run: Run) -> Tensor:
-        """What this sampler returns after ``steps`` steps from unit ``noise``."""
+        """The result of this sampler after ``steps`` steps from unit ``noise``."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class TableScheduler(Scheduler):
 
     @property
     def predicts(self) -> Prediction:
-        """What the network's output means."""
+        """The meaning of the network's output."""
         return PREDICTIONS[self.prediction_type]
 
     def check(self) -> None:

@@ -14,7 +14,7 @@ from elucidiff.design.noise_tables import Array
 FinalSigma = Literal["zero", "sigma_min"]
 
 ALMOST_NOTHING = 2.0**-24
-"""What the last alpha-bar becomes, in place of 0, for schedulers that need a finite noise level."""
+"""The last alpha-bar in place of 0, for schedulers that need a finite noise level."""
 
 
 def check_range(low: float | None, high: float | None) -> None:

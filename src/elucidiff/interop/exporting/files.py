@@ -163,7 +163,7 @@ def export(
 def _expected(
     denoiser: DenoiserModule, sampler: Sampler | None, given: Mapping[str, Tensor], takes: LabelInput
 ) -> Tensor:
-    """What the library itself makes of inputs."""
+    """The library's own result for some inputs."""
     first, *others = given.values()
     if sampler is None:
         labels = takes.conditions(tuple(others[1:]))
@@ -185,7 +185,7 @@ def _about(
     program: DenoiserProgram | SamplerProgram | DecoderProgram,
     shape: Sequence[int],
 ) -> dict[str, Any]:
-    """What a file says of itself."""
+    """The description that a file carries."""
     known = denoiser.known_labels
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -243,7 +243,7 @@ class _Made:
         _forget_origins(self.traced)
 
     def operations(self) -> torch.nn.Module:
-        """What was traced, as a module that can be traced again: constants as buffers, nothing that is not used."""
+        """The traced program, as a module that can be traced again: constants as buffers, nothing that is not used."""
         module: Any = self.traced.module()
         for inner in module.modules():
             for name, value in [each for each in vars(inner).items() if isinstance(each[1], Tensor)]:
@@ -295,7 +295,7 @@ class _Made:
 
     @torch.no_grad()
     def difference(self, file: Path, suffix: str, expected: Tensor) -> float:
-        """How far the file's result is from the library's, as a part of the largest value, on another batch.
+        """The distance of the file's result from the library's, as a part of the largest value, on another batch.
 
         Raises:
             ValueError: it is more than rounding makes.

@@ -1,4 +1,4 @@
-"""What is exported: modules of tensors alone, without checks, whose numbers are those of the library."""
+"""Modules for export: of tensors alone, without checks, whose numbers are those of the library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from elucidiff.networks.magnitude_preserving import folded
 
 
 class LabelInput:
-    """What a file takes as labels, and what of it the denoiser is given.
+    """The labels that a file takes, and the part of them that the denoiser is given.
 
     Classes are numbers (B,), int64; a number of no class, such as -1, is no label. Vectors are (B, label_dim).
     Conditions are as in the example that was given, with any number of rows.
@@ -53,7 +53,7 @@ class LabelInput:
         return {"labels": self._numbers[torch.arange(batch) % self.known.dim]}
 
     def conditions(self, given: tuple[Tensor, ...]) -> Conditions | None:
-        """What the denoiser is told."""
+        """The conditions that the denoiser is given."""
         if not given:
             return None
         if isinstance(self.example, Mapping):

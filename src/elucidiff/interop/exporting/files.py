@@ -243,7 +243,7 @@ class _Made:
         _forget_origins(self.traced)
 
     def operations(self) -> torch.nn.Module:
-        """The traced program, as a module that can be traced again: constants as buffers, nothing that is not used."""
+        """The traced program, as a module that can be traced again: constants as buffers, nothing unused."""
         module: Any = self.traced.module()
         for inner in module.modules():
             for name, value in [each for each in vars(inner).items() if isinstance(each[1], Tensor)]:

@@ -122,7 +122,7 @@ class ADM(Network):
             self.level_channels,
             [[attend] * (blocks_per_level + 1) for attend in self.level_attention],
         )
-        self.head = Head(self.dims, self.level_channels[0], self.out_channels, style.eps, zero)
+        self.head = Head(self.dims, self.level_channels[0], self.head_channels, style.eps, zero)
         self.wrap_borders()
 
     def compute(self, x: Tensor, embedding: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class EDM2(Network):
             self.level_channels,
             [[attend] * (blocks_per_level + 1) for attend in self.level_attention],
         )
-        self.head = MPLayer(first, self.out_channels, kernel)
+        self.head = MPLayer(first, self.head_channels, kernel)
         self.head_gain = nn.Parameter(torch.zeros(()))
         self.log_variance_features = MPFourier(log_variance_channels) if log_variance_channels else None
         self.log_variance_layer = MPLayer(log_variance_channels, 1) if log_variance_channels else None

@@ -231,7 +231,7 @@ class MPUNet(Network):
             self.level_channels,
             [[attend] * (blocks_per_level + 1) for attend in self.level_attention],
         )
-        self.head = UnitLayer(self.level_channels[0], self.out_channels, kernel)
+        self.head = UnitLayer(self.level_channels[0], self.head_channels, kernel)
         self.head_gain = nn.Parameter(torch.zeros(1))
         self.wrap_borders()
 

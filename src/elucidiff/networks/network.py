@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from elucidiff.networks import fields
 from elucidiff.networks.base import Blueprint, NetworkPart, remember
 from elucidiff.networks.padding import Padding, periodic_from, set_periodic
+from elucidiff.networks.patches import in_patches, in_pixels
 
 S = TypeVar("S", bound="NetworkSettings")
 
@@ -26,7 +27,7 @@ class NetworkSettings(NetworkPart):
     Args:
         base_channels: channels that the multipliers multiply.
         channel_multipliers: channels of each level over base_channels, from the highest resolution to the lowest.
-            Every side of a sample must be a multiple of ``2^(levels - 1)``.
+            Every side of a sample must be a multiple of ``patch_side 2^(levels - 1)``.
         blocks_per_level: residual blocks of each encoder level.
         attention_resolutions: resolutions whose blocks attend. The resolution of a level is the larger side of
             the sample, halved once a level; the input's own size does not change where attention is.
@@ -43,6 +44,10 @@ class NetworkSettings(NetworkPart):
         padding: "zeros" or "periodic" for each spatial dimension, or one for all: what layers see beyond a border.
             For latitude and longitude, zeros/periodic: the network then commutes with shifts along longitude by
             multiples of its downsampling. If it is left out, zeros.
+        patch_side: side of the patches that the network takes for its positions, such as 2: the values of 2 x 2
+            pixels become channels before the first layer, and the channels of the last one pixels, so that all
+            between has a quarter of the positions to compute (Hoogeboom et al. 2023, arXiv 2301.11093, Sec. 3.3). The
+            highest of ``attention_resolutions`` is then that of the patches.
 
     Raises:
         ValueError: a setting is out of range.
@@ -67,12 +72,13 @@ class NetworkSettings(NetworkPart):
     condition_channels: int = 0
     condition_dropout: float = 0.0
     padding: tuple[Padding, ...] = ()
+    patch_side: int = 1
 
     def __post_init__(self) -> None:
         for name in ("channel_multipliers", "attention_resolutions", "resample_filter", "padding"):
             if hasattr(self, name):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("out_channels", "base_channels", "embedding_multiplier", "noise_multiplier"):
+        for name in ("out_channels", "base_channels", "embedding_multiplier", "noise_multiplier", "patch_side"):
             value = getattr(self, name, None)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -124,7 +130,9 @@ class Network(nn.Module):
         augment_dim: width of the augmentation labels, 0 for none.
         condition_channels: channels of the field that it is told beside ``x``, 0 for none.
         condition_dropout: probability, in training, of leaving it out.
-        stem_channels: channels that enter the first layer: those of ``x``, and of the field behind them.
+        patch_side: side of the patches of pixels that are its positions.
+        stem_channels: channels that enter the first layer: those of ``x``, and of the field behind them, of a patch.
+        head_channels: channels that leave the last layer: ``out_channels`` of a patch.
         downsampling: every side of ``x`` must be a multiple of this.
         settings: the settings that it was built from.
         stem: the layer that the input enters, in the type in which the network computes.
@@ -155,16 +163,19 @@ class Network(nn.Module):
         self.label_dim, self.label_dropout, self.augment_dim = label_dim, settings.label_dropout, augment_dim
         self.condition_channels = settings.condition_channels
         self.condition_dropout = settings.condition_dropout if self.condition_channels else 0.0
-        self.stem_channels = self.in_channels + self.condition_channels + (self.condition_dropout > 0)
+        self.patch_side = settings.patch_side
+        pixels = self.patch_side**self.dims
+        self.stem_channels = pixels * (self.in_channels + self.condition_channels + (self.condition_dropout > 0))
+        self.head_channels = pixels * self.out_channels
         self.label_presence = bool(settings.label_presence and label_dim)
         self.label_width = label_dim + self.label_presence
         self.periodic = periodic_from(settings.padding, self.dims)
         remember(self, self.blueprint)
-        self.downsampling = 2 ** (len(settings.channel_multipliers) - 1)
+        self.downsampling = self.patch_side * 2 ** (len(settings.channel_multipliers) - 1)
         self._check_sides(self.sample_shape[1:])
         # For samples that are not square the larger side counts: attention costs the square of all positions, and
         # this never places it at a level that is larger than the same setting would give on a square sample.
-        nominal = max(self.sample_shape[1:])
+        nominal = max(self.sample_shape[1:]) // self.patch_side
         self.level_attention = [
             nominal >> level in settings.attention_resolutions for level in range(len(settings.channel_multipliers))
         ]
@@ -212,7 +223,8 @@ class Network(nn.Module):
             x = fields.beside(x, field, self.condition_channels, self.condition_dropout > 0)
         elif field is not None:
             raise ValueError("a field was given to a network that takes none: leave it out")
-        return self.compute(x, self.embed(noise_labels, labels, augment_labels))
+        output = self.compute(in_patches(x, self.patch_side), self.embed(noise_labels, labels, augment_labels))
+        return in_pixels(output, self.patch_side)
 
     @abstractmethod
     def embed(self, noise_labels: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
@@ -280,7 +292,9 @@ class Network(nn.Module):
 
     def _check_sides(self, sides: Sequence[int]) -> None:
         if any(side % self.downsampling or side < 1 for side in sides):
+            levels = len(self.settings.channel_multipliers)
+            patches = f" of patches of side {self.patch_side}" if self.patch_side > 1 else ""
             raise ValueError(
-                f"size {'x'.join(map(str, sides))} does not fit {int(math.log2(self.downsampling)) + 1} levels: "
+                f"size {'x'.join(map(str, sides))} does not fit {levels} levels{patches}: "
                 f"pad or crop every side to a multiple of {self.downsampling}, or use fewer channel_multipliers"
             )

@@ -175,7 +175,7 @@ class UNet(Network):
         )
         with_head = list(self.decoder) if decoder == "skip" else list(self.decoder)[-1:]
         self.heads = nn.ModuleList(
-            Head(self.dims, level.out_channels, self.out_channels, style.eps, nearly_zero) for level in with_head
+            Head(self.dims, level.out_channels, self.head_channels, style.eps, nearly_zero) for level in with_head
         )
         adds_outputs = decoder == "skip" and len(self.decoder) > 1
         self.upsample_output = Resample("up", self.dims, taps) if adds_outputs else None

@@ -33,6 +33,7 @@ _RATE, _RATE_CHANNELS, _RATE_LEVELS, _RATE_STEPS = 6e-2, 24, 3, 3_600
 _RATE_OF_STANDARD_LAYERS, _RATE_OF_FINE_TUNING = 4e-3, 0.5
 _RAMP_IMAGES, _RAMP_SHARE = 6_400, 0.05
 _HALVINGS = 4
+_SHARES = {2: "half", 4: "a quarter", 8: "an eighth", 16: "a sixteenth", 64: "a sixty-fourth"}
 _FEW_IMAGES, _MANY_PASSES, _P = 5_000, 250, 0.12
 _MOST_PASSES = 5_000
 _HELD_OUT_SHARE, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 0.1, 500, 2
@@ -237,7 +238,6 @@ class _Planning:
     def _choose_network(self) -> Speed:
         """The dearest network that still sees enough images, and has no more weights than the data have numbers."""
         found = self._findings
-        positions = math.prod(found.shape[1:])
         chosen: tuple[NetworkPart, Speed] | None = None
         why = "the cheapest there is"
         for network in self._networks:
@@ -249,6 +249,8 @@ class _Planning:
             if chosen is not None and speed.weights > found.values:
                 why += f"; the next has more weights than the data have numbers ({found.values / 1e6:.2g} million)"
                 break
+            patch = network.patch_side if isinstance(network, NetworkSettings) else 1
+            positions = math.prod(side // patch for side in found.shape[1:])
             if chosen is not None and images * positions < _POSITIONS_PER_WEIGHT * speed.weights:
                 why += f"; the next, with {speed.weights / 1e6:.2g} million, would see too few images in this time"
                 break
@@ -265,8 +267,11 @@ class _Planning:
             self._choose("network", f"{parts.name_of(network)}, {size}", why)
             return speed
         self._choose("network", f"{parts.name_of(network)}, {network.base_channels} channels, {size}", why)
-        levels, attention = len(network.channel_multipliers), network.attention_resolutions
-        sides = "x".join(str(side >> (levels - 1)) for side in found.shape[1:])
+        levels, attention, patch = len(network.channel_multipliers), network.attention_resolutions, network.patch_side
+        if patch > 1:
+            pixels, less = "x".join([str(patch)] * len(found.shape[1:])), patch ** len(found.shape[1:])
+            self._choose("patches", pixels, f"pixels to a position: {_SHARES[less]} of the positions to compute")
+        sides = "x".join(str(side // patch >> (levels - 1)) for side in found.shape[1:])
         self._choose("levels", f"{levels}, down to {sides}", self._why_levels(levels))
         value = ", ".join(map(str, attention)) or "none"
         cheap = "the lowest resolutions of these data, where it is cheap"

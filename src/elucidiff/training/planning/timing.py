@@ -27,6 +27,23 @@ _ATTENDING = 64
 _COARSEST = 1024
 _LONG_ENOUGH = 8
 _WIDE_ENOUGH = 64
+_FEWEST_PATCHES, _LARGEST_PATCH = 32, 4
+
+
+def patch_side_of(shape: Sequence[int]) -> int:
+    """Side of the patches that a network for samples ``(C, *spatial)`` takes for its positions: 1, 2 or 4.
+
+    The largest that leaves at least 32 along every side, and in one dimension 1: more positions than that take most
+    of the time of a training, and change what samples look like the least.
+    """
+    side = 1
+    while (
+        len(shape) > 2
+        and side < _LARGEST_PATCH
+        and all(length % (2 * side) == 0 and length // (2 * side) >= _FEWEST_PATCHES for length in shape[1:])
+    ):
+        side *= 2
+    return side
 
 
 def levels_of(shape: Sequence[int]) -> int:
@@ -58,7 +75,8 @@ def attention_of(shape: Sequence[int], levels: int) -> tuple[int, ...]:
 def networks_for(shape: Sequence[int]) -> Iterator[MPUNetSettings]:
     """Magnitude-preserving U-Nets for samples ``(C, *spatial)``, from the cheapest to the dearest.
 
-    None is narrower than the samples, up to 64 channels: its first layer would lose some of theirs, as of latents.
+    From a side of 64 on they take patches for positions. None is narrower than these, up to 64 channels: its first
+    layer would lose some of their values, as of latents.
 
     >>> from elucidiff.training.planning.timing import networks_for
     >>> network = next(networks_for((3, 32, 32)))
@@ -67,16 +85,20 @@ def networks_for(shape: Sequence[int]) -> Iterator[MPUNetSettings]:
     >>> network.base_channels, next(networks_for((32, 32, 32))).base_channels
     (16, 32)
     """
-    levels = levels_of(shape)
+    patch = patch_side_of(shape)
+    values = shape[0] * patch ** (len(shape) - 1)
+    grid = (values, *(side // patch for side in shape[1:]))
+    levels = levels_of(grid)
     for channels, blocks in WIDTHS:
-        if channels < min(shape[0], _WIDE_ENOUGH):
+        if channels < min(values, _WIDE_ENOUGH):
             continue
         yield MPUNetSettings(
             base_channels=channels,
             channel_multipliers=MULTIPLIERS[:levels],
             blocks_per_level=blocks,
-            attention_resolutions=attention_of(shape, levels),
+            attention_resolutions=attention_of(grid, levels),
             dropout=0.0,
+            patch_side=patch,
         )
 
 

@@ -139,7 +139,13 @@ class OfSampling(Ablation):
 @dataclass(frozen=True)
 class SamplingOptions(OfSampling):
     """Deterministic sampling (Karras et al. 2022, Table 3): VP, VE and DDIM as they were, then with Heun and the
-    paper's steps, then with sigma = t and s = 1, at the same numbers of network evaluations."""
+    paper's steps, then with sigma = t and s = 1, at the same numbers of network evaluations.
+
+    Examples::
+
+        elucidiff ablate sampling runs/demo/model --plan
+        elucidiff ablate sampling runs/demo/model --nfe 11,35 --seeds 8 --images 256
+    """
 
     def table(self) -> SamplingTable:
         """See the class."""
@@ -149,7 +155,12 @@ class SamplingOptions(OfSampling):
 @dataclass(frozen=True)
 class ChurnOptions(OfSampling):
     """Stochastic sampling (Karras et al. 2022, Tables 4 and 5): what S_churn, S_tmin and S_tmax, and S_noise add to
-    the deterministic sampler, beside the samplers of Song et al. `elucidiff search` finds settings for a model."""
+    the deterministic sampler, beside the samplers of Song et al. `elucidiff search` finds settings for a model.
+
+    Examples::
+
+        elucidiff ablate churn runs/demo/model --nfe 79 --out ablations/churn
+    """
 
     churn: str = "30,sigma_min=0.05,sigma_max=1,noise_scale=1.007"
     """S_churn, S_tmin, S_tmax and S_noise, all of them."""
@@ -169,7 +180,12 @@ class ChurnOptions(OfSampling):
 @dataclass(frozen=True)
 class AlphaOptions(OfSampling):
     """Second-order methods (Karras et al. 2022, App. D.2) by where their second evaluation lies: 0.5 is the midpoint
-    method, 1 Heun's, 1.1 the paper's best."""
+    method, 1 Heun's, 1.1 the paper's best.
+
+    Examples::
+
+        elucidiff ablate alpha runs/demo/model --nfe 11,19
+    """
 
     alphas: str = "0.5,0.6,0.7,0.8,0.9,1,1.1"
     """The values of alpha, with commas between them. Beyond 1 the second evaluation lies past the end of the step,
@@ -224,7 +240,12 @@ class OfTraining(Ablation):
 @dataclass(frozen=True)
 class TrainingOptions(OfTraining):
     """Training (Karras et al. 2022, Table 2): from the baseline A of Song et al. by adjusted hyper-parameters (B),
-    redistributed capacity (C), EDM preconditioning (D) and loss (E) to non-leaking augmentation (F)."""
+    redistributed capacity (C), EDM preconditioning (D) and loss (E) to non-leaking augmentation (F).
+
+    Examples::
+
+        elucidiff ablate training digits --only E,F --seeds 3
+    """
 
     baseline: Baseline = "vp"
     """Preconditioning, loss and network with which A begins."""
@@ -237,7 +258,12 @@ class TrainingOptions(OfTraining):
 @dataclass(frozen=True)
 class AugmentOptions(OfTraining):
     """Augmentation (Karras et al. 2022, Table 6): none, each transform of the paper's set alone, the set, and colour
-    corruption. Grey images are corrupted by changes of brightness and contrast alone."""
+    corruption. Grey images are corrupted by changes of brightness and contrast alone.
+
+    Examples::
+
+        elucidiff ablate augment digits --training-images 80000
+    """
 
     p: float = 0.12
     """Probability of each transform."""

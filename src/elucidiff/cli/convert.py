@@ -32,7 +32,14 @@ class Options:
     that only your code can build, the folder holds the weights, and names the function; --plugin names its module.
 
     Or, where OUT ends in .onnx or .pt2, write it as a file that runs without elucidiff: the denoiser D(x; sigma), or
-    with any choice of how to sample, a whole sampler, from latents (and labels) to samples."""
+    with any choice of how to sample, a whole sampler, from latents (and labels) to samples.
+
+    Examples::
+
+        elucidiff convert edm-cifar10-32x32-cond-vp.pkl mine
+        elucidiff convert mypackage.mymodule:factory mine --plugin mypackage.mymodule
+        elucidiff convert mine sampler.onnx --n 10 --solver ipndm
+    """
 
     source: tyro.conf.Positional[Path]
     """The file or folder of the model, or package.module:function."""

@@ -32,6 +32,11 @@ class Options:
 
     Before anything is measured, it says what there is to do and about how long it takes. What was begun and stopped
     or killed goes on with the same command; more choices, budgets, blocks and metrics can be added later.
+
+    Examples::
+
+        elucidiff curve runs/demo/model digits --nfe 5,8,12,20,35 --solvers heun dpmpp_2m ipndm:order=3
+        elucidiff curve runs/demo/model digits --churn 0 30,sigma_min=0.05,sigma_max=50 --plan
     """
 
     model: tyro.conf.Positional[str]

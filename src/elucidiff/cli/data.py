@@ -31,7 +31,14 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Import:
-    """Bring a data set into a folder that training reads by memory mapping. Stopped imports go on where they were."""
+    """Bring a data set into a folder that training reads by memory mapping. Stopped imports go on where they were.
+
+    Examples::
+
+        elucidiff data import photos data/photos --resize 64
+        elucidiff data import sprites data/sprites --channels 3 --crop pad --resize 32
+        elucidiff data import fields.npz data/fields --condition downsample:4
+    """
 
     source: tyro.conf.Positional[str]
     """A folder, a .zip, .npy, .npz, .parquet, .csv or idx file, or the name of a standard set."""
@@ -105,6 +112,11 @@ class Inspect:
     """Measure a data set, find its duplicates and broken images, and recommend settings, each with its reason.
 
     With a trained model, its loss at every noise level is compared with the ideal, and its training noise assessed.
+
+    Examples::
+
+        elucidiff data inspect photos
+        elucidiff data inspect photos --model runs/photos/model
     """
 
     source: tyro.conf.Positional[str]

@@ -23,7 +23,13 @@ from elucidiff.training.presets import preset
 
 @dataclass(frozen=True)
 class Options:
-    """Train on real 8x8 digits, draw samples, and write a report that explains what was done."""
+    """Train on real 8x8 digits, draw samples, and write a report that explains what was done.
+
+    Examples::
+
+        elucidiff demo
+        elucidiff demo --out runs/longer --duration-images 400000
+    """
 
     out: Path = Path("runs/demo")
     """Run folder; the report is report.html in it. A run that was stopped goes on."""

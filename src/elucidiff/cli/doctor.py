@@ -34,7 +34,13 @@ class Options:
 
     A network that is read as what it is not (epsilon for x_0, images in [0, 1] for [-1, 1], time the other way) fails
     in no other way than by bad samples. What it is instead is found by trying. Without DATA, the model's own samples
-    take its place; then the units of the data are not looked at. The exit code is 2 if the model does not denoise."""
+    take its place; then the units of the data are not looked at. The exit code is 2 if the model does not denoise.
+
+    Examples::
+
+        elucidiff doctor
+        elucidiff doctor runs/demo/model digits
+    """
 
     model: tyro.conf.Positional[Path | None] = None
     """A model folder, a model of another library, or your own code that makes one, package.module:function. Without

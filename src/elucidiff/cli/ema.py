@@ -19,7 +19,13 @@ class Options:
     """Put a model together from the averages that a run kept (train with --ema-widths 0.05 0.10), or from snapshots
     PREFIX-KIMG-WIDTH.pkl that EDM2 publishes.
 
-    The command prints the model's folder, and how far the profile of the average is from the wanted one."""
+    The command prints the model's folder, and how far the profile of the average is from the wanted one.
+
+    Examples::
+
+        elucidiff ema runs/photos --width 0.08
+        elucidiff ema published --width 0.13 --out mine
+    """
 
     run_dir: tyro.conf.Positional[Path]
     """The run folder, or a folder of published snapshots of one training."""

@@ -30,6 +30,12 @@ class Options:
 
     A model's samples are made as they are needed and not kept; their features are, so what was begun and stopped or
     killed goes on with the same command.
+
+    Examples::
+
+        elucidiff evaluate runs/demo/model digits --seeds 0-1079 --extractor pca-20 --metrics fid
+        elucidiff evaluate samples fashion-mnist:test
+        elucidiff evaluate runs/photos/model photos --n 10 --solver ipndm
     """
 
     what: tyro.conf.Positional[str]

@@ -30,8 +30,11 @@ class Options:
     Two settings stand beside each other and draw from the same seeds. Without MODEL it opens on the exact denoiser of
     8x8 digits, at once. It answers to this machine alone; elsewhere it needs a token. Ctrl-C ends it.
 
-    Examples: `elucidiff explore`; `elucidiff explore runs/demo`, with the training's previews and loss;
-    `elucidiff explore path/to/model --device cuda --host 0.0.0.0`, which prints an address with a token.
+    Examples::
+
+        elucidiff explore
+        elucidiff explore runs/demo
+        elucidiff explore runs/demo/model --device cuda --host 0.0.0.0
     """
 
     model: tyro.conf.Positional[str | None] = None

@@ -27,7 +27,12 @@ from elucidiff.sampling.seeds import parse_seeds
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Samples on their way from noise: the state x above D(x; sigma)."""
+    """Samples on their way from noise: the state x above D(x; sigma).
+
+    Examples::
+
+        elucidiff figure trajectory runs/demo/model --seeds 0-3 --n 18 --out trajectory.png
+    """
 
     model: tyro.conf.Positional[Path]
     """A model folder, a model of another library, or your own code that makes one, package.module:function."""
@@ -60,7 +65,12 @@ class Drawn(Protocol):
 
 @dataclass(frozen=True)
 class Saved:
-    """A figure once more, from the numbers that were kept when it was measured."""
+    """A figure once more, from the numbers that were kept when it was measured.
+
+    Examples::
+
+        elucidiff figure saved runs/demo/figures/loss-per-sigma.npz --out again.png
+    """
 
     numbers: tyro.conf.Positional[Path]
     """The .npz file that `elucidiff figure` wrote."""
@@ -85,10 +95,18 @@ def shown() -> dict[str, str]:
     return {**others, **{name: each.summary for name, each in figures().items()}}
 
 
+_FOOTER = """\
+Examples:
+  elucidiff figure trajectory runs/demo/model --seeds 0-3
+  elucidiff figure loss-per-sigma runs/demo/model --out loss-per-sigma.png
+
+`elucidiff figure FIGURE --help` explains each."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Draw one figure and name the files."""
     hint = "one of your own needs its module: --plugin MODULE"
-    actions = Actions("elucidiff figure", "figure", shown(), hint=hint)
+    actions = Actions("elucidiff figure", "figure", shown(), footer=_FOOTER, hint=hint)
     name, rest = actions.choose(arguments)
     if name in _OTHERS:
         options = actions.parse(_OTHERS[name][0], name, rest)

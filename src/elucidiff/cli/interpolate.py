@@ -30,6 +30,11 @@ class Options:
     """Draw the way between seeds, or between pictures, which the ODE first takes to their latents.
 
     Latents turn along the sphere on which Gaussian noise lives. The frames at seeds are those of `elucidiff sample`.
+
+    Examples::
+
+        elucidiff interpolate runs/demo/model --seeds 0,1,2 --frames 8
+        elucidiff interpolate runs/photos/model --images one.png two.png
     """
 
     model: tyro.conf.Positional[Path]

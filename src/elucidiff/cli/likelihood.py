@@ -27,6 +27,11 @@ class Options:
     """Measure the log-likelihood of data under a trained model, in bits for each value (bits/dim).
 
     What was stopped goes on with the same command.
+
+    Examples::
+
+        elucidiff likelihood runs/demo/model digits --images 100
+        elucidiff likelihood runs/demo/model digits --part held-out --divergence exact
     """
 
     model: tyro.conf.Positional[Path]

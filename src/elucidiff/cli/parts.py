@@ -14,6 +14,11 @@ from elucidiff.plain_data import value_to_text
 _USAGE = """usage: elucidiff parts [KIND [NAME]] [--plugin MODULE]
 
 Without KIND: all kinds of parts. With it: its parts. With NAME: the settings of one.
+
+Examples:
+  elucidiff parts
+  elucidiff parts solver
+  elucidiff parts solver ipndm
 """
 
 

@@ -17,7 +17,12 @@ from elucidiff.figures.report import write_report
 @dataclass(frozen=True)
 class Options:
     """Bind the figures and tables of a run into one HTML page that needs no other file and no network, and explain
-    each of them."""
+    each of them.
+
+    Examples::
+
+        elucidiff report runs/photos
+    """
 
     run: tyro.conf.Positional[Path]
     """A training run, or any folder with runs, samples, tables of results, or numbers that `elucidiff figure` left

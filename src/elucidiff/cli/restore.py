@@ -33,6 +33,11 @@ class Options:
     """Complete a picture where a mask is white, or enlarge a small one: samples of what it may have been.
 
     The method is Moment-Matching Posterior Sampling (Rozet et al. 2024, arXiv 2405.13712).
+
+    Examples::
+
+        elucidiff restore runs/photos/model photo.png --mask mask.png --seeds 0-3
+        elucidiff restore runs/photos/model small.png --upscale 4
     """
 
     model: tyro.conf.Positional[Path]

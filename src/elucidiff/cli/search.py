@@ -27,6 +27,11 @@ class Options:
     the search began with, and kept as MODEL/samplers/NAME.json for `elucidiff sample MODEL --sampler NAME`. What was
     begun and stopped or killed goes on with the same command. Started several times, also on several machines with
     one --storage, the processes share the trials.
+
+    Examples::
+
+        elucidiff search runs/demo/model --metric fid --extractor pca-20 --trials 40
+        elucidiff search runs/demo/model --over solver n --front --trials 60
     """
 
     model: tyro.conf.Positional[Path]

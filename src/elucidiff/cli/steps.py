@@ -27,6 +27,11 @@ class Optimise:
     Needs no data. What is found is measured on seeds that the search never saw, beside karras steps with the rho that
     is best for these very seeds, and kept as MODEL/samplers/NAME.json if it is better. `elucidiff sample MODEL
     --sampler NAME` uses it. Ctrl-C ends the search soon: the best so far is measured, and kept likewise.
+
+    Examples::
+
+        elucidiff steps optimise runs/demo/model --nfe 8
+        elucidiff sample runs/demo/model --sampler nfe-8 --seeds 0-63 --grid
     """
 
     model: tyro.conf.Positional[Path]
@@ -116,6 +121,10 @@ class Measure:
 
     After more training the weights are others, and samplers that were made for the old ones are refused. Those that
     are still better than the best karras steps are kept for the new weights; the rest are left as they are.
+
+    Examples::
+
+        elucidiff steps measure runs/demo/model
     """
 
     model: tyro.conf.Positional[Path]

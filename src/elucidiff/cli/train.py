@@ -141,7 +141,13 @@ def without(arguments: Sequence[str], *flags: str) -> list[str]:
 class Options:
     """Train a denoiser. Every setting of the preset is a flag; what is not given keeps the preset's value. Parts can
     be exchanged whole: --network, --augment, --preconditioning, --objective and --lr-decay take NAME or
-    NAME:SETTING=VALUE,... (`elucidiff parts network` lists them), and the flags below are then those of the part."""
+    NAME:SETTING=VALUE,... (`elucidiff parts network` lists them), and the flags below are then those of the part.
+
+    Examples::
+
+        elucidiff train fashion-mnist --max-minutes 60 --run-dir runs/garments
+        elucidiff train cifar10 --data data/mine --network edm2:base_channels=64
+    """
 
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")]
     sigma_data: float | None = None
@@ -171,7 +177,14 @@ class Options:
 class PlannedOptions(Options):
     """Look at a data set, plan a training for it and for this machine, and train. The plan is printed with a reason
     for each choice, and kept as config.yaml in the run folder. Every setting is a flag, too; what is given here is
-    taken instead of what would be planned."""
+    taken instead of what would be planned.
+
+    Examples::
+
+        elucidiff train photos --minutes 90
+        elucidiff train photos --from runs/old/model --minutes 20
+        elucidiff train runs/photos/config.yaml --run-dir runs/again
+    """
 
     minutes: float | None = None
     """How long the training may take (240: an evening)."""
@@ -374,6 +387,9 @@ def _usage() -> str:
         "       elucidiff train PRESET|CONFIG.yaml [--field value ...] [--run-dir DIR] [--resume]\n\n"
         "DATA is a folder, zip, array or imported set of your own, or the name of a standard set, such as mnist or\n"
         "cifar10:all: the training is planned for it, for this machine and for the time there is.\n\n"
+        "Examples:\n"
+        "  elucidiff train photos --minutes 90\n"
+        "  elucidiff train fashion-mnist --max-minutes 60 --run-dir runs/garments\n\n"
         f"presets are fixed settings:\n{rows}\n\n"
         "--data PATH trains a preset on other data. `elucidiff train DATA|PRESET --help` lists every field."
     )

@@ -201,7 +201,10 @@ def help_page(options: type, prog: str, default: object = None) -> str:
     arguments = [flag for flag in flags if not flag.name]
     lines = textwrap.wrap(" ".join([f"usage: {prog}", *(flag.metavar for flag in arguments), "[options]"]), width)
     for paragraph in (inspect.getdoc(options) or "").split("\n\n"):
-        lines += ["", *textwrap.wrap(" ".join(paragraph.split()), width)]
+        if paragraph.startswith("    "):  # commands, which are copied as they are
+            lines += textwrap.indent(textwrap.dedent(paragraph), "  ").splitlines()
+        else:
+            lines += ["", *textwrap.wrap(" ".join(paragraph.replace("::", ":").split()), width)]
     groups: dict[str, list[Flag]] = {"": arguments}
     for flag in flags:
         if flag.name:

@@ -27,8 +27,8 @@ _POSITIONS_PER_WEIGHT = 50
 _BATCH, _LARGEST_BATCH = 32, 256
 # Twice the batch is worth it if it takes less than 1 / 0.7 of the time, and leaves so many steps.
 _GAIN, _FEWEST_STEPS = 1.4, 5_000
-# At 24 channels, 32 images a step and 3,600 steps: half the rate of the preset fashion-mnist. With about that one, emoji
-# of 64x64 diverged: after 250 steps at 6e-2 with four levels, after 640 at 5.2e-2 with three.
+# At 24 channels, 32 images a step and 3,600 steps: half the rate of the preset fashion-mnist. With about that one,
+# emoji of 64x64 diverged: after 250 steps at 6e-2 with four levels, after 640 at 5.2e-2 with three.
 _RATE, _RATE_CHANNELS, _RATE_STEPS = 3e-2, 24, 3_600
 _RATE_OF_STANDARD_LAYERS, _RATE_OF_FINE_TUNING = 4e-3, 0.5
 _RAMP_IMAGES, _RAMP_SHARE = 6_400, 0.05

@@ -36,7 +36,8 @@ def examples(page: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
     if "Examples:" not in lines:
         return []
     rest = lines[lines.index("Examples:") + 1 :]
-    return [line.strip() for line in rest[: rest.index("") if "" in rest else None]]
+    text = "\n".join(rest[: rest.index("") if "" in rest else None])
+    return [line.strip() for line in text.replace(" \\\n", " ").splitlines()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)

@@ -35,8 +35,6 @@ class Options:
 
         elucidiff sample runs/demo/model --seeds 0-63 --grid
         elucidiff sample runs/demo/model --labels 3 --table vp --n 256 --solver heun
-        elucidiff sample runs/demo/model --churn 30,sigma_min=0.01,sigma_max=1,noise_scale=1.007
-        elucidiff sample runs/photos/model --seeds 0-49999 --out samples.zip --processes 2
     """
 
     HELP_TITLE: ClassVar[str] = "what to draw"

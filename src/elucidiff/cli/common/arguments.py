@@ -202,7 +202,7 @@ def help_page(options: type, prog: str, default: object = None) -> str:
     lines = textwrap.wrap(" ".join([f"usage: {prog}", *(flag.metavar for flag in arguments), "[options]"]), width)
     for paragraph in (inspect.getdoc(options) or "").split("\n\n"):
         if paragraph.startswith("    "):  # commands, which are copied as they are
-            lines += textwrap.indent(textwrap.dedent(paragraph), "  ").splitlines()
+            lines += [row for command in paragraph.splitlines() for row in _continued(command.strip(), width)]
         else:
             lines += ["", *textwrap.wrap(" ".join(paragraph.replace("::", ":").split()), width)]
     groups: dict[str, list[Flag]] = {"": arguments}
@@ -220,6 +220,15 @@ def help_page(options: type, prog: str, default: object = None) -> str:
             lines += _entry(flag, width)
     plugin = Flag("--plugin", "MODULE", "A module or .py file with parts of your own; any number of times.", "")
     return "\n".join([*lines, "", *_entry(plugin, width)])
+
+
+def _continued(command: str, width: int) -> list[str]:
+    """A command in lines that end with a backslash, as a shell reads them."""
+    rows = textwrap.wrap(
+        command, width - 2, initial_indent="  ", subsequent_indent="      ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [f"{row} \\" for row in rows[:-1]] + rows[-1:]
 
 
 def flags_of(options: type, default: object = None, prefix: str = "", group: str = "options") -> Iterator[Flag]:

@@ -24,6 +24,7 @@ VERBS = {
     "demo": "train on real digits, sample, and write a report that explains what was done",
     "data": "import pictures for training, or inspect them and get settings recommended",
     "train": "train a denoiser on your own data, planned for them and for this machine, or as a preset has it",
+    "tune": "make one, two or four evaluations enough for a trained model, by tuning it",
     "ema": "make a model with another width of weight averaging out of a run",
     "sample": "draw samples from a trained model",
     "steps": "make a model's own samplers: noise levels optimised for a budget, errors measured",

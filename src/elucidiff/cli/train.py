@@ -33,20 +33,21 @@ from elucidiff.training.config import PARTS
 from elucidiff.training.metrics import metrics_until
 from elucidiff.training.outlook import remark
 from elucidiff.training.planning import Plan, look_at, plan
-from elucidiff.training.planning.choosing import EVENING, Choice
+from elucidiff.training.planning.choosing import EVENING, Choice, Few
 from elucidiff.training.presets import PRESETS, preset
 from elucidiff.training.pretrained import described
 from elucidiff.training.previews import preview_samples
 from elucidiff.untrusted import clipped
 
 
-def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
+def make_plan(given: TrainingConfig, minutes: float | None, few_evaluations: Few | None = None) -> Plan:
     """Look at the data, time this machine, and plan; tells on standard error what is being done.
 
     Args:
         given: the settings that the command line names; data, condition, scaling, labels, device, seed and start are
             heeded.
         minutes: how long the training may take; an evening if nobody says.
+        few_evaluations: the objective of a tuning; see :func:`.plan`.
     """
     with Progress("looking at the data", 1, "images") as bar:
         found = look_at(
@@ -65,6 +66,7 @@ def make_plan(given: TrainingConfig, minutes: float | None) -> Plan:
             processes=1 if board is None else board.count,
             seed=given.seed,
             start=given.start_from,
+            few_evaluations=few_evaluations,
             say=bar.say,
         )
 
@@ -191,6 +193,15 @@ class PlannedOptions(Options):
     report: bool = True
     """Write no RUN/report.html at the end, for which samples are drawn and measured."""
 
+    @property
+    def few_evaluations(self) -> Few | None:
+        """The objective of a tuning; None, for this is a training as usual."""
+        return None
+
+
+_Options = TypeVar("_Options", bound=Options)
+_Planned = TypeVar("_Planned", bound=PlannedOptions)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Train; see ``Options``. Ctrl-C and SIGTERM save a checkpoint first, and exit with 130 and 0.
@@ -211,15 +222,29 @@ def _run(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, rest = arguments[0], [_SHORT.sub("--start-from", argument) for argument in arguments[1:]]
     helping = not {"-h", "--help"}.isdisjoint(rest)
-    options, made = _planned(name, rest) if is_data(name, helping=helping) else (_preset(name, rest), None)
+    run_dir = _run_dir(name)
+    options: Options
+    made: Plan | None = None
+    if is_data(name, helping=helping):
+        options, made = planned(PlannedOptions, f"train {name}", blank_plan(name), rest, run_dir)
+    else:
+        options = _preset(name, rest)
+    run_dir = options.run_dir or run_dir
+    if made is None and is_main_process() and (note := both_note(name)):
+        print(f"note: {note}", file=sys.stderr)
+    result = train_and_tell(options, made, run_dir)
+    if is_main_process() and options.report and result.interrupted is None:
+        write_run_report(run_dir)
+    return stopped(result, "the same command with --resume goes on from here")
+
+
+def train_and_tell(options: Options, made: Plan | None, run_dir: Path) -> TrainingResult:
+    """Train as the options say, or go on; the main process shows the plan, if there is one, and how it goes."""
     config = options.settings()
-    run_dir = options.run_dir or _run_dir(name)
     if not is_main_process():
-        return code_after(train(config, run_dir, resume=options.resume).interrupted)
+        return train(config, run_dir, resume=options.resume)
     if made is not None:
         print_plan(made, config, run_dir)
-    elif note := both_note(name):
-        print(f"note: {note}", file=sys.stderr)
     with Progress("training", config.duration_images, "images") as bar:
         result = train(config, run_dir, resume=options.resume, callbacks=Watch(bar))
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
@@ -227,12 +252,10 @@ def _run(arguments: Sequence[str]) -> int:
         f"{result.images_seen:,} images in {result.seconds:,.0f} s{loss}; model in {run_dir / 'model'}",
         file=sys.stderr,
     )
-    if options.report and result.interrupted is None:
-        _write_report(run_dir)
-    return stopped(result, "the same command with --resume goes on from here")
+    return result
 
 
-def _write_report(run_dir: Path) -> None:
+def write_run_report(run_dir: Path) -> None:
     """Measure the model, and bind all into a page. The run is done and safe: what fails here is told, and no more."""
     from elucidiff.evaluation.run_quality import SAMPLES, measure_run
     from elucidiff.figures.report import write_report
@@ -255,27 +278,40 @@ _SHORT = re.compile(r"^--from(?==|$)")
 def _preset(name: str, arguments: Sequence[str]) -> Options:
     """The options of a training from a preset or a file of settings."""
     config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
-    options = _parsed(Options, name, config, arguments)
+    options = _parsed(Options, f"train {name}", config, arguments)
     if (start := options.config.start_from) != config.start_from and start:
         # The network is that of the model, unless it is named, too.
         network, preconditioning = described(start)
         config = replace(config, network=network, preconditioning=preconditioning)
-        options = _parsed(Options, name, config, arguments)
+        options = _parsed(Options, f"train {name}", config, arguments)
     _refuse_missing_data(name, options.config.data)
     return options
 
 
-def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]:
+def blank_plan(data: str) -> TrainingConfig:
+    """The settings of a training on data that is still to be planned."""
+    return TrainingConfig(data=data, normalise=Automatic(), conditional=True, network=MPUNetSettings())
+
+
+def planned(
+    kind: type[_Planned], name: str, blank: TrainingConfig, arguments: Sequence[str], run_dir: Path
+) -> tuple[_Planned, Plan | None]:
     """The options of a training that is planned; without a plan where one is resumed, which goes by its own.
 
     What is wrong with the arguments is found before anything is measured. Process 0 plans for all.
+
+    Args:
+        kind: of options.
+        name: the words before the arguments.
+        blank: settings that name the data, and hold for what is given in their place.
+        arguments: what was given.
+        run_dir: the run folder if nobody says.
     """
     arguments = without(arguments, "--conditional")
-    blank = TrainingConfig(data=name, normalise=Automatic(), conditional=True, network=MPUNetSettings())
-    asked = _parsed(PlannedOptions, name, blank, arguments)
-    if asked.config.data != name:
-        raise ValueError(f"--data {asked.config.data} is another data set than {name}: name one of them")
-    run_dir = asked.run_dir or _run_dir(name)
+    asked = _parsed(kind, name, blank, arguments)
+    if asked.config.data != blank.data:
+        raise ValueError(f"--data {asked.config.data} is another data set than {blank.data}: name one of them")
+    run_dir = asked.run_dir or run_dir
     board = notice_board()
     before = run_dir / "config.yaml"
     again = asked.resume or (board is not None and board.has_begun(os.path.abspath(run_dir)))
@@ -289,12 +325,12 @@ def _planned(name: str, arguments: Sequence[str]) -> tuple[Options, Plan | None]
             raise ValueError(f"{run_dir} holds a run already: resume it with --resume, or choose another --run-dir")
         planned = ""
         if is_main_process():
-            made = make_plan(asked.config, asked.minutes)
+            made = make_plan(asked.config, asked.minutes, asked.few_evaluations)
             planned = made.config.to_yaml()
         config = TrainingConfig.from_yaml(planned if board is None else board.from_main(planned))
     if not config.conditional:
         arguments = without(arguments, "--no-conditional")  # it has been heeded
-    return _parsed(PlannedOptions, name, config, arguments), made
+    return _parsed(kind, name, config, arguments), made
 
 
 def _run_dir(name: str) -> Path:
@@ -302,13 +338,10 @@ def _run_dir(name: str) -> Path:
     return Path("runs") / (Path(name.replace(":", "-")).resolve().stem or "data")
 
 
-_Options = TypeVar("_Options", bound=Options)
-
-
 def _parsed(options: type[_Options], name: str, config: TrainingConfig, arguments: Sequence[str]) -> _Options:
-    """The options of ``elucidiff train NAME``, where ``config`` has the settings that are not given."""
+    """The options of ``elucidiff NAME``, where ``config`` has the settings that are not given."""
     config, rest = _with_parts(config, arguments)
-    return parse(options, rest, prog=f"elucidiff train {name}", default=options(config))
+    return parse(options, rest, prog=f"elucidiff {name}", default=options(config))
 
 
 def _with_parts(config: TrainingConfig, arguments: Sequence[str]) -> tuple[TrainingConfig, list[str]]:

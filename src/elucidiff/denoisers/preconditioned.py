@@ -19,6 +19,8 @@ from elucidiff.denoisers.gaps import absent_in
 from elucidiff.denoisers.labels import KnownLabels, field_shape, label_kind, labels_by_facts, of_conditions
 from elucidiff.denoisers.model_files import HubModel
 from elucidiff.denoisers.shapes import LabelKind, Labels, check_label_count, noise_levels
+from elucidiff.denoisers.tuned import is_tuned, usual_of_tuned
+from elucidiff.denoisers.usual import Usual
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.values import per_sample
 from elucidiff.networks.base import blueprint_of
@@ -174,6 +176,11 @@ class Denoiser(HubModel, DenoiserModule):
             if isinstance(std, float) and 0 < std < math.inf:
                 return std
         return None
+
+    @property
+    def usual(self) -> Usual:
+        """The paper's way; of a model that was tuned for few evaluations, two of them."""
+        return usual_of_tuned(self.sigma_data) if is_tuned(self) else Usual()
 
     def without_network(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """c_skip(sigma) x; x itself without noise."""

@@ -112,7 +112,7 @@ def measure_run(
     config = TrainingConfig.load(folder / "config.yaml")
     data = TrainingData.open(config, dataset)
     model = load(folder / "model", config.device)
-    sampler = quick_sampler(model.sigma_data)
+    sampler = quick_sampler(model)
     x, nfe = _draw(model, sampler, count, progress, data.held_out or data.train)
     shown = scaling_of(model).to_data(x)
     drawn = Dataset("samples", ArraySource(shown.numpy()))

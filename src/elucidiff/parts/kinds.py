@@ -86,7 +86,7 @@ KINDS: Mapping[str, Kind] = {
         Kind(
             "objective",
             "noise levels and weights of training",
-            "elucidiff.design.objectives:Objective",
+            "elucidiff.design.objectives.base:Objective",
             "elucidiff.design.objectives",
         ),
         Kind(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import AnyDenoiser, DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions
+from elucidiff.denoisers.tuned import refuse_tuned
 from elucidiff.design.schedules import EDM, Schedule
 from elucidiff.design.steps import Karras
 from elucidiff.devices import state_type
@@ -145,6 +146,7 @@ def times_up(
             earlier steps.
     """
     check_both_ways(solver)
+    refuse_tuned(as_denoiser(denoiser, called=False), "following it both ways")
     grid = noise_grid(denoiser, schedule, sigmas, None, device)
     check_ends(grid, "the ODE cannot be followed both ways")
     times = [level.t for level in grid][::-1]
@@ -179,7 +181,11 @@ def usual_both_ways(denoiser: AnyDenoiser, tolerance: float) -> Sampler:
     Args:
         denoiser: whose data they are.
         tolerance: relative and absolute, of each step.
+
+    Raises:
+        ValueError: it was tuned for few evaluations, and has no ODE.
     """
+    refuse_tuned(denoiser, "this")
     return Sampler(Karras(64, *usual_range(denoiser)), solver=RK45(tolerance, tolerance))
 
 

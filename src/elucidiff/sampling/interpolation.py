@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, as_denoiser
+from elucidiff.denoisers.tuned import refuse_tuned
 from elucidiff.devices import widest_type
 from elucidiff.sampling.encoding import check_follows_ode, decode, encode, round_trip_error, usual_both_ways
 from elucidiff.sampling.given import labels_or_uniform
@@ -88,7 +89,9 @@ def interpolate_seeds(
     denoiser = as_denoiser(denoiser)
     places = stops(len(seeds), frames)
     chosen = Sampler.chosen(sampler, denoiser)
-    if not chosen.deterministic:
+    of_one_step = chosen.n == 1 and chosen.churn is None and chosen.restarts is None  # which goes to 0, without noise
+    if not (chosen.deterministic or of_one_step):
+        refuse_tuned(denoiser, "a smooth way in several steps", "take one step (--n 1), or the original")
         raise ValueError(f"{chosen.to_text()} adds noise, so frames would not follow each other smoothly")
     guided = chosen.guided(denoiser, guide)
     prepared = chosen.prepare(guided)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from elucidiff.denoisers.base import DenoiserLike, DenoiserModule, Wrapped, as_denoiser, ask
 from elucidiff.denoisers.conditions import Conditions
+from elucidiff.denoisers.tuned import refuse_tuned
 from elucidiff.design.values import per_sample
 from elucidiff.devices import onto, widest_type
 from elucidiff.sampling.checks import seeds_from
@@ -348,6 +349,7 @@ def restore(
     True
     """
     denoiser = as_denoiser(denoiser)
+    refuse_tuned(denoiser, "restoration")
     chosen = Sampler.chosen(sampler, denoiser)
     guided = chosen.guided(denoiser, guide)
     chosen.sigmas(guided)  # refuses noise levels that the model does not know

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elucidiff.solvers.base import ODE, Solver, StepResult
+from elucidiff.solvers.consistency import Consistency
 from elucidiff.solvers.deis import DEIS
 from elucidiff.solvers.dpmpp import DPMpp1, DPMpp2M, DPMpp3M
 from elucidiff.solvers.er_sde import ERSDE
@@ -19,6 +20,7 @@ __all__ = [
     "ODE",
     "RK2",
     "RK45",
+    "Consistency",
     "DPMpp1",
     "DPMpp2M",
     "DPMpp3M",

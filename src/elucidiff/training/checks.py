@@ -23,6 +23,7 @@ from elucidiff.data.subsets import Places, evenly_spread
 from elucidiff.denoisers.base import as_denoiser
 from elucidiff.denoisers.conditions import Conditions, each
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.denoisers.tuned import is_tuned
 from elucidiff.design.steps import Karras
 from elucidiff.sampling.grid import range_for
 from elucidiff.sampling.sampler import Sampler
@@ -113,7 +114,8 @@ class MemorisationCheck:
             # A set with fewer images than samples: its labels are used again.
             again = torch.arange(self._count) % len(places)
             labels = each(labels, lambda value: value[again])
-        samples = self._sampler.run(model, range(self._count), labels, batch_size=min(self._count, 16)).x.cpu()
+        sampler = Sampler.usual(model) if is_tuned(as_denoiser(model)) else self._sampler
+        samples = sampler.run(model, range(self._count), labels, batch_size=min(self._count, 16)).x.cpu()
         if self._train.dtype == torch.uint8:
             samples = samples.clamp(-1, 1)
         ratios = self._ratios(samples)
@@ -206,8 +208,9 @@ def _measure(state: TrainingState, model: Denoiser, held_out: Dataset, passes: i
             sigma = noise.from_base(drawn.level).to(state.device)
             clean, unit_noise = images[part].to(state.device), drawn.noise.to(state.device)
             rows = None if given is None else each(given, lambda value, part=part: value[part].to(state.device))  # type: ignore[misc]
+            known: dict[str, Any] = {"present": there[part].to(state.device)} if gaps else {}
             with state.arithmetic.forward():
-                loss = state.objective.loss(model, clean, sigma, unit_noise, rows)
+                loss = state.objective.loss(model, clean, sigma, unit_noise, rows, **known)
             meter.add(loss, sigma, there[part].to(state.device) if gaps else None)
 
 

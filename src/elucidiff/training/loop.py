@@ -209,10 +209,11 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
     Args:
         state: what is updated.
         batches: the parts of this process's share of the batch; together ``state.images`` images.
-        progress: the share of the run that is done, for the learning rate.
+        progress: the share of the run that is done, for the learning rate and the objective.
     """
     config = state.config
     lr = rate_at(config, state.images_seen, progress) * 0.5**state.halvings
+    objective = state.objective.at(progress)
     for group in state.optimiser.param_groups:
         group["lr"] = lr * group["share"]
     state.optimiser.zero_grad(set_to_none=True)
@@ -220,8 +221,9 @@ def update(state: TrainingState, batches: Iterable[NoisyBatch], progress: float 
         layers = seeded_layers(config.seed, state.step, batch.first, state.device)
         with layers, state.gradients_meet(now=batch.last):
             with state.arithmetic.forward():
-                loss = state.objective.loss(
-                    state.replica, batch.images, batch.sigma, batch.noise, batch.labels, batch.augment_labels
+                known: dict[str, Any] = {} if batch.present is None else {"present": batch.present}
+                loss = objective.loss(
+                    state.replica, batch.images, batch.sigma, batch.noise, batch.labels, batch.augment_labels, **known
                 )
             state.meter.add(loss, batch.sigma, batch.present)
             if state.loss_weighting is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -145,6 +146,35 @@ def scaling_kept(model: str | os.PathLike[str], shape: Sequence[int]) -> Scaling
     scaling = scaling.scaling if isinstance(scaling, Gaps) else scaling
     same = tuple(denoiser.sample_shape[:1]) == tuple(shape[:1])
     return scaling if same and isinstance(scaling, Standard | Range | Log) and type(scaling) is not Latent else None
+
+
+def held_out_by(model: str | os.PathLike[str]) -> int:
+    """Number of images that were held out when a model was trained, by what it says; 0 if it does not.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    count = _training(model).get("validation_images")
+    return count if isinstance(count, int) and count > 0 else 0
+
+
+def data_of(model: str | os.PathLike[str]) -> str:
+    """Name or path of the data that a model was trained on, by what it says; empty if it does not.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    data = _training(model).get("data")
+    return data if isinstance(data, str) else ""
+
+
+def _training(model: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The settings of a model's training, as its description has them."""
+    provenance = _denoiser(model).facts.get("provenance")
+    training = provenance.get("training") if isinstance(provenance, dict) else None
+    return training if isinstance(training, dict) else {}
 
 
 def _denoiser(model: str | os.PathLike[str]) -> Denoiser:

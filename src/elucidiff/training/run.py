@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from elucidiff.denoisers import tuned
 from elucidiff.denoisers.preconditioned import Denoiser
 from elucidiff.launch.output_folder import held
 from elucidiff.networks import blueprint_of
@@ -286,6 +287,7 @@ class Run:
                 "images_seen": self._state.images_seen,
                 "training": to_dict(self._config),
             },
+            **({} if self._config.objective.has_ode else tuned.told(self._config.start_from)),
         }
         return model
 

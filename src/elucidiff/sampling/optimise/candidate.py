@@ -18,7 +18,7 @@ from elucidiff.design.steps import Levels
 from elucidiff.sampling.churn import Churn
 from elucidiff.sampling.grid import range_of
 from elucidiff.sampling.loop import Prepared, count_evaluations
-from elucidiff.sampling.optimise.exact import EndError, ExactSolutions, Run
+from elucidiff.sampling.optimise.exact import EndError, ExactSolutions, Run, refuse_without_ode
 from elucidiff.sampling.optimise.levels import guess, refine, step_costs
 from elucidiff.sampling.sampler import Sampler
 from elucidiff.solvers import Solver
@@ -88,8 +88,10 @@ def check_choices(solvers: Sequence[Sampler], denoiser: DenoiserLike, nfe: int) 
         nfe: the budget.
 
     Raises:
-        ValueError: one of them is adaptive or draws noise, they differ in range, or the budget is too small for one.
+        ValueError: the denoiser has no ODE, a candidate is adaptive or draws noise, they differ in range, or
+            the budget is too small for one.
     """
+    refuse_without_ode(denoiser)
     for sampler in solvers:
         check_deterministic(sampler)
     ranges = {exact_range(each, denoiser) for each in solvers}

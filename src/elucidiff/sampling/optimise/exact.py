@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elucidiff.denoisers.base import DenoiserLike
+from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions, selected
 from elucidiff.denoisers.shapes import Labels
+from elucidiff.denoisers.tuned import refuse_tuned
 from elucidiff.design import steps
 from elucidiff.design.schedules import Schedule
 from elucidiff.sampling.checks import FiniteTrace, seed_names
@@ -79,6 +80,16 @@ class ExactSolutions:
         return float(self.x.std())
 
 
+def refuse_without_ode(denoiser: DenoiserLike) -> None:
+    """Raise ValueError if ``denoiser`` was tuned for few evaluations: there is nothing to solve exactly."""
+    refuse_tuned(
+        as_denoiser(denoiser, called=False),
+        "the distance to its solution",
+        "find its noise levels by the quality of samples, `elucidiff search MODEL --over steps.sigma_min`, or take "
+        "the model that it was tuned from",
+    )
+
+
 def solve_exactly(
     denoiser: DenoiserLike,
     seeds: Sequence[int],
@@ -114,6 +125,7 @@ def solve_exactly(
     Raises:
         ValueError: shape or labels do not fit, there are no seeds, or the denoiser gave values that are not finite.
     """
+    refuse_without_ode(denoiser)
     beginning = begin(denoiser, seeds, labels, shape, device, any_class=any_class)
     latents, rows = beginning.latents, beginning.labels
     batches = FixedBatch(denoiser, batch_size)

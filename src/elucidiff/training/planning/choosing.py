@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from elucidiff import parts
 from elucidiff.augment import Augment
@@ -16,7 +17,7 @@ from elucidiff.training.config import TrainingConfig
 from elucidiff.training.learning_rate import Cosine
 from elucidiff.training.planning.findings import Findings
 from elucidiff.training.planning.timing import Speed, networks_for, speed_of
-from elucidiff.training.pretrained import described, scaling_kept
+from elucidiff.training.pretrained import described, held_out_by, scaling_kept
 
 EVENING = 240.0
 """Minutes of a run where nobody says how many there are."""
@@ -30,7 +31,7 @@ _GAIN, _FEWEST_STEPS = 1.4, 5_000
 # At 24 channels, 32 images a step and 3,600 steps: half the rate of the preset fashion-mnist. With about that one,
 # emoji of 64x64 diverged: after 250 steps at 6e-2 with four levels, after 640 at 5.2e-2 with three.
 _RATE, _RATE_CHANNELS, _RATE_STEPS = 3e-2, 24, 3_600
-_RATE_OF_STANDARD_LAYERS, _RATE_OF_FINE_TUNING = 4e-3, 0.5
+_RATE_OF_STANDARD_LAYERS, _RATE_OF_FINE_TUNING, _RATE_OF_TUNING = 4e-3, 0.5, 0.25
 _RAMP_IMAGES, _RAMP_SHARE = 6_400, 0.05
 _HALVINGS = 4
 _SHARES = {2: "half", 4: "a quarter", 8: "an eighth", 16: "a sixteenth", 64: "a sixty-fourth"}
@@ -87,6 +88,7 @@ def plan(
     processes: int = 1,
     seed: int = 0,
     start: str = "",
+    few_evaluations: Few | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Plan:
     """Plan a training: network, noise levels, batch, learning rate, augmentation, length.
@@ -101,6 +103,8 @@ def plan(
         processes: how many train together.
         seed: of the training.
         start: a model to begin with the weights of, whose network and preconditioning are then taken.
+        few_evaluations: the objective by which that model is tuned until one to four evaluations make its samples;
+            None for a training as usual.
         say: told what is being timed.
 
     Raises:
@@ -115,7 +119,7 @@ def plan(
     """
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes is {minutes:g}, but must be a positive number")
-    return _Planning(findings, minutes, conditional, device, processes, seed, start, say).made()
+    return _Planning(findings, minutes, conditional, device, processes, seed, start, few_evaluations, say).made()
 
 
 class _Planning:
@@ -130,13 +134,15 @@ class _Planning:
         processes: int,
         seed: int,
         start: str,
+        few: Few | None,
         say: Callable[[str], object],
     ) -> None:
         self._findings, self._seconds, self._processes, self._say = findings, 60 * minutes, processes, say
         self._device = choose_device(device)
         self._choices: list[Choice] = []
         self._undisturbed: list[float] = []
-        self._objective = _objective(findings)
+        self._few = few
+        self._objective: _Known = _objective(findings)
         self._networks: Iterator[NetworkPart] = networks_for(findings.shape)
         scaling: Preconditioning = preconditioning.EDM(sigma_data=findings.sigma_data)
         with_labels = conditional and findings.label_dim > 0
@@ -147,6 +153,8 @@ class _Planning:
                 told = f"that of {start}, whose weights are made for it"
                 self._findings = findings = replace(findings, normalise=parts.to_text(kept), normalise_reason=told)
             self._networks = iter([network if with_labels else _without_labels(network)])
+            if few:
+                self._objective = _few_evaluations(few, TrainingConfig(preconditioning=scaling).sigma_data)
         self._config = TrainingConfig(
             data=findings.data,
             condition=findings.condition,
@@ -155,7 +163,7 @@ class _Planning:
             preconditioning=scaling,
             start_from=start,
             objective=self._objective,
-            learned_loss_weighting=True,
+            learned_loss_weighting=few != "consistency",
             lr_decay=Cosine(),
             lr_gains=0.1,
             lr_halvings=_HALVINGS,
@@ -227,11 +235,17 @@ class _Planning:
             "sigma_data", f"{found.sigma_data:g}", "the data's standard deviation, for which the network is scaled"
         )
         value = f"P_mean {self._objective.p_mean:g}, P_std {self._objective.p_std:g}"
+        if self._few:
+            self._choose("objective", self._few, _FEW[self._few])
+            self._choose("noise", value, "of the paper of this objective, scaled to the data")
+            return
         towards = f"halfway from the paper's to {found.p_mean:g} and {found.p_std:g}"
         self._choose("noise", value, f"{towards}: {found.noise_reason}")
 
     def _held_out(self) -> int:
         count = self._findings.count
+        if self._few and (before := held_out_by(self._config.start_from)) and before < count:
+            return before  # what the model has never seen stays so
         share = min(_MOST_HELD_OUT, max(_FEWEST_HELD_OUT, round(_HELD_OUT_SHARE * count)))
         return share if share < count else 0
 
@@ -332,13 +346,16 @@ class _Planning:
         config, steps = self._config, images / self._config.batch_size
         rate = _rate_at_best(config.network) * math.sqrt(config.batch_size / _BATCH)
         rate *= min(1.0, (_RATE_STEPS / steps) ** 0.25)
-        rate = float(f"{rate * (_RATE_OF_FINE_TUNING if config.start_from else 1):.2g}")
+        begun = _RATE_OF_TUNING if self._few else _RATE_OF_FINE_TUNING if config.start_from else 1.0
+        rate = float(f"{rate * begun:.2g}")
         ramp = min(_RAMP_IMAGES * config.batch_size / _BATCH, _RAMP_SHARE * images)
         ramp = float(max(config.batch_size, round(ramp / config.batch_size) * config.batch_size))
         self._config = replace(
             config, lr=rate, lr_ramp_images=ramp, ema_half_life_images=float(f"{max(ramp, 0.05 * images):.2g}")
         )
         reason = f"for this width, batch and about {steps:,.0f} steps: half of what was the best at 28x28, to be safe"
+        if self._few:
+            reason = f"{begun:g} of that of a new model: the weights are good, and the target moves with them"
         self._choose("learning rate", f"{rate:g}, half a cosine to 0", reason)
         self._choose("ramp", f"{ramp:,.0f} images", f"{ramp / images:.0%} of the run")
         self._choose("averaged weights", "over the last 5%", "of the images seen, as in the paper")
@@ -362,7 +379,7 @@ class _Planning:
         # A forward pass takes a third of a training step.
         affordable = _CHECKS_SHARE * seconds / _CHECKS * 3 * rate
         most = (affordable - memorisation * _EVALUATIONS) / _PASSES
-        held_out = min(config.validation_images, max(64, int(most)))
+        held_out = config.validation_images if self._few else min(config.validation_images, max(64, int(most)))
         every = max(batch, images // _CHECKS)
         first = min(_FIRST_PREVIEW_S, seconds / 20) * rate
         self._config = replace(
@@ -409,6 +426,23 @@ def _objective(findings: Findings) -> objectives.EDM:
         p_std=float(f"{(paper.noise.p_std + findings.p_std) / 2:.2g}"),
         sigma_data=findings.sigma_data,
     )
+
+
+Few = Literal["consistency", "scm"]
+"""The objectives by which a model is tuned for few evaluations."""
+
+_FEW: dict[Few, str] = {
+    "consistency": "D at neighbouring noise levels agrees, ever nearer ones (ECT)",
+    "scm": "the same in continuous time (sCM), by forward-mode differentiation",
+}
+_Known = objectives.EDM | objectives.Consistency | objectives.ContinuousConsistency
+
+
+def _few_evaluations(few: Few, sigma_data: float) -> _Known:
+    """The objective with the noise levels of its paper, whose data have a standard deviation of 0.5, for others."""
+    paper = objectives.Consistency() if few == "consistency" else objectives.ContinuousConsistency()
+    p_mean = paper.p_mean + math.log(sigma_data / paper.sigma_data)
+    return replace(paper, p_mean=float(f"{p_mean:.2g}"), sigma_data=sigma_data)
 
 
 def _rate_at_best(network: NetworkPart) -> float:

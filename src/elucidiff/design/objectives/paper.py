@@ -1,87 +1,16 @@
-"""Training objectives: p_train(sigma), weight lambda(sigma) and loss (Karras et al. 2022, Eq. 8 and Table 1)."""
+"""The training objectives of Table 1: p_train(sigma) and lambda(sigma) (Karras et al. 2022, Eq. 8 and Table 1)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from elucidiff.design.objectives.base import Objective
 from elucidiff.design.schedules import VP as VPSchedule
-from elucidiff.design.training_noise import LogNormal, LogUniform, Table, TrainingNoise, UniformTime
-from elucidiff.design.values import Value, as_tensor, check_positive, per_sample
+from elucidiff.design.training_noise import LogNormal, LogUniform, Table, UniformTime
+from elucidiff.design.values import Value, as_tensor, check_positive
 from elucidiff.parts import part, setting
-
-__all__ = ["EDM", "IDDPM", "VE", "VP", "Objective"]
-
-
-class Objective(ABC):
-    """E over sigma ~ p_train, y ~ data, n ~ N(0, sigma^2 I) of lambda(sigma) |D(y + n; sigma) - y|^2.
-
-    >>> import elucidiff as ed
-    >>> images = torch.zeros(2, 1, 4, 4)
-    >>> loss = ed.objectives.EDM().loss(lambda x, sigma, labels=None: images, images)
-    >>> loss.shape, float(loss.sum())
-    (torch.Size([2, 1, 4, 4]), 0.0)
-    """
-
-    @property
-    @abstractmethod
-    def noise(self) -> TrainingNoise:
-        """p_train(sigma)."""
-
-    def weight(self, sigma: Value) -> Tensor:
-        """lambda(sigma) = 1 / sigma^2, unless stated otherwise; shaped like ``sigma``."""
-        return 1 / as_tensor(sigma).square()
-
-    def loss(
-        self,
-        denoiser: Callable[..., Tensor],
-        images: Tensor,
-        sigma: Value | None = None,
-        noise: Tensor | None = None,
-        labels: Tensor | Mapping[str, Tensor] | None = None,
-        augment_labels: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The weighted squared error lambda(sigma) (D(y + sigma noise; sigma) - y)^2 of every element.
-
-        Args:
-            denoiser: D, called as ``denoiser(x, sigma, labels=..., augment_labels=...)`` with sigma (B,);
-                ``augment_labels`` is passed only if there are any.
-            images: clean samples y (B, C, *spatial).
-            sigma: noise levels, () or one a sample: (B,), (B, 1, 1, 1) and the like; None draws one a sample from
-                :attr:`noise`, first.
-            noise: unit Gaussian noise, shaped like ``images``; None draws it.
-            labels: class labels, or named conditions, passed on.
-            augment_labels: augmentation labels, passed on.
-            generator: source of what is drawn, on the device of ``images``; None is PyTorch's own.
-
-        Returns:
-            The loss, shaped like ``images`` and not reduced.
-
-        Raises:
-            ValueError: the images are not floating point, or the noise or sigma does not fit them.
-        """
-        if not images.is_floating_point():
-            raise ValueError(f"images have type {images.dtype}: scale them to floating point, for example in [-1, 1]")
-        if sigma is None:
-            sigma = self.noise.sample((len(images),), generator, images.device)
-        if noise is None:
-            noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        if noise.shape != images.shape:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}, but the images {tuple(images.shape)}")
-        levels = as_tensor(sigma).to(images)
-        if levels.numel() not in (1, len(images)):
-            raise ValueError(f"sigma has {levels.numel()} values for {len(images)} images: give one, or one an image")
-        levels = levels.reshape(-1).expand(len(images))
-        spread = per_sample(levels, images)
-        keywords = {} if augment_labels is None else {"augment_labels": augment_labels}
-        denoised = denoiser(images + noise * spread, levels, labels=labels, **keywords)
-        return self.weight(spread) * (denoised - images).square()
 
 
 @part("objective", "edm")
@@ -200,6 +129,7 @@ class IDDPM(Objective):
         ValueError: there is no such table.
 
     >>> import elucidiff as ed
+    >>> import torch
     >>> objective = ed.objectives.IDDPM()
     >>> sigma = objective.noise.sample((1000,), torch.Generator().manual_seed(0))
     >>> sigma.shape, bool(objective.noise.from_base(torch.tensor(0.0)) > 100), float(objective.weight(0.5))

@@ -166,7 +166,7 @@ class _Planning:
             learned_loss_weighting=few != "consistency",
             lr_decay=Cosine(),
             lr_gains=0.1,
-            lr_halvings=_HALVINGS,
+            lr_halvings=0 if few else _HALVINGS,  # losses of different gaps are not to be compared
             max_minutes=float(minutes),
             batch_size=math.ceil(_BATCH / processes) * processes,
             device=device,

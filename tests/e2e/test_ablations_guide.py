@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from elucidiff.cli.ablate import TABLES
+from elucidiff.cli.ablate import ACTIONS
 from elucidiff.evaluation.ablation import TRAINING_CONFIGURATIONS
 from tests.e2e.conftest import Run
 
@@ -23,7 +23,7 @@ def test_commands_and_code(elucidiff: Run, trained: Path, tmp_path: Path, monkey
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").symlink_to(trained)
     commands = "".join(re.findall(r"<!-- commands -->\n```bash\n(.*?)```", GUIDE, re.DOTALL)).splitlines()
-    assert len(commands) == len(TABLES)
+    assert len(commands) == len(ACTIONS)
     for line in commands:
         program, *words = shlex.split(line)
         done = elucidiff(*words, "--device=cpu", "--plan")
@@ -39,5 +39,5 @@ def test_commands_and_code(elucidiff: Run, trained: Path, tmp_path: Path, monkey
 
 
 def test_rows_are_those_of_the_guide() -> None:
-    assert re.findall(r"^\| `(\w+)` \| (?:Table|App)", GUIDE, re.MULTILINE) == list(TABLES)
+    assert re.findall(r"^\| `(\w+)` \| (?:Table|App)", GUIDE, re.MULTILINE) == list(ACTIONS)
     assert re.findall(r"^\| (\w) \| ", GUIDE, re.MULTILINE) == [each.name for each in TRAINING_CONFIGURATIONS]

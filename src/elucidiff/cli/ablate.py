@@ -273,7 +273,7 @@ class AugmentOptions(OfTraining):
         return augmentation_table(self.p)
 
 
-TABLES: dict[str, type[Any]] = {
+ACTIONS: dict[str, type[Any]] = {
     "sampling": SamplingOptions,
     "churn": ChurnOptions,
     "alpha": AlphaOptions,
@@ -285,4 +285,4 @@ TABLES: dict[str, type[Any]] = {
 def run(arguments: Sequence[str]) -> int:
     """Fill and print one of the tables. Ctrl-C and SIGTERM keep what is measured, and exit with 130 and 0."""
     actions = Actions("elucidiff ablate", "table", TITLES, "tables of Karras et al. 2022:")
-    return int(actions.made(TABLES, arguments)())
+    return int(actions.made(ACTIONS, arguments)())

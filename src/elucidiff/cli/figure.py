@@ -123,6 +123,11 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def pages() -> dict[str, type[Any]]:
+    """The options of each figure."""
+    return {name: _OTHERS[name][0] if name in _OTHERS else _with_out(name) for name in shown()}
+
+
 def _with_out(name: str) -> type[Any]:
     """The options of a figure: its fields, and where to write it."""
     figure = figures()[name]

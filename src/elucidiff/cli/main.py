@@ -40,6 +40,7 @@ VERBS = {
     "convert": "make a model folder of a model that another library saved",
     "doctor": "check this machine, or that a model denoises, and tell how to read its network if it does not",
     "explore": "open a page on which every choice of sampling is moved, and seen at work",
+    "completion": "print the script by which a shell completes verbs, options and parts",
     "parts": "list solvers, schedules, metrics and all other parts, or explain one",
 }
 
@@ -52,7 +53,7 @@ Diffusion models of your own data, and of other people's: trained, sampled, meas
   elucidiff doctor                                     what this machine has, and what could be added
 """
 
-COMPUTING = frozenset(VERBS) - {"convert", "data", "ema", "parts", "report"}
+COMPUTING = frozenset(VERBS) - {"completion", "convert", "data", "ema", "parts", "report"}
 """Verbs that run a network many times, where freed memory is worth keeping."""
 
 

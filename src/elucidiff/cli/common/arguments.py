@@ -175,12 +175,14 @@ class Flag:
         metavar: what stands for its value.
         text: what it is for.
         group: the title it stands below.
+        words: values that it takes, or that begin one; empty where anything goes.
     """
 
     name: str
     metavar: str
     text: str
     group: str
+    words: tuple[str, ...] = ()
 
     @property
     def head(self) -> str:
@@ -250,17 +252,30 @@ def flags_of(options: type, default: object = None, prefix: str = "", group: str
             yield from flags_of(nested, inner, prefix if bare else f"{prefix}{entry.name}.", title)
             continue
         text = next((mark.help for mark in marks if getattr(mark, "help", None)), texts.get(entry.name, ""))
-        names = [_names(mark.kind) for mark in marks if isinstance(mark, Names)]
+        kinds = [mark.kind for mark in marks if isinstance(mark, Names)]
+        names = [_names(each) for each in kinds]
+        words = (*_literals(kind), *(name for each in kinds for name in parts.parts_of(each)))
         text = " ".join([text, *names, *_shown(value, text)])
         where = "how to compute" if entry.name in _COMPUTING and not prefix else group
         if positional:
             metavar = entry.name.upper() if value is dataclasses.MISSING else f"[{entry.name.upper()}]"
-            yield Flag("", metavar, text.strip(), "")
+            yield Flag("", metavar, text.strip(), "", words)
             continue
         name = f"{prefix}{entry.name}".replace("_", "-")
         yield Flag(
-            f"--no-{name}" if kind is bool and value is True else f"--{name}", _metavar(kind), text.strip(), where
+            f"--no-{name}" if kind is bool and value is True else f"--{name}",
+            _metavar(kind),
+            text.strip(),
+            where,
+            words,
         )
+
+
+def _literals(kind: Any) -> tuple[str, ...]:
+    """The values of a ``Literal``, alone or among others."""
+    if get_origin(kind) is Literal:
+        return tuple(str(each) for each in get_args(kind) if each is not None)
+    return tuple(word for each in get_args(kind) for word in _literals(each))
 
 
 def _entry(flag: Flag, width: int) -> list[str]:

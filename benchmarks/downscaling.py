@@ -26,17 +26,19 @@ import elucidiff as ed
 from elucidiff import parts
 from elucidiff.data import Dataset, scaling_of
 from elucidiff.data.subsets import evenly_spread
+from elucidiff.design.steps import Karras
 from elucidiff.evaluation import Score
 from elucidiff.evaluation.pairs.evaluation import METRICS
 from elucidiff.evaluation.pairs.scores import scores
 from elucidiff.networks import resampled
+from elucidiff.sampling import Sampler
+from elucidiff.sampling.grid import range_for
 from elucidiff.training import TrainingConfig
 from elucidiff.training.learning_rate import Cosine
-from elucidiff.training.previews import quick_sampler
 
 OUT = Path("docs/results/downscaling.md")
 SIDE, HELD_OUT_MONTHS, FACTOR = 24, 24, 4
-SAMPLER = quick_sampler(1.0)
+SAMPLER = Sampler(Karras(12, *range_for(1.0)), solver="ipndm:order=3")
 NOISE = 0.01  # of what is known, in standard deviations of the winds
 _NETWORK = "mp_unet:base_channels=16,channel_multipliers=1/2/2,blocks_per_level=1,attention_resolutions=6"
 

@@ -142,3 +142,16 @@ def test_three_processes_resume_to_the_bit(pictures: str, tmp_path: Path) -> Non
     unbroken = trained(config, tmp_path / "unbroken", 3)
     broken = trained(dataclasses.replace(config, duration_images=48), tmp_path / "broken", 3)
     assert_same_run(trained(config, broken, 3, "--resume"), unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["consistency", "scm"])
+def test_consistency_objectives_compute_the_same_in_two_processes(
+    objective: str, pictures: str, tmp_path: Path
+) -> None:
+    """Their second pass takes no part in averaging gradients, and draws the same dropout."""
+    config = dataclasses.replace(tiny(pictures, duration_images=40), objective=objective)
+    alone, together = (trained(config, tmp_path / str(count) / "run", count) for count in (1, 2))
+    assert_same_but_for_rounding(alone, together)
+    split = trained(dataclasses.replace(config, sharding="fsdp"), tmp_path / "split" / "run", 2)
+    assert_same_but_for_rounding(together, split)

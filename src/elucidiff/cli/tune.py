@@ -53,14 +53,16 @@ def _run(arguments: Sequence[str]) -> int:
     model, *rest = arguments
     if model.startswith("-"):
         raise ValueError(f"name the model first: elucidiff tune MODEL {printable(model)} ...")
+    if any(re.match(r"--objective(=|$)", word) for word in rest):
+        raise ValueError(
+            "the objective of a tuning is that of --method; its settings are --objective.base and the like"
+        )
     data = _named_data(rest) or data_of(model)
     if not data:
         raise ValueError(f"{printable(model)} does not say what it was trained on: name the data with --data")
     run_dir = Path("runs") / f"{_name(model)}-tuned"
     options, made = planned(Options, f"tune {model}", replace(blank_plan(data), start_from=model), rest, run_dir)
     run_dir = options.run_dir or run_dir
-    if options.config.objective.has_ode:
-        raise ValueError("tuning needs an objective of consistency: leave --objective out, or choose by --method")
     result = train_and_tell(options, made, run_dir)
     if is_main_process() and result.interrupted is None:
         with Progress("choosing noise levels", len(FEW), "samplers") as bar:

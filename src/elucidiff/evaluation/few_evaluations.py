@@ -28,7 +28,7 @@ from elucidiff.denoisers.tuned import FEW, SECOND_LEVEL, few_steps
 from elucidiff.evaluation.quality.evaluation import evaluate
 from elucidiff.sampling.loop import SampleResult
 from elucidiff.sampling.sampler import Sampler
-from elucidiff.sampling.saved_samplers import NamedSampler, Quality, save_named
+from elucidiff.sampling.saved_samplers import NamedSampler, Quality, load_named, save_named
 from elucidiff.sampling.seeds import SeedRanges
 from elucidiff.training import TrainingConfig
 from elucidiff.training.batches import TrainingData
@@ -45,6 +45,8 @@ def make_few_samplers(
     run_dir: str | os.PathLike[str], *, dataset: Dataset | None = None, images: int = _IMAGES
 ) -> Iterator[NamedSampler]:
     """Choose and measure the samplers of a tuning, and keep them as RUN/model/samplers/one.json, two.json, four.json.
+
+    Those that are there for these very weights stay as they are.
 
     Distances are between 20 principal components of the training images, as those of a run's report.
 
@@ -68,12 +70,16 @@ def make_few_samplers(
     with tempfile.TemporaryDirectory(prefix="elucidiff-") as cache:
         distance = _Distance(model, data, images, Path(cache))
         for name, n in FEW.items():
+            if (kept := _kept(folder / "model", name)) is not None:
+                yield kept
+                continue
             usual, *others = (
                 Sampler(few_steps(n, model.sigma_data, second), solver="consistency") for second in _LEVELS
             )
             tried = [usual, *others] if n > 1 else [usual]
             chosen = min(tried, key=lambda sampler: distance(sampler, chosen_by)) if n > 1 else usual
-            measured, before = ([distance(each, block) for block in measured_by] for each in (chosen, usual))
+            measured = [distance(chosen, block) for block in measured_by]
+            before = measured if chosen == usual else [distance(usual, block) for block in measured_by]
             quality = Quality(
                 f"fid, {distance.extractor}, {data.train.name}",
                 statistics.fmean(measured),
@@ -88,6 +94,14 @@ def make_few_samplers(
             named = NamedSampler(name, chosen, identity, n, None, None, None, None, None, seeds, command, quality)
             save_named(folder / "model", named)
             yield named
+
+
+def _kept(model: Path, name: str) -> NamedSampler | None:
+    """The sampler of that name, if it was made for these very weights."""
+    try:
+        return load_named(model, name)
+    except (ValueError, OSError):
+        return None
 
 
 class _Distance:

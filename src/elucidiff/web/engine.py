@@ -17,6 +17,7 @@ from elucidiff.data.scaling import scaling_of
 from elucidiff.denoisers import opening
 from elucidiff.denoisers.backends import with_backend
 from elucidiff.denoisers.base import DenoiserModule
+from elucidiff.denoisers.tuned import is_tuned
 from elucidiff.devices import choose_device
 from elucidiff.sampling.editing import Edit
 from elucidiff.sampling.given import labels_or_uniform
@@ -242,6 +243,8 @@ class Explorer:
             return "a restored picture follows another ODE"
         if isinstance(request.source, Begin):
             return "it begins at a picture"
+        if is_tuned(self.loaded):
+            return "a model that was tuned for few evaluations has no ODE"
         if not request.sampler.deterministic:
             return "noise is added on the way"
         guided = request.sampler.guided(self.denoiser, self.guide)

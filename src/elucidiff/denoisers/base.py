@@ -20,6 +20,7 @@ from elucidiff.denoisers.shapes import LabelKind
 from elucidiff.denoisers.usual import Usual
 from elucidiff.design.values import as_tensor
 from elucidiff.devices import onto
+from elucidiff.notebooks import table_html
 
 DenoiserLike = Callable[..., Tensor]
 """Anything that is taken for a denoiser: called as ``denoiser(x, sigma)`` or ``denoiser(x, sigma, labels)``."""
@@ -124,6 +125,19 @@ class DenoiserModule(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.facts = {"data": {}, "provenance": {}}
+
+    def _repr_html_(self) -> str:
+        """A table of what is known of it, for notebooks."""
+        data, made = self.facts.get("data"), self.facts.get("provenance")
+        known = {
+            "samples": " x ".join(map(str, self.sample_shape)),
+            "labels": self.label_dim or "none",
+            "weights": f"{sum(weight.numel() for weight in self.parameters()):,}",
+            "noise levels": f"{float(self.sigma_min):.4g} to {float(self.sigma_max):.4g}",
+            "trained on": data.get("name", "") if isinstance(data, dict) else "",
+            "images seen": f"{made['images_seen']:,}" if isinstance(made, dict) and "images_seen" in made else "",
+        }
+        return table_html(type(self).__name__, [(name, value) for name, value in known.items() if value != ""])
 
     @property
     def sigma_min(self) -> float:

@@ -22,9 +22,17 @@ from elucidiff.devices import choose_device
 from elucidiff.evaluation.model_and_data import Part, check_shapes, digest_of, labels_of, part_of
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import file_held
+from elucidiff.notebooks import table_html
 from elucidiff.sampling.encoding import usual_both_ways
 from elucidiff.sampling.given import check_range_of_values, labels_asked_for, labels_or_uniform
-from elucidiff.sampling.likelihood.measuring import ImageBits, Likelihood, measure, read_record, write_record
+from elucidiff.sampling.likelihood.measuring import (
+    ImageBits,
+    Likelihood,
+    measure,
+    read_record,
+    summary,
+    write_record,
+)
 
 TOLERANCE = 1e-4
 """Of RK45, where nobody chooses how the ODE is followed."""
@@ -51,6 +59,12 @@ class MeasuredLikelihood:
     choices: Likelihood
     called: str
     eight_bits: bool
+
+    def _repr_html_(self) -> str:
+        """Bits/dim and their error, for notebooks."""
+        mean, error, _ = summary(self.measured)
+        value = f"{mean:.4g}" if error is None else f"{mean:.4g} ± {error:.2g}"
+        return table_html(f"Likelihood of {len(self.measured)} {self.called}", [("bits/dim", value)])
 
     @property
     def bits_per_dim(self) -> float:

@@ -19,6 +19,7 @@ from elucidiff.denoisers.shapes import Labels
 from elucidiff.design.schedules import VP, FittedVP, Schedule
 from elucidiff.design.steps import Spaced, Steps
 from elucidiff.networks.fields import LABELS
+from elucidiff.notebooks import table_html
 from elucidiff.plain_data import typed_value
 from elucidiff.sampling import table
 from elucidiff.sampling.checks import check_arguments, check_combination, check_history, seeds_from
@@ -126,6 +127,12 @@ class Sampler:
             None, prepared.schedule, prepared.sigmas, prepared.churn, torch.device("cpu"), prepared.restarts
         )
         check_history(prepared.solver, grid)
+
+    def _repr_html_(self) -> str:
+        """A table of the choices, for notebooks."""
+        chosen = {name: getattr(self, name) for name in KINDS}
+        rows = [(name, "none" if part is None else parts.to_text(part)) for name, part in chosen.items()]
+        return table_html("Sampler", rows)
 
     @classmethod
     def from_table(cls, name: str, n: int = 18) -> Sampler:

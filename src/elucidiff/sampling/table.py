@@ -28,11 +28,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elucidiff import parts
 from elucidiff.design import objectives, preconditioning, schedules, steps
 from elucidiff.design.objectives import Objective
 from elucidiff.design.preconditioning import Preconditioning
 from elucidiff.design.schedules import Schedule
 from elucidiff.design.steps import Spaced
+from elucidiff.notebooks import table_html
 from elucidiff.solvers import Euler, Heun, Solver
 
 __all__ = ["EDM", "IDDPM", "NAMES", "VE", "VP", "Design"]
@@ -63,6 +65,12 @@ class Design:
     steps: Spaced
     preconditioning: Preconditioning
     objective: Objective
+
+    def _repr_html_(self) -> str:
+        """A table of the choices, for notebooks."""
+        names = ("solver", "schedule", "steps", "preconditioning", "objective")
+        rows = [(name, parts.to_text(getattr(self, name))) for name in names]
+        return table_html(f"Design {self.name} (Karras et al. 2022, Table 1)", rows)
 
 
 VP = Design("vp", Euler(), schedules.VP(), steps.VP(), preconditioning.VP(), objectives.VP())

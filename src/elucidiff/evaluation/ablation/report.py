@@ -25,6 +25,7 @@ from elucidiff.evaluation.results import ResultsTable, Row
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import StoppedError, Watch
 from elucidiff.launch.output_folder import check_same_work, held
+from elucidiff.notebooks import table_html
 from elucidiff.plain_data import plain_value
 from elucidiff.sampling.sampler import KINDS
 from elucidiff.suggest import known_names
@@ -156,6 +157,12 @@ class Filled:
     def to_markdown(self) -> str:
         """The tables in print."""
         return markdown(self.title, list(self.tables))
+
+    def _repr_html_(self) -> str:
+        """The tables, for notebooks."""
+        if not self.tables:
+            return table_html(self.title, [("planned", self.folder)])
+        return "".join(table._repr_html_() for table in self.tables)
 
     @property
     def rows(self) -> list[Row]:

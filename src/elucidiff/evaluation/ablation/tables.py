@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from scipy import stats
 
 from elucidiff.evaluation.ablation.cells import TRUNCATION
+from elucidiff.notebooks import table_html
 
 TIE = 0.05
 """Chance of telling two equal configurations apart, at which they count as distinguishable."""
@@ -132,6 +133,11 @@ class Table:
     columns: Sequence[Column]
     values: Mapping[tuple[str, str], Values]
     references: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        """Mean and standard error of each cell, for notebooks."""
+        rows = [(name, *(_printed(self.estimate(name, column)) for column in self.columns)) for name in self.rows]
+        return table_html(self.title, rows, ("", *(column.title for column in self.columns)))
 
     def estimate(self, row: str, column: Column) -> Estimate | None:
         """Mean and standard error of a cell; None if it is empty."""
@@ -269,3 +275,10 @@ def _rows(heading: Sequence[str]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _printed(estimate: Estimate | None) -> str:
+    """Mean and standard error, where there is one."""
+    if estimate is None:
+        return ""
+    return f"{estimate.mean:.4g}" if math.isnan(estimate.error) else f"{estimate.mean:.4g} ± {estimate.error:.2g}"

@@ -35,6 +35,7 @@ from elucidiff.evaluation.quality.subject import (
 from elucidiff.files import remove_unfinished, write_whole
 from elucidiff.launch.interrupt import Watch
 from elucidiff.launch.output_folder import check_same_work, held
+from elucidiff.notebooks import table_html
 from elucidiff.sampling.sampler import SamplerChoice
 from elucidiff.suggest import names_in
 from elucidiff.untrusted import read_json
@@ -64,6 +65,13 @@ class Evaluation:
     def __getitem__(self, metric: str) -> Measured:
         """A metric by its name: its ``value`` and ``error``."""
         return self.quality.metrics[metric]
+
+    def _repr_html_(self) -> str:
+        """What was evaluated and its metrics, for notebooks."""
+        about = [("evaluated", self.title), ("how", self.about)]
+        if self.nfe is not None:
+            about.append(("network evaluations", f"{self.nfe:g} a sample"))
+        return table_html("Evaluation", about) + self.quality._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, JSON-able."""

@@ -22,6 +22,7 @@ from elucidiff.evaluation.quality.metric_sets import (
 )
 from elucidiff.evaluation.quality.metrics import standard_error
 from elucidiff.evaluation.quality.reference import Reference
+from elucidiff.notebooks import table_html
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ class Quality:
     reference: str
     reference_count: int | None
     warnings: tuple[Warned, ...]
+
+    def _repr_html_(self) -> str:
+        """A table of the metrics, for notebooks."""
+        rows = [(self.titles[name], f"{each.value:.4g} ± {each.error:.2g}") for name, each in self.metrics.items()]
+        caption = f"{self.count:,} images against {self.reference}, by {self.extractor}"
+        return table_html(caption, [*rows, *(("warning", each.text) for each in self.warnings)])
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values."""

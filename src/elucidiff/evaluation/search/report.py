@@ -25,6 +25,7 @@ from elucidiff.evaluation.search.objectives import Objective
 from elucidiff.evaluation.search.running import IMAGES, NFE, Search, Worked
 from elucidiff.files import write_whole
 from elucidiff.launch.interrupt import Watch
+from elucidiff.notebooks import table_html
 from elucidiff.sampling.optimise import ExactSolutions, measure, solve_exactly
 from elucidiff.sampling.optimise.candidate import check_deterministic, exact_range
 from elucidiff.sampling.sampler import Sampler
@@ -185,6 +186,17 @@ class SearchResult:
     folder: Path
     before: Measured | None
     samplers: Mapping[str, tuple[Sampler, Measured]]
+
+    def _repr_html_(self) -> str:
+        """The best samplers beside that of before, for notebooks."""
+        found = {name: (sampler.to_text(), measured) for name, (sampler, measured) in self.samplers.items()}
+        if self.before is not None:
+            found = {"before": ("", self.before), **found}
+        rows = [
+            (name, text, f"{measured.nfe:g}", f"{measured.mean:.4g} ± {measured.error:.2g}")
+            for name, (text, measured) in found.items()
+        ]
+        return table_html("Search, on fresh seeds", rows, ("sampler", "choices", "evaluations", "value"))
 
 
 @dataclass(frozen=True)

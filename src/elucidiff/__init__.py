@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from elucidiff.sampling.sampler import Sampler
     from elucidiff.sampling.seeds import SeededNoise
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Churn",

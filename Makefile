@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 AUGMENT := --augment.p 0.12 --augment.xflip 1e8 --augment.yflip 1 --augment.scale 1 --augment.rotate-frac 1 \
 	--augment.aniso 1 --augment.translate-frac 1
 
-.PHONY: help setup demo test test-slow coverage lint bench pictures clean
+.PHONY: help setup demo test test-slow coverage lint docs bench pictures clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ lint: setup ## ruff, mypy (strict), import arrows
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup ## build the site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup ## side-by-side comparisons; each prints ratios
 	$(BIN)/python -m benchmarks.sampler_throughput

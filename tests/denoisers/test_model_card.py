@@ -55,6 +55,14 @@ def test_the_hub_reads_what_is_known(tmp_path: Path) -> None:
         assert line in read.text.splitlines(), line
 
 
+def test_a_tuned_model_is_sampled_in_its_own_way() -> None:
+    usual, tuned = (card({"data": {}, **more}) for more in ({}, {"tuned": {"original": "runs/digits/model"}}))
+    assert 'ed.sample(denoiser, 16, "karras:n=18")' in usual
+    assert "ed.sample(denoiser, 16)" in tuned
+    assert "Tuned for few evaluations" in tuned
+    assert "Tuned for few evaluations" not in usual
+
+
 def test_what_nobody_says_is_unknown(tmp_path: Path) -> None:
     model(3).save(tmp_path / "model")
     read = ModelCard.load(tmp_path / "model" / "README.md")

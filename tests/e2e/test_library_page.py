@@ -20,6 +20,7 @@ SAYS = {
     "A schedule of your own": r"on another way: 0\.\d+ apart",
     "Your own network in your own loop": r"radius (0\.9|1\.0)\d",
     "The same with `train`": r"loss [01]\.\d+; samples \(4, 1, 8, 8\)",
+    "One or two evaluations": r"1 evaluations: \(16, 1, 8, 8\)\n2 evaluations: \(16, 1, 8, 8\)",
     "Guidance": r"weight 1\.5: \d+ evaluations, .*\nweight 2: \d+ evaluations.*\nweight 3",
     "An ablation": r"euler +6 evaluations: [\d.]+ \+- [\d.]+\nheun +11 evaluations: .*\nipndm.*\ndpmpp_2m.*\nheun c",
     "A curve and an ablation with error bars": r"(?s)5 evaluations, block 0: [\d.]+\n.* 9 evaluations, block 1: .*"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elucidiff.denoisers.tuned import TUNED
 from elucidiff.files import write_whole
 
 FILE = "README.md"
@@ -57,11 +58,12 @@ def card(description: Mapping[str, Any], name: str = "model") -> str:
     data, provenance = _mapping(description.get("data")), _mapping(description.get("provenance"))
     network, metrics = _mapping(description.get("network")), _mapping(description.get("metrics"))
     shape = network.get("sample_shape") or data.get("shape")
+    tuned = isinstance(description.get(TUNED), Mapping)
     header = _header(description, name, data, shape, metrics)
     parts = [
         "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in header.items()) + "---\n",
         f"# {_line(name)}\n",
-        _WHAT,
+        _WHAT + _WHAT_IF_TUNED * tuned,
         "## Model\n",
         _table(_model_rows(description, network, shape)),
         "## Data\n",
@@ -69,7 +71,7 @@ def card(description: Mapping[str, Any], name: str = "model") -> str:
         "## Metrics\n",
         _table([(key, value) for key, value in metrics.items()]) if metrics else "Not evaluated.\n",
         "## Sampling\n",
-        _SAMPLING,
+        _SAMPLING.replace(', "karras:n=18"', "") if tuned else _SAMPLING,
         "## Provenance\n",
         _table(_provenance_rows(provenance, _mapping(description.get("home")))),
         "## Licence\n",
@@ -81,6 +83,11 @@ def card(description: Mapping[str, Any], name: str = "model") -> str:
 _WHAT = """\
 A diffusion model D(x; sigma), the expected clean sample of x = sample + sigma noise (Karras et al. 2022, arXiv
 2206.00364).
+"""
+
+_WHAT_IF_TUNED = """\
+Tuned for few evaluations: its D leads straight to the sample (Song et al. 2023, arXiv 2303.01469), and is no expected
+value any more, so that there is no ODE. One, two or four evaluations make a sample.
 """
 
 _SAMPLING = """\

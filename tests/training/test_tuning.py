@@ -83,7 +83,7 @@ def test_the_model_says_that_it_was_tuned_and_is_sampled_in_its_own_way(
 
 
 def test_levels_of_few_evaluations() -> None:
-    """From 160 standard deviations, with the second level of ECT on CIFAR-10, 0.82 for one of 0.5."""
+    """From 160 standard deviations, with the second level of the papers on CIFAR-10, 0.82 for one of 0.5."""
     for n, expected in ((1, [80.0, 0.0]), (2, [80.0, 0.8, 0.0])):
         assert Sampler(few_steps(n, 0.5)).sigmas().tolist() == pytest.approx(expected, rel=1e-9)
     assert Sampler(few_steps(4, 1.0)).sigmas()[[0, -2]].tolist() == pytest.approx([160.0, 1.6 / 2**0.5], rel=1e-2)

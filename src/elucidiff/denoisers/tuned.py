@@ -21,8 +21,8 @@ FEW = {"one": 1, "two": 2, "four": 4}
 """Samplers of such a model, and their evaluations."""
 
 SECOND_LEVEL = 1.6
-"""The second noise level of two evaluations over the standard deviation of the data: that of Geng et al. 2024 (ECT,
-arXiv 2406.14548, App. B) for CIFAR-10, 0.82 for 0.5."""
+"""The second noise level of two evaluations over the standard deviation of the data: about that of Song and Dhariwal
+2023 (arXiv 2310.14189) for CIFAR-10, 0.82 for 0.5."""
 
 
 class Told(Protocol):

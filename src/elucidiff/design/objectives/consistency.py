@@ -3,7 +3,7 @@
 The ODE of Karras et al. 2022, Eq. 1, carries x at sigma to x' at r < sigma; its end, at 0, is a function f(x; sigma)
 that is the same all along the way: f(x; sigma) = f(x'; r), and f(x; 0) = x. So a denoiser with D(x; 0) = x, which
 the preconditioning makes it (Eq. 7: c_skip(0) = 1, c_out(0) = 0), becomes f if it is taught to agree with itself at
-neighbouring points of the way (Song et al. 2023, arXiv 2303.01469, Eq. 4 and 10). For a point y + sigma n the step of
+neighbouring points of the way (Song et al. 2023, arXiv 2303.01469, Sec. 3 and 5). For a point y + sigma n the step of
 the ODE with the true score is, on average over y, the one to y + r n: no other model is needed (Theorem 2 there).
 """
 
@@ -35,7 +35,7 @@ class Consistency(Objective):
         w(sigma) [sqrt(|D(y + sigma n; sigma) - D(y + r n; r)|^2 + c^2) - c],    w = 1 / (sigma - r)
         r = sigma max(0, 1 - m(sigma) / base^stage),    m(sigma) = 1 + k / (1 + exp(b sigma)),    stage = 1, 2, ...
 
-    (Geng et al. 2024, "Consistency Models Made Easy" (ECT), arXiv 2406.14548, Eq. 13 to 15 and Sec. 3.3; the
+    (Geng et al. 2024, "Consistency Models Made Easy" (ECT), arXiv 2406.14548, for gap, weight and noise levels; the
     pseudo-Huber distance and c = 0.00054 sqrt(dim) are those of Song and Dhariwal 2023, arXiv 2310.14189, Sec. 3.3
     and Table 1.) Both sides see the same noise, and layers draw the same dropout for both; there is no gradient
     through the side of r. At the lowest levels r = 0, and D(y; 0) = y: it is the training of a denoiser, from which
@@ -49,7 +49,7 @@ class Consistency(Objective):
         sigma_data: standard deviation of the data.
         base: factor by which the gap sigma - r shrinks from stage to stage.
         stages: number of stages, each an equal share of the training.
-        k: how much wider the gap is, at most half of this and 1 times, at low noise levels.
+        k: how much wider the gap is at low noise levels: up to 1 + k / 2 times as wide.
         b: how fast that fades with sigma, for data of standard deviation 0.5.
         huber: c over sqrt(dim), for data of standard deviation 0.5. A large one makes the distance the squared one.
 

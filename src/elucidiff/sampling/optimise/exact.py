@@ -85,8 +85,8 @@ def refuse_without_ode(denoiser: DenoiserLike) -> None:
     refuse_tuned(
         as_denoiser(denoiser, called=False),
         "the distance to its solution",
-        "find its noise levels by the quality of samples, `elucidiff search MODEL --over steps.sigma_min`, or take "
-        "the model that it was tuned from",
+        "measure the quality of samples instead (--metrics fid; for noise levels `elucidiff search MODEL --over "
+        "steps.sigma_min=0.3:4:log`), or take the model that it was tuned from",
     )
 
 

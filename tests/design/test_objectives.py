@@ -106,6 +106,14 @@ def test_bad_settings(call: object, message: str) -> None:
         call()
 
 
+def test_what_is_missing_has_no_loss() -> None:
+    images = torch.ones(2, 1, 2)
+    present = torch.tensor([[[True, False]], [[True, True]]])
+    loss = EDM().loss(lambda x, sigma, labels=None: 0 * x, images, 1.0, present=present)
+    assert torch.equal(loss != 0, present)
+    assert float(loss.max()) == pytest.approx(5.0)  # lambda(1) = (1 + 0.25) / 0.25, of an error of 1
+
+
 def test_bad_batches() -> None:
     images = torch.zeros(3, 1, 2, 2)
     with pytest.raises(ValueError, match=r"noise has shape \(3, 1, 2\), but the images \(3, 1, 2, 2\)"):

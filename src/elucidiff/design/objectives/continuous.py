@@ -146,7 +146,7 @@ def _along(ask: Ask, at: tuple[Tensor, Tensor], direction: tuple[Tensor, Tensor]
     """D and its derivative in a direction of (x, sigma).
 
     Raises:
-        ValueError: an operation of the network cannot be differentiated forward.
+        ValueError: an operation of the network or its preconditioning cannot be differentiated forward.
     """
     try:
         # Fused attention has no forward derivative. (torch.func.jvp would refuse networks that normalise their
@@ -159,7 +159,7 @@ def _along(ask: Ask, at: tuple[Tensor, Tensor], direction: tuple[Tensor, Tensor]
         if not any(words in said for words in ("forward AD", "jvp", "forward-mode", "setup_context")):
             raise
         raise ValueError(
-            "this network cannot be differentiated forward, as the objective scm has to: take consistency "
+            "this model cannot be differentiated forward, as the objective scm has to: take consistency "
             f"(PyTorch says: {said[:200]})"
         ) from None
     if rate is None:

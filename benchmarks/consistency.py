@@ -35,14 +35,15 @@ from elucidiff.data import to_unit
 from elucidiff.demo.study import Evaluator
 from elucidiff.denoisers.model_folder import checksum
 from elucidiff.denoisers.preconditioned import Denoiser
+from elucidiff.evaluation.frechet import frechet_distance, moments
 from elucidiff.files import write_whole
 from elucidiff.sampling import Sampler, load_named, make_samplers
 from elucidiff.training.batches import TrainingData
 from elucidiff.training.config import TrainingConfig
 
 FILE = Path("runs/few-evaluations/digits.json")
-HELD_OUT, BATCH, FIRST = 360, 64, 6_000_000
-BLOCKS = 24
+HELD_OUT, SIZE, BATCH, FIRST = 360, 180, 64, 6_000_000
+BLOCKS = 20
 REFERENCE = "heun, 35"
 UNTUNED = {
     "ipndm:order=3, 5": Sampler(ed.steps.Karras(5), solver="ipndm:order=3"),
@@ -59,7 +60,7 @@ NOTES = """# One, two and four evaluations: a tuned model of digits against its 
 shared with other work) from a model of 8x8 digits, which had been trained on 80,000 images in
 {original_minutes:.0f} minutes. Each of {blocks} blocks has {size} samples, equal seeds on all sides, all
 classes equally often. The Frechet distance is that between 20 principal components of the samples and of
-{size} held-out digits, the bias of so few images included: {size} training digits have {real:.3f}. "Accuracy"
+{held_out} held-out digits, the bias of so few images included: {size} training digits have {real:.3f}. "Accuracy"
 is the share of samples that a classifier takes for the class asked for ({classifier:.3f} of held-out digits).
 "Recall" is the share of held-out digits that lie within the reach of a sample, "coverage" the share of those
 within whose reach a sample lies (k = {neighbours}, in the components). "Nearest" is the mean distance of a
@@ -94,8 +95,18 @@ class Judge:
         evaluator = Evaluator.fit(*seen, *unseen)
         return cls(evaluator, evaluator.features.transform(evaluator.held_out))
 
+    def frechet(self, rows: npt.NDArray[np.float64]) -> float:
+        """The Frechet distance to the held-out digits."""
+        return frechet_distance(*moments(self.evaluator.features.transform(rows)), *moments(self.held_out))
+
+    def real(self, repeats: int = 40) -> float:
+        """The same for as many training digits as there are samples in a block, on average over random ones."""
+        generator, train = np.random.default_rng(0), self.evaluator.train
+        chosen = (generator.choice(len(train), SIZE, replace=False) for _ in range(repeats))
+        return float(np.mean([self.frechet(train[rows]) for rows in chosen]))
+
     def measure(self, images: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> dict[str, float]:
-        """All measures of as many images as are held out."""
+        """All measures of a block of images."""
         evaluator = self.evaluator
         rows = images.reshape(len(images), -1).clip(-1.0, 1.0)
         seen = evaluator.features.transform(rows)
@@ -104,7 +115,7 @@ class Judge:
         nearest = cdist(rows, evaluator.train).min(axis=1).mean()
         nearest_held_out = cdist(evaluator.held_out, evaluator.train).min(axis=1).mean()
         return {
-            "frechet": evaluator.distances(images)[0],
+            "frechet": self.frechet(rows),
             "accuracy": evaluator.accuracy(images, labels),
             "recall": float((between <= reach[None]).any(axis=1).mean()),
             "coverage": float((between.min(axis=1) <= reach_held_out).mean()),
@@ -139,16 +150,16 @@ def measure(original: Path, tuned: Path | None, blocks: int) -> None:
     for name, identity in about.items():
         if found.setdefault(name, identity) != identity:
             raise SystemExit(f"{FILE} is about another model ({name}): remove it to begin anew")
-    for model in filter(None, (original, tuned)):
-        facts = ed.load(model).facts["provenance"]
-        found.setdefault("images_seen", {})["tuned" if model == tuned else "original"] = facts["images_seen"]
-        found.setdefault("seconds", {})["tuned" if model == tuned else "original"] = _seconds(model.parent)
-    found["real"] = float(np.mean(judge.evaluator.real_distances()))
+    for folder in filter(None, (original, tuned)):
+        facts = ed.load(folder).facts["provenance"]
+        found.setdefault("images_seen", {})["tuned" if folder == tuned else "original"] = facts["images_seen"]
+        found.setdefault("seconds", {})["tuned" if folder == tuned else "original"] = _seconds(folder.parent)
+    found["real"] = judge.real()
     found["classifier"] = judge.evaluator.classifier_accuracy
-    labels = torch.arange(HELD_OUT) % 10
+    labels = torch.arange(SIZE) % 10
     compared = sides(original, tuned)
     for block in range(blocks):
-        seeds = range(FIRST + block * HELD_OUT, FIRST + (block + 1) * HELD_OUT)
+        seeds = range(FIRST + block * SIZE, FIRST + (block + 1) * SIZE)
         for name, (model, sampler) in compared.items():
             measured = found.setdefault("measured", {}).setdefault(name, {})
             if str(block) not in measured:
@@ -193,13 +204,14 @@ def table() -> None:
             if key == "frechet":
                 paired = [values[str(k)][key] - measured[REFERENCE][str(k)][key] for k in range(blocks)]
                 row["against Heun"] = "" if name == REFERENCE else _interval(paired, 3, sign="+")
-        if times:
+        if times and timed is not None:
             row["ms an image"] = f"{1000 * float(np.median(times[name])) / timed['images']:.2f}"
             row["times as fast"] = "" if name == REFERENCE else ratio(times[REFERENCE], times[name])
         rows.append(row)
     facts = {
         "blocks": blocks,
-        "size": HELD_OUT,
+        "size": SIZE,
+        "held_out": HELD_OUT,
         "neighbours": NEIGHBOURS,
         "real": found["real"],
         "classifier": found["classifier"],

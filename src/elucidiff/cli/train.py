@@ -278,12 +278,12 @@ _SHORT = re.compile(r"^--from(?==|$)")
 def _preset(name: str, arguments: Sequence[str]) -> Options:
     """The options of a training from a preset or a file of settings."""
     config = TrainingConfig.load(name) if name.endswith((".yaml", ".yml")) else preset(name)
-    options = _parsed(Options, f"train {name}", config, arguments)
+    options = parsed(Options, f"train {name}", config, arguments)
     if (start := options.config.start_from) != config.start_from and start:
         # The network is that of the model, unless it is named, too.
         network, preconditioning = described(start)
         config = replace(config, network=network, preconditioning=preconditioning)
-        options = _parsed(Options, f"train {name}", config, arguments)
+        options = parsed(Options, f"train {name}", config, arguments)
     _refuse_missing_data(name, options.config.data)
     return options
 
@@ -308,7 +308,7 @@ def planned(
         run_dir: the run folder if nobody says.
     """
     arguments = without(arguments, "--conditional")
-    asked = _parsed(kind, name, blank, arguments)
+    asked = parsed(kind, name, blank, arguments)
     if asked.config.data != blank.data:
         raise ValueError(f"--data {asked.config.data} is another data set than {blank.data}: name one of them")
     run_dir = asked.run_dir or run_dir
@@ -330,7 +330,7 @@ def planned(
         config = TrainingConfig.from_yaml(planned if board is None else board.from_main(planned))
     if not config.conditional:
         arguments = without(arguments, "--no-conditional")  # it has been heeded
-    return _parsed(kind, name, config, arguments), made
+    return parsed(kind, name, config, arguments), made
 
 
 def _run_dir(name: str) -> Path:
@@ -338,7 +338,7 @@ def _run_dir(name: str) -> Path:
     return Path("runs") / (Path(name.replace(":", "-")).resolve().stem or "data")
 
 
-def _parsed(options: type[_Options], name: str, config: TrainingConfig, arguments: Sequence[str]) -> _Options:
+def parsed(options: type[_Options], name: str, config: TrainingConfig, arguments: Sequence[str]) -> _Options:
     """The options of ``elucidiff NAME``, where ``config`` has the settings that are not given."""
     config, rest = _with_parts(config, arguments)
     return parse(options, rest, prog=f"elucidiff {name}", default=options(config))

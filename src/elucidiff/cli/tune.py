@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elucidiff.cli.common.progress import Progress
-from elucidiff.cli.train import PlannedOptions, blank_plan, planned, stopped, train_and_tell, write_run_report
+from elucidiff.cli.train import (
+    PlannedOptions,
+    blank_plan,
+    parsed,
+    planned,
+    stopped,
+    train_and_tell,
+    without,
+    write_run_report,
+)
 from elucidiff.denoisers.tuned import FEW
 from elucidiff.evaluation.few_evaluations import make_few_samplers
 from elucidiff.launch.coordination import failing_once, is_main_process
@@ -23,7 +32,13 @@ class Options(PlannedOptions):
     its 35: a consistency model (ECT, arXiv 2406.14548). It is planned for the data, this machine and the time, as
     `elucidiff train` plans; every setting of a training is a flag. RUN/model gets the samplers one, two and four, for
     `elucidiff sample RUN/model --sampler two`. A tuned model has no ODE: likelihoods, restoration and the like are
-    for the model that it was tuned from."""
+    for the model that it was tuned from.
+
+    Examples::
+
+        elucidiff tune runs/photos/model --minutes 60
+        elucidiff tune celeba.pkl --data data/faces --method scm --run-dir runs/faces-few
+    """
 
     method: Few = "consistency"
     """consistency: neighbouring noise levels agree. scm: the same in continuous time, by forward-mode
@@ -57,11 +72,13 @@ def _run(arguments: Sequence[str]) -> int:
         raise ValueError(
             "the objective of a tuning is that of --method; its settings are --objective.base and the like"
         )
-    data = _named_data(rest) or data_of(model)
+    rest, name = without(rest, "--conditional"), f"tune {model}"
+    blank = replace(blank_plan(""), start_from=model)
+    data = parsed(Options, name, blank, rest).config.data or data_of(model)
     if not data:
         raise ValueError(f"{printable(model)} does not say what it was trained on: name the data with --data")
     run_dir = Path("runs") / f"{_name(model)}-tuned"
-    options, made = planned(Options, f"tune {model}", replace(blank_plan(data), start_from=model), rest, run_dir)
+    options, made = planned(Options, name, replace(blank, data=data), rest, run_dir)
     run_dir = options.run_dir or run_dir
     result = train_and_tell(options, made, run_dir)
     if is_main_process() and result.interrupted is None:
@@ -78,16 +95,6 @@ def _run(arguments: Sequence[str]) -> int:
     return stopped(result, "the same command with --resume goes on from here")
 
 
-def _named_data(arguments: Sequence[str]) -> str:
-    """The value of ``--data``; empty without."""
-    for place, argument in enumerate(arguments):
-        if argument == "--data":
-            return arguments[place + 1] if place + 1 < len(arguments) else ""
-        if found := re.match(r"--data=(.*)", argument):
-            return found[1]
-    return ""
-
-
 def _name(model: str) -> str:
     """What to call the run by: the model's folder, or that of its run."""
     path = Path(model).resolve()
@@ -100,5 +107,9 @@ usage: elucidiff tune MODEL [--data DATA] [--minutes N] [--run-dir DIR] [--metho
 Tune a trained model until one, two or four evaluations make its samples. MODEL is a model folder, a run, or what
 else `elucidiff sample` takes with a network that is trained; DATA is what it was trained on, which models of ours
 know. RUN/model gets the samplers one, two and four.
+
+Examples:
+  elucidiff tune runs/photos/model --minutes 60
+  elucidiff tune celeba.pkl --data data/faces --method scm --run-dir runs/faces-few
 
 `elucidiff tune MODEL --help` lists every setting."""

@@ -4,7 +4,7 @@
     elucidiff tune runs/digits/model --minutes 36 --run-dir runs/digits-few
     python -m benchmarks.consistency optimise runs/digits/model          # its samplers nfe-5, nfe-8 and nfe-12
     python -m benchmarks.consistency measure runs/digits/model runs/digits-few/model   # can be interrupted
-    python -m benchmarks.consistency time runs/digits/model runs/digits-few/model      # wants an idle core
+    python -m benchmarks.consistency time runs/digits/model runs/digits-few/model
     python -m benchmarks.consistency table                               # docs/results/few-evaluations.md, .csv, .png
 
 Every block of seeds is measured for all sides before the next one, and kept in runs/few-evaluations/ as soon as it is
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,7 @@ def measure(original: Path, tuned: Path | None, blocks: int) -> None:
 
 
 def clock(original: Path, tuned: Path, images: int, rounds: int) -> None:
-    """Time all sides in turn, on one thread."""
+    """Time all sides in turn, on one thread: its processor time, so that other work does not count."""
     torch.set_num_threads(1)
     labels = torch.arange(images) % 10
 
@@ -179,8 +179,8 @@ def clock(original: Path, tuned: Path, images: int, rounds: int) -> None:
 
     compared = {name: drawing(*side) for name, side in sides(original, tuned).items()}
     found = _kept()
-    found["times"] = interleaved(compared, rounds)
-    found["timed"] = {"images": images, "rounds": rounds, "load": os.getloadavg()[0]}
+    found["times"] = interleaved(compared, rounds, time.process_time)
+    found["timed"] = {"images": images, "rounds": rounds}
     write_whole(FILE, json.dumps(found, indent=1) + "\n")
 
 
@@ -193,8 +193,8 @@ def table() -> None:
     timing = "The times were not measured."
     if timed is not None:
         timing = (
-            f'"ms an image" is the median of {timed["rounds"]} rounds of {timed["images"]} images on one thread, all '
-            f'sides in turn (load {timed["load"]:.1f} at the end); "times as fast" is against Heun, over rounds.'
+            f'"ms an image" is processor time, the median of {timed["rounds"]} rounds of {timed["images"]} images on '
+            'one thread, all sides in turn; "times as fast" is against Heun, over rounds.'
         )
     rows = []
     for name, values in sorted(measured.items(), key=lambda item: (item[1]["0"]["nfe"], item[0])):

@@ -68,6 +68,8 @@ sample to the nearest training digit over that of held-out digits: far below 1 w
 95% intervals of means over blocks, "against Heun" those of paired differences.
 {timing}
 
+![Frechet distance against network evaluations](few-evaluations.png)
+
 """
 
 

@@ -54,7 +54,7 @@ bench: setup ## side-by-side comparisons; each prints ratios
 	$(BIN)/python -m benchmarks.training_throughput
 	$(BIN)/python -m benchmarks.training_profile
 
-pictures: setup ## make the README's pictures again (an hour and a half, and `make demo` before)
+pictures: setup ## make the pictures of README and docs again (an hour and a half, and `make demo` before)
 	$(BIN)/elucidiff train fashion-mnist --run-dir runs/fashion-mnist-90 --duration-images 307200 --max-minutes None $(AUGMENT)
 	$(BIN)/elucidiff sample runs/fashion-mnist-90/model --seeds 0-99 --labels 0-9 --grid --out runs/fashion-mnist-90/grid
 	cp runs/fashion-mnist-90/grid/grid.png docs/images/fashion-mnist.png
@@ -62,6 +62,9 @@ pictures: setup ## make the README's pictures again (an hour and a half, and `ma
 	cp runs/fashion-mnist-90/loss-per-sigma.png docs/images/
 	$(BIN)/python -m benchmarks.restored_picture runs/fashion-mnist-90/model
 	cp runs/demo/figures/grid.png docs/images/digits.png
+	$(BIN)/elucidiff figure curvature --out docs/images/design-space/curvature.png
+	$(BIN)/elucidiff figure steps --steps karras:rho=3 karras:rho=7 --out docs/images/design-space/steps.png
+	rm -f docs/images/design-space/*.svg docs/images/design-space/*.npz
 	EXPLORE_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -n 0 tests/web/test_browser.py
 
 clean: ## remove .venv and caches; runs/ stays

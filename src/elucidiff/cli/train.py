@@ -374,8 +374,8 @@ def _refuse_missing_data(name: str, data: str) -> None:
 
 
 def stopped(result: TrainingResult, how_to_go_on: str) -> int:
-    """The exit code after training, see :func:`.code_after`; says how to go on if a signal stopped it."""
-    if result.interrupted is not None:
+    """The exit code after training, see :func:`.code_after`; the main process says how to go on after a signal."""
+    if result.interrupted is not None and is_main_process():
         print(f"stopped by {result.interrupted}, all work is saved; {how_to_go_on}", file=sys.stderr)
     return code_after(result.interrupted)
 

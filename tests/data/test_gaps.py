@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import elucidiff as ed
 from elucidiff import parts
+from elucidiff.cli.main import main
 from elucidiff.data import AsStored, Gaps, Standard, scaling_of
 from elucidiff.data.gaps import filled, measured_scaling
 from elucidiff.sampling.given import read_given
@@ -160,3 +163,80 @@ def test_what_a_model_of_a_sea_made_can_be_given_to_it_again(tmp_path: Path) -> 
     np.save(tmp_path / "sample.npy", sample)
     with pytest.raises(ValueError, match="not finite"):
         read_given(tmp_path / "sample.npy", denoiser)
+
+
+def filled_sea(dtype: str, fill: float) -> tuple[np.ndarray, np.ndarray]:
+    """Whole degrees of a sea in a type, with a fill value, and the same fields with NaN."""
+    fields = np.rint(sea())
+    return np.nan_to_num(fields, nan=fill).astype(dtype), fields
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "read_as"),
+    [
+        ("float32", 1e20, "float32"),  # which float32 rounds to 100000002004087734272
+        (">f4", -9999.0, "float32"),
+        ("int16", -9999, "float32"),
+        ("int32", -9999, "float64"),
+        ("uint8", 255, "float32"),
+    ],
+)
+def test_a_fill_value_is_read_as_nan(tmp_path: Path, dtype: str, fill: float, read_as: str) -> None:
+    stored, fields = filled_sea(dtype, fill)
+    np.save(tmp_path / "sea.npy", stored)
+    with pytest.warns(UserWarning, match="lacks 335 of its 1,536 values"):
+        dataset = ed.data.open(tmp_path / "sea.npy", reading=ed.data.Reading(missing=fill))
+    assert str(dataset.dtype) == f"torch.{read_as}"
+    np.testing.assert_array_equal(dataset.images(range(24)).numpy(), fields.astype(read_as))
+
+
+def test_an_import_with_a_fill_value_is_the_one_with_nan(tmp_path: Path) -> None:
+    """So its statistics are those of the values that are there."""
+    stored, fields = filled_sea("float32", -9999)
+    np.savez(tmp_path / "sea.npz", images=stored)
+    np.save(tmp_path / "nan.npy", fields)
+    arguments = ["import", str(tmp_path / "sea.npz"), str(tmp_path / "sea"), "--missing", "-9999"]
+    assert main(["data", *arguments]) == 0
+    made = ed.data.import_dataset(tmp_path / "nan.npy", tmp_path / "nan")
+    assert json.loads((tmp_path / "sea" / "meta.json").read_text())["sha256"] == made.sha256
+    with_fill = ed.data.open(tmp_path / "sea")
+    scaling = measured_scaling(with_fill, Standard())
+    assert isinstance(scaling, Gaps)
+    assert isinstance(scaling.scaling, Standard)
+    there = fields[np.isfinite(fields)]
+    assert scaling.scaling.means == pytest.approx((float(there.mean()),), rel=1e-5)
+    assert scaling.scaling.stds == pytest.approx((float(there.std()),), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "missing", "message"),
+    [
+        ("float32", -999.0, r"no value of .*sea.npy is -999, .* \(they are .* to .*\): correct it"),
+        ("int16", 1e20, "holds int16, which cannot be 1e\\+20"),
+        ("int16", 0.5, "holds int16, which cannot be 0.5"),
+    ],
+)
+def test_a_fill_value_that_no_value_has_is_refused(tmp_path: Path, dtype: str, missing: float, message: str) -> None:
+    np.save(tmp_path / "sea.npy", filled_sea(dtype, -9999)[0])
+    with pytest.raises(ValueError, match=message):
+        ed.data.open(tmp_path / "sea.npy", reading=ed.data.Reading(missing=missing))
+
+
+def test_a_fill_value_must_be_a_number_and_not_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="missing is nan, but must be a finite number"):
+        ed.data.Reading(missing=float("nan"))
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "pictures" / "0.png")
+    with pytest.raises(ValueError, match="missing means nothing here; leave it out"):
+        ed.data.open(tmp_path / "pictures", reading=ed.data.Reading(missing=0.0))
+
+
+def test_an_image_of_the_fill_value_alone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored, _ = filled_sea("float32", -9999)
+    stored[7] = -9999
+    np.save(tmp_path / "sea.npy", stored)
+    assert main(["data", "import", str(tmp_path / "sea.npy"), str(tmp_path / "sea"), "--missing", "-9999"]) == 2
+    printed = capsys.readouterr().err.strip()
+    assert "image 7 of" in printed
+    assert "has no values" in printed
+    assert len(printed.splitlines()) == 1

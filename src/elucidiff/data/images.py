@@ -310,6 +310,8 @@ def scan(
         shapes += found
         if progress is not None and (row % _STEP == 0 or row == len(names) - 1):
             progress("checking", row + 1, len(names))
+    if numbers is None:
+        reading.refuse(printable(str(tree.root)), "missing")
     white, deep = depth.white(printable(str(tree.root))) if numbers is None else (FULL, ())
     notes = [*deep]
     if several and reading.pages == "all":

@@ -137,6 +137,57 @@ class ReadAs:
         return np.ascontiguousarray(self._levels(self._axes(self._source.read(rows))))
 
 
+class Filled:
+    """Stored arrays with NaN in place of a fill value.
+
+    Args:
+        source: the stored arrays, of whole numbers or floating point.
+        value: the fill value, which is compared in the type of the arrays: 1e20 is found in float32, too.
+        where: what to call the arrays in a message.
+
+    Raises:
+        ValueError: a fill value that the type of the arrays cannot hold.
+    """
+
+    def __init__(self, source: Source, value: float, where: str) -> None:
+        self._source = source
+        self.shape: tuple[int, ...] = source.shape
+        stored = source.dtype
+        if stored.kind == "f":
+            self.dtype: np.dtype[Any] = stored.newbyteorder("=")
+            fits = abs(value) <= float(np.finfo(stored).max)
+        else:
+            # float32 holds every whole number of up to 16 bits.
+            self.dtype = np.dtype(np.float32 if stored.itemsize <= 2 else np.float64)
+            lowest, highest = (0, 1) if stored.kind == "b" else (np.iinfo(stored).min, np.iinfo(stored).max)
+            fits = value == int(value) and lowest <= value <= highest
+        if not fits:
+            raise ValueError(f"{where} holds {stored}, which cannot be {value:g}, the value of missing ones")
+        self._value = stored.type(value if stored.kind == "f" else int(value))
+
+    @property
+    def strewn(self) -> bool:
+        """See :class:`elucidiff.data.sources.Strewn`."""
+        return isinstance(self._source, Strewn) and self._source.strewn
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See :class:`elucidiff.data.sources.Named`; there are none where the stored arrays have none."""
+        if not isinstance(self._source, Named):
+            raise AttributeError("names")
+        return self._source.names
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, rows: Rows) -> Images:
+        """The arrays ``rows``, with NaN where a value is missing."""
+        stored = self._source.read(rows)
+        values = stored.astype(self.dtype)
+        values[stored == self._value] = np.nan
+        return values
+
+
 def as_images(source: Source, where: str, reading: Reading) -> tuple[Source, tuple[str, ...]]:
     """Images of stored arrays, and notes on how they are read.
 
@@ -154,10 +205,18 @@ def as_images(source: Source, where: str, reading: Reading) -> tuple[Source, tup
     if (len(shape) < 2 and reading.channel_axis is None) or not math.prod(shape):
         raise ValueError(f"{where} has shape {shape}: expected (N, C, *spatial) with at least one image")
     axes = find_axes(shape, source.dtype == np.uint8, reading.channel_axis, where)
+    if reading.missing is not None:
+        source = Filled(source, reading.missing, where)
     found_shape = axes.shape(source.shape)
+    found = survey(source, where)
+    if reading.missing is not None and not found.missing:
+        raise ValueError(
+            f"no value of {where} is {reading.missing:g}, that of missing ones (they are {found.lowest:g} to"
+            f" {found.highest:g}): correct it, or leave it out"
+        )
     levels = find_levels(
         source.dtype,
-        survey(source, where),
+        found,
         reading.white,
         len(found_shape) == 3 and found_shape[0] <= 4,
         where,

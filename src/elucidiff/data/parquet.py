@@ -256,7 +256,7 @@ def open_parquet(root: Path, paths: list[Path], chosen: Reading = AS_USUAL) -> C
         raise ValueError(f"{where} holds no images")
     labels, notes = _labels(paths, schema, label, notes, [images], where, chosen)
     if _is_encoded(schema.field(images).type):
-        chosen.refuse(where, "channel_axis")
+        chosen.refuse(where, "channel_axis", "missing")
         tree = ParquetTree(root, rows)
         return Contents(root.stem, ImageFiles(tree, tree.names), labels, notes=notes)
     if str(schema.field(images).type) in ("string", "large_string"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -26,6 +27,8 @@ class Reading:
             "none". None: as its shape suggests.
         white: The value that becomes white (255), with 0 as black, of arrays and of pictures of more than 8 bits.
             None: as their type and range suggest.
+        missing: The fill value, such as -9999, that stands for missing values in arrays, which become NaN; whole
+            numbers become floating point with it. None: NaN alone stands for them.
 
     Raises:
         ValueError: a value that is not one of those.
@@ -46,6 +49,7 @@ class Reading:
     pages: Pages = "all"
     channel_axis: ChannelAxis | None = None
     white: float | None = None
+    missing: float | None = None
 
     def __post_init__(self) -> None:
         if self.pages not in get_args(Pages):
@@ -60,6 +64,8 @@ class Reading:
             )
         if self.white is not None and not 0 < self.white <= 65535:
             raise ValueError(f"white is {self.white:g}, but must be above 0 and at most 65535")
+        if self.missing is not None and not math.isfinite(self.missing):
+            raise ValueError(f"missing is {self.missing}, but must be a finite number: NaN is missing in any case")
 
     def refuse(self, where: str, *names: str) -> None:
         """Refuse choices that mean nothing for what is read.

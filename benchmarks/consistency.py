@@ -1,7 +1,8 @@
 """A model of digits tuned for few evaluations against what it was tuned from: quality, diversity, copies, time.
 
     elucidiff train digits --run-dir runs/digits
-    elucidiff tune runs/digits/model --minutes 36 --run-dir runs/digits-few
+    elucidiff tune runs/digits/model --minutes 36 --batch-size 64 --lr 1e-3 --lr-ramp-images 6400 \\
+        --ema-half-life-images 20000 --run-dir runs/digits-few
     python -m benchmarks.consistency optimise runs/digits/model          # its samplers nfe-5, nfe-8 and nfe-12
     python -m benchmarks.consistency measure runs/digits/model runs/digits-few/model   # can be interrupted
     python -m benchmarks.consistency time runs/digits/model runs/digits-few/model

@@ -21,6 +21,7 @@ import elucidiff as ed
 # Files of the repository that pages link to. On GitHub the links lead to the files themselves.
 LINKED = ("Dockerfile", "CONTRIBUTING.md", "CHANGELOG.md", "examples/cluster/*")
 LINK = re.compile(r"\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+ROLE = re.compile(r":(?:mod|class|func|meth|attr|data|obj):(<code>)[~.]?")  # of Sphinx, in docstrings
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 # Pages of the reference, and the public names of `elucidiff` on each.
@@ -74,12 +75,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Write formulas as MathML, which browsers draw by themselves: no script and no font is needed."""
+    """Write formulas as MathML, which browsers draw by themselves, and names in docstrings without their roles."""
 
     def drawn(formula: re.Match[str]) -> str:
         return convert(html.unescape(formula[2]).strip(), display="block" if formula[1] == "div" else "inline")
 
-    return FORMULA.sub(drawn, content)
+    return FORMULA.sub(drawn, ROLE.sub(r"\1", content))
 
 
 def _described(name: str, seen: set[str]) -> list[str]:

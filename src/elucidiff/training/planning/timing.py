@@ -34,7 +34,7 @@ def patch_side_of(shape: Sequence[int]) -> int:
     """Side of the patches that a network for samples ``(C, *spatial)`` takes for its positions: 1, 2 or 4.
 
     The largest that leaves at least 32 along every side, and in one dimension 1: more positions than that take most
-    of the time of a training, and change what samples look like the least.
+    of the time of a training. See docs/results/emoji.md.
     """
     side = 1
     while (

@@ -62,6 +62,7 @@ def test_it_ends_with_a_rate_at_which_the_loss_stays_low(whole: Path) -> None:
     assert all(count == round(count) for count in halvings)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_is_the_same_run(tmp_path: Path, whole: Path, digits: ed.data.Dataset) -> None:
     class Stop(Exception):
         pass

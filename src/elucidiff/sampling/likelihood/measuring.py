@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elucidiff import parts
 from elucidiff.data.dataset import Dataset
-from elucidiff.data.scaling import scaling_of
+from elucidiff.data.scaling import Transparent, scaling_of
 from elucidiff.denoisers.base import DenoiserLike, as_denoiser
 from elucidiff.denoisers.conditions import Conditions, each, selected
 from elucidiff.design.schedules import EDM, Schedule
@@ -278,7 +278,8 @@ def _measure(
     seeds = [_seeds(choices.seed, image, repeat) for image in images for repeat in range(choices.repeats)]
     scaling = scaling_of(as_denoiser(denoiser))
     if eight_bits:
-        stored = scaling.to_data(scaling.to_model(stored))  # white under transparent pixels; else the same levels
+        if isinstance(scaling, Transparent):
+            stored = scaling.to_data(scaling.to_model(stored))  # white under transparent pixels
         x, slope = dequantise(stored, [seed for seed, _ in seeds]), torch.zeros(len(stored), dtype=torch.float64)
     else:
         x, slope = scaling.to_model(stored).double(), scaling.log_slope(stored)

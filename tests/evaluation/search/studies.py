@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,13 @@ def begin(work: Callable[[], object]) -> int:
     """Do ``work`` in a process of its own, which is quicker to fork than to start; its number."""
     process = os.fork()
     if process == 0:
-        with contextlib.suppress(BaseException):
+        try:
             work()
-            os._exit(0)
-        os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
     return process
 
 

@@ -97,8 +97,9 @@ def test_three_workers_share_a_grid(server: str, tmp_path: Path, kill: bool) -> 
     measured = [(tmp_path / f"{k}").read_text().splitlines() for k in range(3)]
     assert all(len(by_one) > 2 for by_one in measured)
     assert len(set().union(*measured)) == 30
-    # Nothing is done twice but the trial that the killed one had, by both others if they miss it at the same moment.
-    assert sum(map(len, measured)) <= 30 + 2 * kill
+    # Nothing is done twice but the trial that the killed one had, by both others if they miss it at the same moment,
+    # and one at the end, of which a worker has not yet written that it took it when another looks.
+    assert sum(map(len, measured)) <= 31 + 2 * kill
 
 
 def test_three_workers_learn_from_each_other(server: str, tmp_path: Path) -> None:

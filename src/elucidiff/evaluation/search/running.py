@@ -103,7 +103,9 @@ class Workers:
         try:
             self._study.tell(trial.number, values, state=state, skip_if_finished=True)
         except ValueError:
-            if self._study.get_trials(deepcopy=False)[trial.number].state is not TrialState.WAITING:
+            now = self._study.get_trials(deepcopy=False)[trial.number]
+            # It waits, or, a moment later, somebody else is at it, whose name is on it, or has done it.
+            if now.state is TrialState.RUNNING and now.user_attrs.get(WORKER) == _name():
                 raise
 
     def in_other_hands(self) -> int:

@@ -262,6 +262,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(trained: P
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_training_ends_in_one_line_and_keeps_the_last_checkpoint(
     elucidiff: Run, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.e2e.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 STEP = re.compile(r"^```python\n(?P<code>.*?)^```|^    elucidiff (?P<command>.*?)$", re.DOTALL | re.MULTILINE)
 # The guides' runs keep one checkpoint, but a preview at each takes longer than the training.
